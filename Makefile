@@ -1,0 +1,42 @@
+# Every recipe is one command, so that a signal sent to make reaches the program itself.
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test lint fmt audit bench deploy-check deploy clean
+
+# rust-toolchain.toml decides, whatever the caller's shell has chosen.
+unexport RUSTUP_TOOLCHAIN
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## install the toolchain, the npm packages and wasm-bindgen
+	@tools/setup.sh
+
+build: ## set-up, then compile the worker into build/
+	@tools/build.sh
+
+run: build ## the worker on PORT (8787) with the sandbox beside it, state in STATE_DIR (.state)
+	@tools/node tools/run.mjs
+
+test: build ## everything that must hold; ONLY="host runtime" runs some of it
+	@tools/test.sh $(ONLY)
+
+lint: build ## formatting, clippy for both targets, dependency rules
+	@tools/lint.sh
+
+fmt: setup ## format the Rust code
+	@tools/lint.sh --fix
+
+audit: setup ## known vulnerabilities of the dependencies (asks the advisory database)
+	@tools/lint.sh --audit
+
+bench: build ## figures
+	@tools/bench/run.sh
+
+deploy-check: build ## bundle as for a deployment and weigh it
+	@tools/deploy.sh --dry-run
+
+deploy: build ## deploy to Cloudflare (fill in the ids in wrangler.toml first)
+	@tools/deploy.sh
+
+clean: ## remove what was built; state and installed tools stay
+	rm -rf build dist target .wrangler

@@ -254,8 +254,6 @@ def card_json(card):
 def limits_of(provider, rows):
     """Context (prompt and answer together) and longest answer."""
     lite, dev, pi = rows.get("litellm", {}), rows.get("models.dev", {}), rows.get("pi", {})
-    output = (lite.get("max_output_tokens") or dev.get("limit", {}).get("output")
-              or pi.get("maxTokens"))
     context = dev.get("limit", {}).get("context")
     if not context and lite.get("max_input_tokens"):
         context = lite["max_input_tokens"]
@@ -265,7 +263,10 @@ def limits_of(provider, rows):
     context = context or pi.get("contextWindow") or rows.get("genai", {}).get("context_window")
     if not context:
         return None, None
-    return int(context), min(int(output or context), int(context))
+    stated = [lite.get("max_output_tokens"), dev.get("limit", {}).get("output"), pi.get("maxTokens")]
+    # A table that gives the whole context does not know better: ask the next.
+    output = next((o for o in stated if o and o < context), context)
+    return int(context), int(output)
 
 
 def created_of(model_id, rows):
@@ -372,10 +373,12 @@ def model_of(provider, model_id, rows):
         return None, why
     context, output = limits_of(provider, rows)
     if not context or context > CONTEXT_MAX:
-        return None, "no table knows its context length"
+        return None, "no table knows its context length, or one is out of bounds"
     base = rates_of(tables, lambda t: quotes[t].base)
     # No prompt can pass a bound at the context's end or beyond.
     tiers = [(above, card) for above, card in tiers_of(tables, quotes) if above < context]
+    if any(v and v > PRICE_MAX for card in [base, *(c for _, c in tiers)] for v in card.values()):
+        return None, "a price out of bounds"
     kinds = input_of(provider, rows)
     supports = supports_of(provider, model_id, rows, kinds)
     quirks = quirks_of(provider, model_id, rows, supports)

@@ -1,11 +1,26 @@
 // Which dialect a path speaks. Its end decides, so any base URL works: /acme, /acme/v1, /acme/openai/v1.
 import { anthropic, anthropicCount } from "./dialects/anthropic.mjs";
+import { bedrock } from "./dialects/bedrock_converse.mjs";
+import { cohere } from "./dialects/cohere_v2.mjs";
+import { completions } from "./dialects/completions.mjs";
+import { embeddings } from "./dialects/embeddings.mjs";
+import { gemini, geminiCount } from "./dialects/gemini.mjs";
+import { models } from "./dialects/models.mjs";
 import { openaiChat } from "./dialects/openai_chat.mjs";
+import { openaiResponses } from "./dialects/openai_responses.mjs";
 
 const ROUTES = [
   ["POST", /\/chat\/completions$/, openaiChat],
   ["POST", /\/messages\/count_tokens$/, anthropicCount],
   ["POST", /\/messages$/, anthropic],
+  ["POST", /\/responses$/, openaiResponses],
+  ["POST", /\/models\/(.+):(generateContent|streamGenerateContent)$/, gemini],
+  ["POST", /\/models\/(.+):(countTokens)$/, geminiCount],
+  ["POST", /\/model\/(.+)\/(converse|converse-stream)$/, bedrock],
+  ["POST", /\/v2\/chat$/, cohere],
+  ["POST", /\/completions$/, completions],
+  ["POST", /\/embeddings$/, embeddings],
+  ["GET", /\/models(?:\/(.+))?$/, models],
 ];
 
 // The model and the action come from the path where the dialect puts them there.

@@ -155,13 +155,14 @@ class Sandbox {
   }
 }
 
-const terminates = (bytes) => bytes.length < 64 && /data: ?\[DONE\]|"type": ?"message_stop"/.test(bytes.toString("latin1"));
+const LAST_EVENT = /^(data: ?\[DONE\]|event: ?(message_stop|message-end|response\.(completed|incomplete|failed))\b)/;
+const terminates = (bytes) => LAST_EVENT.test(bytes.toString("latin1", 0, 64));
 const complaint = (message) => ({ error: { message, type: "invalid_request_error", param: null, code: null } });
 
 function refusal(dialect, call, { status, message, detail }) {
   return {
     status,
-    headers: { ...SIMULATED, ...dialect.headers(call), "content-type": JSON_TYPE },
+    headers: { ...SIMULATED, ...dialect.headers(call), ...dialect.errorHeaders?.(status), "content-type": JSON_TYPE },
     body: JSON.stringify(dialect.error(status, message, detail, call.provider, call)),
   };
 }

@@ -141,7 +141,10 @@ function usage(answer, call, output = answer.usage.output) {
     cache_read_input_tokens: 0,
     cache_creation: { ephemeral_5m_input_tokens: 0, ephemeral_1h_input_tokens: 0 },
     output_tokens: output,
+    output_tokens_details: { thinking_tokens: Math.min(output, answer.usage.reasoning) },
+    server_tool_use: null,
     service_tier: "standard",
+    inference_geo: "not_available",
   });
 }
 
@@ -162,8 +165,8 @@ function inputOf(args) {
 function content(choice, call) {
   const out = [];
   if (choice.reasoning) out.push({ type: "thinking", thinking: choice.reasoning, signature: signature(call) });
-  if (choice.text) out.push({ type: "text", text: choice.text });
-  for (const c of choice.calls) out.push({ type: "tool_use", id: `toolu_${c.id}`, name: c.name, input: inputOf(c.arguments) });
+  if (choice.text) out.push({ type: "text", text: choice.text, citations: null });
+  for (const c of choice.calls) out.push({ type: "tool_use", id: `toolu_${c.id}`, name: c.name, input: inputOf(c.arguments), caller: { type: "direct" } });
   return out;
 }
 
@@ -178,6 +181,7 @@ function whole(answer, prompt, call) {
     stop_reason: stopReason(choice),
     stop_sequence: choice.stopSequence,
     stop_details: null,
+    container: null,
     usage: usage(answer, call),
   };
 }

@@ -101,11 +101,14 @@ function envelope(prompt, { body, created, ...call }, status, members) {
     reasoning: { effort: body.reasoning?.effort ?? null, summary: body.reasoning?.summary ?? null },
     safety_identifier: body.safety_identifier ?? null, service_tier: "default", store: body.store ?? true,
     temperature: body.temperature ?? 1, text: { format: body.text?.format ?? { type: "text" }, verbosity: body.text?.verbosity ?? "medium" },
-    tool_choice: body.tool_choice ?? "auto", tools: body.tools ?? [], top_logprobs: 0, top_p: body.top_p ?? 1,
+    tool_choice: body.tool_choice ?? "auto", tools: (body.tools ?? []).map(shown), top_logprobs: 0, top_p: body.top_p ?? 1,
     truncation: body.truncation ?? "disabled", usage: null, user: body.user ?? null, metadata: body.metadata ?? {},
     ...members,
   };
 }
+
+// Functions come back with their unset members filled in.
+const shown = (tool) => (tool.type === "function" ? { description: null, parameters: null, strict: true, ...tool } : tool);
 
 function finished(answer, prompt, call) {
   const [choice] = answer.choices;

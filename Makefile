@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint fmt audit bench deploy-check deploy clean
+.PHONY: help setup build run test lint fmt audit deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -20,7 +20,7 @@ run: build ## the worker on PORT (8787) with the sandbox beside it, state in STA
 test: build ## everything that must hold; ONLY="host runtime" runs some of it
 	@tools/test.sh $(ONLY)
 
-lint: build ## formatting, clippy for both targets, dependency rules
+lint: setup ## formatting, clippy for both targets, dependency rules
 	@tools/lint.sh
 
 fmt: setup ## format the Rust code
@@ -28,9 +28,6 @@ fmt: setup ## format the Rust code
 
 audit: setup ## known vulnerabilities of the dependencies (asks the advisory database)
 	@tools/lint.sh --audit
-
-bench: build ## figures
-	@tools/bench/run.sh
 
 deploy-check: build ## bundle as for a deployment and weigh it
 	@tools/deploy.sh --dry-run

@@ -3,6 +3,12 @@
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
+
+# Two that start at once must not write the same files.
+mkdir -p "$target"
+if [ -z "${BUILD_LOCKED:-}" ] && command -v flock >/dev/null; then
+    BUILD_LOCKED=1 exec flock "$target/.build-lock" tools/build.sh
+fi
 tools/setup.sh
 
 # One crate type only: with cdylib and rlib together cargo drops link-time optimisation without a word.

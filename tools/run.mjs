@@ -34,6 +34,7 @@ class Failure extends Error {}
 
 /** Starts a program in a process group of its own, so that whatever it starts in turn can be ended with it. */
 function start(name, args, env = {}) {
+  if (ending) throw new Failure("Stopped.");
   const log = createWriteStream(join(state, `${name}.log`), { flags: "w", mode: 0o600 });
   const child = spawn(process.execPath, args, {
     cwd: root, detached: true, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env },
@@ -180,9 +181,8 @@ async function startWorker(vars) {
 // ---- what a new installation needs: prices, an organisation, keys ------------------------------------------------
 
 async function call(method, path, token, body) {
-  const answer = await fetch(base + path, {
-    method, headers: { authorization: `Bearer ${token}`, "content-type": "application/json" }, body: body && JSON.stringify(body),
-  });
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+  const answer = await fetch(base + path, { method, headers, body: typeof body === "object" ? JSON.stringify(body) : body });
   const text = await answer.text();
   let value;
   try { value = JSON.parse(text); } catch { value = {}; }
@@ -199,7 +199,7 @@ async function must(method, path, token, body) {
 async function publishCatalog(operator) {
   const { source } = await must("GET", "/platform/v1/catalog", operator);
   if (source !== "bundled") return;
-  await must("PUT", "/platform/v1/catalog", operator, JSON.parse(readFileSync(join(root, "schema/catalog.json"), "utf8")));
+  await must("PUT", "/platform/v1/catalog", operator, readFileSync(join(root, "schema/catalog.json"), "utf8"));
 }
 
 /** The organisation and keys of the last start if they still hold, else new ones. */
@@ -252,8 +252,8 @@ async function main() {
   mkdirSync(state, { recursive: true, mode: 0o700 });
   const before = read("run.json");
   if (before.base_url && await fetch(`${before.base_url}/healthz`).then(() => true, () => false)) {
-    ending = true; // nothing of ours to end, and run.json is not ours either
-    throw new Failure(`${state} is in use by ${before.base_url} (process ${before.pid}). Set STATE_DIR to another folder, or stop that one.`);
+    console.error(`${state} is in use by ${before.base_url} (process ${before.pid}). Set STATE_DIR to another folder, or stop that one.`);
+    process.exit(1);
   }
   rmSync(runFile, { force: true });
   await freePort(port).catch((error) => {
@@ -276,7 +276,4 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(name, () => end(0
 const parent = process.ppid;
 setInterval(() => process.ppid === parent || end(1), 1000).unref();
 
-main().catch((error) => {
-  const message = error instanceof Failure ? error.message : error.stack;
-  if (ending) { console.error(message); process.exitCode = 1; } else end(1, message);
-});
+main().catch((error) => end(1, error instanceof Failure ? error.message : error.stack));

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Everything that must hold. `tools/test.sh host runtime` runs only those steps; a new step is a function and a word in `all`.
+set -eu
+cd "$(dirname "$0")/.."
+all="sandbox host doc runtime sdk"
+
+# The providers' stand-in, on its own.
+sandbox() { node_tests tests/sandbox/*.test.mjs; }
+
+# The pure rooms, natively.
+host() {
+    if command -v cargo-nextest >/dev/null; then cargo nextest run --locked; else cargo test --locked --lib --tests; fi
+}
+
+# The examples in the documentation.
+doc() { cargo test --locked --doc --quiet; }
+
+# The worker in the real runtime, with its own key-value store, database and objects.
+runtime() { node_tests tests/runtime/*.test.mjs; }
+
+# The official client libraries against a worker that `make run` started.
+sdk() { if [ -x tests/sdk/run.sh ]; then tests/sdk/run.sh; fi; }
+
+node_tests() { if [ -e "$1" ]; then tools/node --test --test-reporter=spec --test-timeout=180000 "$@"; fi; }
+
+for step in ${*:-$all}; do
+    case " $all " in *" $step "*) ;; *) echo "No such step: $step. There are: $all" >&2; exit 2 ;; esac
+    printf '\n== test: %s\n' "$step"
+    "$step"
+done

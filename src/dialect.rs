@@ -1,0 +1,154 @@
+//! Wire grammars. One file of `dialect/` each, all of the same shape; [`grammar`] finds them by name.
+//!
+//! Architecture invariant: a dialect knows no provider, no price and no HTTP client. What differs between providers of one
+//! dialect is data: [`Quirk`] words of the catalog.
+use crate::{
+    body::Body,
+    catalog::{Deployment, Dialect},
+    chat,
+    fault::{Fault, UpstreamFault},
+    money::Nanos,
+    sse::Frame,
+    usage::Usage,
+};
+
+mod anthropic;
+mod lenient;
+mod openai_chat;
+mod reading;
+mod refusal;
+
+/// One wire grammar: the same functions for every dialect, each a pure translation.
+pub trait Grammar {
+    /// Reads a caller's request.
+    ///
+    /// # Errors
+    /// A 400 that names the parameter.
+    fn decode_request(&self, body: &Body) -> Result<chat::Request, Fault>;
+
+    /// Writes the request for a deployment from the hub form.
+    ///
+    /// # Errors
+    /// A 400 naming what this dialect cannot say.
+    fn encode_request(&self, request: &chat::Request, order: &Order<'_>) -> Result<Call, Fault>;
+
+    /// Passes a caller's request on to a deployment of the same dialect, changing only what must change.
+    fn forward(&self, body: &Body, request: &chat::Request, order: &Order<'_>) -> Call;
+
+    /// Reads a provider's whole answer.
+    ///
+    /// # Errors
+    /// The fault inside a 200, or a body that is no answer.
+    fn decode_response(&self, bytes: &[u8], deployment: &Deployment) -> Result<chat::Response, UpstreamFault>;
+
+    /// Writes a whole answer for the caller.
+    fn encode_response(&self, response: &chat::Response, stamp: &Stamp) -> Vec<u8>;
+
+    /// Adapts a whole answer of the same dialect: our model name and the cost.
+    fn relay_response(&self, bytes: &[u8], stamp: &Stamp) -> Option<Vec<u8>>;
+
+    /// Reads a provider's stream.
+    fn decoder(&self, deployment: &Deployment) -> Box<dyn Decoder>;
+
+    /// Writes a stream for the caller.
+    fn encoder(&self, stamp: Stamp) -> Box<dyn Encoder>;
+
+    /// Reads a provider's error answer. `retry_after` is the header's value.
+    fn decode_fault(&self, status: u16, bytes: &[u8], retry_after: Option<&str>) -> UpstreamFault;
+
+    /// Writes a fault for the caller, as a whole body.
+    fn encode_fault(&self, fault: &Fault, request_id: &str) -> Vec<u8>;
+
+    /// Writes a fault into a stream that has begun, as one event. No terminator follows it.
+    fn encode_stream_fault(&self, fault: &Fault, request_id: &str) -> Vec<u8>;
+
+    /// The name of the header that carries a credential to a provider, and what stands before it.
+    fn credential_header(&self) -> (&'static str, &'static str);
+}
+
+/// The grammar of a dialect.
+#[must_use]
+pub fn grammar(dialect: Dialect) -> &'static dyn Grammar {
+    match dialect {
+        Dialect::OpenaiChat => &openai_chat::OpenaiChat,
+        Dialect::Anthropic => &anthropic::Anthropic,
+    }
+}
+
+/// What is wanted of one attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    pub deployment: &'a Deployment,
+    /// The bound on output tokens that the hold covers; always sent.
+    pub max_output_tokens: u64,
+}
+
+/// A request to a provider, without its credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Appended to the provider's base URL.
+    pub path: String,
+    /// Beside `content-type` and the credential.
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+/// What our answers say of themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Our request id; dialects derive the answer's id from it.
+    pub request_id: String,
+    /// The model name the caller gets back.
+    pub model: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// Whether a stream ends with usage.
+    pub wants_usage: bool,
+    /// The charge, once it is known.
+    pub cost: Option<Nanos>,
+}
+
+/// What a frame of a stream means to a relay that passes bytes of the same dialect on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// Nothing but content: pass it on unread.
+    Pass,
+    /// Read it: it may hold usage, an end, a fault or a finish.
+    Read,
+}
+
+/// Reads a provider's stream, frame by frame.
+pub trait Decoder {
+    /// Whether the frame can hold anything but content. Cheap; must never answer `Pass` for usage, finish, fault or end.
+    fn glance(&self, frame: &Frame<'_>) -> Glance;
+
+    /// Appends the events of a frame. Frames that cannot be read count as malformed.
+    ///
+    /// # Errors
+    /// The frame holds data that is no event of this dialect.
+    fn decode(&mut self, frame: &Frame<'_>, events: &mut Vec<chat::Event>) -> Result<(), MalformedFrame>;
+
+    /// The provider closed the stream: appends what is still owed, and [`chat::Event::End`] if a clean close is this
+    /// dialect's way to end and everything was told.
+    fn close(&mut self, events: &mut Vec<chat::Event>);
+}
+
+/// A frame's data is not what the dialect says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MalformedFrame;
+
+/// Writes a stream for a caller, event by event.
+pub trait Encoder {
+    /// Appends the bytes of an event. [`chat::Event::Usage`] is kept until [`Encoder::finish`].
+    fn encode(&mut self, event: &chat::Event, out: &mut Vec<u8>);
+
+    /// Appends what ends the stream: the finish if it is still owed, usage with its cost, the terminator.
+    fn finish(&mut self, usage: Option<&Usage>, cost: Option<Nanos>, out: &mut Vec<u8>);
+
+    /// A frame of the same dialect on its way through: appends it as the caller shall see it (usage removed for those who
+    /// did not ask, or with its cost; the terminator held back for [`Encoder::finish_relayed`]).
+    fn relay(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>);
+
+    /// Appends what ends a relayed stream: the usage frame held back, with its cost, and the terminator.
+    fn finish_relayed(&mut self, cost: Option<Nanos>, out: &mut Vec<u8>);
+}

@@ -1,0 +1,168 @@
+//! `OpenAI` chat completions, and the many hosts that imitate them.
+//!
+//! <https://platform.openai.com/docs/api-reference/chat/create>, streams
+//! <https://platform.openai.com/docs/api-reference/chat-streaming>; members only imitators know are marked where they are read.
+//!
+//! Tokens: `prompt_tokens` holds the cached and cache-written part (`prompt_tokens_details`), `completion_tokens` holds the
+//! reasoning (`completion_tokens_details`). So input = prompt - cached - written, output = completion, except for
+//! deployments marked `output_excludes_reasoning` (xAI: output = completion + reasoning) and `output_total_minus_prompt`
+//! (Google: output = total - prompt).
+use super::{Call, Decoder, Encoder, Grammar, Order, Stamp, refusal};
+use crate::{
+    body::{Body, quoted},
+    catalog::Deployment,
+    chat::{Finish, Request, Response},
+    fault::{Fault, UpstreamFault},
+    money::Nanos,
+};
+use serde_json::{Value, json};
+
+mod call;
+mod decoder;
+mod encoder;
+mod fault;
+mod history;
+mod request;
+mod response;
+mod usage;
+
+pub(super) struct OpenaiChat;
+
+impl Grammar for OpenaiChat {
+    fn decode_request(&self, body: &Body) -> Result<Request, Fault> {
+        request::decode(body)
+    }
+
+    fn encode_request(&self, request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
+        call::encode(request, order)
+    }
+
+    fn forward(&self, body: &Body, request: &Request, order: &Order<'_>) -> Call {
+        call::forward(body, request, order)
+    }
+
+    fn decode_response(&self, bytes: &[u8], deployment: &Deployment) -> Result<Response, UpstreamFault> {
+        response::decode(bytes, deployment)
+    }
+
+    fn encode_response(&self, response: &Response, stamp: &Stamp) -> Vec<u8> {
+        response::encode(response, stamp)
+    }
+
+    fn relay_response(&self, bytes: &[u8], stamp: &Stamp) -> Option<Vec<u8>> {
+        response::relay(bytes, stamp)
+    }
+
+    fn decoder(&self, deployment: &Deployment) -> Box<dyn Decoder> {
+        Box::new(decoder::ChatDecoder::new(deployment))
+    }
+
+    fn encoder(&self, stamp: Stamp) -> Box<dyn Encoder> {
+        Box::new(encoder::ChatEncoder::new(&stamp))
+    }
+
+    fn decode_fault(&self, status: u16, bytes: &[u8], retry_after: Option<&str>) -> UpstreamFault {
+        refusal::classify(status, bytes, retry_after)
+    }
+
+    fn encode_fault(&self, fault: &Fault, _request_id: &str) -> Vec<u8> {
+        fault::encode(fault)
+    }
+
+    fn encode_stream_fault(&self, fault: &Fault, _request_id: &str) -> Vec<u8> {
+        fault::encode_in_stream(fault)
+    }
+
+    fn credential_header(&self) -> (&'static str, &'static str) {
+        ("authorization", "Bearer ")
+    }
+}
+
+/// A host's word for the end of an answer. Words nobody knows are a stop: the raw one is kept beside.
+fn finish_of(word: &str) -> Finish {
+    match word {
+        "length" | "max_tokens" | "MAX_TOKENS" | "model_length" | "model_context_window_exceeded" | "max_output_tokens" => {
+            Finish::Length
+        }
+        "tool_calls" | "function_call" | "tool_use" | "TOOL_CALL" => Finish::ToolCalls,
+        "content_filter" | "content_filtered" | "refusal" | "sensitive" | "SAFETY" | "RECITATION" | "BLOCKLIST"
+        | "PROHIBITED_CONTENT" | "SPII" => Finish::ContentFilter,
+        "error" | "ERROR" | "network_error" | "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "MALFORMED_RESPONSE" => {
+            Finish::Error
+        }
+        _ => Finish::Stop,
+    }
+}
+
+/// Our word. Strict clients know no others than `OpenAI`'s.
+fn finish_word(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+        Finish::ToolCalls => "tool_calls",
+        Finish::ContentFilter => "content_filter",
+        // Not in OpenAI's set, and meant to be noticed. Whole answers and streams become faults before it is written.
+        Finish::Error => "error",
+    }
+}
+
+/// The id of an answer of ours.
+fn answer_id(request_id: &str) -> String {
+    format!("chatcmpl-{}", request_id.strip_prefix("req_").unwrap_or(request_id))
+}
+
+/// Mistral's `thinking`: text, or a list of text pieces.
+fn thinking_text(thinking: &Value) -> String {
+    match thinking {
+        Value::String(text) => text.clone(),
+        Value::Array(pieces) => pieces.iter().filter_map(|piece| piece.get("text").unwrap_or(piece).as_str()).collect(),
+        _ => String::new(),
+    }
+}
+
+fn call_object(id: &str, name: &str, arguments: &str) -> Value {
+    json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+}
+
+/// `OpenRouter`'s form of reasoning that must come back unchanged: the chat format has no field of its own.
+fn signed_detail(text: &str, signature: &str) -> Value {
+    json!({"type": "reasoning.text", "text": text, "signature": signature})
+}
+
+fn redacted_detail(data: &str) -> Value {
+    json!({"type": "reasoning.encrypted", "data": data})
+}
+
+/// A provider's usage object with the charge in it.
+fn priced(usage: &str, cost: Nanos) -> Option<String> {
+    let cost = quoted(&cost.to_string());
+    let told = Body::parse(usage.as_bytes().to_vec()).ok()?.rewritten(&[("cost_usd", Some(cost.into()))]);
+    String::from_utf8(told).ok()
+}
+
+#[cfg(test)]
+mod fixtures {
+    //! Deployments and bodies for the tests of these rooms.
+    use super::*;
+    use crate::catalog::{Catalog, Deployment};
+    use std::rc::Rc;
+
+    /// A deployment with these quirks (JSON array) and abilities (JSON array).
+    pub(super) fn deployment(quirks: &str, supports: &str) -> Rc<Deployment> {
+        let text = format!(
+            r#"{{"version":1,"providers":[{{"id":"acme","name":"Acme","dialect":"openai_chat",
+            "base_url":"https://api.acme.test/v1","credential":"ACME_API_KEY"}}],"models":[{{"provider":"acme","id":"m-1",
+            "context_length":1000000,"max_output_tokens":1000,"input_usd_per_mtok":"1","output_usd_per_mtok":"2",
+            "quirks":{quirks},"supports":{supports}}}]}}"#
+        );
+        Catalog::parse(&text).expect("valid").deployments[0].clone()
+    }
+
+    pub(super) fn body(text: &str) -> Body {
+        Body::parse(text.as_bytes().to_vec()).expect("an object")
+    }
+
+    pub(super) fn json(bytes: &[u8]) -> Value {
+        serde_json::from_slice(bytes).expect("JSON")
+    }
+}

@@ -1,0 +1,192 @@
+//! Requests to a deployment: a caller's own passed on with what must change, or written anew from the hub.
+use super::{super::{Call, Order}, history};
+use crate::{
+    body::Body,
+    catalog::{Ability, Quirk},
+    chat::{Effort, Format, Request, Tool, ToolChoice},
+    fault::Fault,
+};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+/// Members set (`Some`) or left out (`None`), whatever the caller wrote there.
+type Changes = Vec<(&'static str, Option<Value>)>;
+
+pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call {
+    let mut changes: Vec<(&str, Option<Cow<'_, str>>)> = adjustments(request, order)
+        .into_iter()
+        .map(|(name, value)| (name, value.map(|value| Cow::Owned(value.to_string()))))
+        .collect();
+    changes.extend([("megarouter", None), ("models", None)]);
+    if body.get("provider").is_some_and(|raw| raw.starts_with('{')) {
+        changes.push(("provider", None));
+    }
+    // A caller's options may hold more than the wish for usage.
+    if let Some(slot) = changes.iter_mut().find(|(name, wish)| *name == "stream_options" && wish.is_some())
+        && let Some(options) = body.set("stream_options").and_then(|raw| Body::parse(raw.as_bytes().to_vec()).ok())
+        && let Ok(merged) = String::from_utf8(options.rewritten(&[("include_usage", Some("true".into()))]))
+    {
+        slot.1 = Some(merged.into());
+    }
+    if let Some(raw) = body.set("messages")
+        && let Some(mended) = history::mended(raw, request, order.deployment)
+    {
+        changes.push(("messages", Some(mended.into())));
+    }
+    call(body.rewritten(&changes))
+}
+
+pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
+    let mut members = plain(request)?;
+    for (name, change) in adjustments(request, order) {
+        match change {
+            Some(value) => members.insert(name.to_owned(), value),
+            None => members.shift_remove(name),
+        };
+    }
+    let mut messages = history::encode(request)?;
+    history::mend(&mut messages, order.deployment);
+    members.insert("messages".to_owned(), messages.into());
+    Ok(call(Value::Object(members).to_string().into_bytes()))
+}
+
+fn call(body: Vec<u8>) -> Call {
+    Call { path: "/chat/completions".to_owned(), headers: Vec::new(), body }
+}
+
+/// All a deployment wants otherwise than the caller may have written it, messages aside.
+fn adjustments(request: &Request, order: &Order<'_>) -> Changes {
+    let deployment = order.deployment;
+    let mut changes: Changes = vec![("model", Some(deployment.model.as_str().into()))];
+    let (bound, other) = if deployment.has(Quirk::MaxTokens) {
+        ("max_tokens", "max_completion_tokens")
+    } else {
+        ("max_completion_tokens", "max_tokens")
+    };
+    changes.extend([(bound, Some(order.max_output_tokens.into())), (other, None)]);
+    let usage_on_request = request.stream && !deployment.has(Quirk::NoStreamOptions);
+    changes.push(("stream_options", usage_on_request.then(|| json!({"include_usage": true}))));
+    let refused: [(Quirk, &[&'static str]); 4] = [
+        (Quirk::NoSampling, &["temperature", "top_p", "top_k"]),
+        (Quirk::NoStop, &["stop"]),
+        (Quirk::NoPenalties, &["presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs"]),
+        (Quirk::NoStore, &["store", "metadata"]),
+    ];
+    for (_, names) in refused.iter().filter(|(quirk, _)| deployment.has(*quirk)) {
+        changes.extend(names.iter().map(|name| (*name, None)));
+    }
+    let sampling = &request.sampling;
+    if deployment.has(Quirk::OneSampling) && sampling.temperature.is_some() && sampling.top_p.is_some() {
+        changes.push(("top_p", None));
+    }
+    if deployment.has(Quirk::RandomSeed)
+        && let Some(seed) = sampling.seed
+    {
+        changes.extend([("seed", None), ("random_seed", Some(seed.into()))]);
+    }
+    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+    if deployment.has(Quirk::NoForcedTool) && forced {
+        changes.push(("tool_choice", Some("auto".into())));
+    }
+    changes.extend(reasoning_change(request, order));
+    changes
+}
+
+/// What becomes of `reasoning_effort`, if anything must.
+fn reasoning_change(request: &Request, order: &Order<'_>) -> Option<(&'static str, Option<Value>)> {
+    const EFFORT: &str = "reasoning_effort";
+    let deployment = order.deployment;
+    // An organisation's own provider (without a credential of ours) cannot say that it reasons: its callers know.
+    let reasons = deployment.can(Ability::Reasoning) || deployment.provider.credential.is_none();
+    if !reasons || deployment.has(Quirk::NoReasoningEffort) {
+        return request.effort.map(|_| (EFFORT, None));
+    }
+    let functions = request.tools.iter().any(|tool| matches!(tool, Tool::Function { .. }));
+    (functions && deployment.has(Quirk::ToolsWithoutReasoning)).then(|| (EFFORT, Some(Effort::None.word().into())))
+}
+
+/// The request in the dialect's own words, before any deployment's wishes; without `messages`.
+fn plain(request: &Request) -> Result<Map<String, Value>, Fault> {
+    let mut members = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            members.insert(name.to_owned(), value);
+        }
+    };
+    // Their place; the values come with the adjustments.
+    put("model", Some(Value::Null));
+    put("messages", Some(Value::Null));
+    let tools = request.tools.iter().enumerate().map(tool).collect::<Result<Vec<_>, _>>()?;
+    let any_tools = !tools.is_empty();
+    put("tools", any_tools.then(|| tools.into()));
+    put("tool_choice", request.tool_choice.as_ref().filter(|_| any_tools).map(tool_choice));
+    put("parallel_tool_calls", request.parallel_tool_calls.filter(|_| any_tools).map(Value::from));
+    put("response_format", format(&request.format));
+    let sampling = &request.sampling;
+    put("temperature", sampling.temperature.map(Value::from));
+    put("top_p", sampling.top_p.map(Value::from));
+    put("frequency_penalty", sampling.frequency_penalty.map(Value::from));
+    put("presence_penalty", sampling.presence_penalty.map(Value::from));
+    put("seed", sampling.seed.map(Value::from));
+    // Four is the most OpenAI takes; Anthropic's callers may send more.
+    let stop: Vec<&str> = sampling.stop.iter().take(4).map(String::as_str).collect();
+    put("stop", (!stop.is_empty()).then(|| stop.into()));
+    put("reasoning_effort", request.effort.map(|effort| effort.word().into()));
+    put("n", request.choices.map(Value::from));
+    put("stream", request.stream.then_some(Value::Bool(true)));
+    put("user", request.user.as_deref().map(Value::from));
+    Ok(members)
+}
+
+fn tool((place, tool): (usize, &Tool)) -> Result<Value, Fault> {
+    match tool {
+        Tool::Function { name, description, parameters, strict, cache: _ } => {
+            let mut function = Map::new();
+            function.insert("name".to_owned(), name.as_str().into());
+            if let Some(description) = description {
+                function.insert("description".to_owned(), description.as_str().into());
+            }
+            let nothing = || json!({"type": "object", "properties": {}});
+            function.insert("parameters".to_owned(), parameters.clone().unwrap_or_else(nothing));
+            if let Some(strict) = strict {
+                function.insert("strict".to_owned(), (*strict).into());
+            }
+            Ok(json!({"type": "function", "function": function}))
+        }
+        Tool::Native(native) => {
+            let kind = native.get("type").and_then(Value::as_str).unwrap_or("?");
+            let path = format!("tools[{place}].type");
+            let message = format!(
+                "`{path}` {kind:?} is a tool only its own provider can run. Leave it out, or name a model of that provider."
+            );
+            Err(Fault::invalid("unsupported_parameter", message).with_param(&path))
+        }
+    }
+}
+
+fn tool_choice(choice: &ToolChoice) -> Value {
+    match choice {
+        ToolChoice::Auto => "auto".into(),
+        ToolChoice::None => "none".into(),
+        ToolChoice::Required => "required".into(),
+        ToolChoice::Named(name) => json!({"type": "function", "function": {"name": name}}),
+    }
+}
+
+fn format(format: &Format) -> Option<Value> {
+    match format {
+        Format::Text => None,
+        Format::JsonObject => Some(json!({"type": "json_object"})),
+        Format::JsonSchema { name, description, schema, strict } => {
+            let mut told = json!({"name": name, "schema": schema});
+            if let Some(members) = told.as_object_mut() {
+                members.extend(description.as_ref().map(|text| ("description".to_owned(), text.as_str().into())));
+                members.extend(strict.map(|strict| ("strict".to_owned(), strict.into())));
+            }
+            Some(json!({"type": "json_schema", "json_schema": told}))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! Whole answers: the provider's to the hub, the hub's to the caller, and one passed on.
+use super::{
+    super::{Stamp, lenient, refusal},
+    finish_of, finish_word, thinking_text, usage,
+    usage::Counting,
+};
+use crate::{
+    body::{Body, quoted},
+    catalog::{Deployment, sha256_hex},
+    chat::{Choice, Finish, Part, Response},
+    fault::{Cause, UpstreamFault},
+};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+pub(super) fn decode(bytes: &[u8], deployment: &Deployment) -> Result<Response, UpstreamFault> {
+    let no_answer = || UpstreamFault::new(200, Cause::Server, "The provider's answer is no chat completion.");
+    let told: Value = serde_json::from_slice(bytes).map_err(|_| no_answer())?;
+    if let Some(error) = refusal::error_of(&told) {
+        return Err(refusal::classify_inside(error));
+    }
+    let id = lenient::text(&told, "id").unwrap_or_default();
+    let choices: Vec<Choice> =
+        lenient::list(&told, "choices").iter().enumerate().map(|(place, told)| choice(told, id, place)).collect();
+    if choices.is_empty() {
+        return Err(no_answer());
+    }
+    if let Some(choice) = choices.iter().find(|choice| choice.finish == Finish::Error) {
+        let native = choice.native_finish.as_deref().unwrap_or("error");
+        return Err(UpstreamFault::new(200, Cause::Server, format!("The provider gave up: {native}.")));
+    }
+    Ok(Response {
+        id: id.to_owned(),
+        model: lenient::text(&told, "model").unwrap_or_default().to_owned(),
+        choices,
+        usage: Counting::of(deployment).read(&told),
+    })
+}
+
+fn choice(told: &Value, id: &str, place: usize) -> Choice {
+    let mut parts = Vec::new();
+    if let Some(message) = told.get("message") {
+        reasoning(message, &mut parts);
+        content(message, &mut parts);
+        parts.extend(lenient::text(message, "refusal").map(|text| Part::Refusal(text.to_owned())));
+        let calls = lenient::list(message, "tool_calls").iter().chain(message.get("function_call").filter(|c| c.is_object()));
+        parts.extend(calls.enumerate().filter_map(|(index, call)| tool_call(call, id, place, index)));
+    }
+    let native = lenient::text(told, "finish_reason");
+    let calls = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
+    let finish = match native.map_or(Finish::Stop, finish_of) {
+        // Hosts say "stop" after a forced call, and some always.
+        Finish::Stop if calls => Finish::ToolCalls,
+        finish => finish,
+    };
+    Choice { parts, finish, native_finish: native.map(str::to_owned) }
+}
+
+fn reasoning(message: &Value, parts: &mut Vec<Part>) {
+    let text = lenient::text(message, "reasoning_content").or_else(|| lenient::text(message, "reasoning"));
+    let mut open = text.map(|text| (text.to_owned(), None));
+    for detail in lenient::list(message, "reasoning_details") {
+        if let Some(data) = lenient::text(detail, "data") {
+            parts.push(Part::RedactedReasoning(data.to_owned()));
+            continue;
+        }
+        let detail_text = lenient::text(detail, "text").or_else(|| lenient::text(detail, "summary"));
+        let (known, signature) = open.get_or_insert_default();
+        // The details repeat what the plain member tells.
+        if text.is_none() {
+            known.push_str(detail_text.unwrap_or_default());
+        }
+        if let Some(told) = lenient::text(detail, "signature") {
+            *signature = Some(told.to_owned());
+        }
+    }
+    parts.extend(open.map(|(text, signature)| Part::Reasoning { text, signature }));
+}
+
+fn content(message: &Value, parts: &mut Vec<Part>) {
+    match message.get("content") {
+        Some(Value::String(text)) if !text.is_empty() => parts.push(Part::text(text)),
+        // Mistral's reasoning models answer in pieces.
+        Some(Value::Array(items)) => {
+            for item in items {
+                if let Some(thinking) = item.get("thinking") {
+                    parts.push(Part::Reasoning { text: thinking_text(thinking), signature: None });
+                } else if let Some(text) = lenient::text(item, "text") {
+                    parts.push(Part::text(text));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A call of a function, a custom tool, or the deprecated form. One without a name cannot be made.
+fn tool_call(call: &Value, id: &str, place: usize, index: usize) -> Option<Part> {
+    let told = call.get("function").or_else(|| call.get("custom")).unwrap_or(call);
+    let name = lenient::text(told, "name")?.to_owned();
+    let arguments = lenient::arguments(told.get("arguments").or_else(|| told.get("input")));
+    let call_id = lenient::text(call, "id").map_or_else(|| made_up_id(id, place, index), str::to_owned);
+    Some(Part::ToolCall { id: call_id, name, arguments })
+}
+
+/// An id for a call that came without: the same for the same answer, and another for every other.
+pub(super) fn made_up_id(answer: &str, choice: usize, index: usize) -> String {
+    let mut id = sha256_hex(format!("{answer}/{choice}/{index}").as_bytes());
+    id.truncate(24);
+    format!("call_{id}")
+}
+
+pub(super) fn encode(response: &Response, stamp: &Stamp) -> Vec<u8> {
+    let choices: Vec<Value> = response.choices.iter().enumerate().map(|(index, choice)| write_choice(index, choice)).collect();
+    let mut told = json!({
+        "id": super::answer_id(&stamp.request_id),
+        "object": "chat.completion",
+        "created": stamp.created,
+        "model": stamp.model,
+        "service_tier": "default",
+        "system_fingerprint": null,
+        "choices": choices,
+    });
+    if let (Some(usage), Some(members)) = (&response.usage, told.as_object_mut()) {
+        members.insert("usage".to_owned(), usage::write(usage, stamp.cost));
+    }
+    told.to_string().into_bytes()
+}
+
+fn write_choice(index: usize, choice: &Choice) -> Value {
+    let (mut text, mut refusal, mut reasoning) = (String::new(), String::new(), String::new());
+    let (mut calls, mut details) = (Vec::new(), Vec::new());
+    for part in &choice.parts {
+        match part {
+            Part::Text { text: more, .. } => text.push_str(more),
+            Part::Refusal(more) => refusal.push_str(more),
+            Part::Reasoning { text, signature } => {
+                reasoning.push_str(text);
+                if let Some(signature) = signature {
+                    details.push(super::signed_detail(text, signature));
+                }
+            }
+            Part::RedactedReasoning(data) => details.push(super::redacted_detail(data)),
+            Part::ToolCall { id, name, arguments } => calls.push(super::call_object(id, name, arguments)),
+            Part::Image { .. } | Part::Audio { .. } | Part::File { .. } | Part::ToolResult { .. } => {}
+        }
+    }
+    let null_if = |text: String, null: bool| if null { Value::Null } else { Value::String(text) };
+    let silent = text.is_empty() && (!calls.is_empty() || !refusal.is_empty());
+    let mut message = Map::new();
+    message.insert("role".to_owned(), "assistant".into());
+    message.insert("content".to_owned(), null_if(text, silent));
+    let refused = !refusal.is_empty();
+    message.insert("refusal".to_owned(), null_if(refusal, !refused));
+    message.insert("annotations".to_owned(), json!([]));
+    if !reasoning.is_empty() {
+        message.insert("reasoning_content".to_owned(), reasoning.into());
+    }
+    if !details.is_empty() {
+        message.insert("reasoning_details".to_owned(), details.into());
+    }
+    if !calls.is_empty() {
+        message.insert("tool_calls".to_owned(), calls.into());
+    }
+    json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish_word(choice.finish)})
+}
+
+/// A provider's answer with our model name and the charge; every other byte of a member stays.
+pub(super) fn relay(bytes: &[u8], stamp: &Stamp) -> Option<Vec<u8>> {
+    let body = Body::parse(bytes.to_vec()).ok()?;
+    let model = quoted(&stamp.model);
+    let usage = with_cost(body.set("usage"), stamp);
+    let mut changes: Vec<(&str, Option<Cow<'_, str>>)> = vec![("model", Some(model.into()))];
+    if let Some(usage) = usage {
+        changes.push(("usage", Some(usage.into())));
+    }
+    Some(body.rewritten(&changes))
+}
+
+fn with_cost(usage: Option<&str>, stamp: &Stamp) -> Option<String> {
+    super::priced(usage?, stamp.cost?)
+}
+
+#[cfg(test)]
+mod tests;

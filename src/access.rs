@@ -1,0 +1,282 @@
+//! Credentials and what they allow: the grammar of keys, and an organisation's own providers and routes.
+//!
+//! A key carries its organisation and its own id, so no lookup finds the account, and a short code that only we can make,
+//! so a forged one is refused before an account is woken. Only a digest is kept.
+use crate::{
+    catalog::{Deployment, ModelRow, Provider},
+    id::{ULID_LEN, is_base32, push_base32},
+    mode::Mode,
+};
+use hmac::{Hmac, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use std::{collections::BTreeMap, fmt, rc::Rc};
+
+/// What a key opens. Each kind works only on its own surface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyKind {
+    Inference,
+    Admin,
+}
+
+impl KeyKind {
+    /// The kind's mark in a key.
+    #[must_use]
+    pub fn mark(self) -> &'static str {
+        match self {
+            Self::Inference => "mr_sk_",
+            Self::Admin => "mr_ak_",
+        }
+    }
+}
+
+const SECRET_LEN: usize = 32;
+const CODE_LEN: usize = 8;
+const KEY_LEN: usize = 6 + ULID_LEN + ULID_LEN + SECRET_LEN + CODE_LEN;
+
+/// A well-formed key: `mr_sk_` or `mr_ak_`, then the organisation's and the key's ULID, 160 bits of secret and the code.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key {
+    pub kind: KeyKind,
+    text: String,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.redacted())
+    }
+}
+
+impl Key {
+    /// Reads a key's grammar, nothing more.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let kind = [KeyKind::Inference, KeyKind::Admin].into_iter().find(|kind| text.starts_with(kind.mark()))?;
+        let rest = text.get(kind.mark().len()..)?;
+        (text.len() == KEY_LEN && is_base32(rest)).then(|| Self { kind, text: text.to_owned() })
+    }
+
+    /// A new key. `secret` is 160 random bits.
+    #[must_use]
+    pub fn mint(kind: KeyKind, organization: &str, key: &str, secret: [u8; 20], pepper: &[u8]) -> Self {
+        let mut text = kind.mark().to_owned();
+        for id in [organization, key] {
+            text.push_str(id.split_once('_').map_or(id, |(_, ulid)| ulid));
+        }
+        let (high, low) = secret.split_at(10);
+        for half in [high, low] {
+            push_base32(&mut text, half.iter().fold(0, |bits, byte| (bits << 8) | u128::from(*byte)), SECRET_LEN / 2);
+        }
+        let code = seal(&text, pepper).code;
+        text.push_str(&code);
+        Self { kind, text }
+    }
+
+    /// The organisation's id.
+    #[must_use]
+    pub fn organization(&self) -> String {
+        format!("org_{}", self.text.get(6..6 + ULID_LEN).unwrap_or_default())
+    }
+
+    /// The key's own id.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("key_{}", self.text.get(6 + ULID_LEN..6 + 2 * ULID_LEN).unwrap_or_default())
+    }
+
+    /// The digest to compare with what was kept, or `None` for a key we never made.
+    #[must_use]
+    pub fn digest(&self, pepper: &[u8]) -> Option<String> {
+        let (body, code) = self.text.split_at_checked(KEY_LEN - CODE_LEN)?;
+        let sealed = seal(body, pepper);
+        same(sealed.code.as_bytes(), code.as_bytes()).then_some(sealed.digest)
+    }
+
+    /// The whole key, to be shown once.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// Its mark and its last four characters.
+    #[must_use]
+    pub fn redacted(&self) -> String {
+        format!("{}…{}", self.kind.mark(), self.text.get(KEY_LEN - 4..).unwrap_or_default())
+    }
+}
+
+struct Seal {
+    code: String,
+    digest: String,
+}
+
+/// One HMAC gives both: 40 bits are public as the key's code, the other 216 are the digest that is kept.
+fn seal(body: &str, pepper: &[u8]) -> Seal {
+    let mut code = String::with_capacity(CODE_LEN);
+    let mut digest = String::with_capacity(64);
+    // HMAC takes a key of any length: the error cannot happen, and an empty code matches nothing.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(pepper) else { return Seal { code, digest } };
+    mac.update(body.as_bytes());
+    let bytes = mac.finalize().into_bytes();
+    let (public, kept) = bytes.split_at(5);
+    push_base32(&mut code, public.iter().fold(0, |bits, byte| (bits << 8) | u128::from(*byte)), CODE_LEN);
+    for byte in kept {
+        push_base32(&mut digest, u128::from(*byte), 2);
+    }
+    Seal { code, digest }
+}
+
+/// Equality that takes the same time wherever two texts of one length differ.
+#[must_use]
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (x, y)| differs | (x ^ y)) == 0
+}
+
+/// Who stands at the door, as far as it can be told without waking an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Knock {
+    /// A key we made. Whether it is still good, only the account knows.
+    Known(Key, Digest),
+    /// No credential, or one that is not ours.
+    Stranger,
+    /// It begins like one of ours and is none.
+    Forged,
+}
+
+/// What is kept of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest(pub String);
+
+/// Reads a credential.
+#[must_use]
+pub fn knock(credential: Option<&str>, pepper: &[u8]) -> Knock {
+    let Some(text) = credential else { return Knock::Stranger };
+    let known = Key::parse(text).and_then(|key| Some((key.digest(pepper)?, key)));
+    known.map_or(Knock::Forged, |(digest, key)| Knock::Known(key, Digest(digest)))
+}
+
+/// A secret that no log and no answer shows.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What an organisation brings along to every decision: its own providers and its named routes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tenant {
+    pub organization: String,
+    /// Rises with every change; an isolate with an older one is told the new one when it asks for a hold.
+    pub version: u64,
+    pub providers: BTreeMap<String, OwnProvider>,
+    pub routes: BTreeMap<String, NamedRoute>,
+}
+
+/// A provider of one organisation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OwnProvider {
+    pub provider: Provider,
+    pub models: Vec<ModelRow>,
+    #[serde(default)]
+    pub secret: Option<Secret>,
+}
+
+impl OwnProvider {
+    /// Its models, ready to be routed to. Rows were validated when they were put.
+    #[must_use]
+    pub fn deployments(&self) -> Vec<Rc<Deployment>> {
+        let provider = Rc::new(self.provider.clone());
+        let rows = self.models.iter().cloned();
+        rows.filter_map(|row| crate::catalog::deployment(&provider, row).ok()).map(Rc::new).collect()
+    }
+}
+
+/// A named route: a model name of one organisation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedRoute {
+    pub targets: Vec<Target>,
+    /// Absent: the order of the targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    #[serde(default = "yes")]
+    pub fallback: bool,
+    #[serde(default)]
+    pub deadlines: Deadlines,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    pub provider: String,
+    pub model: String,
+    /// Share of first attempts among the targets that have a weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+}
+
+/// How long to wait, in milliseconds. Absent members keep their defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deadlines {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_ms: Option<u64>,
+}
+
+/// Whether an allowlist names a deployment: `*`, `provider/*`, `provider/model` or a bare model.
+#[must_use]
+pub fn allows(list: &[String], deployment: &Deployment) -> bool {
+    list.iter().any(|pattern| {
+        pattern == "*"
+            || *pattern == deployment.id
+            || *pattern == deployment.model
+            || pattern.strip_suffix("/*").is_some_and(|provider| provider == deployment.provider.id)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORG: &str = "org_01kayz0000000000000000000a";
+    const KEY: &str = "key_01kayz0000000000000000000b";
+
+    #[test]
+    fn a_key_tells_its_account_and_proves_itself() {
+        let key = Key::mint(KeyKind::Inference, ORG, KEY, [7; 20], b"pepper");
+        let read = Key::parse(key.reveal()).expect("well formed");
+        assert_eq!((read.organization().as_str(), read.id().as_str(), read.kind), (ORG, KEY, KeyKind::Inference));
+        assert_eq!(read.digest(b"pepper"), key.digest(b"pepper"));
+        assert!(read.digest(b"pepper").is_some() && read.digest(b"other").is_none());
+        assert!(!format!("{key:?}").contains(&key.reveal()[10..60]));
+    }
+
+    #[test]
+    fn a_changed_character_is_no_key_of_ours() {
+        let key = Key::mint(KeyKind::Admin, ORG, KEY, [1; 20], b"pepper");
+        for place in 6..KEY_LEN {
+            let mut text = key.reveal().as_bytes().to_vec();
+            text[place] = if text[place] == b'0' { b'1' } else { b'0' };
+            let read = Key::parse(std::str::from_utf8(&text).expect("ascii")).expect("still the grammar");
+            assert_eq!(read.digest(b"pepper"), None, "at {place}");
+        }
+        for text in ["", "mr_sk_", "mr_sk_short", "sk-other", &key.reveal().to_uppercase()] {
+            assert!(Key::parse(text).is_none(), "{text}");
+        }
+    }
+}

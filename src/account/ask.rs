@@ -1,0 +1,383 @@
+//! The bodies admins and the operator send, read and checked: what is wrong is said before any account is woken.
+use super::letter::KeySpec;
+use crate::{
+    access::{KeyKind, NamedRoute, OwnProvider, Secret},
+    budget::Limit,
+    catalog::{AbortStopsBilling, Ability, Catalog, Dialect, Modality, ModelRow, Prices, Provider, deployment},
+    fault::Fault,
+    money::Nanos,
+    time::Millis,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use std::rc::Rc;
+
+/// The longest life of a key: a year.
+const EXPIRES_IN_SECONDS_MAX: u64 = 31_536_000;
+const NAME_MAX: usize = 200;
+
+/// Reads a body into its form.
+///
+/// # Errors
+/// 400 that says which member is wrong.
+pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        if error.is_data() {
+            Fault::invalid("invalid_parameter", format!("The body cannot be read: {error}."))
+        } else {
+            Fault::invalid("malformed_json", format!("The body is not valid JSON: {error}."))
+        }
+    })
+}
+
+/// `POST /platform/v1/organizations`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewOrganization {
+    pub name: String,
+    #[serde(default = "utc")]
+    pub timezone: String,
+    #[serde(default)]
+    pub credit_usd: Option<Nanos>,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+impl NewOrganization {
+    /// # Errors
+    /// 400 for a name or credit out of bounds, or a time zone that is not served.
+    pub fn check(self) -> Result<Self, Fault> {
+        named(&self.name)?;
+        if self.timezone != "UTC" {
+            return Err(Fault::parameter("timezone", "Only \"UTC\" is served by this version: windows begin at 00:00 UTC."));
+        }
+        if self.credit_usd.is_some_and(|credit| credit.0 < 0) {
+            return Err(Fault::parameter("credit_usd", "Credit must not be negative."));
+        }
+        Ok(self)
+    }
+}
+
+/// `POST /platform/v1/organizations/{id}/credits`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreditAsk {
+    pub amount_usd: Nanos,
+    pub reason: String,
+}
+
+impl CreditAsk {
+    /// # Errors
+    /// 400 for an amount that is not above 0 or a missing reason.
+    pub fn check(self) -> Result<Self, Fault> {
+        if self.amount_usd.0 <= 0 {
+            return Err(Fault::parameter("amount_usd", "The amount must be above 0."));
+        }
+        if self.reason.trim().is_empty() || self.reason.len() > 1_000 {
+            return Err(Fault::parameter("reason", "Give a reason of 1 to 1000 characters: it stands in the ledger."));
+        }
+        Ok(self)
+    }
+}
+
+/// `POST /admin/v1/api_keys`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyAsk {
+    name: String,
+    #[serde(default)]
+    kind: Option<KeyKind>,
+    #[serde(default)]
+    owner_member_id: Option<String>,
+    #[serde(default)]
+    model_allowlist: Option<Vec<String>>,
+    #[serde(default)]
+    provider_allowlist: Option<Vec<String>>,
+    #[serde(default)]
+    rpm: Option<u64>,
+    #[serde(default)]
+    tpm: Option<u64>,
+    #[serde(default)]
+    concurrency: Option<u64>,
+    #[serde(default)]
+    expires_in_seconds: Option<u64>,
+}
+
+impl KeyAsk {
+    /// The kind and the rules of the key.
+    ///
+    /// # Errors
+    /// 400 naming the member out of bounds.
+    pub fn spec(self, now: Millis) -> Result<(KeyKind, KeySpec), Fault> {
+        named(&self.name)?;
+        if self.owner_member_id.is_some() {
+            return Err(Fault::parameter("owner_member_id", "Members are not served by this version: leave it out."));
+        }
+        for (value, member) in [(self.rpm, "rpm"), (self.tpm, "tpm"), (self.concurrency, "concurrency")] {
+            if value.is_some_and(|value| value == 0 || value > 1_000_000_000) {
+                return Err(Fault::parameter(member, format!("{member} is a number from 1 to 1000000000, or left out for no limit.")));
+            }
+        }
+        if self.expires_in_seconds.is_some_and(|seconds| seconds == 0 || seconds > EXPIRES_IN_SECONDS_MAX) {
+            let text = format!("expires_in_seconds is a number from 1 to {EXPIRES_IN_SECONDS_MAX}, or left out for never.");
+            return Err(Fault::parameter("expires_in_seconds", text));
+        }
+        for (list, member) in [(&self.model_allowlist, "model_allowlist"), (&self.provider_allowlist, "provider_allowlist")] {
+            if list.as_ref().is_some_and(|list| list.len() > 1_000 || list.iter().any(|name| name.is_empty() || name.len() > 200)) {
+                return Err(Fault::parameter(member, format!("{member} is a list of at most 1000 names.")));
+            }
+        }
+        let spec = KeySpec {
+            name: self.name,
+            model_allowlist: self.model_allowlist,
+            provider_allowlist: self.provider_allowlist,
+            rpm: self.rpm,
+            tpm: self.tpm,
+            concurrency: self.concurrency,
+            expires_at: self.expires_in_seconds.map(|seconds| now.seconds() + seconds),
+        };
+        Ok((self.kind.unwrap_or(KeyKind::Inference), spec))
+    }
+}
+
+/// Checks a budget's limit.
+///
+/// # Errors
+/// 400 naming the member out of bounds.
+pub fn limit(limit: Limit) -> Result<Limit, Fault> {
+    if limit.limit_usd.0 < 0 {
+        return Err(Fault::parameter("limit_usd", "A limit must not be negative; 0 stops every paid call."));
+    }
+    if limit.thresholds.len() > 10 || limit.thresholds.iter().any(|percent| *percent == 0 || *percent > 100) {
+        return Err(Fault::parameter("thresholds", "thresholds are at most 10 percentages from 1 to 100."));
+    }
+    Ok(limit)
+}
+
+/// `PUT /admin/v1/providers/{id}`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderAsk {
+    dialect: Dialect,
+    base_url: String,
+    #[serde(default)]
+    credential: Option<Secret>,
+    #[serde(default)]
+    abort_stops_billing: Option<BillingWord>,
+    models: Vec<ModelAsk>,
+}
+
+/// `abort_stops_billing` as a word or as a plain yes or no.
+#[derive(Clone, Copy, Debug)]
+struct BillingWord(AbortStopsBilling);
+
+impl<'de> Deserialize<'de> for BillingWord {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::Bool(true) => Ok(Self(AbortStopsBilling::Yes)),
+            serde_json::Value::Bool(false) => Ok(Self(AbortStopsBilling::No)),
+            word => AbortStopsBilling::deserialize(word).map(Self).map_err(|_| {
+                serde::de::Error::custom("abort_stops_billing is \"yes\", \"no\", \"unknown\", true or false")
+            }),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelAsk {
+    id: String,
+    #[serde(flatten)]
+    prices: Prices,
+    #[serde(default)]
+    context_length: Option<u64>,
+    #[serde(default)]
+    max_output_tokens: Option<u64>,
+    #[serde(default)]
+    supports: Option<Vec<Ability>>,
+}
+
+/// What an own model is taken to do when its row does not say.
+const ABILITIES: [Ability; 4] = [Ability::Tools, Ability::ParallelTools, Ability::JsonSchema, Ability::Vision];
+
+impl ProviderAsk {
+    /// The provider with its models.
+    ///
+    /// # Errors
+    /// 400 naming the member out of bounds.
+    pub fn own(self, id: &str, catalog: &Catalog, private_allowed: bool) -> Result<OwnProvider, Fault> {
+        word("id", id)?;
+        if catalog.deployments.iter().any(|deployment| deployment.provider.id == id) {
+            return Err(Fault::parameter("id", format!("{id:?} is a provider of the catalog. Choose another name for yours.")));
+        }
+        safe_base_url(&self.base_url, private_allowed).map_err(|why| Fault::parameter("base_url", why))?;
+        if self.models.is_empty() || self.models.len() > 1_000 {
+            return Err(Fault::parameter("models", "models is a list of 1 to 1000 models."));
+        }
+        let provider = Provider {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            dialect: self.dialect,
+            base_url: self.base_url.trim_end_matches('/').to_owned(),
+            credential: None,
+            abort_stops_billing: self.abort_stops_billing.map_or(AbortStopsBilling::Unknown, |word| word.0),
+            quirks: Vec::new(),
+        };
+        let models: Vec<ModelRow> = self.models.into_iter().map(ModelAsk::row).collect();
+        let shared = Rc::new(provider.clone());
+        for row in &models {
+            deployment(&shared, row.clone()).map_err(|why| Fault::parameter("models", why))?;
+        }
+        Ok(OwnProvider { provider, models, secret: self.credential })
+    }
+}
+
+impl ModelAsk {
+    fn row(self) -> ModelRow {
+        let supports = self.supports.unwrap_or_else(|| ABILITIES.to_vec());
+        let mut input = vec![Modality::Text];
+        if supports.contains(&Ability::Vision) {
+            input.extend([Modality::Image, Modality::File]);
+        }
+        ModelRow {
+            provider: String::new(),
+            id: self.id,
+            created: None,
+            context_length: self.context_length.unwrap_or(128_000),
+            max_output_tokens: self.max_output_tokens,
+            prices: self.prices,
+            tiers: Vec::new(),
+            input,
+            supports,
+            hidden_reasoning: false,
+            quirks: Vec::new(),
+            sources: Vec::new(),
+        }
+    }
+}
+
+/// Checks a named route.
+///
+/// # Errors
+/// 400 naming the member out of bounds.
+pub fn route(alias: &str, route: NamedRoute) -> Result<NamedRoute, Fault> {
+    word("alias", alias)?;
+    if alias == "auto" {
+        return Err(Fault::parameter("alias", "\"auto\" is taken. Choose another name."));
+    }
+    if route.targets.is_empty() || route.targets.len() > 32 {
+        return Err(Fault::parameter("targets", "targets is a list of 1 to 32 deployments."));
+    }
+    let deadlines = route.deadlines;
+    let times = [deadlines.head_ms, deadlines.first_token_ms, deadlines.stall_ms, deadlines.total_ms];
+    if times.into_iter().flatten().any(|ms| ms == 0 || ms > 3_600_000) {
+        return Err(Fault::parameter("deadlines", "Deadlines are milliseconds from 1 to 3600000."));
+    }
+    Ok(route)
+}
+
+fn named(name: &str) -> Result<(), Fault> {
+    if name.trim().is_empty() || name.len() > NAME_MAX {
+        return Err(Fault::parameter("name", format!("name is a text of 1 to {NAME_MAX} characters.")));
+    }
+    Ok(())
+}
+
+fn word(member: &str, text: &str) -> Result<(), Fault> {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(good) {
+        return Err(Fault::parameter(member, format!("{member} is 1 to 64 lower-case letters, digits or - _ .")));
+    }
+    Ok(())
+}
+
+/// Whether an organisation's base URL may be called from here: https on a public name. On a development machine also
+/// plain http and addresses of the machine itself.
+///
+/// # Errors
+/// What to change.
+pub fn safe_base_url(url: &str, private_allowed: bool) -> Result<(), &'static str> {
+    let (scheme, rest) = url.split_once("://").ok_or("base_url is a full URL: https://host/path.")?;
+    if scheme != "https" && !(private_allowed && scheme == "http") {
+        return Err("base_url must begin with https://.");
+    }
+    if url.len() > 500 || rest.contains(['?', '#', '@', '\\', ' ', '\r', '\n', '\t']) {
+        return Err("base_url has a host and a path, no credential, query or fragment.");
+    }
+    if private_allowed {
+        return if rest.is_empty() { Err("base_url needs a host.") } else { Ok(()) };
+    }
+    let host = rest.split('/').next().unwrap_or_default();
+    let host = host.strip_suffix(":443").unwrap_or(host).to_ascii_lowercase();
+    if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.') {
+        return Err("base_url needs a plain host name on port 443.");
+    }
+    let top = host.rsplit('.').next().unwrap_or_default();
+    let private = ["localhost", "local", "internal", "svc", "lan", "home", "corp", "arpa"];
+    // An address in any notation (dotted, decimal, 0x…) has a last label that begins with a digit.
+    if !host.contains('.') || top.is_empty() || top.starts_with(|c: char| c.is_ascii_digit()) || private.contains(&top) {
+        return Err("base_url must name a public host, not an address or a private name.");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_stay_public_unless_allowed() {
+        for good in ["https://api.acme.com/v1", "https://api.acme.com:443"] {
+            assert_eq!(safe_base_url(good, false), Ok(()), "{good}");
+        }
+        for bad in [
+            "api.acme.com",
+            "http://api.acme.com",
+            "https://127.0.0.1/v1",
+            "https://2130706433",
+            "https://0x7f.1",
+            "https://[::1]",
+            "https://localhost",
+            "https://a.internal/",
+            "https://user@acme.com",
+            "https://acme.com:8080",
+            "https://acme.com.",
+            "https://acme.com/?x",
+        ] {
+            assert!(safe_base_url(bad, false).is_err(), "{bad}");
+        }
+        assert_eq!(safe_base_url("http://127.0.0.1:9000/acme", true), Ok(()));
+    }
+
+    #[test]
+    fn a_key_ask_is_checked() {
+        let spec = |text: &str| read::<KeyAsk>(text.as_bytes()).and_then(|ask| ask.spec(Millis(5_000)));
+        let (kind, spec_read) = spec(r#"{"name":"a","rpm":5,"expires_in_seconds":10}"#).expect("good");
+        assert_eq!((kind, spec_read.rpm, spec_read.expires_at), (KeyKind::Inference, Some(5), Some(15)));
+        for (text, param) in [
+            (r#"{"name":""}"#, Some("name")),
+            (r#"{"name":"a","rpm":0}"#, Some("rpm")),
+            (r#"{"name":"a","nme":1}"#, None),
+            (r#"{"#, None),
+        ] {
+            let fault = spec(text).expect_err(text);
+            assert_eq!((fault.status, fault.param.as_deref()), (400, param));
+        }
+    }
+
+    #[test]
+    fn an_own_provider_is_checked() {
+        let catalog = Catalog::parse(crate::catalog::BUNDLED).expect("the bundled catalog is valid");
+        let own = |text: &str, id: &str| read::<ProviderAsk>(text.as_bytes()).and_then(|ask| ask.own(id, &catalog, false));
+        let good = r#"{"dialect":"openai_chat","base_url":"https://llm.acme.com/v1/","credential":"s3cret","abort_stops_billing":true,
+            "models":[{"id":"m","input_usd_per_mtok":"1","output_usd_per_mtok":2.5}]}"#;
+        let provider = own(good, "acme").expect("good");
+        assert_eq!(provider.provider.base_url, "https://llm.acme.com/v1");
+        assert!(!format!("{provider:?}").contains("s3cret"));
+        assert_eq!(own(good, "openai").expect_err("taken").param.as_deref(), Some("id"));
+        assert_eq!(own(&good.replace("\"m\"", "\"\""), "acme").expect_err("no id").param.as_deref(), Some("models"));
+        assert!(own(&good.replace("\"models\"", "\"x\":1,\"models\""), "acme").is_err());
+        assert!(own(&good.replace("\"1\"", "\"-1\""), "acme").is_err());
+    }
+}

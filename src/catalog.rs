@@ -1,0 +1,447 @@
+//! Providers, models and their prices: one immutable document, addressed by the hash of its bytes.
+//!
+//! A provider and a model are rows. What differs between providers of one dialect is a [`Quirk`] word, never code.
+use crate::money::Pico;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+    rc::Rc,
+};
+
+/// The last catalog known good at build time: what serves when KV cannot be read.
+pub const BUNDLED: &str = include_str!("../schema/catalog.json");
+
+/// A wire grammar's name, as in the catalog and in `PUT /admin/v1/providers/{id}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    OpenaiChat,
+    Anthropic,
+}
+
+/// Whether a provider stops billing when the connection is closed in the middle of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AbortStopsBilling {
+    Yes,
+    No,
+    #[default]
+    Unknown,
+}
+
+/// A deviation from a dialect, as data. The words are explained in `tools/catalog/README.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quirk {
+    /// Claude that reasons only with `thinking: adaptive` and an effort.
+    AdaptiveThinking,
+    /// Wants `max_tokens`, not `max_completion_tokens`.
+    MaxTokens,
+    /// Knows `system`, not `developer`.
+    NoDeveloperRole,
+    /// Refuses a `tool_choice` that forces a call.
+    NoForcedTool,
+    /// Refuses penalties, `logit_bias` and `logprobs`.
+    NoPenalties,
+    /// Reasons, but refuses `reasoning_effort`.
+    NoReasoningEffort,
+    /// Refuses `temperature`, `top_p` and `top_k`.
+    NoSampling,
+    /// Refuses `stop`.
+    NoStop,
+    /// Wants neither `store` nor `metadata`.
+    NoStore,
+    /// Refuses `stream_options`; usage comes in the last chunk all the same.
+    NoStreamOptions,
+    /// Takes `temperature` or `top_p`, not both.
+    OneSampling,
+    /// `completion_tokens` leaves reasoning out; it is billed as output all the same.
+    OutputExcludesReasoning,
+    /// Output is `total_tokens` less `prompt_tokens`; reasoning is told nowhere else.
+    OutputTotalMinusPrompt,
+    /// Continues a trailing assistant message only with `prefix: true` on it.
+    PrefillPrefix,
+    /// Wants `seed` as `random_seed`.
+    RandomSeed,
+    /// Assistant messages of earlier turns must carry their `reasoning_content`.
+    ReasoningReplay,
+    /// Tool call ids in the history must be nine letters or digits.
+    #[serde(rename = "tool_id_9")]
+    ToolId9,
+    /// With function tools wants `reasoning_effort: none`.
+    ToolsWithoutReasoning,
+}
+
+/// What a model can do beside text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ability {
+    Tools,
+    ParallelTools,
+    Vision,
+    JsonSchema,
+    Reasoning,
+    Prefill,
+}
+
+/// A kind of input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Modality {
+    Text,
+    Image,
+    Audio,
+    File,
+    Video,
+}
+
+/// An address that speaks a dialect, and whose credential opens it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    pub id: String,
+    pub name: String,
+    pub dialect: Dialect,
+    pub base_url: String,
+    /// The name of the secret that holds our credential. Absent for an organisation's own provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    #[serde(default)]
+    pub abort_stops_billing: AbortStopsBilling,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quirks: Vec<Quirk>,
+}
+
+/// Prices per token, in force up to a prompt length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    pub input: Pico,
+    pub output: Pico,
+    pub cache_read: Pico,
+    pub cache_write: Pico,
+    pub cache_write_1h: Pico,
+}
+
+/// A deployment's prices. Above a tier's prompt length *all* tokens of the request cost the tier's rates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateCard {
+    base: Rates,
+    /// By rising threshold.
+    tiers: Vec<(u64, Rates)>,
+}
+
+impl RateCard {
+    /// The rates of a request whose prompt has that many tokens, cached ones included.
+    #[must_use]
+    pub fn at(&self, prompt_tokens: u64) -> &Rates {
+        self.tiers.iter().rev().find(|(above, _)| prompt_tokens > *above).map_or(&self.base, |(_, rates)| rates)
+    }
+
+    /// All rates a request of at most that many prompt tokens may meet.
+    pub fn up_to(&self, prompt_tokens: u64) -> impl Iterator<Item = &Rates> {
+        let tiers = self.tiers.iter().filter(move |(above, _)| prompt_tokens > *above).map(|(_, rates)| rates);
+        std::iter::once(&self.base).chain(tiers)
+    }
+}
+
+/// A model at a provider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployment {
+    pub provider: Rc<Provider>,
+    /// The model's id at the provider.
+    pub model: String,
+    /// `provider/model`.
+    pub id: String,
+    pub context_length: u64,
+    pub max_output_tokens: u64,
+    pub rates: RateCard,
+    pub input: Vec<Modality>,
+    pub supports: Vec<Ability>,
+    /// Reasoning tokens do not show in the stream.
+    pub hidden_reasoning: bool,
+    quirks: Vec<Quirk>,
+}
+
+impl Deployment {
+    /// Whether the provider or the model deviates so.
+    #[must_use]
+    pub fn has(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(&quirk) || self.provider.quirks.contains(&quirk)
+    }
+
+    #[must_use]
+    pub fn can(&self, ability: Ability) -> bool {
+        self.supports.contains(&ability)
+    }
+}
+
+/// A model row of the document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRow {
+    /// Absent inside an organisation's own provider.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider: String,
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    #[serde(default = "default_context_length")]
+    pub context_length: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
+    #[serde(flatten)]
+    pub prices: Prices,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<TierRow>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub input: Vec<Modality>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supports: Vec<Ability>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden_reasoning: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quirks: Vec<Quirk>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+}
+
+/// Prices as people write them: US dollars per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prices {
+    pub input_usd_per_mtok: Pico,
+    pub output_usd_per_mtok: Pico,
+    /// Absent: cached input costs as much as fresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_read_usd_per_mtok: Option<Pico>,
+    /// Absent: written input costs as much as fresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_usd_per_mtok: Option<Pico>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_1h_usd_per_mtok: Option<Pico>,
+}
+
+impl Prices {
+    fn rates(self) -> Rates {
+        let cache_write = self.cache_write_usd_per_mtok.unwrap_or(self.input_usd_per_mtok);
+        Rates {
+            input: self.input_usd_per_mtok,
+            output: self.output_usd_per_mtok,
+            cache_read: self.cache_read_usd_per_mtok.unwrap_or(self.input_usd_per_mtok),
+            cache_write,
+            cache_write_1h: self.cache_write_1h_usd_per_mtok.unwrap_or(cache_write),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierRow {
+    pub above_prompt_tokens: u64,
+    #[serde(flatten)]
+    pub prices: Prices,
+}
+
+/// What a context length is taken for where an own model's row tells none.
+fn default_context_length() -> u64 {
+    128_000
+}
+
+/// The bound on an answer where a row tells none.
+const MAX_OUTPUT_DEFAULT: u64 = 16_384;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: u32,
+    #[serde(default, rename = "sources")]
+    _sources: serde_json::Value,
+    providers: Vec<Provider>,
+    models: Vec<ModelRow>,
+}
+
+/// Prices set by an admin on top of a catalog, by `provider/model`: the KV key `catalog/overrides`.
+pub type PriceOverrides = BTreeMap<String, Prices>;
+
+/// A parsed catalog.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// The hash of the document, and of the overrides where there are any: what a ledger entry names.
+    pub id: String,
+    pub deployments: Vec<Rc<Deployment>>,
+    by_id: HashMap<String, usize>,
+    by_model: HashMap<String, Vec<usize>>,
+}
+
+impl Catalog {
+    /// Reads and validates a document.
+    ///
+    /// # Errors
+    /// A sentence that names the row at fault.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let document: Document = serde_json::from_str(text).map_err(|error| format!("catalog: {error}"))?;
+        if document.version != 1 {
+            return Err(format!("catalog: version {} is not known; this worker reads version 1", document.version));
+        }
+        let mut providers = HashMap::new();
+        for provider in document.providers {
+            let id = provider.id.clone();
+            if providers.insert(id.clone(), Rc::new(provider)).is_some() {
+                return Err(format!("catalog: provider {id} stands there twice"));
+            }
+        }
+        let mut catalog = Self { id: sha256_hex(text.as_bytes()), ..Self::default() };
+        for row in document.models {
+            let provider = providers.get(&row.provider).ok_or_else(|| {
+                format!("catalog: model {} names the provider {:?}, which has no row", row.id, row.provider)
+            })?;
+            catalog.insert(deployment(provider, row)?)?;
+        }
+        Ok(catalog)
+    }
+
+    fn insert(&mut self, deployment: Deployment) -> Result<(), String> {
+        let place = self.deployments.len();
+        if self.by_id.insert(deployment.id.clone(), place).is_some() {
+            return Err(format!("catalog: {} stands there twice", deployment.id));
+        }
+        self.by_model.entry(deployment.model.clone()).or_default().push(place);
+        self.deployments.push(Rc::new(deployment));
+        Ok(())
+    }
+
+    /// The deployment `provider/model`.
+    #[must_use]
+    pub fn deployment(&self, id: &str) -> Option<&Rc<Deployment>> {
+        self.by_id.get(id).and_then(|place| self.deployments.get(*place))
+    }
+
+    /// All deployments of a bare model name.
+    pub fn serving<'a>(&'a self, model: &str) -> impl Iterator<Item = &'a Rc<Deployment>> {
+        self.by_model.get(model).into_iter().flatten().filter_map(|place| self.deployments.get(*place))
+    }
+
+    /// This catalog with other prices on some rows. Names without a row are ignored: a price alone serves nothing.
+    #[must_use]
+    pub fn with_overrides(&self, overrides: &PriceOverrides) -> Self {
+        if overrides.is_empty() {
+            return self.clone();
+        }
+        let mut folded = self.clone();
+        for slot in &mut folded.deployments {
+            if let Some(prices) = overrides.get(&slot.id) {
+                let rates = RateCard { base: prices.rates(), tiers: Vec::new() };
+                *slot = Rc::new(Deployment { rates, ..Deployment::clone(slot) });
+            }
+        }
+        let text = serde_json::to_string(overrides).unwrap_or_default();
+        folded.id = sha256_hex(format!("{}\n{text}", self.id).as_bytes());
+        folded
+    }
+
+    /// Names every price that `other` changes by more than a factor of five: the slip of a unit.
+    #[must_use]
+    pub fn price_jumps(&self, other: &Self) -> Vec<String> {
+        let far = |a: Pico, b: Pico| a.0 > b.0.saturating_mul(5) || b.0 > a.0.saturating_mul(5);
+        let jump = |old: &Rc<Deployment>| {
+            let new = other.deployment(&old.id)?;
+            let (a, b) = (old.rates.at(0), new.rates.at(0));
+            (far(a.input, b.input) || far(a.output, b.output)).then(|| {
+                format!("{}: {}/{} to {}/{} per million", old.id, a.input, a.output, b.input, b.output)
+            })
+        };
+        self.deployments.iter().filter_map(jump).collect()
+    }
+}
+
+/// A deployment from its row, with the bounds every row must keep.
+///
+/// # Errors
+/// A sentence that names the row and the member.
+pub fn deployment(provider: &Rc<Provider>, row: ModelRow) -> Result<Deployment, String> {
+    let id = format!("{}/{}", provider.id, row.id);
+    let name_ok = |name: &str| {
+        !name.is_empty() && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/@-".contains(&b))
+    };
+    if !name_ok(&row.id) {
+        return Err(format!("{id}: a model id is 1 to 128 letters, digits or . _ : / @ -"));
+    }
+    if row.context_length == 0 || row.max_output_tokens == Some(0) {
+        return Err(format!("{id}: context_length and max_output_tokens must be above 0"));
+    }
+    let mut tiers: Vec<(u64, Rates)> = row.tiers.iter().map(|t| (t.above_prompt_tokens, t.prices.rates())).collect();
+    if !tiers.is_sorted_by(|a, b| a.0 < b.0) {
+        return Err(format!("{id}: tiers must rise in above_prompt_tokens"));
+    }
+    tiers.shrink_to_fit();
+    Ok(Deployment {
+        provider: Rc::clone(provider),
+        model: row.id,
+        id,
+        context_length: row.context_length,
+        max_output_tokens: row.max_output_tokens.unwrap_or(MAX_OUTPUT_DEFAULT).min(row.context_length),
+        rates: RateCard { base: row.prices.rates(), tiers },
+        input: if row.input.is_empty() { vec![Modality::Text] } else { row.input },
+        supports: row.supports,
+        hidden_reasoning: row.hidden_reasoning,
+        quirks: row.quirks,
+    })
+}
+
+/// Lower-case hexadecimal SHA-256.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = r#"{"version":1,"providers":[{"id":"acme","name":"Acme","dialect":"openai_chat",
+        "base_url":"https://api.acme.test/v1","credential":"ACME_API_KEY","quirks":["max_tokens"]}],
+        "models":[{"provider":"acme","id":"m","context_length":1000,"max_output_tokens":100,"input_usd_per_mtok":"1",
+        "output_usd_per_mtok":"2","cache_read_usd_per_mtok":"0.1","tiers":[{"above_prompt_tokens":200,
+        "input_usd_per_mtok":"4","output_usd_per_mtok":"8"}]}]}"#;
+
+    fn broken(from: &str, to: &str) -> String {
+        Catalog::parse(&DOCUMENT.replace(from, to)).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_row_becomes_a_deployment() {
+        let catalog = Catalog::parse(DOCUMENT).expect("valid");
+        let found = catalog.deployment("acme/m").expect("there");
+        assert_eq!(catalog.serving("m").count(), 1);
+        assert!(found.has(Quirk::MaxTokens) && !found.has(Quirk::NoStop));
+        assert_eq!(found.rates.at(200).input, Pico(1_000_000), "a tier begins above its threshold");
+        assert_eq!(found.rates.at(201).cache_read, Pico(4_000_000), "a tier without a cache price bills it as input");
+        assert_eq!(catalog.id.len(), 64);
+    }
+
+    #[test]
+    fn a_bad_row_is_named() {
+        assert!(broken("\"version\":1", "\"version\":2").contains("version 2"));
+        assert!(broken("\"provider\":\"acme\"", "\"provider\":\"x\"").contains("\"x\""));
+        assert!(broken("\"output_usd_per_mtok\":\"2\"", "\"output_usd_per_mtok\":\"2000\"").contains("$1,000"));
+        assert!(broken("\"context_length\":1000", "\"context_length\":0").contains("acme/m"));
+        assert!(broken("\"id\":\"m\"", "\"id\":\"m m\"").contains("letters"));
+    }
+
+    #[test]
+    fn overrides_change_prices_and_the_id() {
+        let catalog = Catalog::parse(DOCUMENT).expect("valid");
+        let overrides: PriceOverrides =
+            serde_json::from_str(r#"{"acme/m":{"input_usd_per_mtok":"10","output_usd_per_mtok":"2"},"acme/none":
+            {"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}}"#).expect("valid");
+        let folded = catalog.with_overrides(&overrides);
+        assert_eq!(folded.deployment("acme/m").map(|d| d.rates.at(999).input), Some(Pico(10_000_000)));
+        assert_ne!(folded.id, catalog.id);
+        assert_eq!(catalog.price_jumps(&folded).len(), 1);
+        assert_eq!(catalog.with_overrides(&PriceOverrides::new()).id, catalog.id);
+    }
+}

@@ -1,0 +1,214 @@
+//! Method and path to one closed [`Endpoint`], and the vocabulary of our headers.
+//!
+//! What is authorised is the typed endpoint that is then dispatched: no second reading of the path exists.
+use crate::{fault::Fault, id::Scope, time::Window};
+
+mod overrides;
+
+pub use overrides::{Explain, MaxPrice, Overrides, Priority, Providers, Weights};
+
+/// Everything the worker serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An answer of a model, asked for in the caller's dialect.
+    Chat(Surface),
+    Models,
+    Model(String),
+    /// Whether the worker is up. Touches nothing.
+    Healthz,
+    Admin(Admin),
+    Platform(Platform),
+}
+
+/// The dialects callers may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// `POST /v1/chat/completions`
+    ChatCompletions,
+    /// `POST /v1/messages`
+    Messages,
+}
+
+/// The organisation's own plane, with an admin key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admin {
+    CreateKey,
+    ListKeys,
+    GetKey(String),
+    RevokeKey(String),
+    PutBudget(Scope, Window),
+    GetBudget(Scope, Window),
+    DeleteBudget(Scope, Window),
+    GetWallet,
+    PutProvider(String),
+    GetProvider(String),
+    ListProviders,
+    DeleteProvider(String),
+    PutRoute(String),
+    GetRoute(String),
+    ListRoutes,
+    DeleteRoute(String),
+    LedgerEntries,
+    Requests,
+}
+
+/// The operator's plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Platform {
+    CreateOrganization,
+    Credit(String),
+    GetCatalog,
+    PutCatalog,
+    ValidateCatalog,
+}
+
+impl Endpoint {
+    /// The endpoint of a request.
+    ///
+    /// # Errors
+    /// 404 for a path nobody serves, with a hint at the likely one; 405 for a method a path does not have.
+    pub fn of(method: &str, path: &str) -> Result<Self, Fault> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        match segments.as_slice() {
+            ["healthz"] => only(method, &[("GET", Self::Healthz)]),
+            ["v1", "chat", "completions"] => only(method, &[("POST", Self::Chat(Surface::ChatCompletions))]),
+            ["v1", "messages"] => only(method, &[("POST", Self::Chat(Surface::Messages))]),
+            ["v1", "models"] => only(method, &[("GET", Self::Models)]),
+            ["v1", "models", id @ ..] if !id.is_empty() => only(method, &[("GET", Self::Model(id.join("/")))]),
+            ["admin", "v1", rest @ ..] => admin(method, rest).unwrap_or_else(|| Err(unknown(path))),
+            ["platform", "v1", rest @ ..] => platform(method, rest).unwrap_or_else(|| Err(unknown(path))),
+            _ => Err(unknown(path)),
+        }
+    }
+}
+
+fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
+    let id = |text: &&str| (*text).to_owned();
+    let served: Vec<(&str, Admin)> = match segments {
+        ["api_keys"] => vec![("POST", Admin::CreateKey), ("GET", Admin::ListKeys)],
+        ["api_keys", key] => vec![("GET", Admin::GetKey(id(key))), ("DELETE", Admin::RevokeKey(id(key)))],
+        ["organization", "budgets", window] => budgets(&Scope::Organization, window)?,
+        ["api_keys", key, "budgets", window] => budgets(&Scope::ApiKey(id(key)), window)?,
+        ["wallet"] => vec![("GET", Admin::GetWallet)],
+        ["providers"] => vec![("GET", Admin::ListProviders)],
+        ["providers", name] => vec![
+            ("PUT", Admin::PutProvider(id(name))),
+            ("GET", Admin::GetProvider(id(name))),
+            ("DELETE", Admin::DeleteProvider(id(name))),
+        ],
+        ["routes"] => vec![("GET", Admin::ListRoutes)],
+        ["routes", alias] => vec![
+            ("PUT", Admin::PutRoute(id(alias))),
+            ("GET", Admin::GetRoute(id(alias))),
+            ("DELETE", Admin::DeleteRoute(id(alias))),
+        ],
+        ["ledger", "entries"] => vec![("GET", Admin::LedgerEntries)],
+        ["requests"] => vec![("GET", Admin::Requests)],
+        _ => return None,
+    };
+    let served: Vec<(&str, Endpoint)> = served.into_iter().map(|(verb, act)| (verb, Endpoint::Admin(act))).collect();
+    Some(only(method, &served))
+}
+
+fn budgets(scope: &Scope, window: &str) -> Option<Vec<(&'static str, Admin)>> {
+    let window = Window::of_word(window)?;
+    Some(vec![
+        ("PUT", Admin::PutBudget(scope.clone(), window)),
+        ("GET", Admin::GetBudget(scope.clone(), window)),
+        ("DELETE", Admin::DeleteBudget(scope.clone(), window)),
+    ])
+}
+
+fn platform(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
+    let served = match segments {
+        ["organizations"] => vec![("POST", Platform::CreateOrganization)],
+        ["organizations", id, "credits"] => vec![("POST", Platform::Credit((*id).to_owned()))],
+        ["catalog"] => vec![("GET", Platform::GetCatalog), ("PUT", Platform::PutCatalog)],
+        ["catalog", "validate"] => vec![("POST", Platform::ValidateCatalog)],
+        _ => return None,
+    };
+    let served: Vec<(&str, Endpoint)> = served.into_iter().map(|(verb, act)| (verb, Endpoint::Platform(act))).collect();
+    Some(only(method, &served))
+}
+
+fn only(method: &str, served: &[(&str, Endpoint)]) -> Result<Endpoint, Fault> {
+    served.iter().find(|(verb, _)| *verb == method).map(|(_, endpoint)| endpoint.clone()).ok_or_else(|| {
+        let verbs: Vec<&str> = served.iter().map(|(verb, _)| *verb).collect();
+        Fault::new(
+            405,
+            "invalid_request_error",
+            "method_not_allowed",
+            format!("This path does not take {method}. It takes {}.", verbs.join(" and ")),
+        )
+    })
+}
+
+fn unknown(path: &str) -> Fault {
+    let hint = if path.starts_with("/v1/v1/") {
+        "Your base URL ends in /v1 and the client appends it once more: leave one of them out.".to_owned()
+    } else if ["/chat/completions", "/models", "/messages"].iter().any(|end| path.ends_with(end)) {
+        "Set the client's base URL to this host followed by /v1.".to_owned()
+    } else {
+        "Served are /v1/chat/completions, /v1/messages, /v1/models, /admin/v1 and /platform/v1.".to_owned()
+    };
+    Fault::not_found("unknown_endpoint", format!("Nothing is served at {path:.200}. {hint}"))
+}
+
+/// A request's headers, names in lower case.
+#[derive(Clone, Debug, Default)]
+pub struct Headers(pub Vec<(String, String)>);
+
+impl Headers {
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The caller's credential, in any of the four ways clients send one. `None` also for one that is not ours.
+    #[must_use]
+    pub fn credential(&self) -> Option<&str> {
+        let bearer = self.get("authorization").and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        let plain = ["x-api-key", "api-key", "x-goog-api-key"].into_iter().filter_map(|name| self.get(name));
+        bearer.into_iter().chain(plain).find(|token| token.starts_with("mr_"))
+    }
+
+    /// The bearer token, whoever made it: the operator's is not one of ours.
+    #[must_use]
+    pub fn bearer(&self) -> Option<&str> {
+        let (scheme, token) = self.get("authorization")?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_endpoints() {
+        assert_eq!(Endpoint::of("POST", "/v1/chat/completions/"), Ok(Endpoint::Chat(Surface::ChatCompletions)));
+        assert_eq!(Endpoint::of("GET", "/v1/models/openai/gpt-x"), Ok(Endpoint::Model("openai/gpt-x".into())));
+        assert_eq!(
+            Endpoint::of("PUT", "/admin/v1/api_keys/key_x/budgets/day"),
+            Ok(Endpoint::Admin(Admin::PutBudget(Scope::ApiKey("key_x".into()), Window::Day)))
+        );
+        let told = |method, path| Endpoint::of(method, path).map_err(|fault| (fault.status, fault.message));
+        assert!(told("GET", "/v1/chat/completions").is_err_and(|(status, text)| status == 405 && text.contains("POST")));
+        assert!(told("POST", "/v1/v1/messages").is_err_and(|(status, text)| status == 404 && text.contains("once more")));
+        assert!(told("PUT", "/admin/v1/organization/budgets/year").is_err_and(|(status, _)| status == 404));
+    }
+
+    #[test]
+    fn a_credential_comes_in_four_ways() {
+        for (name, value) in
+            [("authorization", "bearer mr_sk_1"), ("x-api-key", "mr_sk_1"), ("api-key", "mr_sk_1"), ("x-goog-api-key", "mr_sk_1")]
+        {
+            assert_eq!(Headers(vec![(name.into(), value.into())]).credential(), Some("mr_sk_1"), "{name}");
+        }
+        assert_eq!(Headers(vec![("authorization".into(), "Bearer sk-other".into())]).credential(), None);
+    }
+}

@@ -1,0 +1,226 @@
+//! What a request asks of the router itself: the `megarouter` object in the body, the same words as headers, and
+//! OpenRouter's `models`, `provider`, `:floor` and `:nitro`.
+use super::Headers;
+use crate::{
+    body::Body,
+    fault::Fault,
+    mode::Mode,
+    money::{Nanos, Pico},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// Everything a request may ask for. Absent members leave the organisation's defaults in force.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Overrides {
+    pub mode: Option<Mode>,
+    /// Models to fall back to, in order, after the one asked for.
+    pub models: Vec<String>,
+    pub providers: Providers,
+    pub max_price: MaxPrice,
+    /// A hard ceiling for the whole request.
+    pub max_cost_usd: Option<Nanos>,
+    /// Leaves out deployments whose recent time to first token is above it.
+    pub max_ttft_ms: Option<u64>,
+    /// For the whole request, from its arrival.
+    pub deadline_ms: Option<u64>,
+    pub priority: Priority,
+    pub weights: Option<Weights>,
+    /// Requests of one session stay with one deployment while it can answer.
+    pub session: Option<String>,
+    /// The caller's own word for the kind of task.
+    pub task: Option<String>,
+    pub rescue: Rescue,
+    pub hedge: bool,
+    pub escalate: bool,
+    pub explain: Explain,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Providers {
+    pub only: Vec<String>,
+    pub ignore: Vec<String>,
+    pub order: Vec<String>,
+}
+
+/// US dollars per million tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaxPrice {
+    pub input: Option<Pico>,
+    pub output: Option<Pico>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    Low,
+    #[default]
+    Normal,
+    High,
+}
+
+/// What `balanced` weighs. Only their proportions matter.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Weights {
+    pub quality: f64,
+    pub cost: f64,
+    pub latency: f64,
+}
+
+/// What happens when a stream breaks after its first byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rescue {
+    /// The caller is told, in the stream.
+    #[default]
+    Off,
+    Continue,
+    Buffer,
+}
+
+/// Whether an answer says how it was routed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Explain {
+    #[default]
+    No,
+    Yes,
+    /// Decide, and do nothing else.
+    Only,
+}
+
+impl<'de> Deserialize<'de> for Explain {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Bool(false) | Value::Null => Ok(Self::No),
+            Value::Bool(true) => Ok(Self::Yes),
+            Value::String(word) if word == "only" => Ok(Self::Only),
+            _ => Err(serde::de::Error::custom("explain is true, false or \"only\"")),
+        }
+    }
+}
+
+const PREFIX: &str = "x-megarouter-";
+
+impl Overrides {
+    /// Reads the body's object, then headers and OpenRouter's words for what it leaves open.
+    ///
+    /// # Errors
+    /// A 400 that names the member: a misspelt cap must not pass as no cap.
+    pub fn read(body: &Body, headers: &Headers) -> Result<Self, Fault> {
+        let mut members: Map<String, Value> = match body.set("megarouter") {
+            Some(raw) => serde_json::from_str(raw).map_err(|_| Fault::parameter("megarouter", "megarouter must be an object."))?,
+            None => Map::new(),
+        };
+        for (name, value) in &headers.0 {
+            if let Some(word) = name.strip_prefix(PREFIX) {
+                let member = word.replace('-', "_");
+                let value = header_value(&member, value);
+                members.entry(member).or_insert(value);
+            }
+        }
+        if let Some(models) = body.set("models").and_then(|raw| serde_json::from_str(raw).ok()) {
+            members.entry("models").or_insert(models);
+        }
+        if let Some(providers) = body.set("provider").and_then(openrouter_providers) {
+            members.entry("providers").or_insert(providers);
+        }
+        let read: Self = serde_json::from_value(Value::Object(members))
+            .map_err(|error| Fault::parameter("megarouter", format!("The megarouter object cannot be read: {error}.")))?;
+        read.checked()
+    }
+
+    fn checked(self) -> Result<Self, Fault> {
+        let unserved = [
+            (self.rescue != Rescue::Off, "rescue"),
+            (self.hedge, "hedge"),
+            (self.escalate, "escalate"),
+        ];
+        if let Some((_, member)) = unserved.iter().find(|(asked, _)| *asked) {
+            let text = format!("megarouter.{member} is not served by this version. Leave it out.");
+            return Err(Fault::invalid("unsupported_parameter", text).with_param(&format!("megarouter.{member}")));
+        }
+        let weights_ok = self.weights.is_none_or(|w| {
+            [w.quality, w.cost, w.latency].iter().all(|x| (0.0..=1_000.0).contains(x)) && w.quality + w.cost + w.latency > 0.0
+        });
+        if !weights_ok {
+            let text = "Weights are numbers from 0 to 1000, not all of them 0.";
+            return Err(Fault::parameter("megarouter.weights", text));
+        }
+        if self.max_cost_usd.is_some_and(|cap| cap.0 <= 0) {
+            return Err(Fault::parameter("megarouter.max_cost_usd", "max_cost_usd must be above 0."));
+        }
+        Ok(self)
+    }
+}
+
+/// A header's text as the JSON value its member takes.
+fn header_value(member: &str, text: &str) -> Value {
+    match member {
+        "models" => text.split(',').map(str::trim).filter(|model| !model.is_empty()).collect(),
+        "max_ttft_ms" | "deadline_ms" | "hedge" | "escalate" => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+        "explain" if text == "true" || text == "false" => (text == "true").into(),
+        _ => text.into(),
+    }
+}
+
+/// OpenRouter's `provider` object: <https://openrouter.ai/docs/features/provider-routing>. A string there is no object.
+fn openrouter_providers(raw: &str) -> Option<Value> {
+    let theirs: Map<String, Value> = serde_json::from_str(raw).ok()?;
+    let ours = ["only", "ignore", "order"].into_iter().filter_map(|word| Some((word.to_owned(), theirs.get(word)?.clone())));
+    Some(Value::Object(ours.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str, headers: &[(&str, &str)]) -> Result<Overrides, Fault> {
+        let body = Body::parse(body.as_bytes().to_vec()).expect("an object");
+        Overrides::read(&body, &Headers(headers.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect()))
+    }
+
+    #[test]
+    fn the_body_wins_over_headers() {
+        let read = read(
+            r#"{"megarouter":{"mode":"cost-first","max_cost_usd":"0.05"}}"#,
+            &[
+                ("x-megarouter-mode", "balanced"),
+                ("x-megarouter-max-ttft-ms", "900"),
+                ("x-megarouter-models", "a/b, c"),
+                ("x-megarouter-explain", "true"),
+                ("accept", "*/*"),
+            ],
+        )
+        .expect("readable");
+        assert_eq!((read.mode, read.max_ttft_ms), (Some(Mode::CostFirst), Some(900)));
+        assert_eq!(read.max_cost_usd, Some(Nanos(50_000_000)));
+        assert_eq!((read.models, read.explain), (vec!["a/b".to_owned(), "c".to_owned()], Explain::Yes));
+    }
+
+    #[test]
+    fn openrouter_words_are_understood() {
+        let read = read(r#"{"models":["a/b"],"provider":{"only":["x"],"sort":"price"}}"#, &[]).expect("readable");
+        assert_eq!((read.models, read.providers.only), (vec!["a/b".to_owned()], vec!["x".to_owned()]));
+    }
+
+    #[test]
+    fn a_misspelt_cap_is_refused() {
+        for (body, headers) in [
+            (r#"{"megarouter":{"max_cost":"1"}}"#, &[][..]),
+            ("{}", &[("x-megarouter-max-cost", "1")][..]),
+            (r#"{"megarouter":{"max_cost_usd":"0"}}"#, &[]),
+            (r#"{"megarouter":{"mode":"fast"}}"#, &[]),
+            (r#"{"megarouter":[]}"#, &[]),
+            (r#"{"megarouter":{"weights":{"quality":0,"cost":0,"latency":0}}}"#, &[]),
+            (r#"{"megarouter":{"hedge":true}}"#, &[]),
+        ] {
+            let fault = read(body, headers).expect_err(body);
+            assert_eq!(fault.status, 400);
+            assert!(fault.param.is_some_and(|param| param.starts_with("megarouter")));
+        }
+    }
+}

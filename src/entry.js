@@ -1,0 +1,28 @@
+// The whole shim around the Wasm: plumbing only, no decisions.
+import * as rust from "../build/index.js";
+import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
+
+const life = rust.__worker_init_state(); // instanceId moves when a trap made wasm-bindgen start the module afresh
+
+export default class extends WorkerEntrypoint {
+  fetch(request) { return rust.fetch.call(this, request, this.env, this.ctx); }
+}
+
+// RPC is open only to classes that extend DurableObject, so each Rust object stands behind one of these.
+const facade = (Half) => class extends DurableObject {
+  #half; #born;
+  get half() {
+    if (this.#born !== life.instanceId) { this.#half = new Half(this.ctx, this.env); this.#born = life.instanceId; }
+    return this.#half;
+  }
+  // A throw (a Rust Err or a panic) takes the turn's writes back; memory is only a cache of SQL, so it goes too.
+  turn(work) {
+    try { return this.ctx.storage.transactionSync(() => work(this.half)); } catch (error) { this.#born = undefined; throw error; }
+  }
+  call(bytes) { const answer = this.turn((half) => half.call(bytes)); this.arm(); return answer; }
+  arm() { const at = this.half.wake(); if (at > 0) this.ctx.storage.setAlarm(at); }
+  async alarm() { await this.half.alarm(); this.arm(); }
+};
+
+export class AccountObject extends facade(rust.AccountObject) {}
+export class HealthObject extends facade(rust.HealthObject) {}

@@ -1,0 +1,353 @@
+//! The life of one request, from its body to its posting, as a machine without I/O.
+//!
+//! The shell hands over what happened as an [`Event`] and carries out the [`Effect`]s that come back; it decides nothing.
+//! The same inbound request, world, times and seed give the same effects: a seed is a bug report.
+//!
+//! ```text
+//! phase        event                          next
+//! -----        -----                          ----
+//! Holding      Held                           Attempting Closing Done
+//! Holding      Refused                        Holding Done
+//! Holding      Unreachable                    Holding Closing
+//! Holding      Gone                           Holding
+//! Attempting   Head                           Attempting
+//! Attempting   Bytes                          Attempting Relaying Closing
+//! Attempting   Whole                          Attempting Closing
+//! Attempting   End                            Attempting Closing
+//! Attempting   Broke                          Attempting Closing
+//! Attempting   Elapsed                        Attempting Closing
+//! Attempting   Gone                           Attempting Closing
+//! Relaying     Bytes                          Relaying Closing
+//! Relaying     Written                        Relaying
+//! Relaying     End                            Closing
+//! Relaying     Broke                          Closing
+//! Relaying     Piped                          Closing
+//! Relaying     Elapsed                        Relaying Closing
+//! Relaying     Gone                           Relaying Closing
+//! Closing      Posted                         Done
+//! Closing      Unreachable                    Closing Done
+//! Closing      Elapsed                        Closing
+//! ```
+//!
+//! Every other pair changes nothing. `tests/exchange.rs` reads this table and holds random runs against it.
+//!
+//! Invariants, each a property test: a granted hold is closed by postings of one id and at least one; nothing is sent
+//! before a hold; one reply; attempts are bounded; no attempt begins after the reply; `Done` absorbs; a hang-up anywhere
+//! still posts.
+use crate::{
+    account::letter::{Grant, PostLetter},
+    analysis::{Signals, analyse},
+    body::Body,
+    chat,
+    endpoint::{Headers, Overrides, Surface},
+    fault::Fault,
+    id::Dice,
+    route::{Allowed, Candidate, Plan},
+    time::Millis,
+    usage::Usage,
+    world::World,
+};
+use crate::{access::Knock, catalog::Dialect, dialect::Grammar};
+
+mod admit;
+mod attempt;
+mod close;
+pub mod event;
+mod explain;
+mod relay;
+mod reply;
+mod stream;
+
+use event::{Effect, Event, Timer};
+use relay::Relay;
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    pub surface: Surface,
+    /// The full URL, for the payment challenge.
+    pub url: String,
+    pub headers: Headers,
+    pub knock: Knock,
+    pub body: Vec<u8>,
+    pub request_id: String,
+}
+
+/// One request's life.
+pub struct Exchange {
+    phase: Phase,
+    case: Case,
+    attempts: Vec<Attempt>,
+    /// Candidates still to be tried, best first, as places in the plan.
+    queue: Vec<usize>,
+    grant: Option<Grant>,
+    replied: bool,
+    gone: bool,
+    held_at: Millis,
+}
+
+/// What does not change once the request is understood.
+struct Case {
+    request_id: String,
+    arrived: Millis,
+    surface: Surface,
+    grammar: &'static dyn Grammar,
+    body: Body,
+    request: chat::Request,
+    overrides: Overrides,
+    signals: Signals,
+    knock: Knock,
+    url: String,
+    allowed: Allowed,
+    world: World,
+    seed: u64,
+    dice: Dice,
+    plan: Result<Plan, Fault>,
+}
+
+enum Phase {
+    Holding { tries: u32 },
+    Attempting(Stage),
+    Relaying(Streaming),
+    Closing { letter: Box<PostLetter>, tries: u32 },
+    Done,
+}
+
+/// How far the attempt under way is.
+enum Stage {
+    Sent,
+    /// A failure's body is being read.
+    Failing { status: u16, retry_after: Option<String> },
+    /// A whole answer is being read.
+    Answering { status: u16 },
+    /// A stream has begun, its first content has not come.
+    First(Box<First>),
+}
+
+struct First {
+    relay: Relay,
+    /// The provider's bytes so far: a native pipe passes them on as they are.
+    raw: Vec<u8>,
+    /// What the caller is to see of them otherwise.
+    out: Vec<u8>,
+}
+
+/// A stream the caller has the head of.
+struct Streaming {
+    relay: Box<Relay>,
+    /// The bytes go through a native pipe; we see them when it ends.
+    piped: bool,
+    /// When the provider last sent something.
+    last_bytes: Millis,
+}
+
+/// One attempt at one deployment.
+struct Attempt {
+    /// Its place in the plan.
+    candidate: usize,
+    sent: Millis,
+    first_byte: Option<Millis>,
+    outcome: Outcome,
+    simulated: bool,
+}
+
+enum Outcome {
+    Pending,
+    Answered { status: u16 },
+    Failed(crate::fault::UpstreamFault),
+}
+
+/// The charge of an exchange, and what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Settled {
+    usage: Usage,
+    estimated: bool,
+    cost: crate::money::Nanos,
+}
+
+/// Attempts of one request at most.
+const ATTEMPTS_MAX: usize = 3;
+/// The longest life of a request.
+const TOTAL_MS: u64 = 900_000;
+/// Silence in the middle of a stream that ends it.
+const STALL_MS: u64 = 30_000;
+/// How long an answer nobody waits for is still read, so that its usage is known. `wait_until` ends after 30 s:
+/// <https://developers.cloudflare.com/workers/runtime-apis/context/#waituntil>
+const DRAIN_MS: u64 = 25_000;
+
+impl Exchange {
+    /// Opens an exchange: understands the request, plans it, and says what to do first.
+    pub fn open(inbound: Inbound, world: World, now: Millis, seed: u64) -> (Self, Vec<Effect>) {
+        let mut effects = Vec::new();
+        let grammar = grammar_of(inbound.surface);
+        match Case::read(inbound, grammar, world, now, seed) {
+            Ok(case) => {
+                let mut exchange = Self::of(case);
+                exchange.admit(now, &mut effects);
+                (exchange, effects)
+            }
+            Err(refused) => {
+                let (case, fault) = *refused;
+                let mut exchange = Self::of(case);
+                exchange.refuse(&fault, &mut effects);
+                (exchange, effects)
+            }
+        }
+    }
+
+    fn of(case: Case) -> Self {
+        Self {
+            phase: Phase::Done,
+            attempts: Vec::new(),
+            queue: Vec::new(),
+            grant: None,
+            replied: false,
+            gone: false,
+            held_at: case.arrived,
+            case,
+        }
+    }
+
+    /// Takes one event in. Pairs outside the table change nothing: late and repeated events are a fact of life.
+    pub fn on(&mut self, event: Event, now: Millis) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match std::mem::replace(&mut self.phase, Phase::Done) {
+            Phase::Holding { tries } => self.holding(tries, event, now, &mut effects),
+            Phase::Attempting(stage) => self.attempting(stage, event, now, &mut effects),
+            Phase::Relaying(streaming) => self.relaying(streaming, event, now, &mut effects),
+            Phase::Closing { letter, tries } => self.closing(letter, tries, event, &mut effects),
+            Phase::Done => {}
+        }
+        effects
+    }
+
+    /// Whether everything that had to happen has happened.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self.phase, Phase::Done)
+    }
+
+    /// The phase by its name in the table.
+    #[must_use]
+    pub fn phase(&self) -> &'static str {
+        match self.phase {
+            Phase::Holding { .. } => "Holding",
+            Phase::Attempting(_) => "Attempting",
+            Phase::Relaying(_) => "Relaying",
+            Phase::Closing { .. } => "Closing",
+            Phase::Done => "Done",
+        }
+    }
+
+    /// The number of the attempt under way.
+    fn current(&self) -> usize {
+        self.attempts.len().saturating_sub(1)
+    }
+
+    fn plan(&self) -> Option<&Plan> {
+        self.case.plan.as_ref().ok()
+    }
+
+    /// The candidate of the attempt under way.
+    fn candidate(&self) -> Option<&Candidate> {
+        let place = self.attempts.last()?.candidate;
+        self.plan()?.candidates.get(place)
+    }
+
+    /// When the whole request has to be over.
+    fn total_ms(&self) -> u64 {
+        let route = self.plan().and_then(|plan| plan.deadlines.total_ms);
+        self.case.overrides.deadline_ms.or(route).unwrap_or(TOTAL_MS)
+    }
+}
+
+/// The grammar of a surface.
+#[must_use]
+pub fn grammar_of(surface: Surface) -> &'static dyn Grammar {
+    crate::dialect::grammar(dialect_of(surface))
+}
+
+fn dialect_of(surface: Surface) -> Dialect {
+    match surface {
+        Surface::ChatCompletions => Dialect::OpenaiChat,
+        Surface::Messages => Dialect::Anthropic,
+    }
+}
+
+impl Case {
+    /// Understands a request.
+    ///
+    /// # Errors
+    /// The fault to answer with, beside as much of the case as is needed to answer.
+    fn read(
+        inbound: Inbound,
+        grammar: &'static dyn Grammar,
+        world: World,
+        now: Millis,
+        seed: u64,
+    ) -> Result<Self, Box<(Self, Fault)>> {
+        let Inbound { surface, url, headers, knock, body, request_id } = inbound;
+        let nothing = Fault::invalid("malformed_json", "The request was not read.");
+        let mut case = Self {
+            request_id,
+            arrived: now,
+            surface,
+            grammar,
+            body: Body::default(),
+            request: chat::Request::default(),
+            overrides: Overrides::default(),
+            signals: analyse(&chat::Request::default(), &Overrides::default()),
+            knock,
+            url,
+            allowed: Allowed::default(),
+            world,
+            seed,
+            dice: Dice::new(seed),
+            plan: Err(nothing),
+        };
+        match case.understand(&headers, body) {
+            Ok(()) => Ok(case),
+            Err(fault) => Err(Box::new((case, fault))),
+        }
+    }
+
+    fn understand(&mut self, headers: &Headers, bytes: Vec<u8>) -> Result<(), Fault> {
+        if self.knock == Knock::Forged {
+            let text = "This key is not one of ours: it was changed or cut. Copy it again, or ask your admin for a new one.";
+            return Err(Fault::credential("invalid_key", text));
+        }
+        if matches!(&self.knock, Knock::Known(key, _) if key.kind != crate::access::KeyKind::Inference) {
+            return Err(crate::account::letter::wrong_kind());
+        }
+        self.body = Body::parse(bytes).map_err(body_fault)?;
+        self.overrides = Overrides::read(&self.body, headers)?;
+        self.request = self.grammar.decode_request(&self.body)?;
+        self.signals = analyse(&self.request, &self.overrides);
+        self.replan(self.arrived);
+        Ok(())
+    }
+
+    /// Plans again, with what is now known of the organisation.
+    fn replan(&mut self, now: Millis) {
+        let question = crate::route::Question {
+            model: &self.request.model,
+            signals: &self.signals,
+            overrides: &self.overrides,
+            allowed: &self.allowed,
+            output_cap: self.request.max_output_tokens,
+            now,
+        };
+        self.plan = crate::route::plan(&question, &self.world, &mut self.dice);
+    }
+}
+
+fn body_fault(error: crate::body::BodyError) -> Fault {
+    match error {
+        crate::body::BodyError::Malformed(why) => {
+            Fault::invalid("malformed_json", format!("The body is not a JSON object: {why}."))
+        }
+        crate::body::BodyError::Duplicate(name) => {
+            Fault::invalid("malformed_json", format!("The member {name:?} stands in the body twice. Keep one.")).with_param(&name)
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! From the request to a granted hold: who knocks, what it may cost, whether the account lets it pass.
+use super::{Effect, Event, Exchange, Phase, event::Timer};
+use crate::{
+    access::{Knock, Tenant},
+    account::letter::{Bid, Caller, HoldLetter, Refusal},
+    endpoint::Overrides,
+    fault::Fault,
+    payment,
+    route::Allowed,
+    time::Millis,
+    world::TenantView,
+};
+use std::rc::Rc;
+
+/// Asks of the account before we give up: the hold is idempotent by the request's id.
+const HOLD_TRIES: u32 = 3;
+/// Times a plan is made again because the organisation's rows or the key's lists were not known.
+const REPLANS: u32 = 3;
+
+impl Exchange {
+    /// The first step: a stranger is told the price, a key is asked about.
+    pub(super) fn admit(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        match &self.case.knock {
+            Knock::Known(..) => self.ask(0, now, effects),
+            Knock::Stranger | Knock::Forged => {
+                let fault = self.challenge();
+                self.refuse(&fault.0, effects);
+                if let (Some(challenge), Some(Effect::Reply(reply))) = (fault.1, effects.last_mut()) {
+                    super::reply::add_challenge(reply, challenge);
+                }
+            }
+        }
+    }
+
+    fn challenge(&self) -> (Fault, Option<payment::Challenge>) {
+        let plan = match &self.case.plan {
+            Ok(plan) => plan,
+            Err(fault) => return (fault.clone(), None),
+        };
+        let most = plan.candidates.iter().map(|candidate| candidate.quote).max().unwrap_or_default();
+        let x402 = self.case.world.settings.x402.as_ref();
+        match x402.and_then(|x402| payment::challenge(&x402.network, &x402.pay_to, &self.case.url, most)) {
+            Some(challenge) => {
+                let text = format!(
+                    "This call needs a MegaRouter key (Authorization: Bearer mr_sk_…) or a payment of at most {most} USD by x402. This version quotes the payment and does not take it yet."
+                );
+                (Fault::new(402, "payment_required", "x402_payment_required", text), Some(challenge))
+            }
+            None => (Fault::credential("missing_key", "Send a MegaRouter key: Authorization: Bearer mr_sk_…."), None),
+        }
+    }
+
+    fn ask(&mut self, tries: u32, now: Millis, effects: &mut Vec<Effect>) {
+        let Knock::Known(key, digest) = &self.case.knock else { return };
+        let caller = Caller { key_id: key.id(), digest: digest.0.clone(), kind: key.kind };
+        let plan = self.plan();
+        let bids = plan.map_or_else(Vec::new, |plan| {
+            let bid = |candidate: &crate::route::Candidate| Bid {
+                provider: candidate.deployment.provider.id.clone(),
+                model: candidate.deployment.model.clone(),
+                amount: candidate.quote,
+            };
+            plan.candidates.iter().map(bid).collect()
+        });
+        let output = plan.and_then(|plan| plan.candidates.iter().map(|c| c.output_tokens_max).max()).unwrap_or(0);
+        let letter = HoldLetter {
+            request_id: self.case.request_id.clone(),
+            caller,
+            tenant_version: self.case.world.tenant_version(),
+            dry: bids.is_empty() || self.only_explains(),
+            bids,
+            tokens: self.case.signals.prompt_tokens.saturating_add(output),
+        };
+        self.held_at = now;
+        self.phase = Phase::Holding { tries };
+        effects.push(Effect::Hold(letter));
+    }
+
+    pub(super) fn only_explains(&self) -> bool {
+        self.case.overrides.explains_only()
+    }
+
+    pub(super) fn holding(&mut self, tries: u32, event: Event, now: Millis, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Held(grant) => {
+                self.queue = grant.allowed.iter().rev().copied().collect();
+                if self.only_explains() {
+                    return self.explain_only(effects);
+                }
+                self.grant = Some(grant);
+                if self.gone {
+                    return self.void(effects);
+                }
+                effects.push(Effect::Wait { timer: Timer::Total, ms: self.total_ms() });
+                self.next_attempt(now, effects);
+            }
+            Event::Refused(refusal) => self.refused(refusal, tries, now, effects),
+            Event::Unreachable if tries + 1 < HOLD_TRIES => self.ask(tries + 1, now, effects),
+            Event::Unreachable => {
+                let text = "The account could not be reached. Nothing was charged. Try again in a moment.";
+                self.refuse(&Fault::unavailable("budget_unavailable", text), effects);
+                // A hold may have been made all the same: it is voided, or runs out by itself.
+                self.void(effects);
+            }
+            Event::Gone => {
+                self.gone = true;
+                self.phase = Phase::Holding { tries };
+            }
+            _ => self.phase = Phase::Holding { tries },
+        }
+    }
+
+    fn refused(&mut self, refusal: Refusal, tries: u32, now: Millis, effects: &mut Vec<Effect>) {
+        let again = match &refusal {
+            Refusal::Stale(tenant) => {
+                self.case.world.tenant = Some(Rc::new(TenantView::new(Tenant::clone(tenant))));
+                true
+            }
+            Refusal::NotAllowed { models, providers } => {
+                let allowed = Allowed { models: models.clone(), providers: providers.clone() };
+                let narrower = allowed != self.case.allowed;
+                self.case.allowed = allowed;
+                narrower && self.case.plan.is_ok()
+            }
+            _ => false,
+        };
+        if again && tries < REPLANS {
+            self.case.replan(now);
+            return self.ask(tries + 1, now, effects);
+        }
+        // Where there was no plan, its own fault says more than the account's.
+        let fault = match (&refusal, &self.case.plan) {
+            (Refusal::NotAllowed { .. }, Err(fault)) => fault.clone(),
+            _ => refusal.to_fault(),
+        };
+        self.refuse(&fault, effects);
+    }
+}
+
+
+
+impl Overrides {
+    fn explains_only(&self) -> bool {
+        self.explain == crate::endpoint::Explain::Only
+    }
+}

@@ -1,0 +1,329 @@
+//! One attempt after another, until an answer begins or nothing is left to try.
+use super::{
+    ATTEMPTS_MAX, Attempt, DRAIN_MS, Effect, Event, Exchange, First, Outcome, Phase, STALL_MS, Stage, Streaming,
+    event::{Head, Timer, UpstreamCall},
+    relay::Relay,
+};
+use crate::{
+    catalog::{Ability, AbortStopsBilling},
+    dialect::{Call, Order, grammar},
+    fault::{Cause, Fault, UpstreamFault},
+    health::{self, FailedAs, Sample},
+    time::Millis,
+};
+
+/// Time to the head and to the first content of an answer, for models that answer at once and for those that reason first.
+const HEAD_MS: u64 = 15_000;
+const HEAD_MS_REASONING: u64 = 60_000;
+const FIRST_TOKEN_MS: u64 = 30_000;
+const FIRST_TOKEN_MS_REASONING: u64 = 120_000;
+/// A native pipe keeps a copy of the answer in memory until it ends: answers that may grow above this are pumped.
+const PIPED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// What one output token takes in a stream at most, envelope included.
+const BYTES_PER_TOKEN: u64 = 400;
+
+impl Exchange {
+    /// Begins the next attempt, or ends the request with what the last one said.
+    pub(super) fn next_attempt(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let allowed = if self.plan().is_some_and(|plan| plan.fallback) { ATTEMPTS_MAX } else { 1 };
+        let mut unsayable: Option<Fault> = None;
+        while self.attempts.len() < allowed
+            && let Some(place) = self.queue.pop()
+        {
+            match self.call(place) {
+                Ok(Some(call)) => return self.send(place, call, now, effects),
+                Ok(None) => {}
+                // What one dialect cannot say, another may.
+                Err(fault) => unsayable = Some(fault),
+            }
+        }
+        let fault = match (self.last_failure(), unsayable) {
+            (Some(failure), _) => failure.to_fault(),
+            (None, Some(fault)) => fault,
+            (None, None) => Fault::unavailable("no_eligible_provider", "No provider can serve this request at the moment."),
+        };
+        if !self.replied {
+            self.refuse(&fault, effects);
+        }
+        self.close_failed(effects);
+    }
+
+    fn last_failure(&self) -> Option<&UpstreamFault> {
+        self.attempts.iter().rev().find_map(|attempt| match &attempt.outcome {
+            Outcome::Failed(fault) => Some(fault),
+            Outcome::Pending | Outcome::Answered { .. } => None,
+        })
+    }
+
+    /// The call of a candidate; `None` where its provider can no longer be reached.
+    fn call(&self, place: usize) -> Result<Option<UpstreamCall>, Fault> {
+        let case = &self.case;
+        let Some(candidate) = self.plan().and_then(|plan| plan.candidates.get(place)) else { return Ok(None) };
+        let deployment = candidate.deployment.as_ref();
+        let Some(reach) = case.world.reach(&deployment.provider.id) else { return Ok(None) };
+        let upstream = grammar(deployment.provider.dialect);
+        let order = Order { deployment, max_output_tokens: candidate.output_tokens_max };
+        let Call { path, headers, body } = if self.same_dialect(deployment) {
+            upstream.forward(&case.body, &case.request, &order)
+        } else {
+            upstream.encode_request(&case.request, &order)?
+        };
+        Ok(Some(UpstreamCall {
+            url: format!("{}{path}", reach.base_url),
+            headers,
+            credential_header: upstream.credential_header(),
+            credential: reach.credential,
+            body,
+        }))
+    }
+
+    pub(super) fn same_dialect(&self, deployment: &crate::catalog::Deployment) -> bool {
+        deployment.provider.dialect == super::dialect_of(self.case.surface)
+    }
+
+    fn send(&mut self, candidate: usize, call: UpstreamCall, now: Millis, effects: &mut Vec<Effect>) {
+        self.attempts.push(Attempt { candidate, sent: now, first_byte: None, outcome: Outcome::Pending, simulated: false });
+        let attempt = self.current();
+        self.phase = Phase::Attempting(Stage::Sent);
+        effects.push(Effect::Send { attempt, call });
+        effects.push(Effect::Wait { timer: Timer::Head(attempt), ms: self.head_ms() });
+    }
+
+    fn reasons(&self) -> bool {
+        self.candidate().is_some_and(|candidate| candidate.deployment.can(Ability::Reasoning))
+    }
+
+    fn head_ms(&self) -> u64 {
+        let usual = if self.reasons() { HEAD_MS_REASONING } else { HEAD_MS };
+        // A whole answer's head comes when the answer is whole.
+        let usual = if self.case.request.stream { usual } else { usual.max(self.first_token_ms()) };
+        self.plan().and_then(|plan| plan.deadlines.head_ms).unwrap_or(usual)
+    }
+
+    fn first_token_ms(&self) -> u64 {
+        let usual = if self.reasons() { FIRST_TOKEN_MS_REASONING } else { FIRST_TOKEN_MS };
+        self.plan().and_then(|plan| plan.deadlines.first_token_ms).unwrap_or(usual)
+    }
+
+    pub(super) fn stall_ms(&self) -> u64 {
+        self.plan().and_then(|plan| plan.deadlines.stall_ms).unwrap_or(STALL_MS)
+    }
+
+    pub(super) fn attempting(&mut self, stage: Stage, event: Event, now: Millis, effects: &mut Vec<Effect>) {
+        let current = self.current();
+        match (stage, event) {
+            (Stage::Sent, Event::Head { attempt, head }) if attempt == current => self.head(head, now, effects),
+            (Stage::Failing { status, retry_after }, Event::Whole { attempt, bytes }) if attempt == current => {
+                let fault = self.grammar_up().decode_fault(status, &bytes, retry_after.as_deref());
+                self.failed(fault, now, effects);
+            }
+            (Stage::Answering { status }, Event::Whole { attempt, bytes }) if attempt == current => {
+                self.answered_whole(status, &bytes, now, effects);
+            }
+            (Stage::First(first), Event::Bytes { attempt, bytes }) if attempt == current => {
+                self.first_bytes(first, &bytes, now, effects);
+            }
+            (Stage::First(first), Event::End { attempt }) if attempt == current => self.ended_early(first, now, effects),
+            (_, Event::Broke { attempt } | Event::End { attempt }) if attempt == current => {
+                self.failed(UpstreamFault::new(0, Cause::Connection, "the connection failed"), now, effects);
+            }
+            (stage, Event::Elapsed(timer)) => self.elapsed(stage, timer, now, effects),
+            (stage, Event::Gone) => self.gone_waiting(stage, effects),
+            (stage, _) => self.phase = Phase::Attempting(stage),
+        }
+    }
+
+    pub(super) fn grammar_up(&self) -> &'static dyn crate::dialect::Grammar {
+        let dialect = self.candidate().map(|candidate| candidate.deployment.provider.dialect);
+        dialect.map_or(self.case.grammar, grammar)
+    }
+
+    fn head(&mut self, head: Head, now: Millis, effects: &mut Vec<Effect>) {
+        let attempt = self.current();
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.simulated = head.simulated;
+            attempt.first_byte = Some(now);
+        }
+        let ok = (200..300).contains(&head.status);
+        let stage = if !ok {
+            Stage::Failing { status: head.status, retry_after: head.retry_after }
+        } else if self.case.request.stream && head.content_type.starts_with("text/event-stream") {
+            let left = self.first_token_ms().saturating_sub(now.since(self.sent()));
+            effects.push(Effect::Wait { timer: Timer::FirstToken(attempt), ms: left.max(1) });
+            let Some(relay) = self.relay() else { return self.next_attempt(now, effects) };
+            Stage::First(Box::new(First { relay, raw: Vec::new(), out: Vec::new() }))
+        } else {
+            Stage::Answering { status: head.status }
+        };
+        let whole = !matches!(stage, Stage::First(_));
+        if whole {
+            let left = self.first_token_ms().max(self.head_ms()).saturating_sub(now.since(self.sent()));
+            effects.push(Effect::Wait { timer: Timer::FirstToken(attempt), ms: left.max(1) });
+        }
+        self.phase = Phase::Attempting(stage);
+        effects.push(Effect::Read { attempt, whole });
+    }
+
+    fn sent(&self) -> Millis {
+        self.attempts.last().map_or(self.case.arrived, |attempt| attempt.sent)
+    }
+
+    fn relay(&self) -> Option<Relay> {
+        let deployment = &self.candidate()?.deployment;
+        let verbatim = self.same_dialect(deployment);
+        Some(Relay::new(self.grammar_up(), self.case.grammar, deployment, self.stamp(), verbatim))
+    }
+
+    fn first_bytes(&mut self, mut first: Box<First>, bytes: &[u8], now: Millis, effects: &mut Vec<Effect>) {
+        first.relay.feed(bytes, &mut first.out);
+        first.raw.extend_from_slice(bytes);
+        if let Some(fault) = first.relay.meter.fault.take() {
+            return self.failed(fault, now, effects);
+        }
+        if first.relay.meter.content || first.relay.meter.ended {
+            return self.begin_stream(*first, now, effects);
+        }
+        let attempt = self.current();
+        self.phase = Phase::Attempting(Stage::First(first));
+        effects.push(Effect::Read { attempt, whole: false });
+    }
+
+    /// The provider closed a stream before it said anything that counts.
+    fn ended_early(&mut self, mut first: Box<First>, now: Millis, effects: &mut Vec<Effect>) {
+        first.relay.close(&mut first.out);
+        if let Some(fault) = first.relay.meter.fault.take() {
+            return self.failed(fault, now, effects);
+        }
+        if first.relay.meter.ended {
+            let last = self.current();
+            self.begin_stream(*first, now, effects);
+            return match std::mem::replace(&mut self.phase, Phase::Done) {
+                Phase::Relaying(streaming) => self.relaying(streaming, Event::End { attempt: last }, now, effects),
+                other => self.phase = other,
+            };
+        }
+        self.failed(UpstreamFault::new(200, Cause::Server, "the provider closed the stream without an answer"), now, effects);
+    }
+
+    /// The first content is there: the caller gets the head, and from here on this attempt is the answer.
+    fn begin_stream(&mut self, first: First, now: Millis, effects: &mut Vec<Effect>) {
+        let attempt = self.current();
+        self.answered(200, now, effects);
+        let First { relay, raw, out } = first;
+        if self.gone {
+            let streaming = Streaming { relay: Box::new(relay), piped: false, last_bytes: now };
+            return self.carry_on(streaming, Vec::new(), effects);
+        }
+        self.reply_stream(effects);
+        let piped = self.may_pipe(&relay);
+        if piped {
+            effects.push(Effect::Pipe { attempt, prefix: raw, drain_ms: self.drain_ms() });
+            // The pipe shows everything once more when it ends.
+            let Some(relay) = self.relay() else { return };
+            self.phase = Phase::Relaying(Streaming { relay: Box::new(relay), piped, last_bytes: now });
+            return;
+        }
+        effects.push(Effect::Wait { timer: Timer::Stall(attempt), ms: self.stall_ms() });
+        self.carry_on(Streaming { relay: Box::new(relay), piped, last_bytes: now }, out, effects);
+    }
+
+    /// Whether the rest may go through unread: nothing has to be changed, and a copy of it fits into memory.
+    fn may_pipe(&self, relay: &Relay) -> bool {
+        let Some(candidate) = self.candidate() else { return false };
+        self.case.request.wants_usage
+            && self.same_dialect(&candidate.deployment)
+            && !relay.meter.ended
+            && candidate.output_tokens_max.saturating_mul(BYTES_PER_TOKEN) <= PIPED_BYTES_MAX
+    }
+
+    /// How long to read on after a hang-up: not at all where closing the connection stops the bill.
+    pub(super) fn drain_ms(&self) -> u64 {
+        let billing = self.candidate().map(|candidate| candidate.deployment.provider.abort_stops_billing);
+        if billing == Some(AbortStopsBilling::Yes) { 0 } else { DRAIN_MS }
+    }
+
+    fn answered_whole(&mut self, status: u16, bytes: &[u8], now: Millis, effects: &mut Vec<Effect>) {
+        let Some(candidate) = self.candidate() else { return };
+        match self.grammar_up().decode_response(bytes, &candidate.deployment) {
+            Ok(response) => {
+                self.answered(status, now, effects);
+                if self.case.request.stream {
+                    self.stream_whole(response, now, effects);
+                } else {
+                    self.reply_whole(response, bytes, now, effects);
+                }
+            }
+            Err(fault) => self.failed(fault, now, effects),
+        }
+    }
+
+    /// Notes a good attempt.
+    fn answered(&mut self, status: u16, now: Millis, effects: &mut Vec<Effect>) {
+        let sent = self.sent();
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.outcome = Outcome::Answered { status };
+        }
+        self.note(health::Outcome::Answered { ttft_ms: now.since(sent) }, now, effects);
+    }
+
+    /// Notes a failed attempt and goes on.
+    pub(super) fn failed(&mut self, fault: UpstreamFault, now: Millis, effects: &mut Vec<Effect>) {
+        let attempt = self.current();
+        effects.push(Effect::Abort { attempt });
+        if fault.cause.blames_deployment() {
+            let outcome = health::Outcome::Failed { fault: FailedAs::of(fault.cause), retry_after_ms: fault.retry_after_ms };
+            self.note(outcome, now, effects);
+        }
+        let go_on = fault.cause.may_fall_back() && !self.gone;
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.outcome = Outcome::Failed(fault);
+        }
+        if !go_on {
+            self.queue.clear();
+        }
+        self.next_attempt(now, effects);
+    }
+
+    fn note(&self, outcome: health::Outcome, at: Millis, effects: &mut Vec<Effect>) {
+        if let Some(candidate) = self.candidate() {
+            effects.push(Effect::Note(Sample { deployment: candidate.deployment.id.clone(), at, outcome }));
+        }
+    }
+
+    fn elapsed(&mut self, stage: Stage, timer: Timer, now: Millis, effects: &mut Vec<Effect>) {
+        let timeout = |text: &str| UpstreamFault::new(0, Cause::Timeout, text);
+        let waits_for_head = matches!(stage, Stage::Sent);
+        match timer {
+            Timer::Head(attempt) if attempt == self.current() && waits_for_head => {
+                self.failed(timeout("no answer within the deadline"), now, effects);
+            }
+            Timer::FirstToken(attempt) if attempt == self.current() && !waits_for_head => {
+                self.failed(timeout("no content within the deadline"), now, effects);
+            }
+            Timer::Total => {
+                self.queue.clear();
+                self.failed(timeout("the request's deadline passed"), now, effects);
+            }
+            Timer::Drain => self.abandon(effects),
+            Timer::Head(_) | Timer::FirstToken(_) | Timer::Stall(_) | Timer::Repost => {
+                self.phase = Phase::Attempting(stage);
+            }
+        }
+    }
+
+    /// The caller hung up before anything was there to give.
+    fn gone_waiting(&mut self, stage: Stage, effects: &mut Vec<Effect>) {
+        if self.gone {
+            self.phase = Phase::Attempting(stage);
+            return;
+        }
+        self.gone = true;
+        self.queue.clear();
+        let drain_ms = self.drain_ms();
+        if drain_ms == 0 {
+            return self.abandon(effects);
+        }
+        effects.push(Effect::Wait { timer: Timer::Drain, ms: drain_ms });
+        self.phase = Phase::Attempting(stage);
+    }
+}

@@ -1,0 +1,143 @@
+//! What it cost, and the posting that closes the hold.
+use super::{Effect, Event, Exchange, Outcome, Phase, Settled, event::Timer};
+use crate::{
+    account::letter::{PostLetter, PostOutcome},
+    ledger::{AttemptRecord, CallRecord},
+    money::Nanos,
+    price,
+    usage::Usage,
+};
+
+/// Times a posting is tried; then the hold runs out into suspense, and the account settles it by itself.
+const POST_TRIES: u32 = 4;
+const REPOST_MS: u64 = 250;
+
+impl Exchange {
+    /// The charge: by the provider's counts, or by ours where it told none.
+    pub(super) fn settled(&self, told: Option<Usage>, output_seen: u64) -> Settled {
+        let Some(candidate) = self.candidate() else {
+            return Settled { usage: Usage::default(), estimated: false, cost: Nanos::ZERO };
+        };
+        let estimated = told.is_none();
+        let seen = || Usage {
+            input: self.case.signals.prompt_tokens,
+            output: output_seen.min(candidate.output_tokens_max),
+            ..Usage::default()
+        };
+        let usage = told.unwrap_or_else(seen);
+        let charge = price::charge(&candidate.deployment.rates, &usage);
+        // Counts no call can have (they do not even fit an amount) are not believed beyond the hold.
+        let held = self.grant.as_ref().map_or(Nanos::ZERO, |grant| grant.amount);
+        let cost = charge.map_or(held, |charge| if estimated { charge.min(held) } else { charge });
+        Settled { usage, estimated, cost }
+    }
+
+    /// Nothing was sent: the hold goes.
+    pub(super) fn void(&mut self, effects: &mut Vec<Effect>) {
+        let call = self.call_record(&Settled { usage: Usage::default(), estimated: false, cost: Nanos::ZERO }, 499);
+        self.post(PostOutcome::Void, call, 0, effects);
+    }
+
+    /// Every attempt failed: nothing is charged, and the attempts stand in the ledger.
+    pub(super) fn close_failed(&mut self, effects: &mut Vec<Effect>) {
+        if self.grant.is_none() {
+            return;
+        }
+        if self.attempts.is_empty() {
+            return self.void(effects);
+        }
+        let nothing = Settled { usage: Usage::default(), estimated: false, cost: Nanos::ZERO };
+        self.close_charged(nothing, 502, effects);
+    }
+
+    pub(super) fn close_charged(&mut self, settled: Settled, status: u16, effects: &mut Vec<Effect>) {
+        let call = self.call_record(&settled, status);
+        let tokens = settled.usage.prompt().saturating_add(settled.usage.output);
+        self.post(PostOutcome::Charge(settled.cost), call, tokens, effects);
+    }
+
+    /// The provider may bill more than we saw: the budget stays held until it is known.
+    pub(super) fn close_unknown(&mut self, settled: Settled, effects: &mut Vec<Effect>) {
+        let call = self.call_record(&settled, 499);
+        self.post(PostOutcome::Suspense { metered: settled.cost }, call, 0, effects);
+    }
+
+    /// Nobody waits for the answer and it did not come: the prompt was sent, so its tokens are charged where closing stops
+    /// the bill, and the rest is unknown elsewhere.
+    pub(super) fn abandon(&mut self, effects: &mut Vec<Effect>) {
+        let attempt = self.current();
+        effects.push(Effect::Abort { attempt });
+        let settled = self.settled(None, 0);
+        if self.drain_ms() == 0 {
+            self.close_charged(settled, 499, effects);
+        } else {
+            self.close_unknown(settled, effects);
+        }
+    }
+
+    fn post(&mut self, outcome: PostOutcome, call: CallRecord, tokens: u64, effects: &mut Vec<Effect>) {
+        let request_id = self.case.request_id.clone();
+        let letter = PostLetter { request_id, outcome, call, tokens };
+        effects.push(Effect::Post(letter.clone()));
+        self.phase = Phase::Closing { letter: Box::new(letter), tries: 1 };
+    }
+
+    pub(super) fn closing(&mut self, letter: Box<PostLetter>, tries: u32, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Posted => {}
+            Event::Unreachable if tries >= POST_TRIES => {}
+            Event::Unreachable => {
+                effects.push(Effect::Wait { timer: Timer::Repost, ms: REPOST_MS << tries });
+                self.phase = Phase::Closing { letter, tries };
+            }
+            Event::Elapsed(Timer::Repost) => {
+                effects.push(Effect::Post(PostLetter::clone(&letter)));
+                self.phase = Phase::Closing { letter, tries: tries + 1 };
+            }
+            _ => self.phase = Phase::Closing { letter, tries },
+        }
+    }
+
+    fn call_record(&self, settled: &Settled, status: u16) -> CallRecord {
+        let candidate = self.candidate();
+        let ids = |pick: fn(&crate::catalog::Deployment) -> &String| {
+            candidate.map(|candidate| pick(&candidate.deployment).clone()).unwrap_or_default()
+        };
+        let (sent, first) = self.attempts.last().map_or((None, None), |attempt| (Some(attempt.sent), attempt.first_byte));
+        CallRecord {
+            model_requested: self.case.request.model.clone(),
+            provider: ids(|deployment| &deployment.provider.id),
+            model: ids(|deployment| &deployment.model),
+            mode: self.plan().map(|plan| plan.mode.word().to_owned()).unwrap_or_default(),
+            reason: self.reason().to_owned(),
+            task: self.case.signals.task.word().to_owned(),
+            catalog_id: self.case.world.catalog.id.clone(),
+            usage: settled.usage,
+            estimated: settled.estimated,
+            attempts: self.attempt_records(settled.cost),
+            status,
+            ttft_ms: first.zip(sent).map(|(first, sent)| first.since(sent)),
+            duration_ms: first.map_or(0, |first| first.since(self.case.arrived)),
+            ..CallRecord::default()
+        }
+    }
+
+    pub(super) fn attempt_records(&self, cost: Nanos) -> Vec<AttemptRecord> {
+        let record = |attempt: &super::Attempt| {
+            let deployment = self.plan().and_then(|plan| plan.candidates.get(attempt.candidate)).map(|c| &c.deployment);
+            let (outcome, status, cost_usd) = match &attempt.outcome {
+                Outcome::Pending => ("abandoned", 0, Nanos::ZERO),
+                Outcome::Answered { status } => ("answered", *status, cost),
+                Outcome::Failed(fault) => (fault.cause.word(), fault.status, Nanos::ZERO),
+            };
+            AttemptRecord {
+                provider: deployment.map(|deployment| deployment.provider.id.clone()).unwrap_or_default(),
+                model: deployment.map(|deployment| deployment.model.clone()).unwrap_or_default(),
+                outcome: outcome.to_owned(),
+                status,
+                cost_usd,
+            }
+        };
+        self.attempts.iter().map(record).collect()
+    }
+}

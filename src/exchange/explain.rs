@@ -1,0 +1,54 @@
+//! `explain`: how the request was read and why it went where it went.
+use super::{Exchange, Settled};
+use crate::{money::Nanos, route::Candidate};
+use serde_json::{Value, json};
+
+/// Deployments that were left out are listed up to here: `auto` looks at hundreds.
+const LEFT_OUT_MAX: usize = 20;
+
+impl Exchange {
+    /// The `megarouter` object of an explained answer.
+    pub(super) fn explanation(&self, settled: Option<&Settled>) -> Value {
+        let signals = &self.case.signals;
+        let plan = self.plan();
+        let candidates = plan.map_or_else(Vec::new, |plan| {
+            let chosen = plan.candidates.iter().map(candidate_told);
+            let left_out = plan.considered.iter().filter_map(|one| {
+                let (deployment, why) = (&one.deployment, one.why?);
+                let (provider, model) = (&deployment.provider.id, &deployment.model);
+                Some(json!({"provider": provider, "model": model, "eligible": false, "why": why}))
+            });
+            chosen.chain(left_out.take(LEFT_OUT_MAX)).collect()
+        });
+        let cost = settled.map_or(Nanos::ZERO, |settled| settled.cost);
+        json!({
+            "mode": plan.map(|plan| plan.mode.word()),
+            "reason": self.reason(),
+            "task": self.case.overrides.task.as_deref().unwrap_or(signals.task.word()),
+            "difficulty": rounded(signals.difficulty),
+            "reasoning_depth": signals.effort.word(),
+            "catalog_id": self.case.world.catalog.id,
+            "health_id": self.case.world.health.id,
+            "seed": self.case.seed.to_string(),
+            "candidates": candidates,
+            "attempts": self.attempt_records(cost),
+        })
+    }
+}
+
+fn candidate_told(candidate: &Candidate) -> Value {
+    json!({
+        "provider": candidate.deployment.provider.id,
+        "model": candidate.deployment.model,
+        "eligible": true,
+        "why": if candidate.open { Some("circuit open: tried last") } else { None },
+        "quality": rounded(candidate.quality),
+        "cost_usd": candidate.expected,
+        "ttft_ms": candidate.ttft_ms.round(),
+        "score": rounded(candidate.score),
+    })
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
+}

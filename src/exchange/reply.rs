@@ -1,0 +1,192 @@
+//! The head of our answer, whole answers, refusals, and the words that say how it came about.
+use super::{
+    Effect, Exchange, Phase, Settled,
+    event::{Reply, ReplyBody},
+};
+use crate::{
+    chat,
+    dialect::Stamp,
+    endpoint::{Explain, Surface},
+    fault::Fault,
+    payment::Challenge,
+    time::Millis,
+};
+use serde_json::{Value, json};
+
+impl Exchange {
+    /// What our answer says of itself.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp {
+            request_id: self.case.request_id.clone(),
+            model: self.model_told(),
+            created: self.case.arrived.seconds(),
+            wants_usage: self.case.request.wants_usage,
+            cost: None,
+        }
+    }
+
+    /// The model's name in the answer: what the caller asked for where that names one, else the deployment.
+    fn model_told(&self) -> String {
+        let asked = &self.case.request.model;
+        let Some(candidate) = self.candidate() else { return asked.clone() };
+        let deployment = &candidate.deployment;
+        if *asked == deployment.model || *asked == deployment.id { asked.clone() } else { deployment.id.clone() }
+    }
+
+    /// Why the answering deployment was chosen.
+    pub(super) fn reason(&self) -> &'static str {
+        if self.attempts.len() > 1 {
+            return "fallback";
+        }
+        self.plan().map_or("", |plan| plan.reason.word())
+    }
+
+    /// Headers of an answer by a deployment.
+    fn answer_headers(&self, content_type: &'static str) -> Vec<(&'static str, String)> {
+        let mut headers = base_headers(self.case.surface, &self.case.request_id, content_type);
+        if let (Some(plan), Some(candidate)) = (self.plan(), self.candidate()) {
+            headers.push(("x-megarouter-provider", candidate.deployment.provider.id.clone()));
+            headers.push(("x-megarouter-model", candidate.deployment.model.clone()));
+            headers.push(("x-megarouter-mode", plan.mode.word().to_owned()));
+            headers.push(("x-megarouter-reason", self.reason().to_owned()));
+        }
+        headers.push(("x-megarouter-attempts", self.attempts.len().to_string()));
+        headers.push(("server-timing", self.timing()));
+        if self.attempts.last().is_some_and(|attempt| attempt.simulated) {
+            headers.push(("x-megarouter-simulated", "true".to_owned()));
+        }
+        headers
+    }
+
+    /// Milliseconds as the platform's clock tells them: it stands still between two turns of I/O, so that what is only
+    /// computed (auth, route) shows as 0.
+    fn timing(&self) -> String {
+        let first_sent = self.attempts.first().map_or(self.held_at, |attempt| attempt.sent);
+        let hold = first_sent.since(self.held_at);
+        let upstream = self.attempts.last().and_then(|last| Some(last.first_byte?.since(first_sent))).unwrap_or(0);
+        let route = self.held_at.since(self.case.arrived);
+        format!("auth;dur=0, route;dur={route}, hold;dur={hold}, upstream;dur={upstream}")
+    }
+
+    pub(super) fn reply_stream(&mut self, effects: &mut Vec<Effect>) {
+        let headers = self.answer_headers("text/event-stream; charset=utf-8");
+        self.replied = true;
+        effects.push(Effect::Reply(Reply { status: 200, headers, body: ReplyBody::Stream }));
+    }
+
+    pub(super) fn reply_whole(&mut self, response: chat::Response, bytes: &[u8], _now: Millis, effects: &mut Vec<Effect>) {
+        let seen = response.choices.iter().map(|choice| choice.parts.len() as u64 * 8).sum();
+        let settled = self.settled(response.usage, seen);
+        let stamp = Stamp { cost: Some(settled.cost), ..self.stamp() };
+        let same = self.candidate().is_some_and(|candidate| self.same_dialect(&candidate.deployment));
+        let relayed = if same { self.case.grammar.relay_response(bytes, &stamp) } else { None };
+        let mut body = relayed.unwrap_or_else(|| self.case.grammar.encode_response(&response, &stamp));
+        if self.case.overrides.explain == Explain::Yes {
+            body = with_member(body, "megarouter", self.explanation(Some(&settled)));
+        }
+        if !self.gone {
+            let mut headers = self.answer_headers("application/json");
+            headers.push(("x-megarouter-cost-usd", settled.cost.to_string()));
+            self.replied = true;
+            effects.push(Effect::Reply(Reply { status: 200, headers, body: ReplyBody::Whole(body) }));
+        }
+        self.close_charged(settled, if self.gone { 499 } else { 200 }, effects);
+    }
+
+    /// Answers with a fault. The phase is left to the caller: `Done` unless a hold has to be closed.
+    pub(super) fn refuse(&mut self, fault: &Fault, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Done;
+        if self.gone || self.replied {
+            return;
+        }
+        self.replied = true;
+        let body = self.case.grammar.encode_fault(fault, &self.case.request_id);
+        let mut headers = fault_headers(self.case.surface, fault, &self.case.request_id);
+        if !self.attempts.is_empty() {
+            headers.push(("x-megarouter-attempts", self.attempts.len().to_string()));
+        }
+        effects.push(Effect::Reply(Reply { status: fault.status, headers, body: ReplyBody::Whole(body) }));
+    }
+
+    pub(super) fn explain_only(&mut self, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Done;
+        self.replied = true;
+        let body = json!({"object": "megarouter.explanation", "megarouter": self.explanation(None)});
+        let headers = base_headers(self.case.surface, &self.case.request_id, "application/json");
+        let body = ReplyBody::Whole(body.to_string().into_bytes());
+        effects.push(Effect::Reply(Reply { status: 200, headers, body }));
+    }
+
+    /// The comment every stream ends with.
+    pub(super) fn comment(&self, settled: &Settled) -> Value {
+        let (provider, model) = self.candidate().map_or(("", ""), |candidate| {
+            (candidate.deployment.provider.id.as_str(), candidate.deployment.model.as_str())
+        });
+        let mut comment = json!({
+            "request_id": self.case.request_id,
+            "provider": provider,
+            "model": model,
+            "attempts": self.attempts.len(),
+            "cost_usd": settled.cost,
+            "rescued": false,
+        });
+        if self.case.overrides.explain == Explain::Yes
+            && let Some(members) = comment.as_object_mut()
+        {
+            members.insert("megarouter".into(), self.explanation(Some(settled)));
+        }
+        comment
+    }
+}
+
+/// Headers of every answer of ours on an inference surface.
+#[must_use]
+pub fn base_headers(surface: Surface, request_id: &str, content_type: &'static str) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        ("content-type", content_type.to_owned()),
+        ("cache-control", "no-cache".to_owned()),
+        ("x-content-type-options", "nosniff".to_owned()),
+        ("x-request-id", request_id.to_owned()),
+    ];
+    if surface == Surface::Messages {
+        headers.push(("request-id", request_id.to_owned()));
+    }
+    headers
+}
+
+/// Headers of a refusal.
+#[must_use]
+pub fn fault_headers(surface: Surface, fault: &Fault, request_id: &str) -> Vec<(&'static str, String)> {
+    let mut headers = base_headers(surface, request_id, "application/json");
+    headers.push(("x-should-retry", fault.should_retry.to_string()));
+    if let Some(seconds) = fault.retry_after_s {
+        headers.push(("retry-after", seconds.to_string()));
+    }
+    headers
+}
+
+/// Puts a payment challenge beside the error: the header for version 2, the body's members for version 1.
+pub(super) fn add_challenge(reply: &mut Reply, challenge: Challenge) {
+    reply.headers.push(("payment-required", challenge.header));
+    for header in &mut reply.headers {
+        if header.0 == "cache-control" {
+            "no-store".clone_into(&mut header.1);
+        }
+    }
+    if let ReplyBody::Whole(body) = &mut reply.body {
+        for (name, value) in challenge.members {
+            *body = with_member(std::mem::take(body), &name, value);
+        }
+    }
+}
+
+/// A JSON object's text with one member more. Texts that end in no brace stay as they are.
+fn with_member(mut body: Vec<u8>, name: &str, value: Value) -> Vec<u8> {
+    let end = body.iter().rposition(|byte| !byte.is_ascii_whitespace());
+    if let Some(end) = end.filter(|end| body.get(*end) == Some(&b'}')) {
+        body.truncate(end);
+        let comma = if body.iter().rfind(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') { "" } else { "," };
+        body.extend_from_slice(format!("{comma}{}:{value}}}", crate::body::quoted(name)).as_bytes());
+    }
+    body
+}

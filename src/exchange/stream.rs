@@ -1,0 +1,238 @@
+//! The answer on its way: chunks, their end, and everything that can end them early.
+use super::{
+    Effect, Event, Exchange, Phase, Settled, Streaming,
+    event::{PipeEnd, Timer},
+    relay::final_comment,
+};
+use crate::{
+    chat,
+    fault::{Cause, Fault, UpstreamFault},
+    time::Millis,
+};
+
+impl Exchange {
+    /// Gives the caller what there is, or asks for more.
+    pub(super) fn carry_on(&mut self, streaming: Streaming, out: Vec<u8>, effects: &mut Vec<Effect>) {
+        if streaming.relay.meter.ended {
+            return self.finish_stream(streaming, out, effects);
+        }
+        let attempt = self.current();
+        self.phase = Phase::Relaying(streaming);
+        if out.is_empty() || self.gone {
+            effects.push(Effect::Read { attempt, whole: false });
+        } else {
+            effects.push(Effect::Chunk(out));
+        }
+    }
+
+    pub(super) fn relaying(&mut self, mut streaming: Streaming, event: Event, now: Millis, effects: &mut Vec<Effect>) {
+        let current = self.current();
+        match event {
+            Event::Bytes { attempt, bytes } if attempt == current => {
+                streaming.last_bytes = now;
+                let mut out = Vec::with_capacity(bytes.len() + 64);
+                streaming.relay.feed(&bytes, &mut out);
+                match streaming.relay.meter.fault.take() {
+                    Some(fault) => self.break_stream(streaming, &fault, out, effects),
+                    None => self.carry_on(streaming, out, effects),
+                }
+            }
+            Event::Written if !self.gone => {
+                self.phase = Phase::Relaying(streaming);
+                effects.push(Effect::Read { attempt: current, whole: false });
+            }
+            Event::End { attempt } if attempt == current => {
+                let mut out = Vec::new();
+                streaming.relay.close(&mut out);
+                if streaming.relay.meter.ended {
+                    return self.finish_stream(streaming, out, effects);
+                }
+                let cut = UpstreamFault::new(200, Cause::Server, "the provider closed the stream in the middle of its answer");
+                let fault = streaming.relay.meter.fault.take().unwrap_or(cut);
+                self.break_stream(streaming, &fault, out, effects);
+            }
+            Event::Broke { attempt } if attempt == current => {
+                let fault = UpstreamFault::new(200, Cause::Connection, "the connection to the provider broke in the middle of its answer");
+                self.break_stream(streaming, &fault, Vec::new(), effects);
+            }
+            Event::Piped { attempt, bytes, end } if attempt == current => self.piped(streaming, &bytes, end, effects),
+            Event::Elapsed(timer) => self.elapsed_streaming(streaming, timer, now, effects),
+            Event::Gone if !streaming.piped => self.gone_streaming(streaming, effects),
+            _ => self.phase = Phase::Relaying(streaming),
+        }
+    }
+
+    fn elapsed_streaming(&mut self, streaming: Streaming, timer: Timer, now: Millis, effects: &mut Vec<Effect>) {
+        let current = self.current();
+        match timer {
+            Timer::Stall(attempt) if attempt == current && !streaming.piped => {
+                let silent = now.since(streaming.last_bytes);
+                let stall_ms = self.stall_ms();
+                if silent < stall_ms {
+                    effects.push(Effect::Wait { timer, ms: stall_ms - silent });
+                    self.phase = Phase::Relaying(streaming);
+                    return;
+                }
+                let fault = UpstreamFault::new(200, Cause::Timeout, "the provider fell silent in the middle of its answer");
+                self.break_stream(streaming, &fault, Vec::new(), effects);
+            }
+            // A pipe is let go: it tells what it saw when it has ended.
+            Timer::Total if streaming.piped => {
+                effects.push(Effect::Abort { attempt: current });
+                self.phase = Phase::Relaying(streaming);
+            }
+            Timer::Total => {
+                let fault = UpstreamFault::new(200, Cause::Timeout, "the request's deadline passed in the middle of its answer");
+                self.break_stream(streaming, &fault, Vec::new(), effects);
+            }
+            Timer::Drain => {
+                effects.push(Effect::Abort { attempt: current });
+                let settled = self.settle(&streaming.relay.meter);
+                self.close_unknown(settled, effects);
+            }
+            Timer::Head(_) | Timer::FirstToken(_) | Timer::Stall(_) | Timer::Repost => {
+                self.phase = Phase::Relaying(streaming);
+            }
+        }
+    }
+
+    fn gone_streaming(&mut self, streaming: Streaming, effects: &mut Vec<Effect>) {
+        if self.gone {
+            self.phase = Phase::Relaying(streaming);
+            return;
+        }
+        self.gone = true;
+        let attempt = self.current();
+        match self.drain_ms() {
+            // Closing the connection stops the bill: what was seen is what it cost.
+            0 => {
+                effects.push(Effect::Abort { attempt });
+                let settled = self.settle(&streaming.relay.meter);
+                self.close_charged(settled, 499, effects);
+            }
+            ms => {
+                effects.push(Effect::Wait { timer: Timer::Drain, ms });
+                effects.push(Effect::Read { attempt, whole: false });
+                self.phase = Phase::Relaying(streaming);
+            }
+        }
+    }
+
+    /// A native pipe has ended: what went through it is read for the first time.
+    fn piped(&mut self, mut streaming: Streaming, bytes: &[u8], end: PipeEnd, effects: &mut Vec<Effect>) {
+        let mut unseen = Vec::new();
+        streaming.relay.feed(bytes, &mut unseen);
+        streaming.relay.close(&mut unseen);
+        let meter = &streaming.relay.meter;
+        match end {
+            PipeEnd::Gone { drained } => {
+                self.gone = true;
+                let settled = self.settle(meter);
+                // The whole answer came, or the provider stops billing with the connection: nothing is unknown.
+                if meter.usage.is_some() || self.drain_ms() == 0 {
+                    self.close_charged(settled, 499, effects);
+                } else {
+                    debug_assert!(drained || meter.usage.is_none());
+                    self.close_unknown(settled, effects);
+                }
+            }
+            PipeEnd::Whole | PipeEnd::Broke if meter.ended => self.finish_piped(&streaming, bytes, effects),
+            PipeEnd::Whole | PipeEnd::Broke => {
+                let cut = UpstreamFault::new(200, Cause::Server, "the provider's stream ended in the middle of its answer");
+                let fault = streaming.relay.meter.fault.take().unwrap_or(cut);
+                // Half a frame may have gone out: a blank line ends it, so that the error is a frame of its own.
+                self.break_stream(streaming, &fault, b"\n\n".to_vec(), effects);
+            }
+        }
+    }
+
+    /// The caller has the provider's own end, or gets it from us; the cost goes into the comment.
+    fn finish_piped(&mut self, streaming: &Streaming, bytes: &[u8], effects: &mut Vec<Effect>) {
+        let settled = self.settle(&streaming.relay.meter);
+        let mut out = Vec::new();
+        if let Some(end) = self.missing_terminator(bytes) {
+            out.extend_from_slice(end);
+        }
+        final_comment(&self.comment(&settled), &mut out);
+        effects.push(Effect::Chunk(out));
+        effects.push(Effect::Finish);
+        self.close_charged(settled, 200, effects);
+    }
+
+    /// The dialect's last frame, where the provider left it out.
+    fn missing_terminator(&self, bytes: &[u8]) -> Option<&'static [u8]> {
+        let (mark, end): (&[u8], &[u8]) = match self.case.surface {
+            super::Surface::ChatCompletions => (b"[DONE]", b"data: [DONE]\n\n"),
+            super::Surface::Messages => (b"message_stop", b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
+        };
+        memchr::memmem::rfind(bytes, mark).is_none().then_some(end)
+    }
+
+    fn finish_stream(&mut self, mut streaming: Streaming, mut out: Vec<u8>, effects: &mut Vec<Effect>) {
+        let attempt = self.current();
+        let settled = self.settle(&streaming.relay.meter);
+        effects.push(Effect::Abort { attempt });
+        if !self.gone {
+            streaming.relay.finish(Some(&settled.usage), Some(settled.cost), &mut out);
+            final_comment(&self.comment(&settled), &mut out);
+            effects.push(Effect::Chunk(out));
+            effects.push(Effect::Finish);
+        }
+        self.close_charged(settled, if self.gone { 499 } else { 200 }, effects);
+    }
+
+    /// Ends a stream the provider broke: never silently, and what was seen is what it cost.
+    fn break_stream(&mut self, streaming: Streaming, fault: &UpstreamFault, mut out: Vec<u8>, effects: &mut Vec<Effect>) {
+        let attempt = self.current();
+        effects.push(Effect::Abort { attempt });
+        let settled = self.settle(&streaming.relay.meter);
+        if !self.gone {
+            let told = stream_fault(fault);
+            out.extend_from_slice(&self.case.grammar.encode_stream_fault(&told, &self.case.request_id));
+            final_comment(&self.comment(&settled), &mut out);
+            effects.push(Effect::Chunk(out));
+            effects.push(Effect::Finish);
+        }
+        self.close_charged(settled, 502, effects);
+    }
+
+    /// A provider that answered whole where a stream was asked for.
+    pub(super) fn stream_whole(&mut self, response: chat::Response, now: Millis, effects: &mut Vec<Effect>) {
+        let Some(candidate) = self.candidate() else { return };
+        let stamp = self.stamp();
+        let mut relay = super::Relay::new(self.grammar_up(), self.case.grammar, &candidate.deployment, stamp, false);
+        let mut out = Vec::new();
+        relay.take_whole(response, &mut out);
+        if !self.gone {
+            self.reply_stream(effects);
+        }
+        let streaming = Streaming { relay: Box::new(relay), piped: false, last_bytes: now };
+        self.finish_stream(streaming, out, effects);
+    }
+
+    /// The charge of what a meter has seen.
+    pub(super) fn settle(&self, meter: &super::relay::Meter) -> Settled {
+        self.settled(meter.usage, meter.output_tokens_seen())
+    }
+}
+
+fn stream_fault(fault: &UpstreamFault) -> Fault {
+    let code = match fault.cause {
+        Cause::Timeout => "upstream_stalled",
+        Cause::RateLimited => "upstream_rate_limited",
+        Cause::Overloaded => "upstream_overloaded",
+        _ => "upstream_truncated",
+    };
+    let text = format!("The answer is not complete: {}. What came before stands; ask again for the rest.", reason(fault));
+    Fault::new(502, "upstream_error", code, text)
+}
+
+/// Our own words for what happened; a provider's text only where it speaks of the request.
+fn reason(fault: &UpstreamFault) -> &str {
+    match fault.cause {
+        Cause::Timeout | Cause::Connection | Cause::Server if fault.message.starts_with("the ") => &fault.message,
+        Cause::Overloaded => "the provider became overloaded",
+        Cause::RateLimited => "the provider limited our rate",
+        _ => "the provider failed in the middle of it",
+    }
+}

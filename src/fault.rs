@@ -1,0 +1,218 @@
+//! What can go wrong, in the two directions: [`Fault`] is what a caller may see, [`UpstreamFault`] is what a provider said.
+//!
+//! The catalogue of codes is closed: a caller can branch on `code`. Text of a provider's 5xx never reaches a caller.
+use serde_json::{Map, Value};
+
+/// A refusal with everything the caller needs to act on it. Dialects turn it into their own error shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    pub status: u16,
+    /// The `type` of OpenAI's error object.
+    pub kind: &'static str,
+    pub code: &'static str,
+    /// A full sentence that says what to do next.
+    pub message: String,
+    pub param: Option<String>,
+    pub metadata: Map<String, Value>,
+    /// Seconds for `Retry-After`.
+    pub retry_after_s: Option<u64>,
+    /// `x-should-retry`, which the OpenAI and Anthropic clients obey above the status.
+    pub should_retry: bool,
+}
+
+impl Fault {
+    #[must_use]
+    pub fn new(status: u16, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let metadata = Map::new();
+        Self { status, kind, code, message, param: None, metadata, retry_after_s: None, should_retry: false }
+    }
+
+    /// 400: the caller's own request cannot be served as it stands.
+    #[must_use]
+    pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(400, "invalid_request_error", code, message)
+    }
+
+    /// 400 naming the parameter at fault.
+    #[must_use]
+    pub fn parameter(param: &str, message: impl Into<String>) -> Self {
+        Self::invalid("invalid_parameter", message).with_param(param)
+    }
+
+    /// 401, only for a credential that is proven bad.
+    #[must_use]
+    pub fn credential(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(401, "authentication_error", code, message)
+    }
+
+    /// 403: the credential is good, the act is not allowed.
+    #[must_use]
+    pub fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(403, "permission_error", code, message)
+    }
+
+    /// 404.
+    #[must_use]
+    pub fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(404, "not_found_error", code, message)
+    }
+
+    /// 503: we cannot know or cannot reach what we need; worth another try.
+    #[must_use]
+    pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
+        Self { should_retry: true, retry_after_s: Some(1), ..Self::new(503, "unavailable", code, message) }
+    }
+
+    #[must_use]
+    pub fn with_param(mut self, param: &str) -> Self {
+        self.param = Some(param.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.metadata.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Worth another try after `seconds`.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
+        self.should_retry = true;
+        self
+    }
+}
+
+/// What a failed attempt means for the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The request itself: another provider would refuse it too.
+    Invalid,
+    /// Too long for this model; a larger context may do.
+    ContextLength,
+    /// The body is too large for this provider.
+    TooLarge,
+    /// Our credential at the provider is bad. Never a caller's 401.
+    Credential,
+    /// Our account at the provider is empty or capped.
+    OutOfFunds,
+    /// The provider does not serve this model to us.
+    UnknownModel,
+    RateLimited,
+    Overloaded,
+    /// 5xx, or an answer that is no answer.
+    Server,
+    /// No connection, or it broke.
+    Connection,
+    /// A deadline of ours passed.
+    Timeout,
+}
+
+impl Cause {
+    /// Whether another deployment may answer what this one did not.
+    #[must_use]
+    pub fn may_fall_back(self) -> bool {
+        !matches!(self, Self::Invalid)
+    }
+
+    /// Whether the deployment's health should suffer: a bad request says nothing about it.
+    #[must_use]
+    pub fn blames_deployment(self) -> bool {
+        !matches!(self, Self::Invalid | Self::ContextLength | Self::TooLarge)
+    }
+
+    /// The word in `attempts[].outcome` and in health samples.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid_request",
+            Self::ContextLength => "context_length",
+            Self::TooLarge => "too_large",
+            Self::Credential => "credential",
+            Self::OutOfFunds => "out_of_funds",
+            Self::UnknownModel => "unknown_model",
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::Server => "server_error",
+            Self::Connection => "connection",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+/// A provider's failure, classified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamFault {
+    /// The HTTP status; 0 where there was none.
+    pub status: u16,
+    pub cause: Cause,
+    /// The provider's text. Shown to callers only for [`Cause::Invalid`] and [`Cause::ContextLength`].
+    pub message: String,
+    pub param: Option<String>,
+    pub retry_after_ms: Option<u64>,
+}
+
+impl UpstreamFault {
+    #[must_use]
+    pub fn new(status: u16, cause: Cause, message: impl Into<String>) -> Self {
+        Self { status, cause, message: message.into(), param: None, retry_after_ms: None }
+    }
+
+    /// What the caller sees when this was the last attempt that could be made.
+    #[must_use]
+    pub fn to_fault(&self) -> Fault {
+        let fault = match self.cause {
+            Cause::Invalid => Fault::invalid("invalid_request", self.message.clone()),
+            Cause::ContextLength => Fault::invalid("context_length_exceeded", self.message.clone()),
+            Cause::TooLarge => Fault::new(
+                413,
+                "request_too_large",
+                "body_too_large",
+                "The request is too large for every model it may go to.",
+            ),
+            Cause::Credential | Cause::OutOfFunds => Fault::new(
+                502,
+                "upstream_error",
+                "upstream_auth_failed",
+                "The provider refused our credential. Nothing is wrong with your key; the operator has to mend it.",
+            ),
+            Cause::UnknownModel => {
+                Fault::not_found("model_not_found", "The provider does not serve this model at the moment. Choose another.")
+            }
+            Cause::RateLimited => Fault {
+                retry_after_s: Some(self.retry_after_ms.unwrap_or(1_000).div_ceil(1_000)),
+                ..Fault::new(
+                    429,
+                    "rate_limit_error",
+                    "upstream_rate_limited",
+                    "Every provider this request may go to is limiting our rate. Try again later, or allow more models.",
+                )
+            },
+            Cause::Overloaded => Fault {
+                retry_after_s: Some(2),
+                ..Fault::new(503, "unavailable", "upstream_overloaded", "Every provider this request may go to is overloaded.")
+            },
+            Cause::Server => Fault::new(
+                502,
+                "upstream_error",
+                "upstream_invalid_response",
+                "Every provider this request may go to failed to answer. Allow more models, or try again later.",
+            ),
+            Cause::Connection => Fault::new(
+                503,
+                "unavailable",
+                "upstream_unreachable",
+                "No provider this request may go to could be reached. Allow more models, or try again later.",
+            ),
+            Cause::Timeout => Fault::new(
+                504,
+                "timeout",
+                "upstream_timeout",
+                "No provider this request may go to answered in time. Raise the deadline, or allow more models.",
+            ),
+        };
+        Fault { param: self.param.clone(), should_retry: false, ..fault }
+    }
+}

@@ -1,0 +1,204 @@
+//! How deployments do lately: samples folded into scores, and the circuit that keeps calls away from one that fails.
+//!
+//! Scores are hints. Losing them costs a slower choice, never a wrong charge.
+use crate::{fault::Cause, time::Millis};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One observation of an attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// `provider/model`.
+    pub deployment: String,
+    pub at: Millis,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Milliseconds from send to the first byte of the answer.
+    Answered { ttft_ms: u64 },
+    Failed {
+        fault: FailedAs,
+        /// The provider's own wish, where it told one.
+        retry_after_ms: Option<u64>,
+    },
+}
+
+/// The classes of failure that a circuit treats apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailedAs {
+    RateLimited,
+    Credential,
+    UnknownModel,
+    Fault,
+}
+
+impl FailedAs {
+    #[must_use]
+    pub fn of(cause: Cause) -> Self {
+        match cause {
+            Cause::RateLimited => Self::RateLimited,
+            Cause::Credential | Cause::OutOfFunds => Self::Credential,
+            Cause::UnknownModel => Self::UnknownModel,
+            _ => Self::Fault,
+        }
+    }
+}
+
+/// The folded score of one deployment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Share of good answers, 0 to 1; old samples fade.
+    pub success: f64,
+    /// Milliseconds to the first byte; `None` until one answer came.
+    pub ttft_ms: Option<f64>,
+    pub failures_in_a_row: u32,
+    /// How often the circuit opened without a good answer in between.
+    pub opened: u32,
+    /// No calls before this moment, while another deployment can answer.
+    pub open_until: Millis,
+    pub last: Millis,
+}
+
+impl Default for Score {
+    fn default() -> Self {
+        Self { success: 1.0, ttft_ms: None, failures_in_a_row: 0, opened: 0, open_until: Millis(0), last: Millis(0) }
+    }
+}
+
+/// The weight of a new sample: about the last twenty matter.
+const FADE: f64 = 0.1;
+/// Failures in a row that open the circuit, its first pause and the longest one: Envoy's outlier detection defaults,
+/// <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier>.
+const FAILURES_TO_OPEN: u32 = 5;
+const PAUSE_MS: u64 = 30_000;
+const PAUSE_MS_MAX: u64 = 300_000;
+/// A rate limit without a wish of the provider.
+const RATE_LIMIT_PAUSE_MS: u64 = 10_000;
+const CREDENTIAL_PAUSE_MS: u64 = 60_000;
+const UNKNOWN_MODEL_PAUSE_MS: u64 = 600_000;
+
+impl Score {
+    fn observe(&mut self, sample: &Sample) {
+        self.last = self.last.max(sample.at);
+        match &sample.outcome {
+            Outcome::Answered { ttft_ms } => {
+                #[expect(clippy::cast_precision_loss, reason = "milliseconds of one request")]
+                let ttft = *ttft_ms as f64;
+                self.success += FADE * (1.0 - self.success);
+                self.ttft_ms = Some(self.ttft_ms.map_or(ttft, |known| known + FADE * (ttft - known)));
+                self.failures_in_a_row = 0;
+                self.opened = 0;
+                self.open_until = Millis(0);
+            }
+            Outcome::Failed { fault, retry_after_ms } => {
+                self.success -= FADE * self.success;
+                self.failures_in_a_row += 1;
+                let pause = match fault {
+                    FailedAs::RateLimited => retry_after_ms.unwrap_or(RATE_LIMIT_PAUSE_MS).min(PAUSE_MS_MAX),
+                    FailedAs::Credential => CREDENTIAL_PAUSE_MS,
+                    FailedAs::UnknownModel => UNKNOWN_MODEL_PAUSE_MS,
+                    FailedAs::Fault if self.failures_in_a_row >= FAILURES_TO_OPEN => {
+                        (PAUSE_MS * u64::from(self.opened + 1)).min(PAUSE_MS_MAX)
+                    }
+                    FailedAs::Fault => return,
+                };
+                self.opened += 1;
+                self.open_until = self.open_until.max(sample.at.after(pause));
+            }
+        }
+    }
+
+    /// Whether calls shall keep away.
+    #[must_use]
+    pub fn is_open(&self, now: Millis) -> bool {
+        now < self.open_until
+    }
+}
+
+/// The scores of all deployments that were called.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// When it was published, as text; empty for what an isolate saw by itself.
+    #[serde(default)]
+    pub id: String,
+    pub scores: BTreeMap<String, Score>,
+}
+
+impl Health {
+    pub fn observe(&mut self, sample: &Sample) {
+        self.scores.entry(sample.deployment.clone()).or_default().observe(sample);
+    }
+
+    /// Takes over what others saw, where it is newer than what we saw ourselves.
+    pub fn merge(&mut self, others: &Self) {
+        self.id.clone_from(&others.id);
+        for (deployment, theirs) in &others.scores {
+            let ours = self.scores.entry(deployment.clone()).or_default();
+            if theirs.last > ours.last {
+                ours.clone_from(theirs);
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn score(&self, deployment: &str) -> Option<&Score> {
+        self.scores.get(deployment)
+    }
+
+    /// Drops what nobody called since `before`.
+    pub fn forget(&mut self, before: Millis) {
+        self.scores.retain(|_, score| score.last >= before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(at: u64, outcome: Outcome) -> Sample {
+        Sample { deployment: "p/m".into(), at: Millis(at), outcome }
+    }
+
+    fn failed(at: u64, fault: FailedAs) -> Sample {
+        sample(at, Outcome::Failed { fault, retry_after_ms: None })
+    }
+
+    #[test]
+    fn five_failures_open_the_circuit_and_one_answer_closes_it() {
+        let mut health = Health::default();
+        for n in 0..4 {
+            health.observe(&failed(n, FailedAs::Fault));
+        }
+        assert!(!health.scores["p/m"].is_open(Millis(5)));
+        health.observe(&failed(4, FailedAs::Fault));
+        assert!(health.scores["p/m"].is_open(Millis(5)) && !health.scores["p/m"].is_open(Millis(4 + PAUSE_MS)));
+        health.observe(&sample(10, Outcome::Answered { ttft_ms: 100 }));
+        assert!(!health.scores["p/m"].is_open(Millis(11)));
+    }
+
+    #[test]
+    fn a_rate_limit_opens_at_once_for_as_long_as_asked() {
+        let mut health = Health::default();
+        health.observe(&sample(
+            0,
+            Outcome::Failed { fault: FailedAs::RateLimited, retry_after_ms: Some(2_000) },
+        ));
+        assert!(health.scores["p/m"].is_open(Millis(1_999)) && !health.scores["p/m"].is_open(Millis(2_000)));
+    }
+
+    #[test]
+    fn the_newer_sight_wins() {
+        let (mut ours, mut theirs) = (Health::default(), Health::default());
+        theirs.observe(&failed(5, FailedAs::Credential));
+        ours.observe(&sample(9, Outcome::Answered { ttft_ms: 7 }));
+        ours.merge(&theirs);
+        assert_eq!(ours.scores["p/m"].ttft_ms, Some(7.0));
+        theirs.observe(&failed(20, FailedAs::Credential));
+        ours.merge(&theirs);
+        assert!(ours.scores["p/m"].is_open(Millis(21)));
+    }
+}

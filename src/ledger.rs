@@ -1,0 +1,148 @@
+//! The double-entry ledger: what was booked, for good. Entries are only ever added, in sequence, each sealed over the one
+//! before it, so that a gap or an edit shows.
+use crate::{catalog::sha256_hex, money::Nanos, time::Millis, usage::Usage};
+use serde::{Deserialize, Serialize};
+
+/// The seal of the first entry's predecessor.
+pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Why money moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// Credit the operator granted.
+    Credit,
+    /// A call's charge: from the wallet to what is owed to the provider.
+    Usage,
+}
+
+/// One side of an entry. Amounts of an entry's legs sum to zero.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leg {
+    pub account: String,
+    pub amount_usd: Nanos,
+}
+
+/// What a call was: enough to compute its charge again. Holds no content.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CallRecord {
+    pub api_key_id: String,
+    /// The name the caller asked for.
+    pub model_requested: String,
+    pub provider: String,
+    pub model: String,
+    pub mode: String,
+    pub reason: String,
+    pub task: String,
+    pub catalog_id: String,
+    pub usage: Usage,
+    /// The provider told no usage; the counts are ours.
+    pub estimated: bool,
+    /// The charge was above the hold.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub overrun: bool,
+    pub attempts: Vec<AttemptRecord>,
+    pub status: u16,
+    pub ttft_ms: Option<u64>,
+    pub duration_ms: u64,
+}
+
+/// One attempt of a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttemptRecord {
+    pub provider: String,
+    pub model: String,
+    /// `answered` or the cause of the failure.
+    pub outcome: String,
+    pub status: u16,
+    pub cost_usd: Nanos,
+}
+
+/// A booked transaction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// From 1, without gaps, per account.
+    pub seq: u64,
+    /// Deterministic: the request's id, or the credit's.
+    pub id: String,
+    pub kind: EntryKind,
+    pub at: Millis,
+    /// What the wallet gained (positive) or paid (negative).
+    pub amount_usd: Nanos,
+    pub legs: Vec<Leg>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    pub prev_hash: String,
+    /// SHA-256 over the JSON of everything above.
+    #[serde(default)]
+    pub hash: String,
+}
+
+impl Entry {
+    /// The entry with its seal.
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        self.hash = self.seal();
+        self
+    }
+
+    /// The seal this entry's content should carry.
+    #[must_use]
+    pub fn seal(&self) -> String {
+        let bare = Self { hash: String::new(), ..self.clone() };
+        // Serialising plain data cannot fail; an empty text would only make a seal that matches nothing.
+        sha256_hex(serde_json::to_string(&bare).unwrap_or_default().as_bytes())
+    }
+
+    /// Whether the legs balance and the seal fits.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.legs.iter().map(|leg| leg.amount_usd).sum::<Nanos>() == Nanos::ZERO && self.hash == self.seal()
+    }
+}
+
+/// From one ledger account to another.
+#[must_use]
+pub fn transfer(from: String, to: String, amount: Nanos) -> Vec<Leg> {
+    vec![Leg { account: from, amount_usd: Nanos(-amount.0) }, Leg { account: to, amount_usd: amount }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_breaks_the_seal() {
+        let legs = transfer("liability:wallet:org_a".into(), "payable:provider:acme".into(), Nanos(5));
+        let call = CallRecord { model: "m".into(), ..CallRecord::default() };
+        let entry = Entry {
+            seq: 1,
+            id: "req_a".into(),
+            kind: EntryKind::Usage,
+            at: Millis(7),
+            amount_usd: Nanos(-5),
+            legs,
+            call: Some(call),
+            note: None,
+            prev_hash: GENESIS.into(),
+            hash: String::new(),
+        }
+        .sealed();
+        assert!(entry.is_sound());
+        assert!(!Entry { amount_usd: Nanos(-4), ..entry.clone() }.is_sound());
+        let text = serde_json::to_string(&entry).expect("plain data");
+        assert_eq!(serde_json::from_str::<Entry>(&text).expect("reads back"), entry);
+    }
+
+    /// What is stored must be read by every later version: this text may gain members, never lose or change one.
+    #[test]
+    fn the_stored_form_is_pinned() {
+        let text = r#"{"seq":1,"id":"crd_a","kind":"credit","at":7,"amount_usd":"5","legs":[{"account":"equity:operator","amount_usd":"-5"},{"account":"liability:wallet:org_a","amount_usd":"5"}],"note":"hello","prev_hash":"00","hash":"11"}"#;
+        let entry: Entry = serde_json::from_str(text).expect("readable");
+        assert_eq!(serde_json::to_string(&entry).expect("plain data"), text);
+    }
+}

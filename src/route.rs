@@ -1,0 +1,197 @@
+//! From a model name to deployments in the order they will be tried.
+//!
+//! Three steps, each pure: [`select`] says which deployments a name means, [`eligible`] leaves out what cannot serve the
+//! request and prices the rest, and the mode orders them. One file per mode; a mode is one function, its score.
+use crate::{
+    access::Deadlines,
+    analysis::Signals,
+    catalog::Deployment,
+    endpoint::{Overrides, Weights},
+    fault::Fault,
+    id::Dice,
+    mode::Mode,
+    money::Nanos,
+    time::Millis,
+    world::World,
+};
+use std::rc::Rc;
+
+mod availability;
+mod balanced;
+mod cost;
+mod eligible;
+mod latency;
+mod select;
+
+pub use eligible::Considered;
+pub use select::Selection;
+
+/// Candidates beyond these are not offered to the account: no request makes more attempts.
+const CANDIDATES_MAX: usize = 8;
+
+/// A deployment that can serve the request, with what its choice rests on.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub deployment: Rc<Deployment>,
+    /// Its place among the models asked for: 0 for the first, then the fallbacks in order.
+    pub rank: usize,
+    /// The bound on output tokens that is held for and sent.
+    pub output_tokens_max: u64,
+    /// The most it can cost.
+    pub quote: Nanos,
+    /// What it is expected to cost.
+    pub expected: Nanos,
+    pub quality: f64,
+    pub ttft_ms: f64,
+    pub success: f64,
+    /// Its circuit is open: it comes last.
+    pub open: bool,
+    /// What the mode made of it; higher is better.
+    pub score: f64,
+}
+
+/// The answer to "who may serve this, in which order".
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub candidates: Vec<Candidate>,
+    /// Everything that was looked at, for `explain`.
+    pub considered: Vec<Considered>,
+    pub mode: Mode,
+    pub reason: Reason,
+    pub deadlines: Deadlines,
+    /// Whether a failed attempt may go on to the next candidate.
+    pub fallback: bool,
+}
+
+/// Why the first candidate is first: the `x-megarouter-reason` of a request that needed no rescue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Pinned,
+    Alias,
+    Mode,
+}
+
+impl Reason {
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::Alias => "alias",
+            Self::Mode => "mode",
+        }
+    }
+}
+
+/// What a key narrows the choice to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    pub models: Option<Vec<String>>,
+    pub providers: Option<Vec<String>>,
+}
+
+/// Plans a request.
+///
+/// # Errors
+/// 404 for a name nobody serves; 400 where every deployment of it lacks something the request needs.
+pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<Plan, Fault> {
+    let selection = Selection::of(question, world)?;
+    let mode = selection.mode;
+    let (mut candidates, considered) = eligible::sift(question, &selection, world);
+    if candidates.is_empty() {
+        return Err(eligible::none_left(question.model, &considered));
+    }
+    order(&mut candidates, question, mode, &selection, dice);
+    candidates.truncate(CANDIDATES_MAX);
+    let reason = if selection.reason == Reason::Mode && considered.len() == 1 { Reason::Pinned } else { selection.reason };
+    Ok(Plan { candidates, considered, mode, reason, deadlines: selection.deadlines, fallback: selection.fallback })
+}
+
+/// What is asked of the router.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    pub model: &'a str,
+    pub signals: &'a Signals,
+    pub overrides: &'a Overrides,
+    pub allowed: &'a Allowed,
+    /// The caller's own bound on output tokens.
+    pub output_cap: Option<u64>,
+    pub now: Millis,
+}
+
+/// What the modes compare within: the extremes of the field and the request's own wishes.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    pub cost: (f64, f64),
+    pub ttft: (f64, f64),
+    pub difficulty: f64,
+    pub weights: Weights,
+}
+
+impl Field {
+    fn of(candidates: &[Candidate], question: &Question<'_>) -> Self {
+        let span = |value: fn(&Candidate) -> f64| {
+            candidates.iter().map(value).fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)))
+        };
+        Self {
+            cost: span(Candidate::log_cost),
+            ttft: span(|candidate| candidate.ttft_ms.max(1.0).ln()),
+            difficulty: question.signals.difficulty,
+            weights: question.overrides.weights.unwrap_or(balanced::WEIGHTS),
+        }
+    }
+
+    /// Where a value lies in a span: 0 at its low end, 1 at its high end.
+    fn place((low, high): (f64, f64), value: f64) -> f64 {
+        if high > low { (value - low) / (high - low) } else { 0.0 }
+    }
+}
+
+impl Candidate {
+    fn log_cost(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a rank, not an amount")]
+        let nanos = self.expected.0 as f64;
+        nanos.max(1.0).ln()
+    }
+}
+
+fn order(candidates: &mut Vec<Candidate>, question: &Question<'_>, mode: Mode, selection: &Selection, dice: &mut Dice) {
+    let field = Field::of(candidates, question);
+    let score = match mode {
+        Mode::Balanced => balanced::score,
+        Mode::CostFirst => cost::score,
+        Mode::LatencyFirst => latency::score,
+        Mode::AvailabilityFirst => availability::score,
+    };
+    for candidate in candidates.iter_mut() {
+        candidate.score = score(candidate, &field);
+    }
+    let wish = |candidate: &Candidate| {
+        let order = &question.overrides.providers.order;
+        order.iter().position(|provider| *provider == candidate.deployment.provider.id).unwrap_or(order.len())
+    };
+    candidates.sort_by(|a, b| {
+        let by_score = if selection.in_given_order { std::cmp::Ordering::Equal } else { b.score.total_cmp(&a.score) };
+        (a.open, a.rank, wish(a)).cmp(&(b.open, b.rank, wish(b))).then(by_score)
+    });
+    if let Some(first) = selection.weighted_first(candidates, dice) {
+        let chosen = candidates.remove(first);
+        candidates.insert(0, chosen);
+    }
+    if !selection.in_given_order {
+        spread(candidates);
+    }
+}
+
+/// Brings a candidate of another provider to the second place: providers fail as wholes.
+fn spread(candidates: &mut Vec<Candidate>) {
+    let Some(first) = candidates.first() else { return };
+    let (provider, rank) = (first.deployment.provider.id.clone(), first.rank);
+    let other = candidates.iter().position(|c| !c.open && c.rank == rank && c.deployment.provider.id != provider);
+    if let Some(place) = other.filter(|place| *place > 1) {
+        let moved = candidates.remove(place);
+        candidates.insert(1, moved);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! `availability-first`: the highest recent share of good answers; what balanced likes decides between equals.
+use super::{Candidate, Field, balanced};
+
+/// How much the rest counts: less than one failure in the last hundred.
+const REST: f64 = 0.01;
+
+pub fn score(candidate: &Candidate, field: &Field) -> f64 {
+    candidate.success + REST * balanced::score(candidate, field)
+}

@@ -1,0 +1,176 @@
+//! Which deployments can serve a request, what each would cost, and why the others cannot.
+use super::{Candidate, Question, Selection};
+use crate::{
+    access::allows,
+    analysis::Needs,
+    catalog::{Ability, Deployment, Modality},
+    chat::Effort,
+    fault::Fault,
+    money::Nanos,
+    price, quality,
+    world::World,
+};
+use std::{collections::BTreeMap, rc::Rc};
+
+/// A deployment that was looked at, and why it was left out.
+#[derive(Clone, Debug)]
+pub struct Considered {
+    pub deployment: Rc<Deployment>,
+    pub why: Option<&'static str>,
+}
+
+/// Output bounds where neither the caller nor the model sets a lower one. They are sent, so the provider keeps them.
+const OUTPUT_TOKENS_MAX: u64 = 4_096;
+const OUTPUT_TOKENS_MAX_REASONING: u64 = 16_384;
+/// An answer shorter than this is not worth a call.
+const OUTPUT_TOKENS_MIN: u64 = 16;
+/// Expectations before the first answer: a middling time, and more for models that reason first.
+const TTFT_MS: f64 = 800.0;
+const TTFT_MS_REASONING: f64 = 3_000.0;
+
+/// Sorts the deployments of a selection into candidates and the rest.
+pub fn sift(question: &Question<'_>, selection: &Selection, world: &World) -> (Vec<Candidate>, Vec<Considered>) {
+    let (mut candidates, mut considered) = (Vec::new(), Vec::new());
+    for (rank, deployment) in &selection.deployments {
+        let why = match candidate(question, *rank, deployment, world) {
+            Ok(candidate) => {
+                candidates.push(candidate);
+                None
+            }
+            Err(why) => Some(why),
+        };
+        considered.push(Considered { deployment: Rc::clone(deployment), why });
+    }
+    (candidates, considered)
+}
+
+fn candidate(
+    question: &Question<'_>,
+    rank: usize,
+    deployment: &Rc<Deployment>,
+    world: &World,
+) -> Result<Candidate, &'static str> {
+    if world.reach(&deployment.provider.id).is_none() {
+        return Err("no credential for the provider");
+    }
+    if let Some(lack) = lack(&question.signals.needs, deployment) {
+        return Err(lack);
+    }
+    unwanted(question, deployment)?;
+    let (output_tokens_max, quote) = bound(question, deployment)?;
+    let score = world.health.score(&deployment.id);
+    let prior = if deployment.can(Ability::Reasoning) && question.signals.effort > Effort::Minimal {
+        TTFT_MS_REASONING
+    } else {
+        TTFT_MS
+    };
+    let ttft_ms = score.and_then(|score| score.ttft_ms).unwrap_or(prior);
+    if question.overrides.max_ttft_ms.is_some_and(|cap| ttft_ms > millis(cap)) {
+        return Err("slower than max_ttft_ms");
+    }
+    let signals = question.signals;
+    Ok(Candidate {
+        deployment: Rc::clone(deployment),
+        rank,
+        output_tokens_max,
+        quote,
+        expected: price::expected(deployment, signals.prompt_tokens, signals.output_tokens * signals.choices),
+        quality: quality::prior(deployment),
+        ttft_ms,
+        success: score.map_or(1.0, |score| score.success),
+        open: score.is_some_and(|score| score.is_open(question.now)),
+        score: 0.0,
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of one request")]
+fn millis(ms: u64) -> f64 {
+    ms as f64
+}
+
+fn lack(needs: &Needs, deployment: &Deployment) -> Option<&'static str> {
+    let takes = |modality| deployment.input.contains(&modality);
+    let lacks = [
+        (needs.tools && !deployment.can(Ability::Tools), "no tools"),
+        (needs.vision && !takes(Modality::Image), "no image input"),
+        (needs.audio && !takes(Modality::Audio), "no audio input"),
+        (needs.files && !takes(Modality::File), "no file input"),
+        (needs.json_schema && !deployment.can(Ability::JsonSchema), "no JSON schema"),
+    ];
+    lacks.into_iter().find_map(|(lacks, why)| lacks.then_some(why))
+}
+
+fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'static str> {
+    let (overrides, allowed) = (question.overrides, question.allowed);
+    let provider = &deployment.provider.id;
+    let (only, ignore) = (&overrides.providers.only, &overrides.providers.ignore);
+    if (!only.is_empty() && !only.contains(provider)) || ignore.contains(provider) {
+        return Err("left out by providers");
+    }
+    if allowed.models.as_ref().is_some_and(|list| !allows(list, deployment)) {
+        return Err("model not allowed for this key");
+    }
+    if allowed.providers.as_ref().is_some_and(|list| !list.iter().any(|p| p == "*" || p == provider)) {
+        return Err("provider not allowed for this key");
+    }
+    let (rates, cap) = (deployment.rates.at(question.signals.prompt_tokens), overrides.max_price);
+    if cap.input.is_some_and(|cap| rates.input > cap) || cap.output.is_some_and(|cap| rates.output > cap) {
+        return Err("dearer than max_price");
+    }
+    Ok(())
+}
+
+/// The output bound and the quote under it, within the model's window and the request's ceiling.
+fn bound(question: &Question<'_>, deployment: &Deployment) -> Result<(u64, Nanos), &'static str> {
+    let signals = question.signals;
+    if signals.prompt_tokens > deployment.context_length {
+        return Err("prompt longer than the context");
+    }
+    let prompt_max = signals.prompt_tokens_max.min(deployment.context_length);
+    let usual = if deployment.can(Ability::Reasoning) { OUTPUT_TOKENS_MAX_REASONING } else { OUTPUT_TOKENS_MAX };
+    let output_max = question.output_cap.unwrap_or(usual).min(deployment.max_output_tokens).max(1);
+    let quoted = |output: u64| {
+        price::quote(deployment, prompt_max, output.saturating_mul(signals.choices)).ok_or("costs more than can be held")
+    };
+    let quote = quoted(output_max)?;
+    let Some(ceiling) = question.overrides.max_cost_usd.filter(|ceiling| quote > *ceiling) else {
+        return Ok((output_max, quote));
+    };
+    let (mut low, mut high) = (0, output_max);
+    while low + 1 < high {
+        let middle = low.midpoint(high);
+        if quoted(middle)? <= ceiling { low = middle } else { high = middle }
+    }
+    if low < OUTPUT_TOKENS_MIN { Err("dearer than max_cost_usd") } else { Ok((low, quoted(low)?)) }
+}
+
+/// The refusal when nothing can serve a request: the reasons, most frequent first.
+pub fn none_left(model: &str, considered: &[Considered]) -> Fault {
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for why in considered.iter().filter_map(|one| one.why) {
+        *counts.entry(why).or_default() += 1;
+    }
+    let mut reasons: Vec<_> = counts.into_iter().collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let only = |why: &str| reasons.iter().all(|(reason, _)| *reason == why) && !reasons.is_empty();
+    if only("model not allowed for this key") || only("provider not allowed for this key") {
+        let code = if only("model not allowed for this key") { "model_not_allowed" } else { "provider_not_allowed" };
+        let text = format!("This key may not use {model:?}. Ask an admin to widen its allowlist, or choose another model.");
+        return Fault::forbidden(code, text).with_param("model");
+    }
+    if only("prompt longer than the context") {
+        let text = format!("The prompt is longer than the context of {model:?}. Shorten it, or choose a model with a larger one.");
+        return Fault::invalid("context_length_exceeded", text).with_param("messages");
+    }
+    if only("no credential for the provider") {
+        let text = format!("This installation has no credential for the provider of {model:?}. Choose another model.");
+        return Fault { should_retry: false, ..Fault::unavailable("no_eligible_provider", text) }.with_param("model");
+    }
+    let told: Vec<String> = reasons.iter().map(|(why, count)| format!("{why} ({count})")).collect();
+    let text = if told.is_empty() {
+        format!("{model:?} names no deployment. Its targets may have been removed.")
+    } else {
+        format!("No deployment of {model:?} can serve this request: {}.", told.join(", "))
+    };
+    Fault::invalid("no_eligible_deployment", text).with_param("model")
+}

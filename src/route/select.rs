@@ -1,0 +1,130 @@
+//! Which deployments a model name means.
+use super::{Candidate, Question, Reason};
+use crate::{
+    access::{Deadlines, NamedRoute},
+    catalog::Deployment,
+    fault::Fault,
+    id::Dice,
+    mode::Mode,
+    world::World,
+};
+use std::rc::Rc;
+
+/// The deployments of the name asked for and of its fallbacks, before anything is left out.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// With their rank: all deployments of one name share one.
+    pub deployments: Vec<(usize, Rc<Deployment>)>,
+    pub mode: Mode,
+    pub reason: Reason,
+    /// The order is the caller's, not the mode's.
+    pub in_given_order: bool,
+    pub deadlines: Deadlines,
+    pub fallback: bool,
+    weights: Vec<(String, u32)>,
+}
+
+impl Selection {
+    /// Resolves `provider/model`, a bare model, an alias, `auto` or `auto:<mode>`, and the fallbacks of the request.
+    ///
+    /// # Errors
+    /// 404 for a name nobody serves, 400 for a mode that is none.
+    pub fn of(question: &Question<'_>, world: &World) -> Result<Self, Fault> {
+        let (name, asked) = mode_suffix(question.model)?;
+        let mode = question.overrides.mode.or(asked);
+        let mut selection = Self::of_name(name, mode, world)?;
+        for (place, fallback) in question.overrides.models.iter().enumerate() {
+            let (name, asked) = mode_suffix(fallback)?;
+            let more = Self::of_name(name, mode.or(asked), world)?;
+            selection.deployments.extend(more.deployments.into_iter().map(|(_, deployment)| (place + 1, deployment)));
+        }
+        // A deployment meant twice is tried where it is named first.
+        let mut seen = std::collections::HashSet::new();
+        selection.deployments.retain(|(_, deployment)| seen.insert(deployment.id.clone()));
+        Ok(selection)
+    }
+
+    fn of_name(name: &str, mode: Option<Mode>, world: &World) -> Result<Self, Fault> {
+        let alias = world.tenant.as_ref().and_then(|view| view.tenant.routes.get(name));
+        if let Some(route) = alias {
+            return Ok(Self::of_route(route, mode, world));
+        }
+        if name == "auto" {
+            let all = world.catalog.deployments.iter().map(|deployment| (0, Rc::clone(deployment))).collect();
+            return Ok(Self::plain(all, mode.unwrap_or_default(), Reason::Mode));
+        }
+        if let Some(deployment) = world.deployment(name) {
+            return Ok(Self::plain(vec![(0, Rc::clone(deployment))], mode.unwrap_or_default(), Reason::Pinned));
+        }
+        let serving: Vec<_> = world.catalog.serving(name).map(|deployment| (0, Rc::clone(deployment))).collect();
+        if serving.is_empty() {
+            return Err(unknown(name));
+        }
+        Ok(Self::plain(serving, mode.unwrap_or_default(), Reason::Mode))
+    }
+
+    fn of_route(route: &NamedRoute, mode: Option<Mode>, world: &World) -> Self {
+        let named = |target: &crate::access::Target| format!("{}/{}", target.provider, target.model);
+        let deployments = route.targets.iter().filter_map(|target| world.deployment(&named(target)));
+        let deployments: Vec<_> = deployments.map(|deployment| (0, Rc::clone(deployment))).collect();
+        let mode = mode.or(route.mode);
+        let weights = route.targets.iter().filter_map(|target| Some((named(target), target.weight?))).collect();
+        Self {
+            in_given_order: mode.is_none(),
+            deadlines: route.deadlines,
+            fallback: route.fallback,
+            weights,
+            ..Self::plain(deployments, mode.unwrap_or_default(), Reason::Alias)
+        }
+    }
+
+    fn plain(deployments: Vec<(usize, Rc<Deployment>)>, mode: Mode, reason: Reason) -> Self {
+        Self {
+            deployments,
+            mode,
+            reason,
+            in_given_order: false,
+            deadlines: Deadlines::default(),
+            fallback: true,
+            weights: Vec::new(),
+        }
+    }
+
+    /// The candidate a weighted draw puts first, among those that have a weight and a closed circuit.
+    #[must_use]
+    pub fn weighted_first(&self, candidates: &[Candidate], dice: &mut Dice) -> Option<usize> {
+        let weight = |candidate: &Candidate| {
+            let found = self.weights.iter().find(|(id, _)| *id == candidate.deployment.id);
+            found.filter(|_| !candidate.open).map_or(0, |(_, weight)| u64::from(*weight))
+        };
+        let whole: u64 = candidates.iter().map(weight).sum();
+        let mut drawn = dice.roll().checked_rem(whole)?;
+        candidates.iter().position(|candidate| {
+            let share = weight(candidate);
+            let hit = drawn < share;
+            drawn = drawn.saturating_sub(share);
+            hit
+        })
+    }
+}
+
+/// Splits `auto:<mode>` and OpenRouter's `:floor` and `:nitro` from a name. Other colons are part of it.
+fn mode_suffix(name: &str) -> Result<(&str, Option<Mode>), Fault> {
+    match name.rsplit_once(':') {
+        Some((name, "floor")) => Ok((name, Some(Mode::CostFirst))),
+        Some((name, "nitro")) => Ok((name, Some(Mode::LatencyFirst))),
+        Some(("auto", word)) => match Mode::of_word(word) {
+            Some(mode) => Ok(("auto", Some(mode))),
+            None => {
+                let modes = Mode::ALL.map(Mode::word).join(", ");
+                Err(Fault::parameter("model", format!("{word:?} is no mode. The modes are {modes}.")))
+            }
+        },
+        _ => Ok((name, None)),
+    }
+}
+
+fn unknown(name: &str) -> Fault {
+    let text = format!("The model {name:?} is not known here. GET /v1/models lists every model; \"auto\" picks one for you.");
+    Fault::not_found("model_not_found", text).with_param("model")
+}

@@ -1,0 +1,192 @@
+//! Time as an argument: milliseconds since 1970 UTC, and the calendar windows of budgets. Nothing here reads a clock.
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Millis(pub u64);
+
+const DAY_MS: u64 = 86_400_000;
+
+impl Millis {
+    /// This moment and `ms` more.
+    #[must_use]
+    pub fn after(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this moment; 0 if the clock went backwards.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Whole seconds since 1970: the unit of OpenAI's `created`.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        self.0 / 1_000
+    }
+
+    /// RFC 3339 in UTC, to the second.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        let date = Date::of_day(self.0 / DAY_MS);
+        let second = self.0 % DAY_MS / 1_000;
+        let (hour, minute) = (second / 3_600, second / 60 % 60);
+        format!("{:04}-{:02}-{:02}T{hour:02}:{minute:02}:{:02}Z", date.year, date.month, date.day, second % 60)
+    }
+}
+
+/// A budget's calendar window, in UTC. Weeks begin on Monday.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Window {
+    Day,
+    Week,
+    Month,
+    Quarter,
+    Lifetime,
+}
+
+impl Window {
+    pub const ALL: [Self; 5] = [Self::Day, Self::Week, Self::Month, Self::Quarter, Self::Lifetime];
+
+    /// The word of the contract: `day`, `week`, …
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Quarter => "quarter",
+            Self::Lifetime => "lifetime",
+        }
+    }
+
+    /// The window of that word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|window| window.word() == word)
+    }
+
+    /// Names the window that holds `at`: `2026-11-22`, `2026-W47`, `2026-11`, `2026-Q4`, `life`.
+    #[must_use]
+    pub fn id(self, at: Millis) -> String {
+        let day = at.0 / DAY_MS;
+        let date = Date::of_day(day);
+        match self {
+            Self::Day => format!("{:04}-{:02}-{:02}", date.year, date.month, date.day),
+            Self::Week => {
+                // ISO 8601: a week belongs to the year that holds its Thursday.
+                let thursday = day + 3 - weekday(day);
+                let year = Date::of_day(thursday).year;
+                let first_day = Date { year, month: 1, day: 1 }.day_number();
+                format!("{year:04}-W{:02}", (thursday - first_day) / 7 + 1)
+            }
+            Self::Month => format!("{:04}-{:02}", date.year, date.month),
+            Self::Quarter => format!("{:04}-Q{}", date.year, (date.month - 1) / 3 + 1),
+            Self::Lifetime => "life".to_owned(),
+        }
+    }
+
+    /// When the window that holds `at` ends; `None` for a lifetime.
+    #[must_use]
+    pub fn ends(self, at: Millis) -> Option<Millis> {
+        let day = at.0 / DAY_MS;
+        let date = Date::of_day(day);
+        let next = match self {
+            Self::Day => day + 1,
+            Self::Week => day + 7 - weekday(day),
+            Self::Month => date.first_of_month_after(1),
+            Self::Quarter => date.first_of_month_after(3 - (date.month - 1) % 3),
+            Self::Lifetime => return None,
+        };
+        Some(Millis(next * DAY_MS))
+    }
+}
+
+/// Days after Monday. 1970-01-01 was a Thursday.
+fn weekday(day: u64) -> u64 {
+    (day + 3) % 7
+}
+
+struct Date {
+    year: u64,
+    month: u64,
+    day: u64,
+}
+
+impl Date {
+    /// The date of a day number; the algorithm of <https://howardhinnant.github.io/date_algorithms.html>, for days since 1970.
+    fn of_day(day: u64) -> Self {
+        let z = day + 719_468;
+        let era = z / 146_097;
+        let doe = z % 146_097;
+        let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+        let shifted = (5 * doy + 2) / 153;
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        let year = yoe + era * 400 + u64::from(month <= 2);
+        Self { year, month, day: doy - (153 * shifted + 2) / 5 + 1 }
+    }
+
+    fn day_number(&self) -> u64 {
+        let year = self.year - u64::from(self.month <= 2);
+        let era = year / 400;
+        let yoe = year % 400;
+        let shifted = if self.month > 2 { self.month - 3 } else { self.month + 9 };
+        let doy = (153 * shifted + 2) / 5 + self.day - 1;
+        era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
+    }
+
+    fn first_of_month_after(&self, months: u64) -> u64 {
+        let index = self.year * 12 + self.month - 1 + months;
+        Self { year: index / 12, month: index % 12 + 1, day: 1 }.day_number()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-24T23:20:48Z, a Tuesday.
+    const TUESDAY: Millis = Millis(1_795_562_448_000);
+
+    #[test]
+    fn windows_have_ids_and_ends() {
+        let told: Vec<String> = Window::ALL.iter().map(|w| w.id(TUESDAY)).collect();
+        assert_eq!(told, ["2026-11-24", "2026-W48", "2026-11", "2026-Q4", "life"]);
+        let ends: Vec<Option<String>> = Window::ALL.iter().map(|w| w.ends(TUESDAY).map(Millis::rfc3339)).collect();
+        let midnight = |date: &str| Some(format!("{date}T00:00:00Z"));
+        assert_eq!(
+            ends,
+            [midnight("2026-11-25"), midnight("2026-11-30"), midnight("2026-12-01"), midnight("2027-01-01"), None]
+        );
+    }
+
+    #[test]
+    fn a_week_belongs_to_the_year_of_its_thursday() {
+        // 2027-01-01 is a Friday: it lies in the last week of 2026.
+        assert_eq!(Window::Week.id(Millis(1_798_761_600_000)), "2026-W53");
+        assert_eq!(Window::Week.id(Millis(0)), "1970-W01");
+    }
+
+    #[test]
+    fn a_window_ends_where_the_next_begins() {
+        for window in [Window::Day, Window::Week, Window::Month, Window::Quarter] {
+            let mut at = TUESDAY;
+            for _ in 0..60 {
+                let end = window.ends(at).expect("it ends");
+                assert_eq!(window.id(Millis(end.0 - 1)), window.id(at));
+                assert_ne!(window.id(end), window.id(at));
+                at = end;
+            }
+        }
+    }
+
+    #[test]
+    fn dates_are_told_to_the_second() {
+        assert_eq!(TUESDAY.rfc3339(), "2026-11-24T23:20:48Z");
+        assert_eq!(Millis(951_782_400_000).rfc3339(), "2000-02-29T00:00:00Z");
+    }
+}

@@ -1,0 +1,51 @@
+//! Token counts, normalised: every class counted once, whatever a provider's own sums include.
+use serde::{Deserialize, Serialize};
+
+/// What one answer used, in tokens. The three input classes are disjoint; reasoning is a part of output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Input billed at the full rate: neither read from nor written to a cache.
+    pub input: u64,
+    /// Input read from the provider's cache.
+    pub cache_read: u64,
+    /// Input written to the provider's cache with its short life (Anthropic: five minutes).
+    pub cache_write: u64,
+    /// Input written to the provider's cache for an hour.
+    pub cache_write_1h: u64,
+    /// Everything billed as output, hidden reasoning included.
+    pub output: u64,
+    /// The part of `output` that was reasoning.
+    pub reasoning: u64,
+}
+
+impl Usage {
+    /// Every input token, of whatever class.
+    #[must_use]
+    pub fn prompt(&self) -> u64 {
+        [self.input, self.cache_read, self.cache_write, self.cache_write_1h].into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// Counts whose input includes the cached part, as OpenAI and most compatible providers tell them.
+    #[must_use]
+    pub fn inclusive(prompt: u64, cache_read: u64, cache_write: u64, output: u64, reasoning: u64) -> Self {
+        let cached = cache_read.saturating_add(cache_write);
+        if cached > prompt {
+            // Some hosts report the cached part beside the prompt although they claim the convention.
+            return Self { input: prompt, cache_read, cache_write, output, reasoning, ..Self::default() };
+        }
+        Self { input: prompt - cached, cache_read, cache_write, output, reasoning: reasoning.min(output), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_input_is_counted_once() {
+        let usage = Usage::inclusive(100, 60, 10, 20, 5);
+        assert_eq!((usage.input, usage.prompt()), (30, 100));
+        assert_eq!(Usage::inclusive(10, 60, 0, 1, 9).input, 10, "more cached than prompt: it stands beside");
+    }
+}

@@ -1,0 +1,91 @@
+//! The immutable view a decision sees: catalog, health, the organisation's own rows, and what this worker can reach.
+use crate::{
+    access::{Secret, Tenant},
+    catalog::{Catalog, Deployment},
+    health::Health,
+};
+use std::{collections::HashMap, rc::Rc};
+
+/// Where a provider is called, and with what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    pub base_url: String,
+    pub credential: Credential,
+    /// The address is the sandbox: answers are simulated and say so.
+    pub simulated: bool,
+}
+
+/// What opens a provider's door. The shell puts the secret in last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// A secret of the worker, by name.
+    Named(String),
+    /// A secret of the organisation.
+    Own(Secret),
+    None,
+}
+
+/// Figures a deployment of the worker sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The providers of the catalog this worker has a credential or a sandbox for.
+    pub reach: HashMap<String, Reach>,
+    pub x402: Option<X402>,
+}
+
+/// Where unpaid agents are told to pay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct X402 {
+    /// CAIP-2.
+    pub network: String,
+    pub pay_to: String,
+}
+
+/// One organisation's rows, parsed.
+#[derive(Clone, Debug, Default)]
+pub struct TenantView {
+    pub tenant: Tenant,
+    deployments: HashMap<String, Rc<Deployment>>,
+}
+
+impl TenantView {
+    #[must_use]
+    pub fn new(tenant: Tenant) -> Self {
+        let deployments = tenant.providers.values().flat_map(crate::access::OwnProvider::deployments);
+        let deployments = deployments.map(|deployment| (deployment.id.clone(), deployment)).collect();
+        Self { tenant, deployments }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    pub catalog: Rc<Catalog>,
+    pub health: Rc<Health>,
+    pub settings: Rc<Settings>,
+    pub tenant: Option<Rc<TenantView>>,
+}
+
+impl World {
+    /// The deployment `provider/model`, the organisation's own before the catalog's.
+    #[must_use]
+    pub fn deployment(&self, id: &str) -> Option<&Rc<Deployment>> {
+        let own = self.tenant.as_ref().and_then(|view| view.deployments.get(id));
+        own.or_else(|| self.catalog.deployment(id))
+    }
+
+    /// How to call a provider; `None` where neither a credential nor a sandbox is at hand.
+    #[must_use]
+    pub fn reach(&self, provider: &str) -> Option<Reach> {
+        if let Some(own) = self.tenant.as_ref().and_then(|view| view.tenant.providers.get(provider)) {
+            let credential = own.secret.clone().map_or(Credential::None, Credential::Own);
+            return Some(Reach { base_url: own.provider.base_url.clone(), credential, simulated: false });
+        }
+        self.settings.reach.get(provider).cloned()
+    }
+
+    /// The version of the organisation's rows this world was made with; 0 for none.
+    #[must_use]
+    pub fn tenant_version(&self) -> u64 {
+        self.tenant.as_ref().map_or(0, |view| view.tenant.version)
+    }
+}

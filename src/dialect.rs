@@ -3,7 +3,7 @@
 //! Architecture invariant: a dialect knows no provider, no price and no HTTP client. What differs between providers of one
 //! dialect is data: [`Quirk`] words of the catalog.
 use crate::{
-    body::Body,
+    body::{Body, quoted},
     catalog::{Deployment, Dialect},
     chat,
     fault::{Fault, UpstreamFault},
@@ -151,4 +151,11 @@ pub trait Encoder {
 
     /// Appends what ends a relayed stream: the usage frame held back, with its cost, and the terminator.
     fn finish_relayed(&mut self, cost: Option<Nanos>, out: &mut Vec<u8>);
+}
+
+/// A provider's usage object with the charge in it.
+fn priced(usage: &str, cost: Nanos) -> Option<String> {
+    let cost = quoted(&cost.to_string());
+    let told = Body::parse(usage.as_bytes().to_vec()).ok()?.rewritten(&[("cost_usd", Some(cost.into()))]);
+    String::from_utf8(told).ok()
 }

@@ -1,20 +1,153 @@
-//! Stub.
-use super::{Call, Decoder, Encoder, Grammar, Order, Stamp};
-use crate::{body::Body, catalog::Deployment, chat, fault::{Fault, UpstreamFault}};
+//! Anthropic Messages, version 2023-06-01.
+//!
+//! <https://platform.claude.com/docs/en/api/messages>, streams <https://platform.claude.com/docs/en/build-with-claude/streaming>.
+//!
+//! Tokens: `input_tokens` holds neither `cache_read_input_tokens` nor `cache_creation_input_tokens`, of which
+//! `cache_creation.ephemeral_1h_input_tokens` is the part written for an hour; `output_tokens` holds the thinking. So
+//! input = `input_tokens`, prompt = the sum of all three. A stream tells them in `message_start` and again, cumulative, in
+//! `message_delta`: of each member the last that is told counts.
+use super::{Call, Decoder, Encoder, Grammar, Order, Stamp, refusal};
+use crate::{
+    body::Body,
+    catalog::Deployment,
+    chat::{Finish, Request, Response},
+    fault::{Fault, UpstreamFault},
+};
+use serde_json::{Map, Value};
 
-pub struct Anthropic;
+mod call;
+mod decoder;
+mod encoder;
+mod fault;
+mod history;
+mod request;
+mod response;
+mod thinking;
+mod usage;
+
+pub(super) struct Anthropic;
 
 impl Grammar for Anthropic {
-    fn decode_request(&self, _: &Body) -> Result<chat::Request, Fault> { unimplemented!() }
-    fn encode_request(&self, _: &chat::Request, _: &Order<'_>) -> Result<Call, Fault> { unimplemented!() }
-    fn forward(&self, _: &Body, _: &chat::Request, _: &Order<'_>) -> Call { unimplemented!() }
-    fn decode_response(&self, _: &[u8], _: &Deployment) -> Result<chat::Response, UpstreamFault> { unimplemented!() }
-    fn encode_response(&self, _: &chat::Response, _: &Stamp) -> Vec<u8> { unimplemented!() }
-    fn relay_response(&self, _: &[u8], _: &Stamp) -> Option<Vec<u8>> { unimplemented!() }
-    fn decoder(&self, _: &Deployment) -> Box<dyn Decoder> { unimplemented!() }
-    fn encoder(&self, _: Stamp) -> Box<dyn Encoder> { unimplemented!() }
-    fn decode_fault(&self, _: u16, _: &[u8], _: Option<&str>) -> UpstreamFault { unimplemented!() }
-    fn encode_fault(&self, _: &Fault, _: &str) -> Vec<u8> { unimplemented!() }
-    fn encode_stream_fault(&self, _: &Fault, _: &str) -> Vec<u8> { unimplemented!() }
-    fn credential_header(&self) -> (&'static str, &'static str) { unimplemented!() }
+    fn decode_request(&self, body: &Body) -> Result<Request, Fault> {
+        request::decode(body)
+    }
+
+    fn encode_request(&self, request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
+        call::encode(request, order)
+    }
+
+    fn forward(&self, body: &Body, request: &Request, order: &Order<'_>) -> Call {
+        call::forward(body, request, order)
+    }
+
+    fn decode_response(&self, bytes: &[u8], _deployment: &Deployment) -> Result<Response, UpstreamFault> {
+        response::decode(bytes)
+    }
+
+    fn encode_response(&self, response: &Response, stamp: &Stamp) -> Vec<u8> {
+        response::encode(response, stamp)
+    }
+
+    fn relay_response(&self, bytes: &[u8], stamp: &Stamp) -> Option<Vec<u8>> {
+        response::relay(bytes, stamp)
+    }
+
+    fn decoder(&self, _deployment: &Deployment) -> Box<dyn Decoder> {
+        Box::new(decoder::MessageDecoder::default())
+    }
+
+    fn encoder(&self, stamp: Stamp) -> Box<dyn Encoder> {
+        Box::new(encoder::MessageEncoder::new(stamp))
+    }
+
+    fn decode_fault(&self, status: u16, bytes: &[u8], retry_after: Option<&str>) -> UpstreamFault {
+        refusal::classify(status, bytes, retry_after)
+    }
+
+    fn encode_fault(&self, fault: &Fault, request_id: &str) -> Vec<u8> {
+        fault::encode(fault, request_id)
+    }
+
+    fn encode_stream_fault(&self, fault: &Fault, request_id: &str) -> Vec<u8> {
+        fault::encode_in_stream(fault, request_id)
+    }
+
+    fn credential_header(&self) -> (&'static str, &'static str) {
+        ("x-api-key", "")
+    }
+}
+
+/// The provider's word for the end of an answer.
+fn finish_of(word: &str) -> Finish {
+    match word {
+        // A paused turn waits for more of the caller's, which no other dialect can say.
+        "max_tokens" | "model_context_window_exceeded" | "pause_turn" | "compaction" => Finish::Length,
+        "tool_use" => Finish::ToolCalls,
+        "refusal" => Finish::ContentFilter,
+        "error" => Finish::Error,
+        _ => Finish::Stop,
+    }
+}
+
+/// Our word for it.
+fn stop_reason(finish: Finish, native: Option<&str>) -> &'static str {
+    match finish {
+        Finish::Stop if native == Some("stop_sequence") => "stop_sequence",
+        Finish::Stop => "end_turn",
+        Finish::Length => "max_tokens",
+        Finish::ToolCalls => "tool_use",
+        Finish::ContentFilter => "refusal",
+        // Whole answers and streams become faults before it is written.
+        Finish::Error => "error",
+    }
+}
+
+/// The id of an answer of ours.
+fn answer_id(request_id: &str) -> String {
+    format!("msg_{}", request_id.strip_prefix("req_").unwrap_or(request_id))
+}
+
+/// A tool call's id in the letters this dialect allows.
+fn tool_id(id: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
+    let id: String = id.chars().map(allowed).collect();
+    if id.is_empty() { "toolu_0".to_owned() } else { id }
+}
+
+/// A tool call's arguments as the object this dialect wants. Text that is no object is kept whole inside one.
+fn input_object(arguments: &str) -> Value {
+    if arguments.trim().is_empty() {
+        return Value::Object(Map::new());
+    }
+    match serde_json::from_str(arguments) {
+        Ok(Value::Object(members)) => Value::Object(members),
+        _ => Value::Object(Map::from_iter([("arguments".to_owned(), arguments.into())])),
+    }
+}
+
+#[cfg(test)]
+mod fixtures {
+    //! Deployments and bodies for the tests of these rooms.
+    use super::*;
+    use crate::catalog::{Catalog, Deployment};
+    use std::rc::Rc;
+
+    /// A deployment with these quirks (JSON array) and abilities (JSON array).
+    pub(super) fn deployment(quirks: &str, supports: &str) -> Rc<Deployment> {
+        let text = format!(
+            r#"{{"version":1,"providers":[{{"id":"acme","name":"Acme","dialect":"anthropic",
+            "base_url":"https://api.acme.test","credential":"ACME_API_KEY"}}],"models":[{{"provider":"acme","id":"c-1",
+            "context_length":1000000,"max_output_tokens":1000,"input_usd_per_mtok":"1","output_usd_per_mtok":"2",
+            "quirks":{quirks},"supports":{supports}}}]}}"#
+        );
+        Catalog::parse(&text).expect("valid").deployments[0].clone()
+    }
+
+    pub(super) fn body(text: &str) -> Body {
+        Body::parse(text.as_bytes().to_vec()).expect("an object")
+    }
+
+    pub(super) fn json(bytes: &[u8]) -> Value {
+        serde_json::from_slice(bytes).expect("JSON")
+    }
 }

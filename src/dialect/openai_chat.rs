@@ -9,11 +9,10 @@
 //! (Google: output = total - prompt).
 use super::{Call, Decoder, Encoder, Grammar, Order, Stamp, refusal};
 use crate::{
-    body::{Body, quoted},
+    body::Body,
     catalog::Deployment,
     chat::{Finish, Request, Response},
     fault::{Fault, UpstreamFault},
-    money::Nanos,
 };
 use serde_json::{Value, json};
 
@@ -131,13 +130,6 @@ fn signed_detail(text: &str, signature: &str) -> Value {
 
 fn redacted_detail(data: &str) -> Value {
     json!({"type": "reasoning.encrypted", "data": data})
-}
-
-/// A provider's usage object with the charge in it.
-fn priced(usage: &str, cost: Nanos) -> Option<String> {
-    let cost = quoted(&cost.to_string());
-    let told = Body::parse(usage.as_bytes().to_vec()).ok()?.rewritten(&[("cost_usd", Some(cost.into()))]);
-    String::from_utf8(told).ok()
 }
 
 #[cfg(test)]

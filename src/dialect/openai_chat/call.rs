@@ -131,11 +131,21 @@ fn plain(request: &Request) -> Result<Map<String, Value>, Fault> {
     // Four is the most OpenAI takes; Anthropic's callers may send more.
     let stop: Vec<&str> = sampling.stop.iter().take(4).map(String::as_str).collect();
     put("stop", (!stop.is_empty()).then(|| stop.into()));
-    put("reasoning_effort", request.effort.map(|effort| effort.word().into()));
+    put("reasoning_effort", request.effort.and_then(effort).map(Value::from));
     put("n", request.choices.map(Value::from));
     put("stream", request.stream.then_some(Value::Bool(true)));
     put("user", request.user.as_deref().map(Value::from));
     Ok(members)
+}
+
+/// The words every reasoning model of this dialect takes; the finer ones differ from model to model.
+fn effort(effort: Effort) -> Option<&'static str> {
+    match effort {
+        Effort::None => None,
+        Effort::Minimal | Effort::Low => Some("low"),
+        Effort::Medium => Some("medium"),
+        Effort::High | Effort::XHigh | Effort::Max => Some("high"),
+    }
 }
 
 fn tool((place, tool): (usize, &Tool)) -> Result<Value, Fault> {

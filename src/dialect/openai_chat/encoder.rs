@@ -1,5 +1,8 @@
 //! The hub's events to a stream of chunks, and a provider's own chunks passed on.
-use super::{super::{Encoder, Stamp}, fault, finish_word, priced, usage};
+use super::{
+    super::{Encoder, Stamp, priced},
+    fault, finish_word, usage,
+};
 use crate::{
     body::{Body, quoted},
     chat::{Event, Finish},
@@ -156,7 +159,8 @@ impl Encoder for ChatEncoder {
             return;
         }
         let body = Some(frame.data).filter(|data| data.contains("\"usage\"")).map(|data| data.as_bytes().to_vec());
-        let Some(body) = body.and_then(|bytes| Body::parse(bytes).ok()).filter(|body| body.set("usage").is_some()) else {
+        let Some(body) = body.and_then(|bytes| Body::parse(bytes).ok()).filter(|body| body.set("usage").is_some())
+        else {
             out.extend_from_slice(frame.raw);
             return;
         };

@@ -1,6 +1,6 @@
 //! Whole answers: the provider's to the hub, the hub's to the caller, and one passed on.
 use super::{
-    super::{Stamp, lenient, refusal},
+    super::{Stamp, lenient, priced, refusal},
     finish_of, finish_word, thinking_text, usage,
     usage::Counting,
 };
@@ -178,7 +178,7 @@ pub(super) fn relay(bytes: &[u8], stamp: &Stamp) -> Option<Vec<u8>> {
 }
 
 fn with_cost(usage: Option<&str>, stamp: &Stamp) -> Option<String> {
-    super::priced(usage?, stamp.cost?)
+    priced(usage?, stamp.cost?)
 }
 
 #[cfg(test)]

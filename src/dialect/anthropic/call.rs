@@ -1,0 +1,281 @@
+//! Requests to a deployment: a caller's own passed on with what must change, or written anew from the hub.
+use super::{
+    super::{Call, Order},
+    history, thinking,
+    thinking::Thinking,
+};
+use crate::{
+    body::Body,
+    catalog::{Ability, Quirk},
+    chat::{Format, Part, Request, Tool, ToolChoice},
+    fault::Fault,
+};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+/// What every request of ours is written for; a newer version would refuse sampling even of models that take it.
+const VERSION: &str = "2023-06-01";
+
+/// Members that need a beta header, which callers' requests lose on their way through us.
+const BETA_MEMBERS: [&str; 2] = ["context_management", "diagnostics"];
+
+const JSON_ONLY: &str = "Answer with one JSON object and nothing else: no prose, no code fence.";
+
+pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call {
+    let deployment = order.deployment;
+    let text = |value: Value| Some(Cow::Owned(value.to_string()));
+    let mut changes: Vec<(&str, Option<Cow<'_, str>>)> = vec![
+        ("model", text(deployment.model.as_str().into())),
+        ("max_tokens", text(order.max_output_tokens.into())),
+        ("megarouter", None),
+        ("models", None),
+    ];
+    if body.get("provider").is_some_and(|raw| raw.starts_with('{')) {
+        changes.push(("provider", None));
+    }
+    changes.extend(BETA_MEMBERS.map(|name| (name, None)));
+    if deployment.has(Quirk::NoSampling) {
+        changes.extend(["temperature", "top_p", "top_k"].map(|name| (name, None)));
+    }
+    if deployment.has(Quirk::OneSampling) && request.sampling.temperature.is_some() {
+        changes.push(("top_p", None));
+    }
+    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+    if deployment.has(Quirk::NoForcedTool) && forced {
+        changes.push(("tool_choice", tool_choice(&ToolChoice::Auto, request.parallel_tool_calls).and_then(text)));
+    }
+    let asked = thinking::changes(body, request, order);
+    changes.extend(asked.into_iter().map(|(name, value)| (name, value.and_then(text))));
+    if let Some(raw) = body.set("messages")
+        && let Some(mended) = history::mended(raw, request, deployment)
+    {
+        changes.push(("messages", Some(mended.into())));
+    }
+    call(body.rewritten(&changes))
+}
+
+fn call(body: Vec<u8>) -> Call {
+    Call { path: "/v1/messages".to_owned(), headers: vec![("anthropic-version", VERSION.to_owned())], body }
+}
+
+pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
+    unsayable(request)?;
+    let thinking = Thinking::of(request, order);
+    let mut members = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            members.insert(name.to_owned(), value);
+        }
+    };
+    put("model", Some(order.deployment.model.as_str().into()));
+    put("max_tokens", Some(order.max_output_tokens.into()));
+    put("stream", request.stream.then_some(Value::Bool(true)));
+    let (mut system, mut messages) = history::encode(request)?;
+    if request.format == Format::JsonObject {
+        system.push(json!({"type": "text", "text": JSON_ONLY}));
+    }
+    let mut tools = tools(request, order)?;
+    cap_cache_marks(&mut tools, &mut system, &mut messages);
+    put("system", (!system.is_empty()).then(|| system.into()));
+    put("tool_choice", choice(request, order, thinking, !tools.is_empty()));
+    put("tools", (!tools.is_empty()).then(|| tools.into()));
+    put("messages", Some(messages.into()));
+    put("thinking", thinking.value());
+    put("output_config", output_config(request, thinking));
+    sampling(request, order, thinking, &mut put);
+    put("metadata", request.user.as_ref().map(|user| json!({ "user_id": user })));
+    Ok(call(Value::Object(members).to_string().into_bytes()))
+}
+
+/// What a caller asked for and this dialect has no word for. Hints (penalties, seed, logit bias) are let go.
+fn unsayable(request: &Request) -> Result<(), Fault> {
+    let refused = |name: &str, advice: &str| {
+        let message =
+            format!("The chosen model's provider has nothing like `{name}`. {advice}, or name another model.");
+        Err(Fault::invalid("unsupported_parameter", message).with_param(name))
+    };
+    if request.choices.is_some_and(|n| n > 1) {
+        return refused("n", "Ask once for each answer");
+    }
+    if request.rest.get("logprobs") == Some(&Value::Bool(true)) {
+        return refused("logprobs", "Leave it out");
+    }
+    Ok(())
+}
+
+fn sampling(request: &Request, order: &Order<'_>, thinking: Thinking, put: &mut impl FnMut(&str, Option<Value>)) {
+    let asked = &request.sampling;
+    // Whitespace alone is refused here, though other dialects take it.
+    let stop: Vec<&str> = asked.stop.iter().map(String::as_str).filter(|text| !text.trim().is_empty()).collect();
+    put("stop_sequences", (!stop.is_empty()).then(|| stop.into()));
+    // A thinking model takes no sampling.
+    if thinking != Thinking::Off || order.deployment.has(Quirk::NoSampling) {
+        return;
+    }
+    // The scale ends at 1 here, at 2 elsewhere.
+    put("temperature", asked.temperature.map(|t| t.min(1.0).into()));
+    let one = order.deployment.has(Quirk::OneSampling) && asked.temperature.is_some();
+    put("top_p", asked.top_p.filter(|_| !one).map(Value::from));
+    put("top_k", asked.top_k.map(Value::from));
+}
+
+fn tools(request: &Request, order: &Order<'_>) -> Result<Vec<Value>, Fault> {
+    let strict_ok = order.deployment.can(Ability::JsonSchema);
+    let told = request.tools.iter().enumerate().map(|(place, told)| tool(place, told, strict_ok));
+    let mut told = told.collect::<Result<Vec<_>, _>>()?;
+    if told.is_empty() {
+        // A history with calls is refused without the tools it names.
+        let mut names: Vec<&str> = Vec::new();
+        for part in request.messages.iter().flat_map(|message| &message.parts) {
+            if let Part::ToolCall { name, .. } = part
+                && !names.contains(&name.as_str())
+            {
+                names.push(name);
+            }
+        }
+        told.extend(names.into_iter().map(|name| json!({"name": name, "input_schema": {"type": "object"}})));
+    }
+    Ok(told)
+}
+
+fn tool(place: usize, tool: &Tool, strict_ok: bool) -> Result<Value, Fault> {
+    match tool {
+        Tool::Function { name, description, parameters, strict, cache } => {
+            let mut told = Map::new();
+            told.insert("name".to_owned(), name.as_str().into());
+            if let Some(description) = description {
+                told.insert("description".to_owned(), description.as_str().into());
+            }
+            let strict = *strict == Some(true) && strict_ok;
+            let mut schema = parameters.clone().unwrap_or_else(|| json!({"type": "object", "properties": {}}));
+            if let Some(members) = schema.as_object_mut() {
+                members.entry("type").or_insert_with(|| "object".into());
+            }
+            if strict {
+                constrain(&mut schema);
+                told.insert("strict".to_owned(), true.into());
+            }
+            told.insert("input_schema".to_owned(), schema);
+            if let Some(mark) = cache {
+                told.insert("cache_control".to_owned(), history::cache_control(mark));
+            }
+            Ok(Value::Object(told))
+        }
+        Tool::Native(native) => {
+            let kind = native.get("type").and_then(Value::as_str).unwrap_or("?");
+            let path = format!("tools[{place}].type");
+            let message = format!(
+                "`{path}` {kind:?} is a tool only its own provider can run. Leave it out, or name a model of that provider."
+            );
+            Err(Fault::invalid("unsupported_parameter", message).with_param(&path))
+        }
+    }
+}
+
+fn choice(request: &Request, order: &Order<'_>, thinking: Thinking, any_tools: bool) -> Option<Value> {
+    if !any_tools {
+        return None;
+    }
+    if request.tools.is_empty() {
+        // The tools are only there for the history's sake.
+        return Some(json!({"type": "none"}));
+    }
+    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+    let unforceable = thinking != Thinking::Off || order.deployment.has(Quirk::NoForcedTool);
+    match &request.tool_choice {
+        Some(_) if forced && unforceable => tool_choice(&ToolChoice::Auto, request.parallel_tool_calls),
+        Some(choice) => tool_choice(choice, request.parallel_tool_calls),
+        None => tool_choice(&ToolChoice::Auto, Some(request.parallel_tool_calls.filter(|parallel| !parallel)?)),
+    }
+}
+
+fn tool_choice(choice: &ToolChoice, parallel: Option<bool>) -> Option<Value> {
+    let mut told = match choice {
+        ToolChoice::Auto => json!({"type": "auto"}),
+        ToolChoice::None => return Some(json!({"type": "none"})),
+        ToolChoice::Required => json!({"type": "any"}),
+        ToolChoice::Named(name) => json!({"type": "tool", "name": name}),
+    };
+    if let (Some(parallel), Some(members)) = (parallel, told.as_object_mut()) {
+        members.insert("disable_parallel_tool_use".to_owned(), (!parallel).into());
+    }
+    Some(told)
+}
+
+fn output_config(request: &Request, thinking: Thinking) -> Option<Value> {
+    let mut config = Map::new();
+    if let Thinking::Adaptive(effort) = thinking {
+        config.insert("effort".to_owned(), effort.into());
+    }
+    if let Format::JsonSchema { schema, .. } = &request.format {
+        let mut schema = schema.clone();
+        constrain(&mut schema);
+        config.insert("format".to_owned(), json!({"type": "json_schema", "schema": schema}));
+    }
+    (!config.is_empty()).then_some(Value::Object(config))
+}
+
+/// A schema in the subset the provider compiles: closed objects, and bounds told in words instead of keywords.
+fn constrain(schema: &mut Value) {
+    const REFUSED: [&str; 12] = [
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "maxItems",
+        "uniqueItems",
+        "minProperties",
+        "maxProperties",
+        "patternProperties",
+    ];
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(constrain),
+        Value::Object(members) => {
+            let mut bounds: Vec<String> = Vec::new();
+            for name in REFUSED {
+                // Only a keyword if it is no property of that name.
+                if members
+                    .get(name)
+                    .is_some_and(|bound| bound.is_number() || bound.is_boolean() || name == "patternProperties")
+                {
+                    bounds.extend(members.shift_remove(name).map(|bound| format!("{name}: {bound}")));
+                }
+            }
+            if members.get("minItems").and_then(Value::as_u64).is_some_and(|least| least > 1) {
+                bounds.extend(members.shift_remove("minItems").map(|bound| format!("minItems: {bound}")));
+            }
+            if !bounds.is_empty() {
+                let told = members
+                    .get("description")
+                    .and_then(Value::as_str)
+                    .map_or_else(String::new, |text| format!("{text} "));
+                members.insert("description".to_owned(), format!("{told}({})", bounds.join(", ")).into());
+            }
+            if members.get("type").and_then(Value::as_str) == Some("object") {
+                members.insert("additionalProperties".to_owned(), false.into());
+            }
+            members.values_mut().for_each(constrain);
+        }
+        _ => {}
+    }
+}
+
+/// The API takes four breakpoints: the latest cover the most.
+fn cap_cache_marks(tools: &mut [Value], system: &mut [Value], messages: &mut [Value]) {
+    const MARKS_MAX: usize = 4;
+    let content = messages.iter_mut().filter_map(|message| message.get_mut("content")?.as_array_mut()).flatten();
+    let marked = tools.iter_mut().chain(system).chain(content).filter(|block| block.get("cache_control").is_some());
+    let marked: Vec<&mut Value> = marked.collect();
+    let excess = marked.len().saturating_sub(MARKS_MAX);
+    for block in marked.into_iter().take(excess) {
+        if let Some(members) = block.as_object_mut() {
+            members.shift_remove("cache_control");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

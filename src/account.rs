@@ -253,6 +253,7 @@ impl Account {
                 Ok(()) => self.act(act, now),
                 Err(refusal) => Turn::refused(refusal),
             },
+            Letter::Nudge => Turn::told(Answer::Posted),
         }
     }
 

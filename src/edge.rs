@@ -1,10 +1,193 @@
-//! The only room that names Cloudflare.
+//! The only room that names Cloudflare: requests in, answers out, and the objects, stores and clocks between.
 mod account_object;
+mod control;
+mod downstream;
+mod drive;
 mod health_object;
+mod journal;
+mod models;
+mod random;
+mod secrets;
+mod snapshot;
+mod upstream;
 
-use worker::{Context, Env, Request, Response, Result, event};
+use crate::{
+    access::{Knock, knock},
+    endpoint::{Endpoint, Headers, Surface},
+    exchange::{Exchange, Inbound, grammar_of},
+    fault::Fault,
+    id::mint,
+    time::Millis,
+};
+use drive::Drive;
+use futures::channel::oneshot;
+use wasm_bindgen::prelude::*;
+use worker::{Context, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, console_error, event};
+
+/// The longest request body: what the largest provider takes.
+const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+#[wasm_bindgen(module = "/src/edge/inbound.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = Inbound)]
+    type JsInbound;
+    #[wasm_bindgen(static_method_of = JsInbound, js_class = Inbound)]
+    fn headers(request: &web_sys::Request) -> String;
+    #[wasm_bindgen(static_method_of = JsInbound, js_class = Inbound, catch)]
+    async fn gone(request: web_sys::Request) -> std::result::Result<JsValue, JsValue>;
+}
+
+/// The platform's clock. It stands still between two turns of I/O.
+fn now() -> Millis {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds since 1970")]
+    Millis(js_sys::Date::now() as u64)
+}
 
 #[event(fetch)]
-async fn fetch(_request: Request, _env: Env, _ctx: Context) -> Result<Response> {
-    Response::ok("{\"ok\":true}")
+async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
+    let id = random::chance().map(|chance| mint("req", now(), chance)).unwrap_or_default();
+    Ok(match answer(request, &env, ctx, &id).await {
+        Ok(response) => response,
+        Err(fault) => fault_response(Surface::ChatCompletions, &fault, &id),
+    })
+}
+
+async fn answer(mut request: Request, env: &Env, ctx: Context, id: &str) -> std::result::Result<Response, Fault> {
+    let url = request.inner().url();
+    let (path, query) = path_of(&url);
+    if request.method() == worker::Method::Options {
+        return Ok(preflight());
+    }
+    let endpoint = Endpoint::of(request.method().as_ref(), path)?;
+    let headers = Headers(serde_json::from_str(&JsInbound::headers(request.inner())).unwrap_or_default());
+    match endpoint {
+        Endpoint::Healthz => Ok(json_response(200, &serde_json::json!({"status": "ok"}), id)),
+        Endpoint::Chat(surface) => {
+            // The handle, not the Web's clone(), which would tee the body.
+            let gone = Clone::clone(request.inner());
+            match body_of(&mut request, &headers).await {
+                Ok(body) => chat(surface, url, headers, body, id, gone, env, ctx).await,
+                Err(fault) => Ok(fault_response(surface, &fault, id)),
+            }
+        }
+        Endpoint::Models => models::list(&headers, env, &ctx).await.map(|told| json_response(200, &told, id)),
+        Endpoint::Model(model) => {
+            models::get(&model, &headers, env, &ctx).await.map(|told| json_response(200, &told, id))
+        }
+        Endpoint::Admin(act) => {
+            snapshot::world(env, &ctx, None).await;
+            let body = body_of(&mut request, &headers).await?;
+            control::admin(act, &headers, &body, query, env)
+                .await
+                .map(|(status, told)| json_response(status, &told, id))
+        }
+        Endpoint::Platform(act) => {
+            snapshot::world(env, &ctx, None).await;
+            let body = body_of(&mut request, &headers).await?;
+            control::platform(act, &headers, &body, query, env)
+                .await
+                .map(|(status, told)| json_response(status, &told, id))
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one request and its surroundings, handed on once")]
+async fn chat(
+    surface: Surface,
+    url: String,
+    headers: Headers,
+    body: Vec<u8>,
+    id: &str,
+    request: web_sys::Request,
+    env: &Env,
+    ctx: Context,
+) -> std::result::Result<Response, Fault> {
+    let knock = match (headers.credential(), secrets::pepper(env)) {
+        (credential, Some(pepper)) => knock(credential, &pepper),
+        (None, None) => Knock::Stranger,
+        // Without the pepper no key can be told from a forged one: not the caller's fault.
+        (Some(_), None) => {
+            return Err(Fault::unavailable(
+                "unavailable",
+                "This installation has no KEY_PEPPER. Its operator has to set it.",
+            ));
+        }
+    };
+    let organization = match &knock {
+        Knock::Known(key, _) => Some(key.organization()),
+        Knock::Stranger | Knock::Forged => None,
+    };
+    let world = snapshot::world(env, &ctx, organization.as_deref()).await;
+    let seed = random::chance()?;
+    let inbound = Inbound { surface, url, headers, knock, body, request_id: id.to_owned() };
+    #[expect(clippy::cast_possible_truncation, reason = "half of the chance is enough for a seed")]
+    let (exchange, effects) = Exchange::open(inbound, world, now(), seed as u64);
+    let account = organization.map(|id| account_object::account_of(&id)).unwrap_or_default();
+    let (sender, receiver) = oneshot::channel();
+    let drive = Drive::new(env.clone(), account, sender);
+    let after = env.clone();
+    ctx.wait_until(async move {
+        let gone = async move { drop(JsInbound::gone(request).await) };
+        drive.run(exchange, effects, gone).await;
+        snapshot::send_samples(&after).await;
+    });
+    receiver.await.map_err(|_| Fault::unavailable("unavailable", "The request ended without an answer. Try again."))
+}
+
+/// Path and query of a full URL.
+fn path_of(url: &str) -> (&str, &str) {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
+    rest.split_once('?').unwrap_or((rest, ""))
+}
+
+async fn body_of(request: &mut Request, headers: &Headers) -> std::result::Result<Vec<u8>, Fault> {
+    let too_large = || {
+        Fault::new(
+            413,
+            "request_too_large",
+            "body_too_large",
+            "The body has more than 32 MiB. Send less, or send URLs instead of files.",
+        )
+    };
+    if headers
+        .get("content-length")
+        .and_then(|length| length.parse::<usize>().ok())
+        .is_some_and(|length| length > BODY_BYTES_MAX)
+    {
+        return Err(too_large());
+    }
+    let body = request.bytes().await.map_err(|_| Fault::invalid("malformed_json", "The body could not be read."))?;
+    if body.len() > BODY_BYTES_MAX { Err(too_large()) } else { Ok(body) }
+}
+
+fn json_response(status: u16, body: &serde_json::Value, id: &str) -> Response {
+    let headers = crate::exchange::base_headers(Surface::ChatCompletions, id, "application/json");
+    downstream::whole(status, &headers, body.to_string().as_bytes())
+}
+
+fn fault_response(surface: Surface, fault: &Fault, id: &str) -> Response {
+    let headers = crate::exchange::fault_headers(surface, fault, id);
+    downstream::whole(fault.status, &headers, &grammar_of(surface).encode_fault(fault, id))
+}
+
+/// Browsers may ask; without an allowed origin they are told nothing they could use.
+fn preflight() -> Response {
+    downstream::whole(204, &[("allow", "GET, POST, PUT, DELETE, OPTIONS".to_owned())], b"")
+}
+
+/// Once an hour: every account is knocked at, so that an alarm that was lost is set again.
+#[event(scheduled)]
+async fn scheduled(_event: ScheduledEvent, env: Env, _ctx: ScheduleContext) {
+    match journal::organizations(&env).await {
+        Ok(organizations) => {
+            for id in organizations {
+                let letter = crate::account::letter::Letter::Nudge;
+                if let Err(error) = account_object::ask(&env, &account_object::account_of(&id), &letter).await {
+                    console_error!("{id} could not be reached: {error}");
+                }
+            }
+        }
+        Err(error) => console_error!("the list of organisations could not be read: {error}"),
+    }
 }

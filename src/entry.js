@@ -6,6 +6,7 @@ const life = rust.__worker_init_state(); // instanceId moves when a trap made wa
 
 export default class extends WorkerEntrypoint {
   fetch(request) { return rust.fetch.call(this, request, this.env, this.ctx); }
+  scheduled(event) { return rust.scheduled.call(this, event, this.env, this.ctx); }
 }
 
 // RPC is open only to classes that extend DurableObject, so each Rust object stands behind one of these.
@@ -15,13 +16,28 @@ const facade = (Half) => class extends DurableObject {
     if (this.#born !== life.instanceId) { this.#half = new Half(this.ctx, this.env); this.#born = life.instanceId; }
     return this.#half;
   }
-  // A throw (a Rust Err or a panic) takes the turn's writes back; memory is only a cache of SQL, so it goes too.
+  // A throw (a Rust Err or a panic) takes the turn's writes back. Memory is only a cache of SQL, so it goes too.
   turn(work) {
     try { return this.ctx.storage.transactionSync(() => work(this.half)); } catch (error) { this.#born = undefined; throw error; }
   }
-  call(bytes) { const answer = this.turn((half) => half.call(bytes)); this.arm(); return answer; }
-  arm() { const at = this.half.wake(); if (at > 0) this.ctx.storage.setAlarm(at); }
-  async alarm() { await this.half.alarm(); this.arm(); }
+  call(letter) {
+    const answer = this.turn((half) => half.call(letter));
+    this.arm();
+    return answer;
+  }
+  arm() {
+    const at = this.half.wake();
+    if (at > 0) this.ctx.storage.setAlarm(at);
+  }
+  async alarm() {
+    try {
+      this.turn((half) => half.ring());
+      const sent = await this.half.send();
+      this.turn((half) => half.sent(sent));
+    } finally {
+      this.arm();
+    }
+  }
 };
 
 export class AccountObject extends facade(rust.AccountObject) {}

@@ -58,8 +58,9 @@ mod relay;
 mod reply;
 mod stream;
 
-use event::{Effect, Event, Timer};
+use event::{Effect, Event};
 use relay::Relay;
+pub use reply::{base_headers, fault_headers};
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]

@@ -55,6 +55,11 @@ impl TenantView {
         let deployments = deployments.map(|deployment| (deployment.id.clone(), deployment)).collect();
         Self { tenant, deployments }
     }
+
+    /// The organisation's own deployments.
+    pub fn deployments(&self) -> impl Iterator<Item = &Rc<Deployment>> {
+        self.deployments.values()
+    }
 }
 
 #[derive(Clone, Debug, Default)]

@@ -49,14 +49,23 @@ pub struct Caller {
 #[serde(rename_all = "snake_case")]
 pub enum Letter {
     /// Makes the account of an organisation, with its first admin key. Idempotent by the organisation's id.
-    Found { organization: Organization, admin_key: NewKey, credit: Option<NewCredit> },
+    Found {
+        organization: Organization,
+        admin_key: NewKey,
+        credit: Option<NewCredit>,
+    },
     /// The operator grants credit.
     Credit(NewCredit),
     Hold(HoldLetter),
     Post(PostLetter),
     /// What this caller may see of itself: for `GET /v1/models`.
     Whoami(Caller),
-    Admin { caller: Caller, act: Act },
+    Admin {
+        caller: Caller,
+        act: Act,
+    },
+    /// Wakes the account, so that its alarm is set again should it have been lost.
+    Nudge,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -154,9 +163,15 @@ pub enum PostOutcome {
 pub enum Answer {
     Held(Grant),
     Posted,
-    Whoami { spec: KeySpec, tenant: Tenant },
+    Whoami {
+        spec: KeySpec,
+        tenant: Tenant,
+    },
     /// The body of a control-plane answer.
-    Told { status: u16, body: Value },
+    Told {
+        status: u16,
+        body: Value,
+    },
     Refused(Refusal),
 }
 
@@ -180,17 +195,32 @@ pub enum Refusal {
     /// The bids were made with old rows; here are the new ones.
     Stale(Box<Tenant>),
     /// Nothing that was bid for is on the key's lists.
-    NotAllowed { models: Option<Vec<String>>, providers: Option<Vec<String>> },
+    NotAllowed {
+        models: Option<Vec<String>>,
+        providers: Option<Vec<String>>,
+    },
     Budget(Box<Blocked>),
-    Credits { available: Nanos, estimate: Nanos },
+    Credits {
+        available: Nanos,
+        estimate: Nanos,
+    },
     /// Would pass once calls in flight have ended.
     InFlight,
-    Rpm { retry_after_s: u64 },
-    Tpm { retry_after_s: u64 },
+    Rpm {
+        retry_after_s: u64,
+    },
+    Tpm {
+        retry_after_s: u64,
+    },
     Concurrency,
     Backpressure,
-    NotFound { what: String },
-    Invalid { param: String, message: String },
+    NotFound {
+        what: String,
+    },
+    Invalid {
+        param: String,
+        message: String,
+    },
 }
 
 /// What an admin does.
@@ -203,15 +233,31 @@ pub enum Act {
     ListKeys,
     GetKey(String),
     RevokeKey(String),
-    PutBudget { scope: Scope, window: Window, limit: Limit },
-    GetBudget { scope: Scope, window: Window },
-    DeleteBudget { scope: Scope, window: Window },
+    PutBudget {
+        scope: Scope,
+        window: Window,
+        limit: Limit,
+    },
+    GetBudget {
+        scope: Scope,
+        window: Window,
+    },
+    DeleteBudget {
+        scope: Scope,
+        window: Window,
+    },
     GetWallet,
-    PutProvider { id: String, own: OwnProvider },
+    PutProvider {
+        id: String,
+        own: OwnProvider,
+    },
     GetProvider(String),
     ListProviders,
     DeleteProvider(String),
-    PutRoute { alias: String, route: NamedRoute },
+    PutRoute {
+        alias: String,
+        route: NamedRoute,
+    },
     GetRoute(String),
     ListRoutes,
     DeleteRoute(String),
@@ -222,14 +268,19 @@ impl Refusal {
     #[must_use]
     pub fn to_fault(&self) -> Fault {
         match self {
-            Self::UnknownKey => Fault::credential("invalid_key", "This key does not exist. Ask your admin for a new one."),
+            Self::UnknownKey => {
+                Fault::credential("invalid_key", "This key does not exist. Ask your admin for a new one.")
+            }
             Self::RevokedKey => Fault::credential("revoked_key", "This key was revoked. Ask your admin for a new one."),
             Self::ExpiredKey => Fault::credential("expired_key", "This key has expired. Ask your admin for a new one."),
             Self::WrongKind => wrong_kind(),
-            Self::Stale(_) => Fault::unavailable("budget_unavailable", "The organisation changed while the call was admitted."),
+            Self::Stale(_) => {
+                Fault::unavailable("budget_unavailable", "The organisation changed while the call was admitted.")
+            }
             Self::NotAllowed { models, .. } => {
                 let code = if models.is_some() { "model_not_allowed" } else { "provider_not_allowed" };
-                let text = "This key may not use any model that could serve the request. Ask an admin to widen its allowlist.";
+                let text =
+                    "This key may not use any model that could serve the request. Ask an admin to widen its allowlist.";
                 Fault::forbidden(code, text)
             }
             Self::Budget(blocked) => budget_fault(blocked),
@@ -252,7 +303,8 @@ impl Refusal {
             Self::Tpm { retry_after_s } => rate("tpm_exceeded", "tokens per minute", *retry_after_s),
             Self::Concurrency => rate("concurrency_exceeded", "calls at once", 1),
             Self::Backpressure => {
-                Fault::unavailable("ledger_backpressure", "Too many entries wait for the journal. Try again later.").retry_after(30)
+                Fault::unavailable("ledger_backpressure", "Too many entries wait for the journal. Try again later.")
+                    .retry_after(30)
             }
             Self::NotFound { what } => Fault::not_found("not_found", format!("There is no {what} of that name.")),
             Self::Invalid { param, message } => Fault::parameter(param, message.clone()),

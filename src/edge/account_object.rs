@@ -1,39 +1,187 @@
-//! The Rust half of the Durable Object `AccountObject`.
-use std::panic::RefUnwindSafe;
+//! The object behind an account: loads rows, hands letters to the machine, writes what it says. Decides nothing.
+use super::{journal, now, secrets};
+use crate::{
+    account::{
+        Account, Row, Terms, Write,
+        letter::{self, Answer, Letter},
+    },
+    ledger::Entry,
+    time::Millis,
+};
+use js_sys::Uint8Array;
+use std::{
+    cell::{Cell, RefCell},
+    panic::{AssertUnwindSafe, RefUnwindSafe},
+};
 use wasm_bindgen::prelude::*;
-use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
+use worker::{DurableObject, Env, Error, Request, Response, Result, SqlStorage, State, console_error, durable_object};
+
+#[wasm_bindgen]
+extern "C" {
+    /// What the class in `entry.js` offers by RPC.
+    #[wasm_bindgen(extends = js_sys::Object)]
+    pub type ObjectRpc;
+    #[wasm_bindgen(method, catch)]
+    pub async fn call(this: &ObjectRpc, letter: Uint8Array) -> std::result::Result<JsValue, JsValue>;
+}
+
+/// Sends a letter to an account (`org:<id>`) and waits for the answer.
+pub async fn ask(env: &Env, account: &str, letter: &Letter) -> Result<Answer> {
+    let stub: ObjectRpc = env.durable_object("ACCOUNT")?.get_by_name(account)?.into_rpc();
+    let answer = stub.call(Uint8Array::from(letter::write(letter).as_slice())).await?;
+    letter::read(&answer.unchecked_into::<Uint8Array>().to_vec()).map_err(Error::from)
+}
+
+/// The name of an organisation's account.
+pub fn account_of(organization: &str) -> String {
+    format!("org:{organization}")
+}
 
 #[durable_object(alarm)]
 pub struct AccountObject {
     sql: SqlStorage,
+    env: Env,
+    name: String,
+    terms: Terms,
+    account: RefCell<Option<Account>>,
+    /// What the alarm is set to, as far as this instance knows.
+    armed: Cell<Millis>,
 }
 
+// What a panic may leave half changed is dropped with the instance: the class in `entry.js` makes a new one after a throw.
 impl RefUnwindSafe for AccountObject {}
+
+/// Rows of what admins set, and bookings. `WITHOUT ROWID`: a row written is a row billed, an index would be another.
+const TABLES: &str = "CREATE TABLE IF NOT EXISTS record(kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS booking(id TEXT NOT NULL PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID";
+
+impl AccountObject {
+    /// Runs a step of the machine and writes what it says, inside the turn's transaction.
+    fn step<T>(&self, step: impl FnOnce(&mut Account) -> (T, Vec<Write>)) -> Result<T> {
+        let mut slot = self.account.try_borrow_mut().map_err(|_| Error::from("two turns at once"))?;
+        let account = match &mut *slot {
+            Some(account) => account,
+            empty => empty.insert(self.load()?),
+        };
+        let (outcome, writes) = step(account);
+        for write in writes {
+            self.write(write)?;
+        }
+        Ok(outcome)
+    }
+
+    fn load(&self) -> Result<Account> {
+        for statement in TABLES.split(';') {
+            self.sql.exec(statement, None)?;
+        }
+        let records: Vec<Row> = self.sql.exec("SELECT kind, id, body FROM record", None)?.to_array()?;
+        let bookings: Vec<Row> = self.sql.exec("SELECT 'booking' AS kind, id, body FROM booking", None)?.to_array()?;
+        Account::load(self.terms, records, bookings).map_err(Error::from)
+    }
+
+    fn write(&self, write: Write) -> Result<()> {
+        let (statement, values) = match write {
+            Write::Record { kind, id, body: Some(body) } => {
+                ("INSERT OR REPLACE INTO record VALUES(?1, ?2, ?3)", vec![kind.into(), id.into(), body.into()])
+            }
+            Write::Record { kind, id, body: None } => {
+                ("DELETE FROM record WHERE kind = ?1 AND id = ?2", vec![kind.into(), id.into()])
+            }
+            Write::Booking { id, body: Some(body) } => {
+                ("INSERT OR REPLACE INTO booking VALUES(?1, ?2)", vec![id.into(), body.into()])
+            }
+            Write::Booking { id, body: None } => ("DELETE FROM booking WHERE id = ?1", vec![id.into()]),
+        };
+        self.sql.exec(statement, values)?;
+        Ok(())
+    }
+
+    fn due(&self) -> Vec<Entry> {
+        let slot = self.account.borrow();
+        slot.as_ref().map_or_else(Vec::new, |account| account.due(now()).into_iter().cloned().collect())
+    }
+}
 
 #[wasm_bindgen]
 impl AccountObject {
-    /// One turn: letter in, answer out, synchronous.
-    pub fn call(&self, letter: Vec<u8>) -> std::result::Result<Vec<u8>, JsValue> {
-        Ok(letter)
+    /// One turn: a letter in, its answer out.
+    pub fn call(&self, bytes: Vec<u8>) -> std::result::Result<Vec<u8>, JsValue> {
+        let letter: Letter = letter::read(&bytes).map_err(|error| JsValue::from_str(&error))?;
+        let answer = self.step(|account| {
+            let turn = account.turn(letter, now());
+            (turn.answer, turn.writes)
+        });
+        Ok(letter::write(&answer.map_err(JsValue::from)?))
     }
 
-    /// When the alarm must ring next, in milliseconds since the epoch; 0 when it is armed well already.
+    /// When the alarm has to be set to, in milliseconds since 1970; 0 when it already rings in time.
     pub fn wake(&self) -> f64 {
-        0.0
+        let wanted = self.account.try_borrow().ok().and_then(|slot| slot.as_ref()?.wake());
+        match wanted {
+            Some(at) if at < self.armed.get() => {
+                self.armed.set(at);
+                #[expect(clippy::cast_precision_loss, reason = "milliseconds are exact far beyond our time")]
+                let at = at.0.max(1) as f64;
+                at
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// The alarm rings: holds that ran out are moved on.
+    pub fn ring(&self) -> std::result::Result<(), JsValue> {
+        self.armed.set(Millis(u64::MAX));
+        self.step(|account| ((), account.expire(now()))).map_err(JsValue::from)
+    }
+
+    /// Writes due entries to the journal. Resolves to the last one it has, 0 if none was due, -1 if it failed.
+    pub async fn send(&self) -> f64 {
+        let due = self.due();
+        let Some(last) = due.last() else { return 0.0 };
+        // Nothing of ours is borrowed while the journal is awaited.
+        match AssertUnwindSafe(journal::append(&self.env, &self.name, &due)).await {
+            #[expect(clippy::cast_precision_loss, reason = "2^53 entries are never reached")]
+            Ok(()) => last.seq as f64,
+            Err(error) => {
+                console_error!("{}: the journal did not take {} entries: {error}", self.name, due.len());
+                -1.0
+            }
+        }
+    }
+
+    /// Takes in what [`AccountObject::send`] came to.
+    pub fn sent(&self, through: f64) -> std::result::Result<(), JsValue> {
+        self.step(|account| {
+            if through < 0.0 {
+                account.journal_failed(now());
+                return ((), Vec::new());
+            }
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a sequence number, given by us"
+            )]
+            let through = through as u64;
+            ((), if through > 0 { account.journaled(through, now()) } else { Vec::new() })
+        })
+        .map_err(JsValue::from)
     }
 }
 
 impl DurableObject for AccountObject {
-    fn new(state: State, _env: Env) -> Self {
-        Self { sql: state.storage().sql() }
+    fn new(state: State, env: Env) -> Self {
+        let terms = secrets::terms(&env);
+        let name = state.id().name().unwrap_or_default();
+        let armed = Cell::new(Millis(u64::MAX));
+        Self { sql: state.storage().sql(), env, name, terms, account: RefCell::new(None), armed }
     }
 
     async fn fetch(&self, _request: Request) -> Result<Response> {
-        Response::error("no fetch here", 404)
+        Response::error("An account answers letters, not requests.", 404)
     }
 
+    /// The class in `entry.js` rings, sends and arms; the platform's own call never comes here.
     async fn alarm(&self) -> Result<Response> {
-        let _ = &self.sql;
         Response::empty()
     }
 }

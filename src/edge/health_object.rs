@@ -1,39 +1,152 @@
-//! The Rust half of the Durable Object `HealthObject`.
-use std::panic::RefUnwindSafe;
+//! The object that folds every isolate's samples and publishes the scores to KV, at most every half minute.
+use super::{account_object::ObjectRpc, now, snapshot::HEALTH_CURRENT};
+use crate::{
+    health::{Health, Sample},
+    time::Millis,
+};
+use js_sys::Uint8Array;
+use std::{
+    cell::{Cell, RefCell},
+    panic::{AssertUnwindSafe, RefUnwindSafe},
+};
 use wasm_bindgen::prelude::*;
-use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
+use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, console_error, durable_object};
+
+/// KV takes one write per key and second; a score that is half a minute old is still a good hint.
+const PUBLISH_EVERY_MS: u64 = 30_000;
+/// Deployments nobody called for this long are forgotten.
+const FORGET_AFTER_MS: u64 = 86_400_000;
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS health(id INTEGER PRIMARY KEY, body TEXT NOT NULL)";
+
+/// Tells the object what was seen.
+pub async fn tell(env: &Env, samples: &[Sample]) -> Result<()> {
+    let stub: ObjectRpc = env.durable_object("HEALTH")?.get_by_name("global")?.into_rpc();
+    let letter = serde_json::to_vec(samples)?;
+    stub.call(Uint8Array::from(letter.as_slice())).await?;
+    Ok(())
+}
 
 #[durable_object(alarm)]
 pub struct HealthObject {
     sql: SqlStorage,
+    env: Env,
+    health: RefCell<Option<Health>>,
+    publish_at: Cell<Option<Millis>>,
+    published: Cell<Millis>,
+    armed: Cell<bool>,
 }
 
+// Scores are hints: half an observation does no harm.
 impl RefUnwindSafe for HealthObject {}
+
+impl HealthObject {
+    fn load(&self) -> Result<Health> {
+        #[derive(serde::Deserialize)]
+        struct Row {
+            body: String,
+        }
+        self.sql.exec(TABLE, None)?;
+        let rows: Vec<Row> = self.sql.exec("SELECT body FROM health WHERE id = 1", None)?.to_array()?;
+        Ok(rows.first().and_then(|row| serde_json::from_str(&row.body).ok()).unwrap_or_default())
+    }
+
+    fn fold(&self, samples: &[Sample]) -> Result<()> {
+        let mut slot = self.health.borrow_mut();
+        let health = match &mut *slot {
+            Some(health) => health,
+            empty => empty.insert(self.load()?),
+        };
+        samples.iter().for_each(|sample| health.observe(sample));
+        if self.publish_at.get().is_none() {
+            self.publish_at.set(Some(now().max(self.published.get().after(PUBLISH_EVERY_MS))));
+        }
+        Ok(())
+    }
+}
 
 #[wasm_bindgen]
 impl HealthObject {
-    /// One turn: letter in, answer out, synchronous.
+    /// Folds samples in. Answers nothing.
     pub fn call(&self, letter: Vec<u8>) -> std::result::Result<Vec<u8>, JsValue> {
-        Ok(letter)
+        let samples: Vec<Sample> =
+            serde_json::from_slice(&letter).map_err(|error| JsValue::from_str(&error.to_string()))?;
+        self.fold(&samples).map_err(JsValue::from)?;
+        Ok(Vec::new())
     }
 
-    /// When the alarm must ring next, in milliseconds since the epoch; 0 when it is armed well already.
+    /// When to publish, in milliseconds since 1970; 0 when the alarm is set or nothing is new.
     pub fn wake(&self) -> f64 {
-        0.0
+        match self.publish_at.get() {
+            Some(at) if !self.armed.replace(true) => {
+                #[expect(clippy::cast_precision_loss, reason = "milliseconds are exact far beyond our time")]
+                let at = at.0.max(1) as f64;
+                at
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// The alarm rings.
+    pub fn ring(&self) -> std::result::Result<(), JsValue> {
+        self.armed.set(false);
+        self.publish_at.set(None);
+        Ok(())
+    }
+
+    /// Publishes. Resolves to 1, or to -1 if KV did not take it.
+    pub async fn send(&self) -> f64 {
+        let text = {
+            let mut slot = self.health.borrow_mut();
+            let Some(health) = slot.as_mut() else { return 0.0 };
+            health.id = now().rfc3339();
+            health.forget(Millis(now().0.saturating_sub(FORGET_AFTER_MS)));
+            serde_json::to_string(health).unwrap_or_default()
+        };
+        let put = async {
+            self.env.kv("KV")?.put(HEALTH_CURRENT, text)?.execute().await?;
+            Ok::<(), worker::Error>(())
+        };
+        match AssertUnwindSafe(put).await {
+            Ok(()) => 1.0,
+            Err(error) => {
+                console_error!("{HEALTH_CURRENT} was not published: {error}");
+                -1.0
+            }
+        }
+    }
+
+    /// Keeps what was published, so that a new instance goes on from there.
+    pub fn sent(&self, outcome: f64) -> std::result::Result<(), JsValue> {
+        if outcome == 0.0 {
+            return Ok(());
+        }
+        self.published.set(now());
+        let text =
+            self.health.borrow().as_ref().and_then(|health| serde_json::to_string(health).ok()).unwrap_or_default();
+        let values = vec![text.into()];
+        self.sql.exec("INSERT OR REPLACE INTO health VALUES(1, ?1)", values).map_err(JsValue::from)?;
+        Ok(())
     }
 }
 
 impl DurableObject for HealthObject {
-    fn new(state: State, _env: Env) -> Self {
-        Self { sql: state.storage().sql() }
+    fn new(state: State, env: Env) -> Self {
+        Self {
+            sql: state.storage().sql(),
+            env,
+            health: RefCell::new(None),
+            publish_at: Cell::new(None),
+            published: Cell::new(Millis(0)),
+            armed: Cell::new(false),
+        }
     }
 
     async fn fetch(&self, _request: Request) -> Result<Response> {
-        Response::error("no fetch here", 404)
+        Response::error("This object answers letters, not requests.", 404)
     }
 
+    /// The class in `entry.js` rings, sends and arms; the platform's own call never comes here.
     async fn alarm(&self) -> Result<Response> {
-        let _ = &self.sql;
         Response::empty()
     }
 }

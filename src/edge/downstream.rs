@@ -1,0 +1,65 @@
+//! Answers to callers.
+use crate::exchange::event::Event;
+use js_sys::Uint8Array;
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen(module = "/src/edge/downstream.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = Downstream)]
+    #[derive(Clone)]
+    pub type JsDownstream;
+    #[wasm_bindgen(constructor, js_class = Downstream)]
+    fn new() -> JsDownstream;
+    #[wasm_bindgen(static_method_of = JsDownstream, js_class = Downstream)]
+    fn whole(status: u16, headers: &str, body: Uint8Array) -> web_sys::Response;
+    #[wasm_bindgen(method)]
+    fn response(this: &JsDownstream, status: u16, headers: &str) -> web_sys::Response;
+    #[wasm_bindgen(method, catch)]
+    async fn write(this: &JsDownstream, bytes: Uint8Array) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn close(this: &JsDownstream) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, getter)]
+    fn end(this: &JsDownstream) -> String;
+}
+
+/// The caller's side of a streamed answer.
+#[derive(Clone)]
+pub struct Downstream(pub JsDownstream);
+
+impl Downstream {
+    pub fn new() -> Self {
+        Self(JsDownstream::new())
+    }
+
+    /// The head, with a body that is still to come.
+    pub fn response(&self, status: u16, headers: &[(&'static str, String)]) -> worker::Response {
+        self.0.response(status, &pairs(headers)).into()
+    }
+
+    /// Resolves when the caller's side has taken the bytes.
+    pub async fn write(self, bytes: Vec<u8>) -> Event {
+        match self.0.write(Uint8Array::from(bytes.as_slice())).await {
+            Ok(_) => Event::Written,
+            Err(_) => Event::Gone,
+        }
+    }
+
+    /// Ends the body after what was written. A caller that hung up meanwhile is no fault.
+    pub async fn close(self) {
+        drop(self.0.close().await);
+    }
+
+    /// How a pipe ended.
+    pub fn end(&self) -> String {
+        self.0.end()
+    }
+}
+
+/// A whole answer.
+pub fn whole(status: u16, headers: &[(&'static str, String)], body: &[u8]) -> worker::Response {
+    JsDownstream::whole(status, &pairs(headers), Uint8Array::from(body)).into()
+}
+
+fn pairs(headers: &[(&'static str, String)]) -> String {
+    serde_json::to_string(headers).unwrap_or_default()
+}

@@ -1,0 +1,94 @@
+//! `GET /v1/models`: the whole catalog for everybody, what a key may use for its holder.
+use super::{
+    account_object::{account_of, ask},
+    secrets, snapshot,
+};
+use crate::{
+    access::{KeyKind, Knock, allows, knock},
+    account::letter::{Answer, Caller, KeySpec, Letter, wrong_kind},
+    catalog::{Ability, Deployment},
+    endpoint::Headers,
+    fault::Fault,
+    world::World,
+};
+use serde_json::{Value, json};
+use std::rc::Rc;
+use worker::{Context, Env};
+
+/// The deployments a caller may see, by id.
+async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<Deployment>>, Fault> {
+    let pepper = secrets::pepper(env).unwrap_or_default();
+    let (spec, world) = match knock(headers.credential(), &pepper) {
+        Knock::Stranger => (KeySpec::default(), snapshot::world(env, ctx, None).await),
+        Knock::Forged => {
+            return Err(Fault::credential("invalid_key", "This key is not one of ours: it was changed or cut."));
+        }
+        Knock::Known(key, _) if key.kind != KeyKind::Inference => return Err(wrong_kind()),
+        Knock::Known(key, digest) => {
+            let caller = Caller { key_id: key.id(), digest: digest.0, kind: key.kind };
+            let organization = key.organization();
+            let spec = match ask(env, &account_of(&organization), &Letter::Whoami(caller)).await {
+                Ok(Answer::Whoami { spec, tenant }) => {
+                    snapshot::remember(&tenant);
+                    spec
+                }
+                Ok(Answer::Refused(refusal)) => return Err(refusal.to_fault()),
+                Ok(_) | Err(_) => {
+                    return Err(Fault::unavailable("unavailable", "The account could not be reached. Try again."));
+                }
+            };
+            (spec, snapshot::world(env, ctx, Some(&organization)).await)
+        }
+    };
+    let seen = |deployment: &&Rc<Deployment>| {
+        let provider = std::slice::from_ref(&deployment.provider.id);
+        spec.model_allowlist.as_ref().is_none_or(|list| allows(list, deployment))
+            && spec.provider_allowlist.as_ref().is_none_or(|list| list.iter().any(|p| p == "*" || provider.contains(p)))
+    };
+    let mut deployments: Vec<_> = all(&world).filter(seen).cloned().collect();
+    deployments.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(deployments)
+}
+
+fn all(world: &World) -> impl Iterator<Item = &Rc<Deployment>> {
+    let own = world.tenant.as_ref().into_iter().flat_map(|view| view.deployments());
+    world.catalog.deployments.iter().chain(own)
+}
+
+/// The list.
+pub async fn list(headers: &Headers, env: &Env, ctx: &Context) -> Result<Value, Fault> {
+    let deployments = visible(headers, env, ctx).await?;
+    let data: Vec<Value> = deployments.iter().map(|deployment| row(deployment)).collect();
+    let id = |deployment: Option<&Rc<Deployment>>| deployment.map(|deployment| deployment.id.clone());
+    let (first_id, last_id) = (id(deployments.first()), id(deployments.last()));
+    Ok(json!({"object": "list", "data": data, "first_id": first_id, "last_id": last_id, "has_more": false}))
+}
+
+/// One model, by `provider/model`.
+pub async fn get(id: &str, headers: &Headers, env: &Env, ctx: &Context) -> Result<Value, Fault> {
+    let deployments = visible(headers, env, ctx).await?;
+    let found = deployments.iter().find(|deployment| deployment.id == id);
+    found.map(|deployment| row(deployment)).ok_or_else(|| {
+        Fault::not_found("model_not_found", format!("There is no model {id:?}. GET /v1/models lists every model."))
+    })
+}
+
+fn row(deployment: &Deployment) -> Value {
+    let rates = deployment.rates.at(0);
+    json!({
+        "id": deployment.id,
+        "object": "model",
+        "created": 0,
+        "owned_by": deployment.provider.id,
+        "context_length": deployment.context_length,
+        "max_output_tokens": deployment.max_output_tokens,
+        "pricing": {
+            "prompt": rates.input.usd_per_token(),
+            "completion": rates.output.usd_per_token(),
+            "cache_read": rates.cache_read.usd_per_token(),
+            "cache_write": rates.cache_write.usd_per_token(),
+        },
+        "input": deployment.input,
+        "supports": deployment.supports.iter().filter(|ability| **ability != Ability::ParallelTools).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,78 @@
+//! The worker's variables and secrets. No secret leaves this room but into a header of the call it belongs to.
+use crate::{
+    access::Secret,
+    account::Terms,
+    catalog::Catalog,
+    world::{Credential, Reach, Settings, X402},
+};
+use worker::Env;
+
+/// A variable or secret; an empty one counts as absent.
+pub fn variable(env: &Env, name: &str) -> Option<String> {
+    env.var(name).ok().map(|value| value.to_string()).filter(|value| !value.is_empty())
+}
+
+fn number(env: &Env, name: &str, default: u64) -> u64 {
+    variable(env, name).and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// What API keys are sealed with. `None` on an installation that was not set up: then no key can be good or bad.
+pub fn pepper(env: &Env) -> Option<Vec<u8>> {
+    variable(env, "KEY_PEPPER").map(String::into_bytes)
+}
+
+/// The text of a credential.
+pub fn reveal(credential: &Credential, env: &Env) -> Option<String> {
+    match credential {
+        Credential::Named(name) => variable(env, name),
+        Credential::Own(secret) => Some(secret.0.clone()),
+        Credential::None => None,
+    }
+}
+
+/// The times of accounts.
+pub fn terms(env: &Env) -> Terms {
+    Terms {
+        hold_settle_ms: number(env, "HOLD_SETTLE_BY_S", 1_200).saturating_mul(1_000),
+        outbox_flush_ms: number(env, "OUTBOX_FLUSH_MS", 1_000),
+    }
+}
+
+/// How long an isolate believes a snapshot.
+pub fn snapshot_ttl_ms(env: &Env) -> u64 {
+    number(env, "SNAPSHOT_TTL_S", 30).saturating_mul(1_000)
+}
+
+/// Whether organisations may name addresses of this machine: on a development machine only.
+pub fn private_upstreams(env: &Env) -> bool {
+    variable(env, "PRIVATE_UPSTREAMS").as_deref() == Some("allow")
+}
+
+/// What this worker can reach: real providers whose credential is set, the sandbox for the rest where there is one.
+pub fn settings(env: &Env, catalog: &Catalog) -> Settings {
+    let sandbox = variable(env, "SANDBOX_URL");
+    let mut settings = Settings::default();
+    for deployment in &catalog.deployments {
+        let provider = &deployment.provider;
+        if settings.reach.contains_key(&provider.id) {
+            continue;
+        }
+        let named = provider.credential.as_ref().filter(|name| variable(env, name).is_some());
+        let reach = match (named, &sandbox) {
+            (Some(name), _) => {
+                let credential = Credential::Named(name.clone());
+                Some(Reach { base_url: provider.base_url.clone(), credential, simulated: false })
+            }
+            (None, Some(sandbox)) => {
+                let credential = Credential::Own(Secret("sandbox".to_owned()));
+                Some(Reach { base_url: format!("{sandbox}/{}", provider.id), credential, simulated: true })
+            }
+            (None, None) => None,
+        };
+        settings.reach.extend(reach.map(|reach| (provider.id.clone(), reach)));
+    }
+    settings.x402 = variable(env, "X402_NETWORK")
+        .zip(variable(env, "X402_PAY_TO"))
+        .map(|(network, pay_to)| X402 { network, pay_to });
+    settings
+}

@@ -1,0 +1,193 @@
+//! What an isolate knows: catalog and health from KV, rows of the organisations it served, what it saw itself.
+//!
+//! KV is never on the path of a request but the isolate's first. Whatever cannot be read leaves the last good state.
+use super::{health_object, now, secrets};
+use crate::{
+    access::Tenant,
+    catalog::{BUNDLED, Catalog, PriceOverrides, sha256_hex},
+    health::{Health, Sample},
+    time::Millis,
+    world::{TenantView, World},
+};
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use worker::{Context, Env, console_error};
+
+/// KV keys.
+pub const CATALOG_CURRENT: &str = "catalog/current";
+pub const CATALOG_OVERRIDES: &str = "catalog/overrides";
+pub const HEALTH_CURRENT: &str = "health/current";
+
+/// Samples are sent on to the health object at most this often by one isolate.
+const SAMPLES_EVERY_MS: u64 = 5_000;
+/// Organisations an isolate remembers.
+const TENANTS_MAX: usize = 1_000;
+
+#[derive(Default)]
+struct Isolate {
+    world: World,
+    /// The catalog without overrides, so that an edit of them does not need it again.
+    base: Rc<Catalog>,
+    source: Source,
+    tenants: HashMap<String, Rc<TenantView>>,
+    loaded: Option<Millis>,
+    samples: Vec<Sample>,
+    samples_sent: Millis,
+}
+
+/// Where the catalog in force came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    #[default]
+    Bundled,
+    Kv,
+}
+
+thread_local! {
+    static ISOLATE: RefCell<Isolate> = RefCell::default();
+}
+
+/// The world as this isolate knows it, for one organisation. The first call reads KV; later ones leave that to the background.
+pub async fn world(env: &Env, ctx: &Context, organization: Option<&str>) -> World {
+    let at = now();
+    let age = ISOLATE.with_borrow(|isolate| isolate.loaded.map(|loaded| at.since(loaded)));
+    match age {
+        None => refresh(env.clone()).await,
+        Some(age) if age >= secrets::snapshot_ttl_ms(env) => {
+            // Nobody else shall start the same refresh.
+            ISOLATE.with_borrow_mut(|isolate| isolate.loaded = Some(at));
+            ctx.wait_until(refresh(env.clone()));
+        }
+        Some(_) => {}
+    }
+    ISOLATE.with_borrow(|isolate| World {
+        tenant: organization.and_then(|id| isolate.tenants.get(id).cloned()),
+        ..isolate.world.clone()
+    })
+}
+
+/// The catalog in force and its source.
+pub fn catalog() -> (Rc<Catalog>, Source) {
+    ISOLATE.with_borrow(|isolate| (Rc::clone(&isolate.world.catalog), isolate.source))
+}
+
+/// Makes the next request read KV again: after a catalog was put through this isolate.
+pub fn forget() {
+    ISOLATE.with_borrow_mut(|isolate| isolate.loaded = None);
+}
+
+/// Keeps an organisation's rows.
+pub fn remember(tenant: &Tenant) {
+    let view = Rc::new(TenantView::new(tenant.clone()));
+    ISOLATE.with_borrow_mut(|isolate| {
+        if isolate.tenants.len() >= TENANTS_MAX {
+            isolate.tenants.clear();
+        }
+        isolate.tenants.insert(tenant.organization.clone(), view);
+    });
+}
+
+/// Believes its own eyes at once, and keeps the sample for the others.
+pub fn note(sample: Sample) {
+    ISOLATE.with_borrow_mut(|isolate| {
+        Rc::make_mut(&mut isolate.world.health).observe(&sample);
+        isolate.samples.push(sample);
+    });
+}
+
+/// Sends the samples on, if it is time.
+pub async fn send_samples(env: &Env) {
+    let at = now();
+    let samples = ISOLATE.with_borrow_mut(|isolate| {
+        if isolate.samples.is_empty() || at.since(isolate.samples_sent) < SAMPLES_EVERY_MS {
+            return Vec::new();
+        }
+        isolate.samples_sent = at;
+        std::mem::take(&mut isolate.samples)
+    });
+    if !samples.is_empty()
+        && let Err(error) = health_object::tell(env, &samples).await
+    {
+        console_error!("health samples were lost: {error}");
+    }
+}
+
+async fn refresh(env: Env) {
+    let first = ISOLATE.with_borrow(|isolate| isolate.loaded.is_none());
+    if first {
+        start(&env);
+    }
+    if let Some((catalog, source)) = current_catalog(&env).await {
+        let overrides = overrides(&env).await;
+        ISOLATE.with_borrow_mut(|isolate| isolate.take(&env, catalog, source, &overrides));
+    }
+    let health = read(&env, HEALTH_CURRENT).await.and_then(|text| serde_json::from_str::<Health>(&text).ok());
+    let at = now();
+    ISOLATE.with_borrow_mut(|isolate| {
+        if let Some(health) = health {
+            Rc::make_mut(&mut isolate.world.health).merge(&health);
+        }
+        isolate.loaded = Some(at);
+    });
+}
+
+/// Before anything is read: the bundled catalog.
+fn start(env: &Env) {
+    match Catalog::parse(BUNDLED) {
+        Ok(catalog) => {
+            let none = PriceOverrides::new();
+            ISOLATE.with_borrow_mut(|isolate| isolate.take(env, Rc::new(catalog), Source::Bundled, &none));
+        }
+        Err(error) => console_error!("the bundled catalog cannot be read: {error}"),
+    }
+}
+
+impl Isolate {
+    fn take(&mut self, env: &Env, base: Rc<Catalog>, source: Source, overrides: &PriceOverrides) {
+        let catalog = base.with_overrides(overrides);
+        if catalog.id != self.world.catalog.id {
+            self.world.settings = Rc::new(secrets::settings(env, &catalog));
+            self.world.catalog = Rc::new(catalog);
+        }
+        (self.base, self.source) = (base, source);
+    }
+}
+
+/// The catalog KV points at, if it is whole; else the one we have.
+async fn current_catalog(env: &Env) -> Option<(Rc<Catalog>, Source)> {
+    let (base, source) = ISOLATE.with_borrow(|isolate| (Rc::clone(&isolate.base), isolate.source));
+    let Some(id) = read(env, CATALOG_CURRENT).await.map(|id| id.trim().to_owned()) else { return Some((base, source)) };
+    if id == base.id {
+        return Some((base, Source::Kv));
+    }
+    let text = read(env, &format!("catalog/{id}")).await?;
+    if sha256_hex(text.as_bytes()) != id {
+        console_error!("catalog {id} in KV does not have the hash it is named by; the last good one stays");
+        return Some((base, source));
+    }
+    match Catalog::parse(&text) {
+        Ok(catalog) => Some((Rc::new(catalog), Source::Kv)),
+        Err(error) => {
+            console_error!("catalog {id} in KV cannot be read: {error}; the last good one stays");
+            Some((base, source))
+        }
+    }
+}
+
+async fn overrides(env: &Env) -> PriceOverrides {
+    let Some(text) = read(env, CATALOG_OVERRIDES).await else { return PriceOverrides::new() };
+    serde_json::from_str(&text).unwrap_or_else(|error| {
+        console_error!("{CATALOG_OVERRIDES} in KV cannot be read: {error}; the catalog's prices stay");
+        PriceOverrides::new()
+    })
+}
+
+/// A key's text; `None` where it is absent or KV does not answer.
+async fn read(env: &Env, key: &str) -> Option<String> {
+    match env.kv("KV").ok()?.get(key).cache_ttl(30).text().await {
+        Ok(text) => text,
+        Err(error) => {
+            console_error!("KV {key}: {error}");
+            None
+        }
+    }
+}

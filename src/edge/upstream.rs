@@ -1,0 +1,101 @@
+//! Calls to providers. The secret is put in here, at the last moment.
+use super::{downstream::Downstream, secrets};
+use crate::exchange::event::{Event, Head, PipeEnd, UpstreamCall};
+use js_sys::Uint8Array;
+use wasm_bindgen::prelude::*;
+use worker::Env;
+
+#[wasm_bindgen(module = "/src/edge/upstream.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = Upstream)]
+    #[derive(Clone)]
+    type JsUpstream;
+    #[wasm_bindgen(constructor, js_class = Upstream)]
+    fn new(url: &str, headers: &str, body: Uint8Array) -> JsUpstream;
+    #[wasm_bindgen(method, catch)]
+    async fn head(this: &JsUpstream) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn read(this: &JsUpstream) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn whole(this: &JsUpstream) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    fn abort(this: &JsUpstream);
+    #[wasm_bindgen(method, catch)]
+    async fn pipe(
+        this: &JsUpstream,
+        downstream: &super::downstream::JsDownstream,
+        prefix: Uint8Array,
+        drain_ms: u32,
+    ) -> Result<JsValue, JsValue>;
+}
+
+/// One attempt's connection.
+#[derive(Clone)]
+pub struct Upstream(JsUpstream);
+
+impl Upstream {
+    /// Prepares a call; nothing is sent before [`Upstream::head`].
+    pub fn new(call: &UpstreamCall, env: &Env) -> Self {
+        let mut headers: Vec<(&str, String)> = vec![
+            ("content-type", "application/json".to_owned()),
+            ("accept", "application/json, text/event-stream".to_owned()),
+            ("user-agent", concat!("megarouter/", env!("CARGO_PKG_VERSION")).to_owned()),
+        ];
+        headers.extend(call.headers.iter().cloned());
+        let (name, before) = call.credential_header;
+        headers.extend(secrets::reveal(&call.credential, env).map(|secret| (name, format!("{before}{secret}"))));
+        let headers = serde_json::to_string(&headers).unwrap_or_default();
+        Self(JsUpstream::new(&call.url, &headers, Uint8Array::from(call.body.as_slice())))
+    }
+
+    /// Sends, and waits for the head.
+    pub async fn head(self, attempt: usize) -> Event {
+        let told = self.0.head().await.ok().and_then(|told| told.as_string());
+        let Some(told) = told else { return Event::Broke { attempt } };
+        let mut lines = told.split('\n');
+        let mut line = || lines.next().unwrap_or_default().to_owned();
+        let status = line().parse().unwrap_or(502);
+        let content_type = line();
+        let retry_after = Some(line()).filter(|text| !text.is_empty());
+        let simulated = line() == "true";
+        Event::Head { attempt, head: Head { status, content_type, retry_after, simulated } }
+    }
+
+    /// The next bytes.
+    pub async fn read(self, attempt: usize) -> Event {
+        match self.0.read().await {
+            Ok(value) if value.is_undefined() => Event::End { attempt },
+            Ok(value) => Event::Bytes { attempt, bytes: value.unchecked_into::<Uint8Array>().to_vec() },
+            Err(_) => Event::Broke { attempt },
+        }
+    }
+
+    /// The whole body.
+    pub async fn whole(self, attempt: usize) -> Event {
+        match self.0.whole().await {
+            Ok(value) => Event::Whole { attempt, bytes: value.unchecked_into::<Uint8Array>().to_vec() },
+            Err(_) => Event::Broke { attempt },
+        }
+    }
+
+    /// Lets go.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+
+    /// Hands the rest to the caller natively and keeps a copy.
+    pub async fn pipe(self, attempt: usize, downstream: Downstream, prefix: Vec<u8>, drain_ms: u64) -> Event {
+        let drain_ms = u32::try_from(drain_ms).unwrap_or(u32::MAX);
+        let copied = self.0.pipe(&downstream.0, Uint8Array::from(prefix.as_slice()), drain_ms).await;
+        let mut bytes = prefix;
+        let Ok(rest) = copied else { return Event::Piped { attempt, bytes, end: PipeEnd::Broke } };
+        bytes.extend(rest.unchecked_into::<Uint8Array>().to_vec());
+        let end = match downstream.end().as_str() {
+            "whole" => PipeEnd::Whole,
+            "gone" => PipeEnd::Gone { drained: false },
+            "drained" => PipeEnd::Gone { drained: true },
+            _ => PipeEnd::Broke,
+        };
+        Event::Piped { attempt, bytes, end }
+    }
+}

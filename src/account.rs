@@ -21,7 +21,8 @@ pub mod ask;
 pub mod letter;
 
 use letter::{
-    Answer, Caller, Grant, HoldLetter, KeySpec, Letter, NewCredit, NewKey, Organization, PostLetter, PostOutcome, Refusal,
+    Answer, Caller, Grant, HoldLetter, KeySpec, Letter, NewCredit, NewKey, Organization, PostLetter, PostOutcome,
+    Refusal,
 };
 
 /// How long a suspense keeps its budget before what was metered is posted.
@@ -373,9 +374,9 @@ impl Account {
     }
 
     fn affords(&self, path: &[Scope], amount: Nanos, now: Millis) -> Result<(), Refusal> {
-        self.budgets.admit(path, amount, now).map_err(|blocked| {
-            if blocked.only_by_holds() { Refusal::InFlight } else { Refusal::Budget(blocked) }
-        })?;
+        self.budgets
+            .admit(path, amount, now)
+            .map_err(|blocked| if blocked.only_by_holds() { Refusal::InFlight } else { Refusal::Budget(blocked) })?;
         let available = self.wallet.available();
         if amount <= available {
             return Ok(());
@@ -432,7 +433,14 @@ impl Account {
         Turn { answer: Answer::Posted, writes: vec![write] }
     }
 
-    fn post_usage(&mut self, request_id: String, hold: Hold, charge: Nanos, mut call: CallRecord, now: Millis) -> Write {
+    fn post_usage(
+        &mut self,
+        request_id: String,
+        hold: Hold,
+        charge: Nanos,
+        mut call: CallRecord,
+        now: Millis,
+    ) -> Write {
         call.api_key_id.clone_from(&hold.key_id);
         call.overrun = charge > hold.grant.amount;
         let legs = transfer(self.wallet_account(), format!("payable:provider:{}", call.provider), charge);

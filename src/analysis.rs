@@ -135,7 +135,8 @@ pub fn analyse(request: &Request, overrides: &Overrides) -> Signals {
     let schemas: u64 = request.tools.iter().map(tool_bytes).sum::<u64>() + format_bytes(&request.format);
     let messages = request.messages.len() as u64;
     let overhead = if request.tools.is_empty() { OVERHEAD_TOKENS } else { OVERHEAD_TOKENS_TOOLS };
-    let prompt_tokens = whole(tally.tokens) + schemas / 4 + tally.images * IMAGE_TOKENS + tally.media_bytes / 8 + messages * 4;
+    let prompt_tokens =
+        whole(tally.tokens) + schemas / 4 + tally.images * IMAGE_TOKENS + tally.media_bytes / 8 + messages * 4;
     let prompt_tokens_max = tally.bytes
         + schemas
         + tally.media_bytes
@@ -152,11 +153,11 @@ pub fn analyse(request: &Request, overrides: &Overrides) -> Signals {
         prefill: request.messages.last().is_some_and(|message| message.role == Role::Assistant),
     };
     let effort = request.effort.unwrap_or(Effort::None);
-    let task = task(&needs, prompt_tokens, tally.code_marks);
+    let task = task(needs, prompt_tokens, tally.code_marks);
     Signals {
         needs,
         task,
-        difficulty: difficulty(request, &needs, prompt_tokens, effort),
+        difficulty: difficulty(request, needs, prompt_tokens, effort),
         effort,
         priority: overrides.priority,
         prompt_tokens,
@@ -166,7 +167,7 @@ pub fn analyse(request: &Request, overrides: &Overrides) -> Signals {
     }
 }
 
-fn task(needs: &Needs, prompt_tokens: u64, code_marks: u64) -> Task {
+fn task(needs: Needs, prompt_tokens: u64, code_marks: u64) -> Task {
     if needs.vision {
         Task::Vision
     } else if prompt_tokens >= LONG_CONTEXT_TOKENS {
@@ -183,7 +184,7 @@ fn task(needs: &Needs, prompt_tokens: u64, code_marks: u64) -> Task {
 }
 
 /// Equal parts of asked effort, prompt length (log scale up to 32k tokens), tools on offer and turns so far.
-fn difficulty(request: &Request, needs: &Needs, prompt_tokens: u64, effort: Effort) -> f64 {
+fn difficulty(request: &Request, needs: Needs, prompt_tokens: u64, effort: Effort) -> f64 {
     let effort = match effort {
         Effort::None | Effort::Minimal => 0.0,
         Effort::Low => 0.3,
@@ -249,7 +250,9 @@ mod tests {
     fn the_bound_is_never_below_the_bytes() {
         for text in ["", "hello", "こんにちは", &"x".repeat(10_000)] {
             let signals = signals(&asking(text));
-            assert!(signals.prompt_tokens_max >= text.len() as u64 && signals.prompt_tokens_max >= signals.prompt_tokens);
+            assert!(
+                signals.prompt_tokens_max >= text.len() as u64 && signals.prompt_tokens_max >= signals.prompt_tokens
+            );
         }
     }
 

@@ -125,7 +125,8 @@ impl Budgets {
     pub fn state(&self, scope: &Scope, window: Window, now: Millis) -> BudgetState {
         let window_id = window.id(now);
         let counter = self.counters.get(&(scope.clone(), window)).filter(|counter| counter.window_id == window_id);
-        let (posted_usd, held_usd) = counter.map_or((Nanos::ZERO, Nanos::ZERO), |counter| (counter.posted, counter.held));
+        let (posted_usd, held_usd) =
+            counter.map_or((Nanos::ZERO, Nanos::ZERO), |counter| (counter.posted, counter.held));
         BudgetState { window_id, posted_usd, held_usd, resets_at: window.ends(now).map(Millis::rfc3339) }
     }
 

@@ -346,9 +346,8 @@ impl Catalog {
         let jump = |old: &Rc<Deployment>| {
             let new = other.deployment(&old.id)?;
             let (a, b) = (old.rates.at(0), new.rates.at(0));
-            (far(a.input, b.input) || far(a.output, b.output)).then(|| {
-                format!("{}: {}/{} to {}/{} per million", old.id, a.input, a.output, b.input, b.output)
-            })
+            (far(a.input, b.input) || far(a.output, b.output))
+                .then(|| format!("{}: {}/{} to {}/{} per million", old.id, a.input, a.output, b.input, b.output))
         };
         self.deployments.iter().filter_map(jump).collect()
     }
@@ -361,7 +360,9 @@ impl Catalog {
 pub fn deployment(provider: &Rc<Provider>, row: ModelRow) -> Result<Deployment, String> {
     let id = format!("{}/{}", provider.id, row.id);
     let name_ok = |name: &str| {
-        !name.is_empty() && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/@-".contains(&b))
+        !name.is_empty()
+            && name.len() <= 128
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/@-".contains(&b))
     };
     if !name_ok(&row.id) {
         return Err(format!("{id}: a model id is 1 to 128 letters, digits or . _ : / @ -"));
@@ -435,9 +436,11 @@ mod tests {
     #[test]
     fn overrides_change_prices_and_the_id() {
         let catalog = Catalog::parse(DOCUMENT).expect("valid");
-        let overrides: PriceOverrides =
-            serde_json::from_str(r#"{"acme/m":{"input_usd_per_mtok":"10","output_usd_per_mtok":"2"},"acme/none":
-            {"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}}"#).expect("valid");
+        let overrides: PriceOverrides = serde_json::from_str(
+            r#"{"acme/m":{"input_usd_per_mtok":"10","output_usd_per_mtok":"2"},"acme/none":
+            {"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}}"#,
+        )
+        .expect("valid");
         let folded = catalog.with_overrides(&overrides);
         assert_eq!(folded.deployment("acme/m").map(|d| d.rates.at(999).input), Some(Pico(10_000_000)));
         assert_ne!(folded.id, catalog.id);

@@ -178,8 +178,7 @@ pub enum Effort {
 }
 
 impl Effort {
-    pub const ALL: [Self; 7] =
-        [Self::None, Self::Minimal, Self::Low, Self::Medium, Self::High, Self::XHigh, Self::Max];
+    pub const ALL: [Self; 7] = [Self::None, Self::Minimal, Self::Low, Self::Medium, Self::High, Self::XHigh, Self::Max];
 
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -273,17 +272,48 @@ pub struct Choice {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// First, once.
-    Start { id: String, model: String },
-    Text { choice: u32, text: String },
-    Refusal { choice: u32, text: String },
-    Reasoning { choice: u32, text: String },
+    Start {
+        id: String,
+        model: String,
+    },
+    Text {
+        choice: u32,
+        text: String,
+    },
+    Refusal {
+        choice: u32,
+        text: String,
+    },
+    Reasoning {
+        choice: u32,
+        text: String,
+    },
     /// Closes the reasoning before it.
-    Signature { choice: u32, signature: String },
-    RedactedReasoning { choice: u32, data: String },
+    Signature {
+        choice: u32,
+        signature: String,
+    },
+    RedactedReasoning {
+        choice: u32,
+        data: String,
+    },
     /// Id and name are known and not empty.
-    ToolStart { choice: u32, index: u32, id: String, name: String },
-    ToolArguments { choice: u32, index: u32, fragment: String },
-    Finish { choice: u32, finish: Finish, native: Option<String> },
+    ToolStart {
+        choice: u32,
+        index: u32,
+        id: String,
+        name: String,
+    },
+    ToolArguments {
+        choice: u32,
+        index: u32,
+        fragment: String,
+    },
+    Finish {
+        choice: u32,
+        finish: Finish,
+        native: Option<String>,
+    },
     /// Cumulative: the last one counts.
     Usage(Usage),
     /// A failure inside a stream that had begun with 200.

@@ -45,7 +45,7 @@ fn now() -> Millis {
 
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
-    let id = random::chance().map(|chance| mint("req", now(), chance)).unwrap_or_default();
+    let id = random::chance().map_or_default(|chance| mint("req", now(), chance));
     Ok(match answer(request, &env, ctx, &id).await {
         Ok(response) => response,
         Err(fault) => fault_response(Surface::ChatCompletions, &fault, &id),
@@ -122,7 +122,7 @@ async fn chat(
     let inbound = Inbound { surface, url, headers, knock, body, request_id: id.to_owned() };
     #[expect(clippy::cast_possible_truncation, reason = "half of the chance is enough for a seed")]
     let (exchange, effects) = Exchange::open(inbound, world, now(), seed as u64);
-    let account = organization.map(|id| account_object::account_of(&id)).unwrap_or_default();
+    let account = organization.map_or_default(|id| account_object::account_of(&id));
     let (sender, receiver) = oneshot::channel();
     let drive = Drive::new(env.clone(), account, sender);
     let after = env.clone();

@@ -197,16 +197,23 @@ mod tests {
             Ok(Endpoint::Admin(Admin::PutBudget(Scope::ApiKey("key_x".into()), Window::Day)))
         );
         let told = |method, path| Endpoint::of(method, path).map_err(|fault| (fault.status, fault.message));
-        assert!(told("GET", "/v1/chat/completions").is_err_and(|(status, text)| status == 405 && text.contains("POST")));
-        assert!(told("POST", "/v1/v1/messages").is_err_and(|(status, text)| status == 404 && text.contains("once more")));
+        assert!(
+            told("GET", "/v1/chat/completions").is_err_and(|(status, text)| status == 405 && text.contains("POST"))
+        );
+        assert!(
+            told("POST", "/v1/v1/messages").is_err_and(|(status, text)| status == 404 && text.contains("once more"))
+        );
         assert!(told("PUT", "/admin/v1/organization/budgets/year").is_err_and(|(status, _)| status == 404));
     }
 
     #[test]
     fn a_credential_comes_in_four_ways() {
-        for (name, value) in
-            [("authorization", "bearer mr_sk_1"), ("x-api-key", "mr_sk_1"), ("api-key", "mr_sk_1"), ("x-goog-api-key", "mr_sk_1")]
-        {
+        for (name, value) in [
+            ("authorization", "bearer mr_sk_1"),
+            ("x-api-key", "mr_sk_1"),
+            ("api-key", "mr_sk_1"),
+            ("x-goog-api-key", "mr_sk_1"),
+        ] {
             assert_eq!(Headers(vec![(name.into(), value.into())]).credential(), Some("mr_sk_1"), "{name}");
         }
         assert_eq!(Headers(vec![("authorization".into(), "Bearer sk-other".into())]).credential(), None);

@@ -34,6 +34,7 @@
 //! Invariants, each a property test: a granted hold is closed by postings of one id and at least one; nothing is sent
 //! before a hold; one reply; attempts are bounded; no attempt begins after the reply; `Done` absorbs; a hang-up anywhere
 //! still posts.
+use crate::{access::Knock, catalog::Dialect, dialect::Grammar};
 use crate::{
     account::letter::{Grant, PostLetter},
     analysis::{Signals, analyse},
@@ -47,7 +48,6 @@ use crate::{
     usage::Usage,
     world::World,
 };
-use crate::{access::Knock, catalog::Dialect, dialect::Grammar};
 
 mod admit;
 mod attempt;
@@ -118,9 +118,14 @@ enum Phase {
 enum Stage {
     Sent,
     /// A failure's body is being read.
-    Failing { status: u16, retry_after: Option<String> },
+    Failing {
+        status: u16,
+        retry_after: Option<String>,
+    },
     /// A whole answer is being read.
-    Answering { status: u16 },
+    Answering {
+        status: u16,
+    },
     /// A stream has begun, its first content has not come.
     First(Box<First>),
 }
@@ -314,7 +319,8 @@ impl Case {
 
     fn understand(&mut self, headers: &Headers, bytes: Vec<u8>) -> Result<(), Fault> {
         if self.knock == Knock::Forged {
-            let text = "This key is not one of ours: it was changed or cut. Copy it again, or ask your admin for a new one.";
+            let text =
+                "This key is not one of ours: it was changed or cut. Copy it again, or ask your admin for a new one.";
             return Err(Fault::credential("invalid_key", text));
         }
         if matches!(&self.knock, Knock::Known(key, _) if key.kind != crate::access::KeyKind::Inference) {
@@ -348,7 +354,8 @@ fn body_fault(error: crate::body::BodyError) -> Fault {
             Fault::invalid("malformed_json", format!("The body is not a JSON object: {why}."))
         }
         crate::body::BodyError::Duplicate(name) => {
-            Fault::invalid("malformed_json", format!("The member {name:?} stands in the body twice. Keep one.")).with_param(&name)
+            Fault::invalid("malformed_json", format!("The member {name:?} stands in the body twice. Keep one."))
+                .with_param(&name)
         }
     }
 }

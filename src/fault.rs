@@ -178,9 +178,10 @@ impl UpstreamFault {
                 "upstream_auth_failed",
                 "The provider refused our credential. Nothing is wrong with your key; the operator has to mend it.",
             ),
-            Cause::UnknownModel => {
-                Fault::not_found("model_not_found", "The provider does not serve this model at the moment. Choose another.")
-            }
+            Cause::UnknownModel => Fault::not_found(
+                "model_not_found",
+                "The provider does not serve this model at the moment. Choose another.",
+            ),
             Cause::RateLimited => Fault {
                 retry_after_s: Some(self.retry_after_ms.unwrap_or(1_000).div_ceil(1_000)),
                 ..Fault::new(
@@ -192,7 +193,12 @@ impl UpstreamFault {
             },
             Cause::Overloaded => Fault {
                 retry_after_s: Some(2),
-                ..Fault::new(503, "unavailable", "upstream_overloaded", "Every provider this request may go to is overloaded.")
+                ..Fault::new(
+                    503,
+                    "unavailable",
+                    "upstream_overloaded",
+                    "Every provider this request may go to is overloaded.",
+                )
             },
             Cause::Server => Fault::new(
                 502,

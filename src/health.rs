@@ -183,10 +183,7 @@ mod tests {
     #[test]
     fn a_rate_limit_opens_at_once_for_as_long_as_asked() {
         let mut health = Health::default();
-        health.observe(&sample(
-            0,
-            Outcome::Failed { fault: FailedAs::RateLimited, retry_after_ms: Some(2_000) },
-        ));
+        health.observe(&sample(0, Outcome::Failed { fault: FailedAs::RateLimited, retry_after_ms: Some(2_000) }));
         assert!(health.scores["p/m"].is_open(Millis(1_999)) && !health.scores["p/m"].is_open(Millis(2_000)));
     }
 

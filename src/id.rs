@@ -62,9 +62,9 @@ pub fn mint(prefix: &str, at: Millis, chance: u128) -> String {
 /// Appends the low `5 * len` bits, most significant first.
 pub fn push_base32(text: &mut String, bits: u128, len: usize) {
     for place in (0..len).rev() {
-        // Five bits always index into the alphabet of 32.
         let index = (bits >> (5 * place)) as usize & 31;
-        text.push(char::from(ALPHABET[index]));
+        // Five bits always find one of the 32.
+        text.extend(ALPHABET.get(index).copied().map(char::from));
     }
 }
 

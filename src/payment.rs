@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn both_generations_read_the_same_offer() {
-        let challenge = challenge("eip155:84532", "0xabc", "https://edge.test/v1/chat/completions", Nanos(1_500)).expect("known");
+        let challenge =
+            challenge("eip155:84532", "0xabc", "https://edge.test/v1/chat/completions", Nanos(1_500)).expect("known");
         let header = STANDARD.decode(&challenge.header).expect("base64");
         let required: Value = serde_json::from_slice(&header).expect("json");
         assert_eq!(required["accepts"][0]["amount"], "2", "rounded up to the token's unit");

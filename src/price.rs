@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn every_class_costs_its_rate() {
-        let usage = Usage { input: 100, cache_read: 1_000, cache_write: 10, output: 50, reasoning: 40, ..Usage::default() };
+        let usage =
+            Usage { input: 100, cache_read: 1_000, cache_write: 10, output: 50, reasoning: 40, ..Usage::default() };
         // 100 x 2,000 + 1,000 x 200 + 10 x 2,500 + 50 x 12,000 nano-dollars.
         assert_eq!(charge(&deployment().rates, &usage), Some(Nanos(1_025_000)));
     }

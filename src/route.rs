@@ -102,7 +102,8 @@ pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<P
     }
     order(&mut candidates, question, mode, &selection, dice);
     candidates.truncate(CANDIDATES_MAX);
-    let reason = if selection.reason == Reason::Mode && considered.len() == 1 { Reason::Pinned } else { selection.reason };
+    let reason =
+        if selection.reason == Reason::Mode && considered.len() == 1 { Reason::Pinned } else { selection.reason };
     Ok(Plan { candidates, considered, mode, reason, deadlines: selection.deadlines, fallback: selection.fallback })
 }
 

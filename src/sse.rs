@@ -161,7 +161,9 @@ mod tests {
 
     #[test]
     fn every_cut_gives_the_same_frames() {
-        let text = ": ping\n\ndata: {\"a\":\"é\"}\r\n\r\nevent: x\ndata:one\ndata: two\n\nretry: 5\rdata: три\r\rdata: last".as_bytes();
+        let text =
+            ": ping\n\ndata: {\"a\":\"é\"}\r\n\r\nevent: x\ndata:one\ndata: two\n\nretry: 5\rdata: три\r\rdata: last"
+                .as_bytes();
         let (whole, raw) = parse(&[text]);
         assert_eq!(raw, text, "no byte is lost");
         let data: Vec<&str> = whole.iter().map(|(_, data)| data.as_str()).collect();

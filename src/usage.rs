@@ -34,7 +34,14 @@ impl Usage {
             // Some hosts report the cached part beside the prompt although they claim the convention.
             return Self { input: prompt, cache_read, cache_write, output, reasoning, ..Self::default() };
         }
-        Self { input: prompt - cached, cache_read, cache_write, output, reasoning: reasoning.min(output), ..Self::default() }
+        Self {
+            input: prompt - cached,
+            cache_read,
+            cache_write,
+            output,
+            reasoning: reasoning.min(output),
+            ..Self::default()
+        }
     }
 }
 

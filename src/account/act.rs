@@ -17,7 +17,9 @@ const ROWS_MAX: usize = 1_000;
 impl Account {
     pub(super) fn act(&mut self, act: Act, now: Millis) -> Turn {
         match act {
-            Act::Prove => Turn::told(Answer::Told { status: 200, body: json!({"organization_id": self.organization.id}) }),
+            Act::Prove => {
+                Turn::told(Answer::Told { status: 200, body: json!({"organization_id": self.organization.id}) })
+            }
             Act::CreateKey(key) => self.create_key(key, now),
             Act::ListKeys => told(200, list(self.keys.iter().map(|(id, key)| key_told(id, key, now)))),
             Act::GetKey(id) => match self.keys.get(&id) {
@@ -70,7 +72,9 @@ impl Account {
                 Some(route) => told(200, route_told(&alias, route)),
                 None => missing("route"),
             },
-            Act::ListRoutes => told(200, list(self.tenant.routes.iter().map(|(alias, route)| route_told(alias, route)))),
+            Act::ListRoutes => {
+                told(200, list(self.tenant.routes.iter().map(|(alias, route)| route_told(alias, route))))
+            }
             Act::DeleteRoute(alias) => {
                 let gone = self.tenant.routes.remove(&alias).is_some();
                 self.delete_row(gone, "route", &alias)
@@ -208,7 +212,13 @@ fn budget_id(scope: &Scope, window: Window) -> String {
 fn key_told(id: &str, key: &StoredKey, now: Millis) -> Value {
     let KeySpec { name, model_allowlist, provider_allowlist, rpm, tpm, concurrency, expires_at } = &key.spec;
     let expired = expires_at.is_some_and(|at| at <= now.seconds());
-    let status = if key.revoked { "revoked" } else if expired { "expired" } else { "active" };
+    let status = if key.revoked {
+        "revoked"
+    } else if expired {
+        "expired"
+    } else {
+        "active"
+    };
     json!({
         "object": "api_key",
         "id": id,

@@ -3,7 +3,7 @@ use super::letter::KeySpec;
 use crate::{
     access::{KeyKind, NamedRoute, OwnProvider, Secret},
     budget::Limit,
-    catalog::{AbortStopsBilling, Ability, Catalog, Dialect, Modality, ModelRow, Prices, Provider, deployment},
+    catalog::{Ability, AbortStopsBilling, Catalog, Dialect, Modality, ModelRow, Prices, Provider, deployment},
     fault::Fault,
     money::Nanos,
     time::Millis,
@@ -50,7 +50,10 @@ impl NewOrganization {
     pub fn check(self) -> Result<Self, Fault> {
         named(&self.name)?;
         if self.timezone != "UTC" {
-            return Err(Fault::parameter("timezone", "Only \"UTC\" is served by this version: windows begin at 00:00 UTC."));
+            return Err(Fault::parameter(
+                "timezone",
+                "Only \"UTC\" is served by this version: windows begin at 00:00 UTC.",
+            ));
         }
         if self.credit_usd.is_some_and(|credit| credit.0 < 0) {
             return Err(Fault::parameter("credit_usd", "Credit must not be negative."));
@@ -116,15 +119,24 @@ impl KeyAsk {
         }
         for (value, member) in [(self.rpm, "rpm"), (self.tpm, "tpm"), (self.concurrency, "concurrency")] {
             if value.is_some_and(|value| value == 0 || value > 1_000_000_000) {
-                return Err(Fault::parameter(member, format!("{member} is a number from 1 to 1000000000, or left out for no limit.")));
+                return Err(Fault::parameter(
+                    member,
+                    format!("{member} is a number from 1 to 1000000000, or left out for no limit."),
+                ));
             }
         }
         if self.expires_in_seconds.is_some_and(|seconds| seconds == 0 || seconds > EXPIRES_IN_SECONDS_MAX) {
-            let text = format!("expires_in_seconds is a number from 1 to {EXPIRES_IN_SECONDS_MAX}, or left out for never.");
+            let text =
+                format!("expires_in_seconds is a number from 1 to {EXPIRES_IN_SECONDS_MAX}, or left out for never.");
             return Err(Fault::parameter("expires_in_seconds", text));
         }
-        for (list, member) in [(&self.model_allowlist, "model_allowlist"), (&self.provider_allowlist, "provider_allowlist")] {
-            if list.as_ref().is_some_and(|list| list.len() > 1_000 || list.iter().any(|name| name.is_empty() || name.len() > 200)) {
+        for (list, member) in
+            [(&self.model_allowlist, "model_allowlist"), (&self.provider_allowlist, "provider_allowlist")]
+        {
+            if list
+                .as_ref()
+                .is_some_and(|list| list.len() > 1_000 || list.iter().any(|name| name.is_empty() || name.len() > 200))
+            {
                 return Err(Fault::parameter(member, format!("{member} is a list of at most 1000 names.")));
             }
         }
@@ -209,7 +221,10 @@ impl ProviderAsk {
     pub fn own(self, id: &str, catalog: &Catalog, private_allowed: bool) -> Result<OwnProvider, Fault> {
         word("id", id)?;
         if catalog.deployments.iter().any(|deployment| deployment.provider.id == id) {
-            return Err(Fault::parameter("id", format!("{id:?} is a provider of the catalog. Choose another name for yours.")));
+            return Err(Fault::parameter(
+                "id",
+                format!("{id:?} is a provider of the catalog. Choose another name for yours."),
+            ));
         }
         safe_base_url(&self.base_url, private_allowed).map_err(|why| Fault::parameter("base_url", why))?;
         if self.models.is_empty() || self.models.len() > 1_000 {
@@ -316,7 +331,8 @@ pub fn safe_base_url(url: &str, private_allowed: bool) -> Result<(), &'static st
     let top = host.rsplit('.').next().unwrap_or_default();
     let private = ["localhost", "local", "internal", "svc", "lan", "home", "corp", "arpa"];
     // An address in any notation (dotted, decimal, 0x…) has a last label that begins with a digit.
-    if !host.contains('.') || top.is_empty() || top.starts_with(|c: char| c.is_ascii_digit()) || private.contains(&top) {
+    if !host.contains('.') || top.is_empty() || top.starts_with(|c: char| c.is_ascii_digit()) || private.contains(&top)
+    {
         return Err("base_url must name a public host, not an address or a private name.");
     }
     Ok(())
@@ -369,7 +385,8 @@ mod tests {
     #[test]
     fn an_own_provider_is_checked() {
         let catalog = Catalog::parse(crate::catalog::BUNDLED).expect("the bundled catalog is valid");
-        let own = |text: &str, id: &str| read::<ProviderAsk>(text.as_bytes()).and_then(|ask| ask.own(id, &catalog, false));
+        let own =
+            |text: &str, id: &str| read::<ProviderAsk>(text.as_bytes()).and_then(|ask| ask.own(id, &catalog, false));
         let good = r#"{"dialect":"openai_chat","base_url":"https://llm.acme.com/v1/","credential":"s3cret","abort_stops_billing":true,
             "models":[{"id":"m","input_usd_per_mtok":"1","output_usd_per_mtok":2.5}]}"#;
         let provider = own(good, "acme").expect("good");

@@ -95,7 +95,11 @@ fn caller(id: &str, kind: KeyKind) -> Caller {
 }
 
 fn hold_letter(id: &str, amounts: &[i64], tenant_version: u64) -> HoldLetter {
-    let bid = |(place, amount): (usize, &i64)| Bid { provider: "acme".into(), model: format!("m{place}"), amount: Nanos(*amount) };
+    let bid = |(place, amount): (usize, &i64)| Bid {
+        provider: "acme".into(),
+        model: format!("m{place}"),
+        amount: Nanos(*amount),
+    };
     HoldLetter {
         request_id: id.into(),
         caller: caller(KEY, KeyKind::Inference),
@@ -212,7 +216,10 @@ fn only_good_keys_pass() {
     assert_eq!(refused(&kept.send(Letter::Hold(letter.clone()))), "wrong_key_kind");
     letter.caller = caller("key_none", KeyKind::Inference);
     assert_eq!(refused(&kept.send(Letter::Hold(letter))), "invalid_key");
-    assert_eq!(refused(&kept.send(Letter::Admin { caller: caller(KEY, KeyKind::Inference), act: Act::GetWallet })), "wrong_key_kind");
+    assert_eq!(
+        refused(&kept.send(Letter::Admin { caller: caller(KEY, KeyKind::Inference), act: Act::GetWallet })),
+        "wrong_key_kind"
+    );
     kept.act(Act::RevokeKey(KEY.into()));
     assert_eq!(refused(&kept.hold("req_2", 1)), "revoked_key");
     assert_eq!(refused(&kept.act(Act::RevokeKey(ADMIN.into()))), "invalid_parameter", "the last admin key stays");
@@ -239,7 +246,8 @@ fn rules_of_a_key_are_kept() {
 #[test]
 fn old_rows_are_told_the_new_ones() {
     let mut kept = Kept::new("1");
-    let route: NamedRoute = serde_json::from_value(json!({"targets": [{"provider": "acme", "model": "m"}]})).expect("a route");
+    let route: NamedRoute =
+        serde_json::from_value(json!({"targets": [{"provider": "acme", "model": "m"}]})).expect("a route");
     kept.act(Act::PutRoute { alias: "fast".into(), route });
     let answer = kept.send(Letter::Hold(hold_letter("req_1", &[1], 0)));
     let Answer::Refused(Refusal::Stale(tenant)) = answer else { panic!("{answer:?}") };

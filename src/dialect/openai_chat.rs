@@ -80,15 +80,21 @@ impl Grammar for OpenaiChat {
 /// A host's word for the end of an answer. Words nobody knows are a stop: the raw one is kept beside.
 fn finish_of(word: &str) -> Finish {
     match word {
-        "length" | "max_tokens" | "MAX_TOKENS" | "model_length" | "model_context_window_exceeded" | "max_output_tokens" => {
-            Finish::Length
-        }
+        "length"
+        | "max_tokens"
+        | "MAX_TOKENS"
+        | "model_length"
+        | "model_context_window_exceeded"
+        | "max_output_tokens" => Finish::Length,
         "tool_calls" | "function_call" | "tool_use" | "TOOL_CALL" => Finish::ToolCalls,
         "content_filter" | "content_filtered" | "refusal" | "sensitive" | "SAFETY" | "RECITATION" | "BLOCKLIST"
         | "PROHIBITED_CONTENT" | "SPII" => Finish::ContentFilter,
-        "error" | "ERROR" | "network_error" | "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "MALFORMED_RESPONSE" => {
-            Finish::Error
-        }
+        "error"
+        | "ERROR"
+        | "network_error"
+        | "MALFORMED_FUNCTION_CALL"
+        | "UNEXPECTED_TOOL_CALL"
+        | "MALFORMED_RESPONSE" => Finish::Error,
         _ => Finish::Stop,
     }
 }

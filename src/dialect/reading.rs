@@ -120,7 +120,11 @@ impl<'a> Fields<'a> {
     /// A string that must be there and not empty.
     pub(super) fn needed_text(&mut self, name: &str) -> Result<String, Fault> {
         let text = self.text(name)?.ok_or_else(|| self.path.member(name).missing("a string"))?;
-        if text.is_empty() { Err(self.path.member(name).fault(format!("`{}` is empty.", self.path.member(name)))) } else { Ok(text) }
+        if text.is_empty() {
+            Err(self.path.member(name).fault(format!("`{}` is empty.", self.path.member(name))))
+        } else {
+            Ok(text)
+        }
     }
 
     pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, Fault> {
@@ -173,7 +177,11 @@ impl<'a> Fields<'a> {
     }
 
     /// Reads an object that may be absent with `read`.
-    pub(super) fn nested<T>(&mut self, name: &str, read: impl FnOnce(Fields<'_>) -> Result<T, Fault>) -> Result<Option<T>, Fault> {
+    pub(super) fn nested<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(Fields<'_>) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let path = self.path.member(name);
         read(Fields::of(value, &path)?).map(Some)
@@ -214,7 +222,11 @@ impl<'a> Fields<'a> {
 }
 
 /// A whole number, also where a client wrote it with a fraction of zero.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole, not negative and small")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be whole, not negative and small"
+)]
 fn whole(value: &Value) -> Option<u64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let by_fraction = || value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..EXACT).contains(n)).map(|n| n as u64);

@@ -23,11 +23,18 @@ const CONTEXT_PHRASES: [&str; 10] = [
 ];
 
 /// Our account at the provider, not the rate.
-const FUNDS_PHRASES: [&str; 6] =
-    ["insufficient_quota", "insufficient balance", "insufficient credit", "credit balance", "billing_error", "billing hard limit"];
+const FUNDS_PHRASES: [&str; 6] = [
+    "insufficient_quota",
+    "insufficient balance",
+    "insufficient credit",
+    "credit balance",
+    "billing_error",
+    "billing hard limit",
+];
 
 /// Our credential, at hosts that answer 400 for it.
-const CREDENTIAL_PHRASES: [&str; 5] = ["api key", "api_key", "authentication_error", "unauthorized", "invalid x-api-key"];
+const CREDENTIAL_PHRASES: [&str; 5] =
+    ["api key", "api_key", "authentication_error", "unauthorized", "invalid x-api-key"];
 
 const MODEL_PHRASES: [&str; 5] =
     ["model_not_found", "model does not exist", "model not found", "unknown model", "deploymentnotfound"];
@@ -37,24 +44,21 @@ const MODEL_FAILURES: [&str; 2] = ["tool_use_failed", "json_validate_failed"];
 
 /// A provider's error answer, classified. `retry_after` is the header's value.
 pub(super) fn classify(status: u16, bytes: &[u8], retry_after: Option<&str>) -> UpstreamFault {
-    match serde_json::from_slice::<Value>(bytes) {
-        Ok(value) => {
-            let mut fault = classify_value(status, &value);
-            if let Some(seconds) = retry_after.and_then(milliseconds) {
-                fault.retry_after_ms = Some(seconds);
-            }
-            fault
+    if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
+        let mut fault = classify_value(status, &value);
+        if let Some(seconds) = retry_after.and_then(milliseconds) {
+            fault.retry_after_ms = Some(seconds);
         }
-        Err(_) => {
-            let text = String::from_utf8_lossy(bytes);
-            let text = text.trim();
-            // Pages are a proxy's, not the provider's words.
-            let message = if text.is_empty() || text.starts_with('<') { String::new() } else { tidy(text) };
-            let words = message.to_lowercase();
-            let mut fault = UpstreamFault::new(status, cause(status, &words), or_status(message, status));
-            fault.retry_after_ms = retry_after.and_then(milliseconds);
-            fault
-        }
+        fault
+    } else {
+        let text = String::from_utf8_lossy(bytes);
+        let text = text.trim();
+        // Pages are a proxy's, not the provider's words.
+        let message = if text.is_empty() || text.starts_with('<') { String::new() } else { tidy(text) };
+        let words = message.to_lowercase();
+        let mut fault = UpstreamFault::new(status, cause(status, &words), or_status(message, status));
+        fault.retry_after_ms = retry_after.and_then(milliseconds);
+        fault
     }
 }
 
@@ -91,7 +95,7 @@ fn classify_value(status: u16, value: &Value) -> UpstreamFault {
     let outer = value.as_array().and_then(|items| items.first()).unwrap_or(value);
     let inner = inner(value);
     let texts = [inner.get("message"), outer.get("error"), outer.get("detail"), inner.get("msg"), outer.get("message")];
-    let message = texts.into_iter().flatten().find_map(text_of).map(|text| tidy(&text)).unwrap_or_default();
+    let message = texts.into_iter().flatten().find_map(text_of).map_or_default(|text| tidy(&text));
     let mut words = message.to_lowercase();
     for name in ["code", "type", "status", "error_type"] {
         for told in [inner.get(name), outer.get(name)].into_iter().flatten().filter_map(Value::as_str) {
@@ -174,7 +178,8 @@ fn cause_in_words(words: &str) -> Cause {
 /// `"2"`, `"1.5"`, `"37s"` to milliseconds. HTTP dates need a clock, which no dialect has: they are skipped.
 fn milliseconds(text: &str) -> Option<u64> {
     let text = text.trim();
-    let (whole, fraction) = text.strip_suffix('s').unwrap_or(text).split_once('.').unwrap_or((text.trim_end_matches('s'), ""));
+    let (whole, fraction) =
+        text.strip_suffix('s').unwrap_or(text).split_once('.').unwrap_or((text.trim_end_matches('s'), ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !digits(whole) || !digits(fraction) {
         return None;
@@ -208,17 +213,41 @@ mod tests {
     #[test]
     fn every_shape_of_error_is_read() {
         for (status, body, cause) in [
-            (400, r#"{"error":{"message":"bad","type":"invalid_request_error","param":"n","code":null}}"#, Cause::Invalid),
+            (
+                400,
+                r#"{"error":{"message":"bad","type":"invalid_request_error","param":"n","code":null}}"#,
+                Cause::Invalid,
+            ),
             (400, r#"{"code":"invalid-argument","error":"Incorrect API key provided: xx"}"#, Cause::Credential),
-            (400, r#"[{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT"}}]"#, Cause::Credential),
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT"}}]"#,
+                Cause::Credential,
+            ),
             (401, r#"{"detail":"Unauthorized"}"#, Cause::Credential),
             (402, r#"{"error":{"message":"Prepaid is empty","code":402}}"#, Cause::OutOfFunds),
-            (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#, Cause::OutOfFunds),
-            (429, r#"{"error":{"message":"You exceeded your current quota","code":"insufficient_quota"}}"#, Cause::OutOfFunds),
-            (429, r#"{"error":{"code":429,"message":"You exceeded your current quota","status":"RESOURCE_EXHAUSTED"}}"#, Cause::RateLimited),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#,
+                Cause::OutOfFunds,
+            ),
+            (
+                429,
+                r#"{"error":{"message":"You exceeded your current quota","code":"insufficient_quota"}}"#,
+                Cause::OutOfFunds,
+            ),
+            (
+                429,
+                r#"{"error":{"code":429,"message":"You exceeded your current quota","status":"RESOURCE_EXHAUSTED"}}"#,
+                Cause::RateLimited,
+            ),
             (404, r#"{"error":{"code":"DeploymentNotFound","message":"none"}}"#, Cause::UnknownModel),
             (403, r#"{"error":{"code":"model_not_found","message":"no access"}}"#, Cause::UnknownModel),
-            (400, r#"{"error":{"message":"This model's maximum context length is 8192 tokens","code":null}}"#, Cause::ContextLength),
+            (
+                400,
+                r#"{"error":{"message":"This model's maximum context length is 8192 tokens","code":null}}"#,
+                Cause::ContextLength,
+            ),
             (413, r#"{"error":{"message":"prompt is too long: 3 tokens"}}"#, Cause::ContextLength),
             (413, r#"{"error":{"type":"request_too_large","message":"body"}}"#, Cause::TooLarge),
             (422, r#"{"detail":[{"msg":"Extra inputs are not permitted","loc":["body","x"]}]}"#, Cause::Invalid),
@@ -235,7 +264,11 @@ mod tests {
 
     #[test]
     fn the_message_is_short_and_one_line() {
-        let fault = classify(400, format!(r#"{{"error":{{"message":"a\n{}","param":"x"}}}}"#, "é".repeat(900)).as_bytes(), None);
+        let fault = classify(
+            400,
+            format!(r#"{{"error":{{"message":"a\n{}","param":"x"}}}}"#, "é".repeat(900)).as_bytes(),
+            None,
+        );
         assert_eq!(fault.message.chars().count(), 500);
         assert!(fault.message.starts_with("a é"));
         assert_eq!(fault.param.as_deref(), Some("x"));

@@ -56,7 +56,9 @@ impl HealthObject {
             Some(health) => health,
             empty => empty.insert(self.load()?),
         };
-        samples.iter().for_each(|sample| health.observe(sample));
+        for sample in samples {
+            health.observe(sample);
+        }
         if self.publish_at.get().is_none() {
             self.publish_at.set(Some(now().max(self.published.get().after(PUBLISH_EVERY_MS))));
         }

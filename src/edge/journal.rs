@@ -64,7 +64,7 @@ pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<(Vec<Entr
         }
         None => u64::from(u32::MAX).to_string(),
     };
-    let mut statement = READ.to_owned();
+    let mut clauses = vec![READ.to_owned()];
     let mut values = vec![account.into(), before.into()];
     let kind = filter.kind.map(|kind| match kind {
         EntryKind::Credit => "credit".to_owned(),
@@ -79,11 +79,11 @@ pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<(Vec<Entr
     for (column, wanted) in conditions {
         if let Some(wanted) = wanted {
             values.push(wanted.as_str().into());
-            statement.push_str(&format!(" AND {column} = ?{}", values.len()));
+            clauses.push(format!("AND {column} = ?{}", values.len()));
         }
     }
-    statement.push_str(&format!(" ORDER BY seq DESC LIMIT {}", filter.limit + 1));
-    let rows: Vec<Stored> = db.prepare(statement).bind(&values)?.all().await?.results()?;
+    clauses.push(format!("ORDER BY seq DESC LIMIT {}", filter.limit + 1));
+    let rows: Vec<Stored> = db.prepare(clauses.join(" ")).bind(&values)?.all().await?.results()?;
     let more = rows.len() > filter.limit;
     let entries = rows.into_iter().take(filter.limit).map(Stored::entry).collect::<Result<Vec<_>>>()?;
     Ok((entries, more))

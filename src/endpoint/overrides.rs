@@ -112,7 +112,8 @@ impl Overrides {
     /// A 400 that names the member: a misspelt cap must not pass as no cap.
     pub fn read(body: &Body, headers: &Headers) -> Result<Self, Fault> {
         let mut members: Map<String, Value> = match body.set("megarouter") {
-            Some(raw) => serde_json::from_str(raw).map_err(|_| Fault::parameter("megarouter", "megarouter must be an object."))?,
+            Some(raw) => serde_json::from_str(raw)
+                .map_err(|_| Fault::parameter("megarouter", "megarouter must be an object."))?,
             None => Map::new(),
         };
         for (name, value) in &headers.0 {
@@ -128,23 +129,21 @@ impl Overrides {
         if let Some(providers) = body.set("provider").and_then(openrouter_providers) {
             members.entry("providers").or_insert(providers);
         }
-        let read: Self = serde_json::from_value(Value::Object(members))
-            .map_err(|error| Fault::parameter("megarouter", format!("The megarouter object cannot be read: {error}.")))?;
+        let read: Self = serde_json::from_value(Value::Object(members)).map_err(|error| {
+            Fault::parameter("megarouter", format!("The megarouter object cannot be read: {error}."))
+        })?;
         read.checked()
     }
 
     fn checked(self) -> Result<Self, Fault> {
-        let unserved = [
-            (self.rescue != Rescue::Off, "rescue"),
-            (self.hedge, "hedge"),
-            (self.escalate, "escalate"),
-        ];
+        let unserved = [(self.rescue != Rescue::Off, "rescue"), (self.hedge, "hedge"), (self.escalate, "escalate")];
         if let Some((_, member)) = unserved.iter().find(|(asked, _)| *asked) {
             let text = format!("megarouter.{member} is not served by this version. Leave it out.");
             return Err(Fault::invalid("unsupported_parameter", text).with_param(&format!("megarouter.{member}")));
         }
         let weights_ok = self.weights.is_none_or(|w| {
-            [w.quality, w.cost, w.latency].iter().all(|x| (0.0..=1_000.0).contains(x)) && w.quality + w.cost + w.latency > 0.0
+            [w.quality, w.cost, w.latency].iter().all(|x| (0.0..=1_000.0).contains(x))
+                && w.quality + w.cost + w.latency > 0.0
         });
         if !weights_ok {
             let text = "Weights are numbers from 0 to 1000, not all of them 0.";
@@ -161,7 +160,9 @@ impl Overrides {
 fn header_value(member: &str, text: &str) -> Value {
     match member {
         "models" => text.split(',').map(str::trim).filter(|model| !model.is_empty()).collect(),
-        "max_ttft_ms" | "deadline_ms" | "hedge" | "escalate" => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+        "max_ttft_ms" | "deadline_ms" | "hedge" | "escalate" => {
+            serde_json::from_str(text).unwrap_or_else(|_| text.into())
+        }
         "explain" if text == "true" || text == "false" => (text == "true").into(),
         _ => text.into(),
     }
@@ -170,7 +171,8 @@ fn header_value(member: &str, text: &str) -> Value {
 /// OpenRouter's `provider` object: <https://openrouter.ai/docs/features/provider-routing>. A string there is no object.
 fn openrouter_providers(raw: &str) -> Option<Value> {
     let theirs: Map<String, Value> = serde_json::from_str(raw).ok()?;
-    let ours = ["only", "ignore", "order"].into_iter().filter_map(|word| Some((word.to_owned(), theirs.get(word)?.clone())));
+    let ours =
+        ["only", "ignore", "order"].into_iter().filter_map(|word| Some((word.to_owned(), theirs.get(word)?.clone())));
     Some(Value::Object(ours.collect()))
 }
 

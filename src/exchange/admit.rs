@@ -137,8 +137,6 @@ impl Exchange {
     }
 }
 
-
-
 impl Overrides {
     fn explains_only(&self) -> bool {
         self.explain == crate::endpoint::Explain::Only

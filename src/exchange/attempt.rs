@@ -40,7 +40,9 @@ impl Exchange {
         let fault = match (self.last_failure(), unsayable) {
             (Some(failure), _) => failure.to_fault(),
             (None, Some(fault)) => fault,
-            (None, None) => Fault::unavailable("no_eligible_provider", "No provider can serve this request at the moment."),
+            (None, None) => {
+                Fault::unavailable("no_eligible_provider", "No provider can serve this request at the moment.")
+            }
         };
         if !self.replied {
             self.refuse(&fault, effects);
@@ -82,7 +84,13 @@ impl Exchange {
     }
 
     fn send(&mut self, candidate: usize, call: UpstreamCall, now: Millis, effects: &mut Vec<Effect>) {
-        self.attempts.push(Attempt { candidate, sent: now, first_byte: None, outcome: Outcome::Pending, simulated: false });
+        self.attempts.push(Attempt {
+            candidate,
+            sent: now,
+            first_byte: None,
+            outcome: Outcome::Pending,
+            simulated: false,
+        });
         let attempt = self.current();
         self.phase = Phase::Attempting(Stage::Sent);
         effects.push(Effect::Send { attempt, call });
@@ -123,7 +131,9 @@ impl Exchange {
             (Stage::First(first), Event::Bytes { attempt, bytes }) if attempt == current => {
                 self.first_bytes(first, &bytes, now, effects);
             }
-            (Stage::First(first), Event::End { attempt }) if attempt == current => self.ended_early(first, now, effects),
+            (Stage::First(first), Event::End { attempt }) if attempt == current => {
+                self.ended_early(first, now, effects);
+            }
             (_, Event::Broke { attempt } | Event::End { attempt }) if attempt == current => {
                 self.failed(UpstreamFault::new(0, Cause::Connection, "the connection failed"), now, effects);
             }
@@ -202,7 +212,11 @@ impl Exchange {
                 other => self.phase = other,
             };
         }
-        self.failed(UpstreamFault::new(200, Cause::Server, "the provider closed the stream without an answer"), now, effects);
+        self.failed(
+            UpstreamFault::new(200, Cause::Server, "the provider closed the stream without an answer"),
+            now,
+            effects,
+        );
     }
 
     /// The first content is there: the caller gets the head, and from here on this attempt is the answer.
@@ -271,7 +285,8 @@ impl Exchange {
         let attempt = self.current();
         effects.push(Effect::Abort { attempt });
         if fault.cause.blames_deployment() {
-            let outcome = health::Outcome::Failed { fault: FailedAs::of(fault.cause), retry_after_ms: fault.retry_after_ms };
+            let outcome =
+                health::Outcome::Failed { fault: FailedAs::of(fault.cause), retry_after_ms: fault.retry_after_ms };
             self.note(outcome, now, effects);
         }
         let go_on = fault.cause.may_fall_back() && !self.gone;

@@ -101,14 +101,15 @@ impl Exchange {
     fn call_record(&self, settled: &Settled, status: u16) -> CallRecord {
         let candidate = self.candidate();
         let ids = |pick: fn(&crate::catalog::Deployment) -> &String| {
-            candidate.map(|candidate| pick(&candidate.deployment).clone()).unwrap_or_default()
+            candidate.map_or_default(|candidate| pick(&candidate.deployment).clone())
         };
-        let (sent, first) = self.attempts.last().map_or((None, None), |attempt| (Some(attempt.sent), attempt.first_byte));
+        let (sent, first) =
+            self.attempts.last().map_or((None, None), |attempt| (Some(attempt.sent), attempt.first_byte));
         CallRecord {
             model_requested: self.case.request.model.clone(),
             provider: ids(|deployment| &deployment.provider.id),
             model: ids(|deployment| &deployment.model),
-            mode: self.plan().map(|plan| plan.mode.word().to_owned()).unwrap_or_default(),
+            mode: self.plan().map_or_default(|plan| plan.mode.word().to_owned()),
             reason: self.reason().to_owned(),
             task: self.case.signals.task.word().to_owned(),
             catalog_id: self.case.world.catalog.id.clone(),
@@ -131,8 +132,8 @@ impl Exchange {
                 Outcome::Failed(fault) => (fault.cause.word(), fault.status, Nanos::ZERO),
             };
             AttemptRecord {
-                provider: deployment.map(|deployment| deployment.provider.id.clone()).unwrap_or_default(),
-                model: deployment.map(|deployment| deployment.model.clone()).unwrap_or_default(),
+                provider: deployment.map_or_default(|deployment| deployment.provider.id.clone()),
+                model: deployment.map_or_default(|deployment| deployment.model.clone()),
                 outcome: outcome.to_owned(),
                 status,
                 cost_usd,

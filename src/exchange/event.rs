@@ -40,14 +40,31 @@ pub enum Event {
     Refused(Refusal),
     /// The account did not answer; what it did is not known.
     Unreachable,
-    Head { attempt: usize, head: Head },
-    Bytes { attempt: usize, bytes: Vec<u8> },
-    Whole { attempt: usize, bytes: Vec<u8> },
-    End { attempt: usize },
+    Head {
+        attempt: usize,
+        head: Head,
+    },
+    Bytes {
+        attempt: usize,
+        bytes: Vec<u8>,
+    },
+    Whole {
+        attempt: usize,
+        bytes: Vec<u8>,
+    },
+    End {
+        attempt: usize,
+    },
     /// No connection, or it broke.
-    Broke { attempt: usize },
+    Broke {
+        attempt: usize,
+    },
     /// Everything that went through a pipe, its prefix included.
-    Piped { attempt: usize, bytes: Vec<u8>, end: PipeEnd },
+    Piped {
+        attempt: usize,
+        bytes: Vec<u8>,
+        end: PipeEnd,
+    },
     Elapsed(Timer),
     Written,
     /// The caller hung up.
@@ -60,7 +77,9 @@ pub enum PipeEnd {
     Whole,
     Broke,
     /// The caller hung up; what the provider still sent is in the bytes.
-    Gone { drained: bool },
+    Gone {
+        drained: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -37,7 +37,9 @@ impl Meter {
     fn note(&mut self, event: &chat::Event) {
         match event {
             chat::Event::Start { .. } => {}
-            chat::Event::Text { text, .. } | chat::Event::Refusal { text, .. } | chat::Event::Reasoning { text, .. } => {
+            chat::Event::Text { text, .. }
+            | chat::Event::Refusal { text, .. }
+            | chat::Event::Reasoning { text, .. } => {
                 self.saw(text.len());
             }
             chat::Event::ToolArguments { fragment, .. } => self.saw(fragment.len()),
@@ -164,14 +166,18 @@ fn frame_taken(
         return;
     }
     meter.malformed = 0;
-    events.iter().for_each(|event| meter.note(event));
+    for event in events.iter() {
+        meter.note(event);
+    }
     if meter.fault.is_some() {
         return;
     }
     if verbatim {
         encoder.relay(frame, out);
     } else {
-        events.iter().for_each(|event| encoder.encode(event, out));
+        for event in events.iter() {
+            encoder.encode(event, out);
+        }
     }
 }
 

@@ -74,7 +74,13 @@ impl Exchange {
         effects.push(Effect::Reply(Reply { status: 200, headers, body: ReplyBody::Stream }));
     }
 
-    pub(super) fn reply_whole(&mut self, response: chat::Response, bytes: &[u8], _now: Millis, effects: &mut Vec<Effect>) {
+    pub(super) fn reply_whole(
+        &mut self,
+        response: chat::Response,
+        bytes: &[u8],
+        _now: Millis,
+        effects: &mut Vec<Effect>,
+    ) {
         let seen = response.choices.iter().map(|choice| choice.parts.len() as u64 * 8).sum();
         let settled = self.settled(response.usage, seen);
         let stamp = Stamp { cost: Some(settled.cost), ..self.stamp() };

@@ -47,12 +47,20 @@ impl Exchange {
                 if streaming.relay.meter.ended {
                     return self.finish_stream(streaming, out, effects);
                 }
-                let cut = UpstreamFault::new(200, Cause::Server, "the provider closed the stream in the middle of its answer");
+                let cut = UpstreamFault::new(
+                    200,
+                    Cause::Server,
+                    "the provider closed the stream in the middle of its answer",
+                );
                 let fault = streaming.relay.meter.fault.take().unwrap_or(cut);
                 self.break_stream(streaming, &fault, out, effects);
             }
             Event::Broke { attempt } if attempt == current => {
-                let fault = UpstreamFault::new(200, Cause::Connection, "the connection to the provider broke in the middle of its answer");
+                let fault = UpstreamFault::new(
+                    200,
+                    Cause::Connection,
+                    "the connection to the provider broke in the middle of its answer",
+                );
                 self.break_stream(streaming, &fault, Vec::new(), effects);
             }
             Event::Piped { attempt, bytes, end } if attempt == current => self.piped(streaming, &bytes, end, effects),
@@ -73,7 +81,8 @@ impl Exchange {
                     self.phase = Phase::Relaying(streaming);
                     return;
                 }
-                let fault = UpstreamFault::new(200, Cause::Timeout, "the provider fell silent in the middle of its answer");
+                let fault =
+                    UpstreamFault::new(200, Cause::Timeout, "the provider fell silent in the middle of its answer");
                 self.break_stream(streaming, &fault, Vec::new(), effects);
             }
             // A pipe is let go: it tells what it saw when it has ended.
@@ -82,7 +91,11 @@ impl Exchange {
                 self.phase = Phase::Relaying(streaming);
             }
             Timer::Total => {
-                let fault = UpstreamFault::new(200, Cause::Timeout, "the request's deadline passed in the middle of its answer");
+                let fault = UpstreamFault::new(
+                    200,
+                    Cause::Timeout,
+                    "the request's deadline passed in the middle of its answer",
+                );
                 self.break_stream(streaming, &fault, Vec::new(), effects);
             }
             Timer::Drain => {
@@ -138,7 +151,8 @@ impl Exchange {
             }
             PipeEnd::Whole | PipeEnd::Broke if meter.ended => self.finish_piped(&streaming, bytes, effects),
             PipeEnd::Whole | PipeEnd::Broke => {
-                let cut = UpstreamFault::new(200, Cause::Server, "the provider's stream ended in the middle of its answer");
+                let cut =
+                    UpstreamFault::new(200, Cause::Server, "the provider's stream ended in the middle of its answer");
                 let fault = streaming.relay.meter.fault.take().unwrap_or(cut);
                 // Half a frame may have gone out: a blank line ends it, so that the error is a frame of its own.
                 self.break_stream(streaming, &fault, b"\n\n".to_vec(), effects);
@@ -163,7 +177,9 @@ impl Exchange {
     fn missing_terminator(&self, bytes: &[u8]) -> Option<&'static [u8]> {
         let (mark, end): (&[u8], &[u8]) = match self.case.surface {
             super::Surface::ChatCompletions => (b"[DONE]", b"data: [DONE]\n\n"),
-            super::Surface::Messages => (b"message_stop", b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
+            super::Surface::Messages => {
+                (b"message_stop", b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n")
+            }
         };
         memchr::memmem::rfind(bytes, mark).is_none().then_some(end)
     }
@@ -182,7 +198,13 @@ impl Exchange {
     }
 
     /// Ends a stream the provider broke: never silently, and what was seen is what it cost.
-    fn break_stream(&mut self, streaming: Streaming, fault: &UpstreamFault, mut out: Vec<u8>, effects: &mut Vec<Effect>) {
+    fn break_stream(
+        &mut self,
+        streaming: Streaming,
+        fault: &UpstreamFault,
+        mut out: Vec<u8>,
+        effects: &mut Vec<Effect>,
+    ) {
         let attempt = self.current();
         effects.push(Effect::Abort { attempt });
         let settled = self.settle(&streaming.relay.meter);
@@ -223,7 +245,8 @@ fn stream_fault(fault: &UpstreamFault) -> Fault {
         Cause::Overloaded => "upstream_overloaded",
         _ => "upstream_truncated",
     };
-    let text = format!("The answer is not complete: {}. What came before stands; ask again for the rest.", reason(fault));
+    let text =
+        format!("The answer is not complete: {}. What came before stands; ask again for the rest.", reason(fault));
     Fault::new(502, "upstream_error", code, text)
 }
 

@@ -53,7 +53,7 @@ fn candidate(
     if world.reach(&deployment.provider.id).is_none() {
         return Err("no credential for the provider");
     }
-    if let Some(lack) = lack(&question.signals.needs, deployment) {
+    if let Some(lack) = lack(question.signals.needs, deployment) {
         return Err(lack);
     }
     unwanted(question, deployment)?;
@@ -88,7 +88,7 @@ fn millis(ms: u64) -> f64 {
     ms as f64
 }
 
-fn lack(needs: &Needs, deployment: &Deployment) -> Option<&'static str> {
+fn lack(needs: Needs, deployment: &Deployment) -> Option<&'static str> {
     let takes = |modality| deployment.input.contains(&modality);
     let lacks = [
         (needs.tools && !deployment.can(Ability::Tools), "no tools"),
@@ -130,7 +130,8 @@ fn bound(question: &Question<'_>, deployment: &Deployment) -> Result<(u64, Nanos
     let usual = if deployment.can(Ability::Reasoning) { OUTPUT_TOKENS_MAX_REASONING } else { OUTPUT_TOKENS_MAX };
     let output_max = question.output_cap.unwrap_or(usual).min(deployment.max_output_tokens).max(1);
     let quoted = |output: u64| {
-        price::quote(deployment, prompt_max, output.saturating_mul(signals.choices)).ok_or("costs more than can be held")
+        price::quote(deployment, prompt_max, output.saturating_mul(signals.choices))
+            .ok_or("costs more than can be held")
     };
     let quote = quoted(output_max)?;
     let Some(ceiling) = question.overrides.max_cost_usd.filter(|ceiling| quote > *ceiling) else {
@@ -155,11 +156,14 @@ pub fn none_left(model: &str, considered: &[Considered]) -> Fault {
     let only = |why: &str| reasons.iter().all(|(reason, _)| *reason == why) && !reasons.is_empty();
     if only("model not allowed for this key") || only("provider not allowed for this key") {
         let code = if only("model not allowed for this key") { "model_not_allowed" } else { "provider_not_allowed" };
-        let text = format!("This key may not use {model:?}. Ask an admin to widen its allowlist, or choose another model.");
+        let text =
+            format!("This key may not use {model:?}. Ask an admin to widen its allowlist, or choose another model.");
         return Fault::forbidden(code, text).with_param("model");
     }
     if only("prompt longer than the context") {
-        let text = format!("The prompt is longer than the context of {model:?}. Shorten it, or choose a model with a larger one.");
+        let text = format!(
+            "The prompt is longer than the context of {model:?}. Shorten it, or choose a model with a larger one."
+        );
         return Fault::invalid("context_length_exceeded", text).with_param("messages");
     }
     if only("no credential for the provider") {

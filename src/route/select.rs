@@ -113,18 +113,20 @@ fn mode_suffix(name: &str) -> Result<(&str, Option<Mode>), Fault> {
     match name.rsplit_once(':') {
         Some((name, "floor")) => Ok((name, Some(Mode::CostFirst))),
         Some((name, "nitro")) => Ok((name, Some(Mode::LatencyFirst))),
-        Some(("auto", word)) => match Mode::of_word(word) {
-            Some(mode) => Ok(("auto", Some(mode))),
-            None => {
+        Some(("auto", word)) => {
+            if let Some(mode) = Mode::of_word(word) {
+                Ok(("auto", Some(mode)))
+            } else {
                 let modes = Mode::ALL.map(Mode::word).join(", ");
                 Err(Fault::parameter("model", format!("{word:?} is no mode. The modes are {modes}.")))
             }
-        },
+        }
         _ => Ok((name, None)),
     }
 }
 
 fn unknown(name: &str) -> Fault {
-    let text = format!("The model {name:?} is not known here. GET /v1/models lists every model; \"auto\" picks one for you.");
+    let text =
+        format!("The model {name:?} is not known here. GET /v1/models lists every model; \"auto\" picks one for you.");
     Fault::not_found("model_not_found", text).with_param("model")
 }

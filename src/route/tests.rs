@@ -9,7 +9,8 @@ use crate::{
 
 /// One row a model: `provider/model input output abilities`.
 fn world(rows: &str) -> World {
-    let rows: Vec<Vec<&str>> = rows.lines().map(|line| line.split_whitespace().collect()).filter(|r: &Vec<_>| !r.is_empty()).collect();
+    let rows: Vec<Vec<&str>> =
+        rows.lines().map(|line| line.split_whitespace().collect()).filter(|r: &Vec<_>| !r.is_empty()).collect();
     let mut providers: Vec<&str> = rows.iter().map(|row| row[0].split_once('/').expect("provider/model").0).collect();
     providers.dedup();
     let reach = |id: &&str| {
@@ -60,7 +61,8 @@ const ROWS: &str = "a/big 5 25 tools
 #[test]
 fn each_mode_prefers_its_own() {
     let mut world = world(ROWS);
-    let first = |world: &World, mode: Mode| told(world, &format!("auto:{}", mode.word()), &Overrides::default()).remove(0);
+    let first =
+        |world: &World, mode: Mode| told(world, &format!("auto:{}", mode.word()), &Overrides::default()).remove(0);
     assert_eq!(first(&world, Mode::CostFirst), "a/small");
     let mut health = Health::default();
     for (deployment, ttft_ms) in [("a/big", 900), ("a/small", 700), ("b/mid", 100), ("c/big", 2_000)] {

@@ -70,7 +70,7 @@ pub(super) fn encode(request: &Request) -> Result<(Vec<Value>, Vec<Value>), Faul
     for (place, message) in request.messages.iter().enumerate() {
         match message.role {
             Role::System if history.turns.is_empty() => {
-                history.system.extend(message.parts.iter().filter_map(text_block))
+                history.system.extend(message.parts.iter().filter_map(text_block));
             }
             // Between turns only the newest models know it; the user's turn says it to all.
             Role::System => {

@@ -80,7 +80,7 @@ fn word(effort: Effort) -> &'static str {
 /// Thinking on a budget wants the signed thinking before each call of the current tool loop; another model's calls have none.
 fn in_unsigned_tool_loop(messages: &[Message]) -> bool {
     let is_result = |message: &&Message| message.parts.iter().any(|part| matches!(part, Part::ToolResult { .. }));
-    if messages.last().filter(is_result).is_none() {
+    if messages.last().as_ref().is_none_or(|x| !is_result(x)) {
         return false;
     }
     let asked = messages.iter().rev().find(|message| message.role == Role::Assistant);

@@ -1,5 +1,8 @@
 //! Requests to a deployment: a caller's own passed on with what must change, or written anew from the hub.
-use super::{super::{Call, Order}, history};
+use super::{
+    super::{Call, Order},
+    history,
+};
 use crate::{
     body::Body,
     catalog::{Ability, Quirk},

@@ -51,7 +51,7 @@ impl ChatDecoder {
     pub(super) fn new(deployment: &Deployment) -> Self {
         Self {
             counting: Counting::of(deployment),
-            marks: ["\"usage\"", "\"finish_reason\"", "\"error\""].map(|mark| Finder::new(mark)),
+            marks: ["\"usage\"", "\"finish_reason\"", "\"error\""].map(Finder::new),
             started: false,
             over: false,
             id: String::new(),
@@ -78,7 +78,13 @@ impl ChatDecoder {
         let index = u32::try_from(number).unwrap_or(u32::MAX);
         let found = self.choices.iter().position(|choice| choice.index == index).unwrap_or(self.choices.len());
         if found == self.choices.len() {
-            self.choices.push(Choice { index, calls: Vec::new(), begun_calls: 0, finished: false, plain_reasoning: false });
+            self.choices.push(Choice {
+                index,
+                calls: Vec::new(),
+                begun_calls: 0,
+                finished: false,
+                plain_reasoning: false,
+            });
         }
         let Some(choice) = self.choices.get_mut(found) else { return };
         if let Some(delta) = told.get("delta").filter(|delta| delta.is_object()) {
@@ -87,7 +93,7 @@ impl ChatDecoder {
         if let Some(word) = lenient::text(told, "finish_reason")
             && !failed
         {
-            choice.finish(word, events);
+            choice.finish(Some(word), events);
         }
     }
 }
@@ -102,7 +108,8 @@ impl Choice {
                 for piece in pieces {
                     let thinking = piece.get("thinking").map(thinking_text).filter(|text| !text.is_empty());
                     events.extend(thinking.map(|text| Event::Reasoning { choice, text }));
-                    events.extend(lenient::text(piece, "text").map(|text| Event::Text { choice, text: text.to_owned() }));
+                    events
+                        .extend(lenient::text(piece, "text").map(|text| Event::Text { choice, text: text.to_owned() }));
                 }
             }
             _ => {}
@@ -186,17 +193,17 @@ impl Choice {
         if other { id.and_then(by_id) } else { Some(place) }
     }
 
-    fn finish(&mut self, word: &str, events: &mut Vec<Event>) {
+    fn finish(&mut self, word: Option<&str>, events: &mut Vec<Event>) {
         // OpenRouter repeats the finish on its usage chunk.
         if self.finished {
             return;
         }
         self.finished = true;
-        let finish = match finish_of(word) {
+        let finish = match word.map_or(Finish::Stop, finish_of) {
             Finish::Stop if self.begun_calls > 0 => Finish::ToolCalls,
             finish => finish,
         };
-        events.push(Event::Finish { choice: self.index, finish, native: Some(word.to_owned()) });
+        events.push(Event::Finish { choice: self.index, finish, native: word.map(str::to_owned) });
     }
 }
 
@@ -227,6 +234,8 @@ impl Decoder for ChatDecoder {
         }
         if data == "[DONE]" {
             self.over = true;
+            // Some hosts (Snowflake) end without a finish.
+            self.choices.iter_mut().for_each(|choice| choice.finish(None, events));
             events.push(Event::End);
             return Ok(());
         }

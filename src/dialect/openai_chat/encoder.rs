@@ -109,7 +109,7 @@ impl Encoder for ChatEncoder {
                 }
             }
             Event::Signature { choice, signature } => {
-                let text = self.find(*choice).map(|choice| std::mem::take(&mut choice.reasoning)).unwrap_or_default();
+                let text = self.find(*choice).map_or_default(|choice| std::mem::take(&mut choice.reasoning));
                 self.detail(*choice, &super::signed_detail(&text, signature), out);
             }
             Event::RedactedReasoning { choice, data } => self.detail(*choice, &super::redacted_detail(data), out),

@@ -35,6 +35,9 @@ mod tests {
             r#"{"error":{"message":"No.","type":"invalid_request_error","param":"n","code":"invalid_parameter","metadata":{"limit":3}}}"#
         );
         let plain = String::from_utf8(encode_in_stream(&Fault::unavailable("x", "y"))).expect("text");
-        assert_eq!(plain, "data: {\"error\":{\"message\":\"y\",\"type\":\"unavailable\",\"param\":null,\"code\":\"x\"}}\n\n");
+        assert_eq!(
+            plain,
+            "data: {\"error\":{\"message\":\"y\",\"type\":\"unavailable\",\"param\":null,\"code\":\"x\"}}\n\n"
+        );
     }
 }

@@ -14,10 +14,12 @@ const REASONING: [&str; 4] = ["reasoning_content", "reasoning", "reasoning_detai
 /// A caller's messages as the deployment wants them; `None` where they may stay as they are.
 pub(super) fn mended(raw: &str, request: &Request, deployment: &Deployment) -> Option<String> {
     // The hub has one message for each of the caller's, in order.
-    let developer = deployment.has(Quirk::NoDeveloperRole) && memchr::memmem::find(raw.as_bytes(), b"\"developer\"").is_some();
+    let developer =
+        deployment.has(Quirk::NoDeveloperRole) && memchr::memmem::find(raw.as_bytes(), b"\"developer\"").is_some();
     let last = request.messages.len().saturating_sub(1);
-    let touched =
-        |place: usize, message: &Message| (developer && message.role == Role::System) || touches(message, place == last, deployment);
+    let touched = |place: usize, message: &Message| {
+        (developer && message.role == Role::System) || touches(message, place == last, deployment)
+    };
     if !request.messages.iter().enumerate().any(|(place, message)| touched(place, message)) {
         return None;
     }
@@ -55,10 +57,11 @@ fn touches(message: &Message, last: bool, deployment: &Deployment) -> bool {
         return true;
     }
     (assistant && last && deployment.has(Quirk::PrefillPrefix))
-        || (deployment.has(Quirk::ToolId9) && message.parts.iter().any(|part| match part {
-            Part::ToolCall { id, .. } | Part::ToolResult { id, .. } => !is_nine(id),
-            _ => false,
-        }))
+        || (deployment.has(Quirk::ToolId9)
+            && message.parts.iter().any(|part| match part {
+                Part::ToolCall { id, .. } | Part::ToolResult { id, .. } => !is_nine(id),
+                _ => false,
+            }))
 }
 
 fn mend_message(message: &mut Value, last: bool, deployment: &Deployment) {
@@ -72,7 +75,9 @@ fn mend_message(message: &mut Value, last: bool, deployment: &Deployment) {
     if deployment.has(Quirk::ToolId9) {
         nine(members.get_mut("tool_call_id"));
         if let Some(Value::Array(calls)) = members.get_mut("tool_calls") {
-            calls.iter_mut().for_each(|call| nine(call.get_mut("id")));
+            for call in calls.iter_mut() {
+                nine(call.get_mut("id"));
+            }
         }
     }
     if assistant {
@@ -85,7 +90,8 @@ fn mend_message(message: &mut Value, last: bool, deployment: &Deployment) {
 
 /// Most hosts refuse members they do not know; some refuse a history without its reasoning, even an empty one.
 fn mend_reasoning(members: &mut Map<String, Value>, deployment: &Deployment) {
-    let texts = ["reasoning_content", "reasoning"].map(|name| members.get(name).and_then(Value::as_str).map(str::to_owned));
+    let texts =
+        ["reasoning_content", "reasoning"].map(|name| members.get(name).and_then(Value::as_str).map(str::to_owned));
     for name in REASONING {
         members.shift_remove(name);
     }
@@ -194,7 +200,8 @@ fn user(parts: &[Part], place: usize, told: &mut Vec<Value>) -> Result<(), Fault
 fn user_part(part: &Part, place: usize) -> Result<Option<Value>, Fault> {
     let elsewhere = |what: &str| {
         let path = format!("messages[{place}].content");
-        let message = format!("`{path}` holds {what}, which the chosen model's provider cannot fetch. Send its bytes as base64.");
+        let message =
+            format!("`{path}` holds {what}, which the chosen model's provider cannot fetch. Send its bytes as base64.");
         Fault::invalid("unsupported_parameter", message).with_param(&path)
     };
     Ok(match part {
@@ -211,7 +218,9 @@ fn user_part(part: &Part, place: usize) -> Result<Option<Value>, Fault> {
             }
             Some(json!({"type": "image_url", "image_url": image}))
         }
-        Part::Audio { data, format } => Some(json!({"type": "input_audio", "input_audio": {"data": data, "format": format}})),
+        Part::Audio { data, format } => {
+            Some(json!({"type": "input_audio", "input_audio": {"data": data, "format": format}}))
+        }
         Part::File { source, name, .. } => {
             let data = match source {
                 Media::Base64 { media_type, data } => format!("data:{media_type};base64,{data}"),
@@ -221,6 +230,10 @@ fn user_part(part: &Part, place: usize) -> Result<Option<Value>, Fault> {
             let name = name.as_deref().unwrap_or("file");
             Some(json!({"type": "file", "file": {"file_data": data, "filename": name}}))
         }
-        Part::Refusal(_) | Part::Reasoning { .. } | Part::RedactedReasoning(_) | Part::ToolCall { .. } | Part::ToolResult { .. } => None,
+        Part::Refusal(_)
+        | Part::Reasoning { .. }
+        | Part::RedactedReasoning(_)
+        | Part::ToolCall { .. }
+        | Part::ToolResult { .. } => None,
     })
 }

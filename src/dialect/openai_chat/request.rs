@@ -97,7 +97,9 @@ fn format(fields: &mut Fields<'_>) -> Result<Format, Fault> {
                 let missing = fields.path().member("json_schema").missing("an object with `name` and `schema`");
                 fields.nested("json_schema", schema)?.ok_or(missing)
             }
-            _ => Err(fields.path().member("type").must_be(&one_of(["text", "json_object", "json_schema"]), &kind.into())),
+            _ => {
+                Err(fields.path().member("type").must_be(&one_of(["text", "json_object", "json_schema"]), &kind.into()))
+            }
         }
     };
     Ok(fields.nested("response_format", read)?.unwrap_or_default())
@@ -179,9 +181,8 @@ fn choice_object(mut fields: Fields<'_>, tools: &mut Vec<Tool>) -> Result<ToolCh
             let read = |mut fields: Fields<'_>| {
                 let mode = fields.text("mode")?.unwrap_or_else(|| "auto".to_owned());
                 let choice = choice_word(&mode, &fields.path().member("mode"))?;
-                let names = fields.each("tools", |mut fields| {
-                    Ok(fields.nested("function", |mut fields| fields.needed_text("name"))?)
-                })?;
+                let names = fields
+                    .each("tools", |mut fields| fields.nested("function", |mut fields| fields.needed_text("name")))?;
                 tools.retain(|tool| match tool {
                     Tool::Function { name, .. } => names.iter().flatten().any(|allowed| allowed == name),
                     Tool::Native(_) => true,
@@ -210,7 +211,9 @@ fn message(mut fields: Fields<'_>, place: usize, function_call: &mut Option<Stri
     let word = fields.needed_text("role")?;
     let (role, parts) = match word.as_str() {
         "system" | "developer" => (Role::System, content(&mut fields, &["text"], true)?),
-        "user" => (Role::User, content(&mut fields, &["text", "image_url", "input_audio", "file"], true)?),
+        "user" => {
+            (Role::User, content(&mut fields, &["text", "image_url", "input_audio", "file", "document_url"], true)?)
+        }
         "assistant" => (Role::Assistant, assistant(&mut fields, place, function_call)?),
         "tool" => {
             let id = fields.needed_text("tool_call_id")?;
@@ -269,9 +272,14 @@ fn part(mut fields: Fields<'_>, allowed: &[&str]) -> Result<Part, Fault> {
             let missing = path.member("file").missing("an object with `file_data` or `file_id`");
             fields.nested("file", |fields| file(fields, cache))?.ok_or(missing)
         }
+        // Mistral's.
+        "document_url" => {
+            let (url, name) = (fields.needed_text("document_url")?, fields.text("document_name")?);
+            Ok(Part::File { source: media(url), name, cache })
+        }
         "refusal" => fields.text("refusal").map(|text| Part::Refusal(text.unwrap_or_default())),
         "thinking" => Ok(Part::Reasoning {
-            text: fields.take("thinking").as_ref().map(super::thinking_text).unwrap_or_default(),
+            text: fields.take("thinking").as_ref().map_or_default(super::thinking_text),
             signature: fields.text("signature")?,
         }),
         _ => {
@@ -299,16 +307,19 @@ fn file(mut fields: Fields<'_>, cache: Option<CacheMark>) -> Result<Part, Fault>
     let source = match (fields.text("file_data")?, fields.text("file_id")?) {
         (Some(data), _) => media(data),
         (None, Some(id)) => Media::Id(id),
-        (None, None) => return Err(fields.path().fault(format!("`{}` needs `file_data` or `file_id`.", fields.path()))),
+        (None, None) => {
+            return Err(fields.path().fault(format!("`{}` needs `file_data` or `file_id`.", fields.path())));
+        }
     };
     Ok(Part::File { source, name, cache })
 }
 
 /// A data URL becomes its bytes; anything else is an address.
 pub(super) fn media(mut url: String) -> Media {
-    let found = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")).map(|(kind, data)| {
-        (kind.to_owned(), url.len() - data.len())
-    });
+    let found = url
+        .strip_prefix("data:")
+        .and_then(|rest| rest.split_once(";base64,"))
+        .map(|(kind, data)| (kind.to_owned(), url.len() - data.len()));
     match found {
         Some((media_type, start)) => {
             // In place: the data may be megabytes.
@@ -319,7 +330,7 @@ pub(super) fn media(mut url: String) -> Media {
     }
 }
 
-/// Anthropic's `cache_control`, as LiteLLM and OpenRouter carry it, or OpenAI's explicit breakpoint.
+/// Anthropic's `cache_control`, as `LiteLLM` and OpenRouter carry it, or OpenAI's explicit breakpoint.
 fn cache_mark(fields: &mut Fields<'_>) -> Result<Option<CacheMark>, Fault> {
     let read = |mut fields: Fields<'_>| Ok(CacheMark { ttl: fields.text("ttl")? });
     let breakpoint = fields.nested("prompt_cache_breakpoint", read)?;
@@ -345,13 +356,14 @@ fn assistant(fields: &mut Fields<'_>, place: usize, function_call: &mut Option<S
 fn tool_call(mut fields: Fields<'_>) -> Result<Part, Fault> {
     let id = fields.needed_text("id")?;
     let path = fields.path();
-    if let Some((name, input)) = fields.nested("custom", |mut fields| {
-        Ok((fields.needed_text("name")?, fields.text("input")?.unwrap_or_default()))
-    })? {
+    if let Some((name, input)) = fields
+        .nested("custom", |mut fields| Ok((fields.needed_text("name")?, fields.text("input")?.unwrap_or_default())))?
+    {
         let arguments = Value::Object(Map::from_iter([("input".to_owned(), input.into())])).to_string();
         return Ok(Part::ToolCall { id, name, arguments });
     }
-    let read = |mut fields: Fields<'_>| Ok((fields.needed_text("name")?, fields.text("arguments")?.unwrap_or_default()));
+    let read =
+        |mut fields: Fields<'_>| Ok((fields.needed_text("name")?, fields.text("arguments")?.unwrap_or_default()));
     let missing = path.member("function").missing("an object with `name` and `arguments`");
     let (name, arguments) = fields.nested("function", read)?.ok_or(missing)?;
     Ok(Part::ToolCall { id, name, arguments })
@@ -403,9 +415,7 @@ fn reasoning_detail(mut fields: Fields<'_>) -> Result<Option<Part>, Fault> {
             text: fields.text("text")?.unwrap_or_default(),
             signature: fields.text("signature")?.filter(|text| !text.is_empty()),
         }),
-        Some("reasoning.summary") => {
-            fields.text("summary")?.map(|text| Part::Reasoning { text, signature: None })
-        }
+        Some("reasoning.summary") => fields.text("summary")?.map(|text| Part::Reasoning { text, signature: None }),
         _ => None,
     })
 }

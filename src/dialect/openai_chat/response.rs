@@ -43,7 +43,8 @@ fn choice(told: &Value, id: &str, place: usize) -> Choice {
         reasoning(message, &mut parts);
         content(message, &mut parts);
         parts.extend(lenient::text(message, "refusal").map(|text| Part::Refusal(text.to_owned())));
-        let calls = lenient::list(message, "tool_calls").iter().chain(message.get("function_call").filter(|c| c.is_object()));
+        let calls =
+            lenient::list(message, "tool_calls").iter().chain(message.get("function_call").filter(|c| c.is_object()));
         parts.extend(calls.enumerate().filter_map(|(index, call)| tool_call(call, id, place, index)));
     }
     let native = lenient::text(told, "finish_reason");
@@ -111,7 +112,8 @@ pub(super) fn made_up_id(answer: &str, choice: usize, index: usize) -> String {
 }
 
 pub(super) fn encode(response: &Response, stamp: &Stamp) -> Vec<u8> {
-    let choices: Vec<Value> = response.choices.iter().enumerate().map(|(index, choice)| write_choice(index, choice)).collect();
+    let choices: Vec<Value> =
+        response.choices.iter().enumerate().map(|(index, choice)| write_choice(index, choice)).collect();
     let mut told = json!({
         "id": super::answer_id(&stamp.request_id),
         "object": "chat.completion",

@@ -49,10 +49,14 @@ impl Counting {
     }
 }
 
-/// OpenAI, then DeepSeek, Mistral, Moonshot.
+/// OpenAI, then `DeepSeek`, Mistral, Moonshot.
 fn cache_read(told: &Value) -> u64 {
-    const PATHS: [&[&str]; 4] =
-        [&["prompt_tokens_details", "cached_tokens"], &["prompt_cache_hit_tokens"], &["num_cached_tokens"], &["cached_tokens"]];
+    const PATHS: [&[&str]; 4] = [
+        &["prompt_tokens_details", "cached_tokens"],
+        &["prompt_cache_hit_tokens"],
+        &["num_cached_tokens"],
+        &["cached_tokens"],
+    ];
     PATHS.into_iter().find_map(|path| count(told, path)).unwrap_or(0)
 }
 
@@ -130,6 +134,9 @@ mod tests {
     #[test]
     fn the_charge_is_a_decimal_string() {
         let told = write(&Usage { input: 3, cache_read: 4, output: 5, ..Usage::default() }, Some(Nanos(1_500)));
-        assert_eq!((&told["prompt_tokens"], &told["total_tokens"], &told["cost_usd"]), (&7.into(), &12.into(), &"0.0000015".into()));
+        assert_eq!(
+            (&told["prompt_tokens"], &told["total_tokens"], &told["cost_usd"]),
+            (&7.into(), &12.into(), &"0.0000015".into())
+        );
     }
 }

@@ -35,7 +35,8 @@ fn what_need_not_change_is_copied() {
 #[test]
 fn usage_is_always_asked_for() {
     const HI: &str = r#""model":"x","messages":[{"role":"user","content":"a"}]"#;
-    let asked = |members: &str, quirks| forwarded(&format!("{{{HI},{members}}}"), quirks, "[]")["stream_options"].clone();
+    let asked =
+        |members: &str, quirks| forwarded(&format!("{{{HI},{members}}}"), quirks, "[]")["stream_options"].clone();
     assert_eq!(asked(r#""stream":true"#, "[]"), json!({"include_usage": true}));
     let merged = asked(r#""stream":true,"stream_options":{"include_usage":false,"include_obfuscation":false}"#, "[]");
     assert_eq!(merged, json!({"include_usage": true, "include_obfuscation": false}));
@@ -91,7 +92,9 @@ fn only_messages_that_must_change_do() {
 fn an_own_provider_gets_what_its_callers_write() {
     let mut own = (*deployment("[]", "[]")).clone();
     own.provider = std::rc::Rc::new(crate::catalog::Provider { credential: None, ..(*own.provider).clone() });
-    let body = body(r#"{"model":"x","reasoning_effort":"low","messages":[{"role":"assistant","content":"a","reasoning":"r"},{"role":"user","content":"b"}]}"#);
+    let body = body(
+        r#"{"model":"x","reasoning_effort":"low","messages":[{"role":"assistant","content":"a","reasoning":"r"},{"role":"user","content":"b"}]}"#,
+    );
     let request = request::decode(&body).expect("valid");
     let told = json(&forward(&body, &request, &Order { deployment: &own, max_output_tokens: 5 }).body);
     assert_eq!((&told["reasoning_effort"], &told["messages"][0]["reasoning"]), (&json!("low"), &json!("r")));
@@ -104,7 +107,8 @@ fn results_come_first_and_nothing_beside_them_is_lost() {
         detail: None,
         cache: Some(CacheMark { ttl: None }),
     };
-    let result = Part::ToolResult { id: "c1".into(), parts: vec![Part::text("4"), image], is_error: false, cache: None };
+    let result =
+        Part::ToolResult { id: "c1".into(), parts: vec![Part::text("4"), image], is_error: false, cache: None };
     let call = Part::ToolCall { id: "c1".into(), name: "f".into(), arguments: String::new() };
     let thought = Part::Reasoning { text: "hm".into(), signature: Some("s".into()) };
     let request = Request {
@@ -143,5 +147,8 @@ fn what_cannot_be_said_is_named() {
     let native = Request { tools: vec![Tool::Native(json!({"type": "web_search_20250305"}))], ..Request::default() };
     assert_eq!(param(&native), "tools[0].type");
     let file = Part::File { source: Media::Id("file_1".into()), name: None, cache: None };
-    assert_eq!(param(&Request { messages: vec![said(Role::User, vec![file])], ..Request::default() }), "messages[0].content");
+    assert_eq!(
+        param(&Request { messages: vec![said(Role::User, vec![file])], ..Request::default() }),
+        "messages[0].content"
+    );
 }

@@ -34,14 +34,23 @@ fn the_stream_is_by_the_book() {
         format!(r#""choices":[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}],"usage":null}}"#)
     };
     let told = written(&out);
-    assert_eq!(told[..5], [
-        chunk(r#"{"role":"assistant","content":""}"#, "null"),
-        chunk(r#"{"content":"Let\n"}"#, "null"),
-        chunk(r#"{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}]}"#, "null"),
-        chunk(r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"x\":1}"}}]}"#, "null"),
-        chunk("{}", "\"tool_calls\""),
-    ]);
-    assert!(told[5].starts_with(r#""choices":[],"usage":{"prompt_tokens":9,"#) && told[5].ends_with(r#""cost_usd":"0.000000007"}}"#));
+    assert_eq!(
+        told[..5],
+        [
+            chunk(r#"{"role":"assistant","content":""}"#, "null"),
+            chunk(r#"{"content":"Let\n"}"#, "null"),
+            chunk(
+                r#"{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}]}"#,
+                "null"
+            ),
+            chunk(r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"x\":1}"}}]}"#, "null"),
+            chunk("{}", "\"tool_calls\""),
+        ]
+    );
+    assert!(
+        told[5].starts_with(r#""choices":[],"usage":{"prompt_tokens":9,"#)
+            && told[5].ends_with(r#""cost_usd":"0.000000007"}}"#)
+    );
     assert_eq!(told[6..], ["[DONE]"]);
 }
 
@@ -51,7 +60,11 @@ fn nobody_gets_usage_unasked_and_a_finish_is_always_told() {
     encoder.finish(Some(&Usage::default()), None, &mut out);
     let told = written(&out);
     assert_eq!(told.len(), 3);
-    assert!(told[0].contains("assistant") && told[1].contains(r#""finish_reason":"stop""#) && !told.concat().contains("usage"));
+    assert!(
+        told[0].contains("assistant")
+            && told[1].contains(r#""finish_reason":"stop""#)
+            && !told.concat().contains("usage")
+    );
     let (mut encoder, mut out) = (self::encoder(false), Vec::new());
     encoder.encode(&Event::ToolStart { choice: 0, index: 0, id: "a".into(), name: "f".into() }, &mut out);
     encoder.finish(None, None, &mut out);
@@ -78,7 +91,10 @@ fn signed_reasoning_comes_with_its_text() {
     encoder.encode(&Event::Signature { choice: 0, signature: "s".into() }, &mut out);
     let told = written(&out);
     assert!(told[1].contains(r#"{"reasoning_content":"a"}"#));
-    assert!(told[3].contains(r#"{"reasoning_details":[{"type":"reasoning.text","text":"ab","signature":"s"}]}"#), "{told:?}");
+    assert!(
+        told[3].contains(r#"{"reasoning_details":[{"type":"reasoning.text","text":"ab","signature":"s"}]}"#),
+        "{told:?}"
+    );
 }
 
 fn relayed(wants_usage: bool, frames: &[&str], cost: Option<Nanos>) -> String {
@@ -102,7 +118,9 @@ fn a_relayed_stream_changes_only_in_its_usage() {
     assert_eq!(relayed(false, &frames, Some(Nanos(7))), format!("{first}data: [DONE]\n\n"));
     assert_eq!(
         relayed(true, &frames, Some(Nanos(7))),
-        format!("{first}data: {{\"id\":\"u\",\"choices\":[],\"usage\":{{\"prompt_tokens\":1,\"odd\":2,\"cost_usd\":\"0.000000007\"}}}}\n\ndata: [DONE]\n\n")
+        format!(
+            "{first}data: {{\"id\":\"u\",\"choices\":[],\"usage\":{{\"prompt_tokens\":1,\"odd\":2,\"cost_usd\":\"0.000000007\"}}}}\n\ndata: [DONE]\n\n"
+        )
     );
     let unpriced = relayed(true, &frames, None);
     assert!(unpriced.contains(r#""usage":{"prompt_tokens":1, "odd":2}"#), "{unpriced}");
@@ -118,5 +136,8 @@ fn usage_that_rides_on_a_choice_goes_alone() {
     assert_eq!(relayed(false, &frames, None), format!("{dropped}\n\n{dropped}\n\ndata: [DONE]\n\n"));
     let asked = relayed(true, &frames, None);
     assert_eq!(asked.matches(r#""usage":null"#).count(), 2);
-    assert!(asked.ends_with("data: {\"id\":\"u\",\"choices\":[],\"usage\":{\"prompt_tokens\":2}}\n\ndata: [DONE]\n\n"), "{asked}");
+    assert!(
+        asked.ends_with("data: {\"id\":\"u\",\"choices\":[],\"usage\":{\"prompt_tokens\":2}}\n\ndata: [DONE]\n\n"),
+        "{asked}"
+    );
 }

@@ -1,7 +1,4 @@
-use super::{
-    super::fixtures::body,
-    *,
-};
+use super::{super::fixtures::body, *};
 
 fn read(text: &str) -> Result<Request, Fault> {
     decode(&body(text))
@@ -77,9 +74,15 @@ fn wrong_types_name_the_parameter() {
         (r#"{"role":"robot","content":"x"}"#, "messages[0].role"),
         (r#"{"role":"user"}"#, "messages[0].content"),
         (r#"{"role":"user","content":7}"#, "messages[0].content"),
-        (r#"{"role":"user","content":[{"type":"text","text":"a"},{"type":"video_url"}]}"#, "messages[0].content[1].type"),
+        (
+            r#"{"role":"user","content":[{"type":"text","text":"a"},{"type":"video_url"}]}"#,
+            "messages[0].content[1].type",
+        ),
         (r#"{"role":"user","content":[{"type":"image_url"}]}"#, "messages[0].content[0].image_url"),
-        (r#"{"role":"system","content":[{"type":"image_url","image_url":{"url":"x"}}]}"#, "messages[0].content[0].type"),
+        (
+            r#"{"role":"system","content":[{"type":"image_url","image_url":{"url":"x"}}]}"#,
+            "messages[0].content[0].type",
+        ),
         (r#"{"role":"tool","content":"x"}"#, "messages[0].tool_call_id"),
         (r#"{"role":"assistant","tool_calls":[{"id":"a","function":{}}]}"#, "messages[0].tool_calls[0].function.name"),
     ] {
@@ -101,15 +104,25 @@ fn a_conversation_with_tools_is_read() {
         {"role":"tool","tool_call_id":"c1","content":[{"type":"text","text":"4"}]}"#,
     )
     .expect("valid");
-    assert_eq!(told.iter().map(|message| message.role).collect::<Vec<_>>(), [Role::System, Role::User, Role::Assistant, Role::Tool]);
+    assert_eq!(
+        told.iter().map(|message| message.role).collect::<Vec<_>>(),
+        [Role::System, Role::User, Role::Assistant, Role::Tool]
+    );
     assert_eq!(told[1].name.as_deref(), Some("ann"));
     assert_eq!(told[1].parts[0], Part::Text { text: "look".into(), cache: Some(CacheMark { ttl: Some("1h".into()) }) });
     let png = Media::Base64 { media_type: "image/png".into(), data: "AAAA".into() };
-    assert!(matches!(&told[1].parts[1], Part::Image { source, detail: Some(detail), .. } if *source == png && detail == "low"));
+    assert!(
+        matches!(&told[1].parts[1], Part::Image { source, detail: Some(detail), .. } if *source == png && detail == "low")
+    );
     assert!(matches!(&told[1].parts[3], Part::File { name: Some(name), .. } if name == "a.pdf"));
     assert_eq!(told[2].parts[0], Part::ToolCall { id: "c1".into(), name: "f".into(), arguments: String::new() });
-    assert_eq!(told[2].parts[1], Part::ToolCall { id: "c2".into(), name: "g".into(), arguments: r#"{"input":"x=1"}"#.into() });
-    assert!(matches!(&told[3].parts[..], [Part::ToolResult { id, parts, .. }] if id == "c1" && parts == &[Part::text("4")]));
+    assert_eq!(
+        told[2].parts[1],
+        Part::ToolCall { id: "c2".into(), name: "g".into(), arguments: r#"{"input":"x=1"}"#.into() }
+    );
+    assert!(
+        matches!(&told[3].parts[..], [Part::ToolResult { id, parts, .. }] if id == "c1" && parts == &[Part::text("4")])
+    );
 }
 
 #[test]
@@ -143,8 +156,13 @@ fn reasoning_of_earlier_turns_is_read_under_any_name() {
     let signed = Part::Reasoning { text: "t".into(), signature: Some("s".into()) };
     assert_eq!(first(r#""reasoning_content":"t""#)[0], plain);
     assert_eq!(first(r#""reasoning":"t""#)[0], plain);
-    assert_eq!(first(r#""reasoning_content":"t","reasoning_details":[{"type":"reasoning.text","text":"t","signature":"s"}]"#)[0], signed);
-    let pieces = r#""reasoning_details":[{"type":"reasoning.text","text":"t"},{"type":"reasoning.text","signature":"s"}]"#;
+    assert_eq!(
+        first(r#""reasoning_content":"t","reasoning_details":[{"type":"reasoning.text","text":"t","signature":"s"}]"#)
+            [0],
+        signed
+    );
+    let pieces =
+        r#""reasoning_details":[{"type":"reasoning.text","text":"t"},{"type":"reasoning.text","signature":"s"}]"#;
     assert_eq!(first(pieces)[..2], [signed.clone(), Part::text("a")]);
     let blocks = r#""thinking_blocks":[{"type":"thinking","thinking":"t","signature":"s"},{"type":"redacted_thinking","data":"d"}]"#;
     assert_eq!(first(blocks)[..2], [signed.clone(), Part::RedactedReasoning("d".into())]);

@@ -11,24 +11,44 @@ fn message(members: &str, finish: &str) -> Choice {
 }
 
 fn stamp() -> Stamp {
-    Stamp { request_id: "req_1".into(), model: "acme/m".into(), created: 5, wants_usage: true, cost: Some(Nanos(2_000)) }
+    Stamp {
+        request_id: "req_1".into(),
+        model: "acme/m".into(),
+        created: 5,
+        wants_usage: true,
+        cost: Some(Nanos(2_000)),
+    }
 }
 
 #[test]
 fn hosts_answer_in_many_ways() {
-    let call = |id: &str, arguments: &str| Part::ToolCall { id: id.into(), name: "f".into(), arguments: arguments.into() };
+    let call =
+        |id: &str, arguments: &str| Part::ToolCall { id: id.into(), name: "f".into(), arguments: arguments.into() };
     assert_eq!(message(r#""content":"""#, "\"stop\"").parts, []);
-    let forced = message(r#""content":null,"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]"#, "\"stop\"");
+    let forced =
+        message(r#""content":null,"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]"#, "\"stop\"");
     assert_eq!((forced.parts, forced.finish), (vec![call("a", "{}")], Finish::ToolCalls));
-    let objects = message(r#""tool_calls":[{"id":"a","function":{"name":"f","arguments":{"x":1}}},{"id":"b","function":{}}]"#, "null");
+    let objects = message(
+        r#""tool_calls":[{"id":"a","function":{"name":"f","arguments":{"x":1}}},{"id":"b","function":{}}]"#,
+        "null",
+    );
     assert_eq!(objects.parts, [call("a", r#"{"x":1}"#)], "a call without a name cannot be made");
-    let nameless = message(r#""tool_calls":[{"id":"","function":{"name":"f"}},{"function":{"name":"f"}}]"#, "\"tool_calls\"");
+    let nameless =
+        message(r#""tool_calls":[{"id":"","function":{"name":"f"}},{"function":{"name":"f"}}]"#, "\"tool_calls\"");
     let ids: Vec<&Part> = nameless.parts.iter().collect();
-    assert!(matches!(ids[..], [Part::ToolCall { id: a, .. }, Part::ToolCall { id: b, .. }] if a != b && a.starts_with("call_")));
-    let mistral = message(r#""content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"hi"}]"#, "\"stop\"");
+    assert!(
+        matches!(ids[..], [Part::ToolCall { id: a, .. }, Part::ToolCall { id: b, .. }] if a != b && a.starts_with("call_"))
+    );
+    let mistral = message(
+        r#""content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"hi"}]"#,
+        "\"stop\"",
+    );
     assert_eq!(mistral.parts, [Part::Reasoning { text: "hm".into(), signature: None }, Part::text("hi")]);
     assert_eq!(message(r#""reasoning":"r","content":"c""#, "\"length\"").finish, Finish::Length);
-    let details = message(r#""reasoning":"r","reasoning_details":[{"type":"reasoning.text","text":"r","signature":"s"}]"#, "\"stop\"");
+    let details = message(
+        r#""reasoning":"r","reasoning_details":[{"type":"reasoning.text","text":"r","signature":"s"}]"#,
+        "\"stop\"",
+    );
     assert_eq!(details.parts, [Part::Reasoning { text: "r".into(), signature: Some("s".into()) }]);
     let legacy = message(r#""function_call":{"name":"f","arguments":"{}"}"#, "\"function_call\"");
     assert_eq!(legacy.finish, Finish::ToolCalls);
@@ -69,14 +89,25 @@ fn our_answer_has_the_whole_shape() {
         )
     );
     let again = read(&told).expect("our own");
-    assert_eq!((again.usage, again.choices), (response.usage, vec![
-        Choice { native_finish: Some("stop".into()), ..response.choices[0].clone() },
-        Choice { native_finish: Some("tool_calls".into()), ..response.choices[1].clone() },
-    ]));
-    let signed = vec![Part::Reasoning { text: "t".into(), signature: Some("s".into()) }, Part::RedactedReasoning("d".into())];
-    let told = json(&encode(&Response { choices: vec![choice(signed, Finish::Stop)], ..Response::default() }, &stamp()));
+    assert_eq!(
+        (again.usage, again.choices),
+        (
+            response.usage,
+            vec![
+                Choice { native_finish: Some("stop".into()), ..response.choices[0].clone() },
+                Choice { native_finish: Some("tool_calls".into()), ..response.choices[1].clone() },
+            ]
+        )
+    );
+    let signed =
+        vec![Part::Reasoning { text: "t".into(), signature: Some("s".into()) }, Part::RedactedReasoning("d".into())];
+    let told =
+        json(&encode(&Response { choices: vec![choice(signed, Finish::Stop)], ..Response::default() }, &stamp()));
     assert_eq!(told["choices"][0]["message"]["reasoning_content"], "t");
-    assert_eq!(told["choices"][0]["message"]["reasoning_details"][1], json!({"type": "reasoning.encrypted", "data": "d"}));
+    assert_eq!(
+        told["choices"][0]["message"]["reasoning_details"][1],
+        json!({"type": "reasoning.encrypted", "data": "d"})
+    );
     assert!(told.get("usage").is_none());
 }
 
@@ -85,7 +116,9 @@ fn a_passed_on_answer_keeps_its_bytes() {
     let bytes = br#"{"id": "x", "model":"gpt", "choices":[{"a" : 1.0}], "usage":{"prompt_tokens":1, "odd":[ ]}}"#;
     assert_eq!(
         relay(bytes, &stamp()).map(|told| String::from_utf8_lossy(&told).into_owned()).as_deref(),
-        Some(r#"{"id":"x","model":"acme/m","choices":[{"a" : 1.0}],"usage":{"prompt_tokens":1,"odd":[ ],"cost_usd":"0.000002"}}"#)
+        Some(
+            r#"{"id":"x","model":"acme/m","choices":[{"a" : 1.0}],"usage":{"prompt_tokens":1,"odd":[ ],"cost_usd":"0.000002"}}"#
+        )
     );
     assert_eq!(relay(b"[]", &stamp()), None);
     let free = relay(br#"{"usage":null}"#, &Stamp { cost: None, ..stamp() }).expect("an object");

@@ -12,7 +12,7 @@ use crate::{
     body::Body,
     catalog::Deployment,
     chat::{Finish, Request, Response},
-    fault::{Fault, UpstreamFault},
+    fault::{Cause, Fault, UpstreamFault},
 };
 use serde_json::{Value, json};
 
@@ -109,6 +109,11 @@ fn finish_word(finish: Finish) -> &'static str {
         // Not in OpenAI's set, and meant to be noticed. Whole answers and streams become faults before it is written.
         Finish::Error => "error",
     }
+}
+
+/// A finish that says the answer failed.
+fn gave_up(word: Option<&str>) -> UpstreamFault {
+    UpstreamFault::new(200, Cause::Server, format!("The provider gave up: {}.", word.unwrap_or("error")))
 }
 
 /// The id of an answer of ours.

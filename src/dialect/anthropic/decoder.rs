@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     chat::{Event, Finish},
+    fault::{Cause, UpstreamFault},
     sse::Frame,
 };
 use serde_json::Value;
@@ -63,6 +64,13 @@ impl MessageDecoder {
                 let native = told.get("delta").and_then(|delta| lenient::text(delta, "stop_reason"));
                 if let Some(native) = native.filter(|_| !std::mem::replace(&mut self.finished, true)) {
                     let finish = match finish_of(native) {
+                        // A provider that gave up has not finished: another may.
+                        Finish::Error => {
+                            self.over = true;
+                            let fault = UpstreamFault::new(200, Cause::Server, "The provider gave up.");
+                            events.push(Event::Fault(fault));
+                            return;
+                        }
                         Finish::Stop if self.begun_calls > 0 => Finish::ToolCalls,
                         finish => finish,
                     };

@@ -200,6 +200,11 @@ impl Choice {
         }
         self.finished = true;
         let finish = match word.map_or(Finish::Stop, finish_of) {
+            // A provider that gave up has not finished: another may.
+            Finish::Error => {
+                events.push(Event::Fault(super::gave_up(word)));
+                return;
+            }
             Finish::Stop if self.begun_calls > 0 => Finish::ToolCalls,
             finish => finish,
         };
@@ -251,6 +256,7 @@ impl Decoder for ChatDecoder {
             self.choice(choice, place, fault.is_some(), events);
         }
         events.extend(self.counting.read(&chunk).map(Event::Usage));
+        self.over |= events.iter().any(|event| matches!(event, Event::Fault(_)));
         if let Some(fault) = fault {
             // OpenRouter sends `[DONE]` after it: no end for us.
             self.over = true;

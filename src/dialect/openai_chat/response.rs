@@ -26,8 +26,7 @@ pub(super) fn decode(bytes: &[u8], deployment: &Deployment) -> Result<Response, 
         return Err(no_answer());
     }
     if let Some(choice) = choices.iter().find(|choice| choice.finish == Finish::Error) {
-        let native = choice.native_finish.as_deref().unwrap_or("error");
-        return Err(UpstreamFault::new(200, Cause::Server, format!("The provider gave up: {native}.")));
+        return Err(super::gave_up(choice.native_finish.as_deref()));
     }
     Ok(Response {
         id: id.to_owned(),

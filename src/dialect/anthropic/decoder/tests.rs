@@ -1,5 +1,5 @@
 use super::*;
-use crate::{fault::Cause, usage::Usage};
+use crate::usage::Usage;
 
 fn frame(data: &str) -> Frame<'_> {
     Frame { event: "", data, raw: data.as_bytes() }
@@ -79,6 +79,13 @@ fn failures_in_the_stream_end_it() {
         r#"{"type":"message_stop"}"#,
     ]);
     assert!(matches!(told.last(), Some(Event::Fault(fault)) if fault.cause == Cause::Overloaded), "{told:?}");
+}
+
+#[test]
+fn giving_up_is_no_finish() {
+    let told =
+        read(&[START, r#"{"type":"message_delta","delta":{"stop_reason":"error"}}"#, r#"{"type":"message_stop"}"#]);
+    assert!(matches!(told.last(), Some(Event::Fault(fault)) if fault.cause == Cause::Server), "{told:?}");
 }
 
 #[test]

@@ -187,6 +187,15 @@ fn choices_are_kept_apart() {
 }
 
 #[test]
+fn giving_up_is_no_finish() {
+    let told = read(&[
+        r#"{"id":"a","choices":[{"delta":{"content":"x"},"finish_reason":"network_error"}],"usage":{"prompt_tokens":1}}"#,
+        "[DONE]",
+    ]);
+    assert!(matches!(told[2..], [Event::Fault(_), Event::Usage(_)]), "{told:?}");
+}
+
+#[test]
 fn failures_in_the_stream_end_it() {
     let fault = |chunk: &str| match read(&[chunk, "[DONE]"]).last() {
         Some(Event::Fault(fault)) => fault.cause,

@@ -1,0 +1,47 @@
+// What a deployment would upload, weighed as the platform weighs it: gzipped.
+import { spawnSync } from "node:child_process";
+import { readFileSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+
+export const CODE_BYTES_MAX = 400_000;
+export const UPLOAD_BYTES_MAX = 1_000_000;
+
+/** Files that are compiled into the Wasm as they are, and are data, not code. */
+const DATA = ["schema/catalog.json"];
+
+/** Makes the upload in `folder`. */
+export function bundle(root, folder) {
+  rmSync(folder, { recursive: true, force: true });
+  const wrangler = join(root, "node_modules/wrangler/bin/wrangler.js");
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath, [wrangler, "deploy", "--dry-run", "--minify", "--outdir", folder],
+    { cwd: root, encoding: "utf8", env: { ...process.env, WRANGLER_SEND_METRICS: "false", WRANGLER_HIDE_BANNER: "true", CI: "true" } },
+  );
+  if (status !== 0) throw new Error(`wrangler deploy --dry-run failed.\n${stdout}${stderr}`);
+}
+
+/** The modules of an upload, by name; wrangler adds a source map and a README, which are not uploaded. */
+export function modules(folder) {
+  const names = readdirSync(folder).filter((name) => name.endsWith(".js") || name.endsWith(".wasm"));
+  return names.map((name) => ({ name, bytes: readFileSync(join(folder, name)) }));
+}
+
+const gzipped = (bytes) => gzipSync(bytes, { level: 9 }).length;
+
+/** Code and data apart: the data's share is what the upload loses when it is cut out. */
+export function weigh(root, folder) {
+  const all = modules(folder);
+  const rows = all.map(({ name, bytes }) => ({ name, raw: bytes.length, gzip: gzipped(bytes) }));
+  const upload = rows.reduce((sum, row) => sum + row.gzip, 0);
+  let data = 0;
+  for (const file of DATA) {
+    const text = readFileSync(join(root, file));
+    const holder = all.find(({ bytes }) => bytes.includes(text));
+    if (!holder) { console.log(`  ${file} is not in the upload as it stands; its weight counts as code.`); continue; }
+    const at = holder.bytes.indexOf(text);
+    const without = Buffer.concat([holder.bytes.subarray(0, at), holder.bytes.subarray(at + text.length)]);
+    data += gzipped(holder.bytes) - gzipped(without);
+  }
+  return { modules: rows, upload, data, code: upload - data };
+}

@@ -46,9 +46,7 @@ pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call
     }
     let asked = thinking::changes(body, request, order);
     changes.extend(asked.into_iter().map(|(name, value)| (name, value.and_then(text))));
-    if let Some(raw) = body.set("messages")
-        && let Some(mended) = history::mended(raw, request, deployment)
-    {
+    if let Some(mended) = history::mended(body, request, deployment) {
         changes.push(("messages", Some(mended.into())));
     }
     call(body.rewritten(&changes))

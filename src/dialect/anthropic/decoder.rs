@@ -145,11 +145,14 @@ impl MessageDecoder {
 
 impl Decoder for MessageDecoder {
     fn glance(&self, frame: &Frame<'_>) -> Glance {
-        let data = frame.data.trim_start();
-        let idle = matches!(frame.event, "content_block_delta" | "content_block_start" | "content_block_stop" | "ping")
-            // Imitators leave the name out or put spaces in; the data says it as well.
-            && !data.contains("\"error\"");
-        if (self.started && idle) || (data.is_empty() && frame.event != "error") { Glance::Pass } else { Glance::Read }
+        if frame.data.is_empty() && frame.event != "error" {
+            return Glance::Pass;
+        }
+        // Imitators leave the name out, or put an error under another: those are read.
+        let content =
+            matches!(frame.event, "content_block_delta" | "content_block_start" | "content_block_stop" | "ping");
+        let pass = self.started && content && !frame.data.contains("\"error\"");
+        if pass { Glance::Pass } else { Glance::Read }
     }
 
     fn decode(&mut self, frame: &Frame<'_>, events: &mut Vec<Event>) -> Result<(), MalformedFrame> {

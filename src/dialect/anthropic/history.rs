@@ -1,5 +1,6 @@
 //! The turns of a request to a deployment: written from the hub, and mended where a caller's own cannot stay.
 use crate::{
+    body::Body,
     catalog::Deployment,
     chat::{CacheMark, Media, Message, Part, Request, Role},
     fault::Fault,
@@ -12,15 +13,17 @@ use std::collections::HashMap;
 ///
 /// Messages are copied as they came, but for two kinds: a system message between turns needs a beta header that is not
 /// passed on, so it becomes the user's; thinking without a signature comes from another provider and would be refused.
-pub(super) fn mended(raw: &str, request: &Request, deployment: &Deployment) -> Option<String> {
-    let items: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
-    // The hub has the `system` member as one message before these.
-    let messages = request.messages.get(request.messages.len().checked_sub(items.len())?..)?;
+pub(super) fn mended(body: &Body, request: &Request, deployment: &Deployment) -> Option<String> {
     let known = deployment.provider.credential.is_some();
     let unsigned = |message: &Message| known && message.parts.iter().any(is_unsigned);
-    if !messages.iter().any(|message| message.role == Role::System || unsigned(message)) {
+    // The hub has the `system` member as one message before these.
+    let before = usize::from(body.set("system").is_some_and(|raw| raw.len() > "[]".len()));
+    if !request.messages.iter().skip(before).any(|message| message.role == Role::System || unsigned(message)) {
         return None;
     }
+    let raw = body.set("messages")?;
+    let items: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
+    let messages = request.messages.get(request.messages.len().checked_sub(items.len())?..)?;
     let (mut out, mut waiting) = (Vec::new(), Vec::new());
     for (item, message) in items.iter().zip(messages) {
         match message.role {

@@ -85,6 +85,8 @@ pub struct Exchange {
     replied: bool,
     gone: bool,
     held_at: Millis,
+    /// The moment of the event being taken in.
+    now: Millis,
 }
 
 /// What does not change once the request is understood.
@@ -143,8 +145,10 @@ struct Streaming {
     relay: Box<Relay>,
     /// The bytes go through a native pipe; we see them when it ends.
     piped: bool,
-    /// When the provider last sent something.
-    last_bytes: Millis,
+    /// A read is under way: a body takes one at a time.
+    reading: bool,
+    /// When the bytes under way were asked for.
+    owed_since: Millis,
 }
 
 /// One attempt at one deployment.
@@ -210,6 +214,7 @@ impl Exchange {
             replied: false,
             gone: false,
             held_at: case.arrived,
+            now: case.arrived,
             case,
         }
     }
@@ -217,6 +222,7 @@ impl Exchange {
     /// Takes one event in. Pairs outside the table change nothing: late and repeated events are a fact of life.
     pub fn on(&mut self, event: Event, now: Millis) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.now = now;
         match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Holding { tries } => self.holding(tries, event, now, &mut effects),
             Phase::Attempting(stage) => self.attempting(stage, event, now, &mut effects),
@@ -260,10 +266,11 @@ impl Exchange {
         self.plan()?.candidates.get(place)
     }
 
-    /// When the whole request has to be over.
-    fn total_ms(&self) -> u64 {
+    /// What is left of the time the whole request has.
+    fn left_ms(&self) -> u64 {
         let route = self.plan().and_then(|plan| plan.deadlines.total_ms);
-        self.case.overrides.deadline_ms.or(route).unwrap_or(TOTAL_MS)
+        let total = self.case.overrides.deadline_ms.or(route).unwrap_or(TOTAL_MS);
+        total.saturating_sub(self.now.since(self.case.arrived)).max(1)
     }
 }
 

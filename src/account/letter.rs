@@ -339,7 +339,8 @@ fn budget_fault(blocked: &Blocked) -> Fault {
             Scope::ApiKey(_) => "api_key_budget_exceeded",
         };
         let text = format!(
-            "The {} budget of this {whose} is spent: {posted_usd} of {limit_usd} USD posted, {held_usd} held, this call may cost {estimate_usd}. It {until}.",
+            "The {} budget of this {whose} is spent: {posted_usd} of {limit_usd} USD posted, {held_usd} held, this \
+             call may cost {estimate_usd}. It {until}.",
             window.word()
         );
         (code, text)

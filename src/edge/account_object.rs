@@ -52,7 +52,8 @@ pub struct AccountObject {
 impl RefUnwindSafe for AccountObject {}
 
 /// Rows of what admins set, and bookings. `WITHOUT ROWID`: a row written is a row billed, an index would be another.
-const TABLES: &str = "CREATE TABLE IF NOT EXISTS record(kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
+const TABLES: &str = "CREATE TABLE IF NOT EXISTS record(kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, \
+  PRIMARY KEY(kind, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS booking(id TEXT NOT NULL PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID";
 
 impl AccountObject {

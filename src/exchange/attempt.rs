@@ -138,7 +138,7 @@ impl Exchange {
                 self.failed(UpstreamFault::new(0, Cause::Connection, "the connection failed"), now, effects);
             }
             (stage, Event::Elapsed(timer)) => self.elapsed(stage, timer, now, effects),
-            (stage, Event::Gone) => self.gone_waiting(stage, effects),
+            (stage, Event::Gone) => self.gone_waiting(stage, now, effects),
             (stage, _) => self.phase = Phase::Attempting(stage),
         }
     }
@@ -225,7 +225,7 @@ impl Exchange {
         self.answered(200, now, effects);
         let First { relay, raw, out } = first;
         if self.gone {
-            let streaming = Streaming { relay: Box::new(relay), piped: false, last_bytes: now };
+            let streaming = Streaming { relay: Box::new(relay), piped: false, reading: false, owed_since: now };
             return self.carry_on(streaming, Vec::new(), effects);
         }
         self.reply_stream(effects);
@@ -234,11 +234,11 @@ impl Exchange {
             effects.push(Effect::Pipe { attempt, prefix: raw, drain_ms: self.drain_ms() });
             // The pipe shows everything once more when it ends.
             let Some(relay) = self.relay() else { return };
-            self.phase = Phase::Relaying(Streaming { relay: Box::new(relay), piped, last_bytes: now });
+            self.phase = Phase::Relaying(Streaming { relay: Box::new(relay), piped, reading: false, owed_since: now });
             return;
         }
         effects.push(Effect::Wait { timer: Timer::Stall(attempt), ms: self.stall_ms() });
-        self.carry_on(Streaming { relay: Box::new(relay), piped, last_bytes: now }, out, effects);
+        self.carry_on(Streaming { relay: Box::new(relay), piped, reading: false, owed_since: now }, out, effects);
     }
 
     /// Whether the rest may go through unread: nothing has to be changed, and a copy of it fits into memory.
@@ -282,21 +282,25 @@ impl Exchange {
 
     /// Notes a failed attempt and goes on.
     pub(super) fn failed(&mut self, fault: UpstreamFault, now: Millis, effects: &mut Vec<Effect>) {
-        let attempt = self.current();
-        effects.push(Effect::Abort { attempt });
+        self.end_attempt(&fault, effects);
         if fault.cause.blames_deployment() {
             let outcome =
                 health::Outcome::Failed { fault: FailedAs::of(fault.cause), retry_after_ms: fault.retry_after_ms };
             self.note(outcome, now, effects);
         }
-        let go_on = fault.cause.may_fall_back() && !self.gone;
-        if let Some(attempt) = self.attempts.last_mut() {
-            attempt.outcome = Outcome::Failed(fault);
-        }
-        if !go_on {
+        if !fault.cause.may_fall_back() || self.gone {
             self.queue.clear();
         }
         self.next_attempt(now, effects);
+    }
+
+    /// Lets go of an attempt that came to nothing.
+    fn end_attempt(&mut self, fault: &UpstreamFault, effects: &mut Vec<Effect>) {
+        let attempt = self.current();
+        effects.push(Effect::Abort { attempt });
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.outcome = Outcome::Failed(fault.clone());
+        }
     }
 
     fn note(&self, outcome: health::Outcome, at: Millis, effects: &mut Vec<Effect>) {
@@ -316,8 +320,10 @@ impl Exchange {
                 self.failed(timeout("no content within the deadline"), now, effects);
             }
             Timer::Total => {
+                // The caller's own haste says nothing about the provider.
                 self.queue.clear();
-                self.failed(timeout("the request's deadline passed"), now, effects);
+                self.end_attempt(&timeout("the request's deadline passed"), effects);
+                self.next_attempt(now, effects);
             }
             Timer::Drain => self.abandon(effects),
             Timer::Head(_) | Timer::FirstToken(_) | Timer::Stall(_) | Timer::Repost => {
@@ -327,13 +333,18 @@ impl Exchange {
     }
 
     /// The caller hung up before anything was there to give.
-    fn gone_waiting(&mut self, stage: Stage, effects: &mut Vec<Effect>) {
+    fn gone_waiting(&mut self, stage: Stage, now: Millis, effects: &mut Vec<Effect>) {
         if self.gone {
             self.phase = Phase::Attempting(stage);
             return;
         }
         self.gone = true;
         self.queue.clear();
+        // A refusal costs nothing, whatever its body says.
+        if let Stage::Failing { status, retry_after } = stage {
+            let fault = self.grammar_up().decode_fault(status, b"", retry_after.as_deref());
+            return self.failed(fault, now, effects);
+        }
         let drain_ms = self.drain_ms();
         if drain_ms == 0 {
             return self.abandon(effects);

@@ -13,18 +13,17 @@ const POST_TRIES: u32 = 4;
 const REPOST_MS: u64 = 250;
 
 impl Exchange {
-    /// The charge: by the provider's counts, or by ours where it told none.
-    pub(super) fn settled(&self, told: Option<Usage>, output_seen: u64) -> Settled {
+    /// The charge: by the provider's counts if they are its last, else by ours where they are higher.
+    pub(super) fn settled(&self, told: Option<Usage>, last: bool, output_seen: u64) -> Settled {
         let Some(candidate) = self.candidate() else {
             return Settled { usage: Usage::default(), estimated: false, cost: Nanos::ZERO };
         };
-        let estimated = told.is_none();
-        let seen = || Usage {
-            input: self.case.signals.prompt_tokens,
-            output: output_seen.min(candidate.output_tokens_max),
-            ..Usage::default()
-        };
-        let usage = told.unwrap_or_else(seen);
+        let estimated = told.is_none() || !last;
+        let prompt = Usage { input: self.case.signals.prompt_tokens, ..Usage::default() };
+        let mut usage = told.unwrap_or(prompt);
+        if estimated {
+            usage.output = usage.output.max(output_seen.min(candidate.output_tokens_max));
+        }
         let charge = price::charge(&candidate.deployment.rates, &usage);
         // Counts no call can have (they do not even fit an amount) are not believed beyond the hold.
         let held = self.grant.as_ref().map_or(Nanos::ZERO, |grant| grant.amount);
@@ -67,7 +66,7 @@ impl Exchange {
     pub(super) fn abandon(&mut self, effects: &mut Vec<Effect>) {
         let attempt = self.current();
         effects.push(Effect::Abort { attempt });
-        let settled = self.settled(None, 0);
+        let settled = self.settled(None, false, 0);
         if self.drain_ms() == 0 {
             self.close_charged(settled, 499, effects);
         } else {
@@ -118,7 +117,7 @@ impl Exchange {
             attempts: self.attempt_records(settled.cost),
             status,
             ttft_ms: first.zip(sent).map(|(first, sent)| first.since(sent)),
-            duration_ms: first.map_or(0, |first| first.since(self.case.arrived)),
+            duration_ms: self.now.since(self.case.arrived),
             ..CallRecord::default()
         }
     }

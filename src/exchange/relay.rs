@@ -19,6 +19,8 @@ pub struct Meter {
     /// A finish reason was told.
     pub finished: bool,
     /// The provider's own terminator was seen.
+    pub terminated: bool,
+    /// Nothing more is to come: the terminator, or a clean close after the finish.
     pub ended: bool,
     pub fault: Option<UpstreamFault>,
     /// Something a caller would see.
@@ -32,6 +34,11 @@ impl Meter {
     /// Output tokens seen, where the provider did not count them: at least one a frame, about four bytes a token.
     pub fn output_tokens_seen(&self) -> u64 {
         self.frames.max(self.text_bytes.div_ceil(4))
+    }
+
+    /// Whether the provider's counts are its last word: some tell a first count at the beginning.
+    pub fn counted(&self) -> bool {
+        self.usage.is_some() && self.finished
     }
 
     fn note(&mut self, event: &chat::Event) {
@@ -51,7 +58,10 @@ impl Meter {
             }
             chat::Event::Usage(usage) => self.usage = Some(*usage),
             chat::Event::Fault(fault) => self.fault = Some(fault.clone()),
-            chat::Event::End => self.ended = true,
+            chat::Event::End => {
+                self.terminated = true;
+                self.ended = true;
+            }
         }
     }
 

@@ -82,7 +82,7 @@ impl Exchange {
         effects: &mut Vec<Effect>,
     ) {
         let seen = response.choices.iter().map(|choice| choice.parts.len() as u64 * 8).sum();
-        let settled = self.settled(response.usage, seen);
+        let settled = self.settled(response.usage, true, seen);
         let stamp = Stamp { cost: Some(settled.cost), ..self.stamp() };
         let same = self.candidate().is_some_and(|candidate| self.same_dialect(&candidate.deployment));
         let relayed = if same { self.case.grammar.relay_response(bytes, &stamp) } else { None };
@@ -116,6 +116,9 @@ impl Exchange {
 
     pub(super) fn explain_only(&mut self, effects: &mut Vec<Effect>) {
         self.phase = Phase::Done;
+        if self.gone {
+            return;
+        }
         self.replied = true;
         let body = json!({"object": "megarouter.explanation", "megarouter": self.explanation(None)});
         let headers = base_headers(self.case.surface, &self.case.request_id, "application/json");

@@ -16,20 +16,28 @@ impl Exchange {
         if streaming.relay.meter.ended {
             return self.finish_stream(streaming, out, effects);
         }
-        let attempt = self.current();
-        self.phase = Phase::Relaying(streaming);
         if out.is_empty() || self.gone {
-            effects.push(Effect::Read { attempt, whole: false });
-        } else {
-            effects.push(Effect::Chunk(out));
+            return self.read_on(streaming, effects);
         }
+        effects.push(Effect::Chunk(out));
+        self.phase = Phase::Relaying(streaming);
+    }
+
+    /// Asks for the next bytes, unless that was done already.
+    fn read_on(&mut self, mut streaming: Streaming, effects: &mut Vec<Effect>) {
+        let attempt = self.current();
+        if !std::mem::replace(&mut streaming.reading, true) {
+            streaming.owed_since = self.now;
+            effects.push(Effect::Read { attempt, whole: false });
+        }
+        self.phase = Phase::Relaying(streaming);
     }
 
     pub(super) fn relaying(&mut self, mut streaming: Streaming, event: Event, now: Millis, effects: &mut Vec<Effect>) {
         let current = self.current();
         match event {
             Event::Bytes { attempt, bytes } if attempt == current => {
-                streaming.last_bytes = now;
+                streaming.reading = false;
                 let mut out = Vec::with_capacity(bytes.len() + 64);
                 streaming.relay.feed(&bytes, &mut out);
                 match streaming.relay.meter.fault.take() {
@@ -37,10 +45,7 @@ impl Exchange {
                     None => self.carry_on(streaming, out, effects),
                 }
             }
-            Event::Written if !self.gone => {
-                self.phase = Phase::Relaying(streaming);
-                effects.push(Effect::Read { attempt: current, whole: false });
-            }
+            Event::Written if !streaming.piped => self.read_on(streaming, effects),
             Event::End { attempt } if attempt == current => {
                 let mut out = Vec::new();
                 streaming.relay.close(&mut out);
@@ -74,8 +79,9 @@ impl Exchange {
         let current = self.current();
         match timer {
             Timer::Stall(attempt) if attempt == current && !streaming.piped => {
-                let silent = now.since(streaming.last_bytes);
                 let stall_ms = self.stall_ms();
+                // While the caller takes its time, nothing is asked of the provider.
+                let silent = if streaming.reading { now.since(streaming.owed_since) } else { 0 };
                 if silent < stall_ms {
                     effects.push(Effect::Wait { timer, ms: stall_ms - silent });
                     self.phase = Phase::Relaying(streaming);
@@ -125,8 +131,7 @@ impl Exchange {
             }
             ms => {
                 effects.push(Effect::Wait { timer: Timer::Drain, ms });
-                effects.push(Effect::Read { attempt, whole: false });
-                self.phase = Phase::Relaying(streaming);
+                self.read_on(streaming, effects);
             }
         }
     }
@@ -142,10 +147,9 @@ impl Exchange {
                 self.gone = true;
                 let settled = self.settle(meter);
                 // The whole answer came, or the provider stops billing with the connection: nothing is unknown.
-                if meter.usage.is_some() || self.drain_ms() == 0 {
+                if drained && meter.ended || meter.counted() || self.drain_ms() == 0 {
                     self.close_charged(settled, 499, effects);
                 } else {
-                    debug_assert!(drained || meter.usage.is_none());
                     self.close_unknown(settled, effects);
                 }
             }
@@ -164,8 +168,11 @@ impl Exchange {
     fn finish_piped(&mut self, streaming: &Streaming, bytes: &[u8], effects: &mut Vec<Effect>) {
         let settled = self.settle(&streaming.relay.meter);
         let mut out = Vec::new();
-        if let Some(end) = self.missing_terminator(bytes) {
-            out.extend_from_slice(end);
+        if !bytes.ends_with(b"\n\n") && !bytes.ends_with(b"\r\n\r\n") {
+            out.extend_from_slice(b"\n\n");
+        }
+        if !streaming.relay.meter.terminated {
+            out.extend_from_slice(self.terminator());
         }
         final_comment(&self.comment(&settled), &mut out);
         effects.push(Effect::Chunk(out));
@@ -173,15 +180,12 @@ impl Exchange {
         self.close_charged(settled, 200, effects);
     }
 
-    /// The dialect's last frame, where the provider left it out.
-    fn missing_terminator(&self, bytes: &[u8]) -> Option<&'static [u8]> {
-        let (mark, end): (&[u8], &[u8]) = match self.case.surface {
-            super::Surface::ChatCompletions => (b"[DONE]", b"data: [DONE]\n\n"),
-            super::Surface::Messages => {
-                (b"message_stop", b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n")
-            }
-        };
-        memchr::memmem::rfind(bytes, mark).is_none().then_some(end)
+    /// The dialect's last frame, for a provider that leaves it out.
+    fn terminator(&self) -> &'static [u8] {
+        match self.case.surface {
+            super::Surface::ChatCompletions => b"data: [DONE]\n\n",
+            super::Surface::Messages => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        }
     }
 
     fn finish_stream(&mut self, mut streaming: Streaming, mut out: Vec<u8>, effects: &mut Vec<Effect>) {
@@ -228,13 +232,13 @@ impl Exchange {
         if !self.gone {
             self.reply_stream(effects);
         }
-        let streaming = Streaming { relay: Box::new(relay), piped: false, last_bytes: now };
+        let streaming = Streaming { relay: Box::new(relay), piped: false, reading: false, owed_since: now };
         self.finish_stream(streaming, out, effects);
     }
 
     /// The charge of what a meter has seen.
     pub(super) fn settle(&self, meter: &super::relay::Meter) -> Settled {
-        self.settled(meter.usage, meter.output_tokens_seen())
+        self.settled(meter.usage, meter.counted(), meter.output_tokens_seen())
     }
 }
 

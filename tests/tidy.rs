@@ -1,5 +1,4 @@
 //! The law between the rooms of `src/`, and the few habits a linter does not know. Each breach is told with its way out.
-#![allow(clippy::tests_outside_test_module, reason = "all of this is test code")]
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -1,0 +1,642 @@
+//! A shell made of chance. It carries effects out as the real one does, but answers in any order, late or not at all where
+//! a provider hangs; its callers hang up at any moment; its providers fail in every way they are known to. While it runs
+//! it checks what an exchange promises. A run is a script of bytes: the same script is the same run.
+use crate::stage::{
+    Ask, CHAT, CHAT_WHOLE, Frames, JSON, MESSAGES, MESSAGES_WHOLE, MORNING, PROVIDERS, REQUEST, SSE, bytes, call,
+    chunk, head, held, not_allowed, open, piped, speaks_chat, stale, told, whole,
+};
+use megarouter::{
+    account::letter::{Grant, HoldLetter, PostLetter, PostOutcome, Refusal},
+    endpoint::Surface,
+    exchange::{
+        Exchange,
+        event::{Effect, Event, Head, PipeEnd, ReplyBody, Timer},
+    },
+    money::Nanos,
+    time::Millis,
+};
+use std::collections::BTreeSet;
+
+/// A phase, an event's name and the next phase, where the event changed anything.
+pub type Transition = (&'static str, &'static str, &'static str);
+
+/// How far from the real shell a run may stray.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manners {
+    /// Every event answers an effect. All promises are kept.
+    Good,
+    /// Events nobody asked for come between. What has to do with money and phases is still kept.
+    None,
+}
+
+/// Enough for the longest run of good manners; a machine that needs more goes in circles.
+const STEPS_MAX: usize = 1_500;
+
+/// Runs a script to its end.
+pub fn run(script: &[u8], manners: Manners) -> Result<BTreeSet<Transition>, String> {
+    let mut chance = Chance { script, at: 0 };
+    let ask = any_ask(&mut chance);
+    let (exchange, effects) = open(&ask, 1);
+    let mut shell = Shell {
+        chance,
+        manners,
+        surface: ask.surface,
+        stream: ask.stream,
+        explains: ask.wishes["explain"] == "only",
+        exchange,
+        now: MORNING,
+        under_way: Vec::new(),
+        timers: Vec::new(),
+        providers: Vec::new(),
+        version: 0,
+        hung_up: false,
+        seen: BTreeSet::new(),
+        so_far: SoFar::default(),
+        trace: vec![format!("{ask:?}")],
+    };
+    match shell.play(effects) {
+        Ok(()) => Ok(shell.seen),
+        Err(why) => Err(format!("{why}\n  {}\nscript: {script:?}", shell.trace.join("\n  "))),
+    }
+}
+
+struct Chance<'a> {
+    script: &'a [u8],
+    at: usize,
+}
+
+impl Chance<'_> {
+    /// One of `n`; the first, the harmless one, once the script is over.
+    fn pick(&mut self, n: usize) -> usize {
+        let byte = self.script.get(self.at).copied().unwrap_or_default();
+        self.at += 1;
+        usize::from(byte) % n
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.pick(n) == n - 1
+    }
+}
+
+fn any_ask(chance: &mut Chance<'_>) -> Ask {
+    let mut providers = PROVIDERS;
+    providers.rotate_left(chance.pick(4));
+    if chance.one_in(2) {
+        providers.reverse();
+    }
+    let surface = [Surface::ChatCompletions, Surface::Messages][chance.pick(2)];
+    let mut ask = call(surface, &providers);
+    ask.stream = !chance.one_in(4);
+    ask.usage = chance.one_in(2);
+    if chance.one_in(2) {
+        ask = ask.long();
+    }
+    match chance.pick(10) {
+        7 => ask.wishing("explain", true.into()),
+        8 => ask.wishing("explain", "only".into()),
+        9 => ask.wishing("deadline_ms", 20_000.into()),
+        _ => ask,
+    }
+}
+
+// Providers.
+
+struct Provider {
+    head: Answer,
+    pieces: Vec<Vec<u8>>,
+    then: Then,
+    /// The exchange let go of it.
+    aborted: bool,
+    /// It was heard to its end.
+    over: bool,
+    /// Told counts that cost more than any hold.
+    greedy: bool,
+    /// What went to the exchange so far.
+    heard: Vec<u8>,
+}
+
+enum Answer {
+    Head(Head),
+    NoConnection,
+    Silence,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Ends,
+    Breaks,
+    Hangs,
+}
+
+impl Provider {
+    /// The next of what it sends, or how it stops.
+    fn next(&mut self) -> Result<Vec<u8>, Then> {
+        if self.aborted {
+            return Err(Then::Breaks);
+        }
+        if self.pieces.is_empty() { Err(self.then) } else { Ok(self.pieces.remove(0)) }
+    }
+
+    fn can_answer(&self, under_way: &UnderWay) -> bool {
+        let hangs = self.then == Then::Hangs && self.pieces.is_empty();
+        self.aborted
+            || match under_way {
+                UnderWay::Head(_) => !matches!(self.head, Answer::Silence),
+                UnderWay::Read { whole: false, .. } => !hangs,
+                UnderWay::Read { .. } | UnderWay::Pipe { .. } => self.then != Then::Hangs,
+                UnderWay::Account(_) | UnderWay::Write | UnderWay::Posting => true,
+            }
+    }
+}
+
+fn any_provider(chance: &mut Chance<'_>, chat: bool, stream: bool) -> Provider {
+    let (frames, whole_answer) = if chat { (CHAT, CHAT_WHOLE) } else { (MESSAGES, MESSAGES_WHOLE) };
+    let Frames { opening, hello, world, finish, usage, end, fault } = frames;
+    let good = vec![opening, hello, world, finish, usage, end];
+    let kind = chance.pick(17);
+    let cut = chance.pick(good.len());
+    let head = |status, content_type: &str| {
+        Answer::Head(Head { status, content_type: content_type.to_owned(), ..Head::default() })
+    };
+    let many = whole_answer.replace("4}", "400000000}").replace("_tokens\":4,", "_tokens\":400000000,");
+    let many_told = usage.replace(":4}", ":400000000}").replace(":4,", ":400000000,");
+    let (head, sent, then): (Answer, Vec<&str>, Then) = match (kind, stream) {
+        (3, _) => (head(503, JSON), vec!["{}"], Then::Ends),
+        (4, _) => {
+            let limited = Head { status: 429, retry_after: Some("3".to_owned()), ..Head::default() };
+            (Answer::Head(limited), vec!["slow down"], Then::Ends)
+        }
+        (5, _) => (head(400, JSON), vec![r#"{"error":{"message":"no","type":"invalid_request_error"}}"#], Then::Ends),
+        (6, _) => (head(401, JSON), vec!["<html>"], Then::Breaks),
+        (7, _) => (Answer::NoConnection, vec![], Then::Breaks),
+        (8, _) => (Answer::Silence, vec![], Then::Hangs),
+        (9, true) => (head(200, SSE), good[..cut].to_vec(), Then::Breaks),
+        (9, false) => (head(200, JSON), vec![whole_answer], Then::Breaks),
+        (10, true) => (head(200, SSE), good[..cut].to_vec(), Then::Ends),
+        (10, false) => (head(200, JSON), vec!["{\"id\":"], Then::Ends),
+        (11, true) => (head(200, SSE), good[..cut].to_vec(), Then::Hangs),
+        (11, false) => (head(200, JSON), vec![], Then::Hangs),
+        (12, true) => (head(200, SSE), [&good[..cut], &[fault]].concat(), Then::Ends),
+        (12, false) => (head(200, JSON), vec![r#"{"error":{"message":"boom","code":500}}"#], Then::Ends),
+        (13, true) => (head(200, SSE), [&good[..cut], &["data: {\"usage\":\n\n"; 5]].concat(), Then::Ends),
+        (13, false) => (head(200, "text/html"), vec!["<html>"], Then::Ends),
+        (14, true) => (head(200, SSE), vec![opening, hello, finish, many_told.as_str(), end], Then::Ends),
+        (14, false) => (head(200, JSON), vec![many.as_str()], Then::Ends),
+        (15, true) => (head(200, JSON), vec![whole_answer], Then::Ends),
+        (1, true) => (head(200, SSE), vec![opening, hello, world, finish, end], Then::Ends),
+        (2, true) => (head(200, SSE), vec![opening, hello, world, finish, usage], Then::Ends),
+        (_, true) | (15, false) => (head(200, SSE), good, Then::Ends),
+        (_, false) => (head(200, JSON), vec![whole_answer], Then::Ends),
+    };
+    let pieces = match chance.pick(3) {
+        0 => sent.iter().map(|frame| frame.as_bytes().to_vec()).collect(),
+        1 => sent.concat().as_bytes().chunks(150).map(<[u8]>::to_vec).collect(),
+        _ => Some(sent.concat().into_bytes()).filter(|all| !all.is_empty()).into_iter().collect(),
+    };
+    Provider { head, pieces, then, aborted: false, over: false, greedy: kind == 14, heard: Vec::new() }
+}
+
+// The shell.
+
+/// What was begun and will answer with one event.
+#[derive(Clone, Debug)]
+enum UnderWay {
+    Account(HoldLetter),
+    Head(usize),
+    Read { attempt: usize, whole: bool },
+    Pipe { attempt: usize, drain_ms: u64 },
+    Write,
+    Posting,
+}
+
+struct Shell<'a> {
+    chance: Chance<'a>,
+    manners: Manners,
+    surface: Surface,
+    stream: bool,
+    /// Only explains: its hold is dry.
+    explains: bool,
+    exchange: Exchange,
+    now: Millis,
+    under_way: Vec<UnderWay>,
+    timers: Vec<(Timer, Millis)>,
+    providers: Vec<Provider>,
+    version: u64,
+    hung_up: bool,
+    seen: BTreeSet<Transition>,
+    so_far: SoFar,
+    trace: Vec<String>,
+}
+
+/// What was done so far: what the promises are about.
+#[derive(Default)]
+struct SoFar {
+    grant: Option<Grant>,
+    /// The exchange knows that the caller left.
+    knows_gone: bool,
+    sends: usize,
+    reply: Option<u16>,
+    reply_streams: bool,
+    told_cost: Option<String>,
+    /// All the caller was streamed.
+    text: Vec<u8>,
+    finished: bool,
+    posts: Vec<PostLetter>,
+}
+
+fn must(kept: bool, promise: &str) -> Result<(), String> {
+    if kept { Ok(()) } else { Err(format!("broken: {promise}")) }
+}
+
+impl Shell<'_> {
+    fn play(&mut self, first: Vec<Effect>) -> Result<(), String> {
+        first.into_iter().try_for_each(|effect| self.carry_out(effect))?;
+        for _ in 0..STEPS_MAX {
+            if self.exchange.is_done() {
+                self.check_end()?;
+                return self.check_that_done_absorbs();
+            }
+            let event = self.next_event().ok_or("broken: every effect was answered, and the exchange is not done")?;
+            self.tell(event)?;
+        }
+        Err("broken: an exchange ends".to_owned())
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        self.now = self.now.after([1, 40, 4_000][self.chance.pick(3)]);
+        let step = self.chance.pick(16);
+        match step {
+            10 | 11 if !self.timers.is_empty() => {
+                let place = self.chance.pick(self.timers.len());
+                return Some(self.elapse(place));
+            }
+            12 if !self.hung_up => {
+                self.hung_up = true;
+                return Some(Event::Gone);
+            }
+            13 | 14 => {
+                if let Some(event) = self.late() {
+                    return Some(event);
+                }
+            }
+            15 if self.manners == Manners::None => return Some(self.unasked()),
+            _ => {}
+        }
+        let ready: Vec<usize> = (0..self.under_way.len()).filter(|place| self.is_ready(*place)).collect();
+        if ready.is_empty() {
+            let (place, _) = self.timers.iter().enumerate().min_by_key(|(_, (_, due))| *due)?;
+            return Some(self.elapse(place));
+        }
+        let place = ready[self.chance.pick(ready.len())];
+        let answered = self.under_way.remove(place);
+        Some(self.answer(&answered))
+    }
+
+    fn is_ready(&self, place: usize) -> bool {
+        let under_way = &self.under_way[place];
+        match under_way {
+            UnderWay::Pipe { .. } if self.hung_up => true,
+            UnderWay::Head(attempt) | UnderWay::Read { attempt, .. } | UnderWay::Pipe { attempt, .. } => {
+                self.providers[*attempt].can_answer(under_way)
+            }
+            UnderWay::Account(_) | UnderWay::Write | UnderWay::Posting => true,
+        }
+    }
+
+    fn elapse(&mut self, place: usize) -> Event {
+        let (timer, due) = self.timers.remove(place);
+        self.now = self.now.max(due);
+        Event::Elapsed(timer)
+    }
+
+    /// Something of an attempt that was given up, or told before.
+    fn late(&mut self) -> Option<Event> {
+        let old = self.providers.len().checked_sub(2)?;
+        let attempt = self.chance.pick(old + 1);
+        let event = any_event(&mut self.chance, attempt);
+        matches!(
+            event,
+            Event::Head { .. } | Event::Bytes { .. } | Event::Whole { .. } | Event::End { .. } | Event::Broke { .. }
+        )
+        .then_some(event)
+    }
+
+    fn unasked(&mut self) -> Event {
+        let attempt = self.chance.pick(3);
+        any_event(&mut self.chance, attempt)
+    }
+
+    fn answer(&mut self, answered: &UnderWay) -> Event {
+        match answered {
+            UnderWay::Account(letter) => self.account(letter),
+            UnderWay::Posting if self.chance.one_in(4) => Event::Unreachable,
+            UnderWay::Posting => Event::Posted,
+            UnderWay::Write if self.hung_up => Event::Gone,
+            UnderWay::Write => Event::Written,
+            UnderWay::Head(attempt) => {
+                let attempt = *attempt;
+                match &self.providers[attempt] {
+                    Provider { aborted: false, head: Answer::Head(head), .. } => {
+                        Event::Head { attempt, head: head.clone() }
+                    }
+                    _ => Event::Broke { attempt },
+                }
+            }
+            UnderWay::Read { attempt, whole: true } => {
+                let mut all = Vec::new();
+                loop {
+                    match self.providers[*attempt].next() {
+                        Ok(piece) => all.extend(piece),
+                        Err(Then::Ends) => return whole(*attempt, all),
+                        Err(Then::Breaks | Then::Hangs) => return Event::Broke { attempt: *attempt },
+                    }
+                }
+            }
+            UnderWay::Read { attempt, .. } => match self.providers[*attempt].next() {
+                Ok(piece) => {
+                    self.providers[*attempt].heard.extend(&piece);
+                    bytes(*attempt, piece)
+                }
+                Err(Then::Ends) => Event::End { attempt: *attempt },
+                Err(Then::Breaks | Then::Hangs) => Event::Broke { attempt: *attempt },
+            },
+            UnderWay::Pipe { attempt, drain_ms } => self.pipe(*attempt, *drain_ms),
+        }
+    }
+
+    fn pipe(&mut self, attempt: usize, drain_ms: u64) -> Event {
+        let cut = if self.hung_up { self.chance.pick(4) } else { usize::MAX };
+        let provider = &mut self.providers[attempt];
+        let mut end = None;
+        for _ in 0..=if drain_ms == 0 { cut } else { usize::MAX - 1 } {
+            match provider.next() {
+                Ok(piece) => provider.heard.extend(piece),
+                Err(then) => {
+                    end = Some(then);
+                    break;
+                }
+            }
+        }
+        let copy = provider.heard.clone();
+        match end {
+            _ if self.hung_up => piped(attempt, copy, PipeEnd::Gone { drained: end == Some(Then::Ends) }),
+            Some(Then::Ends) => piped(attempt, copy, PipeEnd::Whole),
+            Some(Then::Breaks | Then::Hangs) | None => piped(attempt, copy, PipeEnd::Broke),
+        }
+    }
+
+    fn account(&mut self, letter: &HoldLetter) -> Event {
+        let kind = self.chance.pick(14);
+        match kind {
+            8 | 9 => Event::Unreachable,
+            10 => {
+                self.version += 1;
+                stale(self.version, PROVIDERS[self.chance.pick(4)])
+            }
+            11 => not_allowed(None, Some(&PROVIDERS[self.chance.pick(4)..])),
+            12 => Event::Refused(Refusal::Rpm { retry_after_s: 3 }),
+            13 => Event::Refused(Refusal::RevokedKey),
+            _ if letter.bids.is_empty() => not_allowed(None, None),
+            _ => {
+                let first = if kind == 7 { self.chance.pick(letter.bids.len()) } else { 0 };
+                let allowed: Vec<usize> = (first..letter.bids.len()).collect();
+                let most = letter.bids.iter().skip(first).map(|bid| bid.amount).max().unwrap_or_default();
+                Event::Held(Grant { amount: if letter.dry { Nanos::ZERO } else { most }, allowed })
+            }
+        }
+    }
+
+    /// Tells the exchange, carries out what it wants, and keeps the books.
+    fn tell(&mut self, event: Event) -> Result<(), String> {
+        let before = self.exchange.phase();
+        self.note(&event, before);
+        let name = name(&event);
+        self.trace.push(format!("{before}: {}", brief(&event)));
+        let late = attempt_of(&event).is_some_and(|attempt| attempt + 1 < self.so_far.sends);
+        let remembered = before == "Holding" && event == Event::Gone;
+        let effects = self.exchange.on(event, self.now);
+        let after = self.exchange.phase();
+        if before != after || !effects.is_empty() || remembered {
+            self.seen.insert((before, name, after));
+        }
+        must(before != "Done" || effects.is_empty(), "Done absorbs")?;
+        must(!late || (before == after && effects.is_empty()), "what is late does not touch the next attempt")?;
+        effects.into_iter().try_for_each(|effect| self.carry_out(effect))
+    }
+
+    fn note(&mut self, event: &Event, phase: &str) {
+        let so_far = &mut self.so_far;
+        match event {
+            Event::Held(grant) if phase == "Holding" => so_far.grant = Some(grant.clone()),
+            Event::Gone if !self.under_way.iter().any(|one| matches!(one, UnderWay::Pipe { .. })) => {
+                so_far.knows_gone = true;
+            }
+            Event::Piped { attempt, bytes, end } => {
+                so_far.knows_gone |= matches!(end, PipeEnd::Gone { .. });
+                so_far.text.extend(bytes);
+                self.providers.get_mut(*attempt).into_iter().for_each(|provider| provider.over = true);
+            }
+            Event::Whole { attempt, .. } | Event::End { attempt } | Event::Broke { attempt } => {
+                self.providers.get_mut(*attempt).into_iter().for_each(|provider| provider.over = true);
+            }
+            _ => {}
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Result<(), String> {
+        self.trace.push(format!("    {}", told(&effect)));
+        let good = self.manners == Manners::Good;
+        match effect {
+            Effect::Hold(letter) => self.under_way.push(UnderWay::Account(letter)),
+            Effect::Send { attempt, call } => {
+                must(self.so_far.grant.is_some(), "nothing is sent before a hold")?;
+                must(self.so_far.reply.is_none(), "no attempt begins after the reply")?;
+                must(attempt == self.so_far.sends && attempt < 3, "attempts are numbered and at most three")?;
+                self.so_far.sends += 1;
+                self.providers.push(any_provider(&mut self.chance, speaks_chat(&call.url), self.stream));
+                self.under_way.push(UnderWay::Head(attempt));
+            }
+            Effect::Wait { timer, ms } => self.timers.push((timer, self.now.after(ms))),
+            Effect::Read { attempt, whole } => {
+                let reads = |one: &UnderWay| matches!(one, UnderWay::Read { attempt: read, .. } if *read == attempt);
+                must(!good || !self.under_way.iter().any(reads), "bytes are asked for once at a time")?;
+                must(!good || !self.providers[attempt].aborted, "nothing is read of what was let go")?;
+                self.under_way.push(UnderWay::Read { attempt, whole });
+            }
+            Effect::Pipe { attempt, prefix, drain_ms } => {
+                must(!good || prefix == self.providers[attempt].heard, "a pipe begins with all that was read")?;
+                must(self.so_far.reply_streams, "a pipe needs a reply")?;
+                self.under_way.push(UnderWay::Pipe { attempt, drain_ms });
+            }
+            Effect::Abort { attempt } => self.providers[attempt].aborted = true,
+            Effect::Reply(reply) => {
+                must(self.so_far.reply.is_none(), "there is one reply")?;
+                must(!good || !self.so_far.knows_gone, "nobody is answered who left")?;
+                must(
+                    reply.headers.contains(&("x-request-id", REQUEST.to_owned())),
+                    "every answer has its request's id",
+                )?;
+                let cost = reply.headers.iter().find(|(name, _)| *name == "x-megarouter-cost-usd");
+                self.so_far.told_cost = cost.map(|(_, cost)| cost.clone());
+                self.so_far.reply = Some(reply.status);
+                self.so_far.reply_streams = reply.body == ReplyBody::Stream;
+            }
+            Effect::Chunk(ref bytes) => {
+                must(
+                    self.so_far.reply_streams && !self.so_far.finished,
+                    "chunks come between a streamed reply and its end",
+                )?;
+                let piping = self.under_way.iter().any(|one| matches!(one, UnderWay::Pipe { .. }));
+                must(!good || !piping, "a chunk waits for the end of the pipe")?;
+                must(!good || !self.so_far.knows_gone, "nothing is written to a caller who left")?;
+                must(chunk(&effect).is_some_and(|bytes| !bytes.is_empty()), "a chunk holds something")?;
+                self.so_far.text.extend(bytes);
+                self.under_way.push(UnderWay::Write);
+            }
+            Effect::Finish => {
+                must(self.so_far.reply_streams && !self.so_far.finished, "a streamed reply ends once")?;
+                self.so_far.finished = true;
+            }
+            Effect::Post(letter) => self.check_post(letter)?,
+            Effect::Note(_) => {}
+        }
+        Ok(())
+    }
+
+    fn check_post(&mut self, letter: PostLetter) -> Result<(), String> {
+        let SoFar { grant, sends, posts, .. } = &mut self.so_far;
+        must(letter.request_id == REQUEST, "a posting carries the request's id")?;
+        must(posts.first().is_none_or(|first| *first == letter), "all postings say the same")?;
+        must(letter.call.attempts.len() == *sends, "every attempt stands in the posting")?;
+        must((letter.outcome == PostOutcome::Void) == (*sends == 0), "a hold is voided exactly when nothing was sent")?;
+        let held = grant.as_ref().map_or(Nanos::ZERO, |grant| grant.amount);
+        match letter.outcome {
+            PostOutcome::Void => {}
+            PostOutcome::Charge(amount) | PostOutcome::Suspense { metered: amount } => {
+                must(grant.is_some(), "nothing is charged without a hold")?;
+                let greedy = self.providers.iter().any(|provider| provider.greedy) && !letter.call.estimated;
+                let within = Nanos::ZERO <= amount && (amount <= held || greedy);
+                must(self.manners == Manners::None || within, "a charge above the hold is the provider's own count")?;
+            }
+        }
+        posts.push(letter);
+        self.under_way.push(UnderWay::Posting);
+        Ok(())
+    }
+
+    fn check_end(&self) -> Result<(), String> {
+        let SoFar { grant, knows_gone, sends, reply, reply_streams, told_cost, text, finished, posts } = &self.so_far;
+        must(grant.is_none() || self.explains || !posts.is_empty(), "a granted hold is closed")?;
+        must(*sends == 0 || !posts.is_empty(), "what was sent is posted")?;
+        if self.manners == Manners::None {
+            return Ok(());
+        }
+        must(reply.is_some() || *knows_gone, "who stays is answered")?;
+        must(!reply_streams || *finished || *knows_gone, "a streamed reply is finished")?;
+        for provider in &self.providers {
+            must(provider.aborted || provider.over, "every connection is let go or read to its end")?;
+        }
+        let Some(PostOutcome::Charge(cost)) = posts.first().map(|letter| letter.outcome) else { return Ok(()) };
+        if let Some(told) = told_cost {
+            must(*told == cost.to_string(), "the cost that is told is the cost that is posted")?;
+        }
+        if *finished {
+            let text = String::from_utf8_lossy(text);
+            let (end, fault) = match self.surface {
+                Surface::ChatCompletions => ("data: [DONE]", "data: {\"error\":"),
+                Surface::Messages => ("event: message_stop", "event: error"),
+            };
+            must(text.contains(end) != text.contains(fault), &format!("a stream ends whole or with a fault: {text}"))?;
+            must(text.contains(&format!("\"cost_usd\":\"{cost}\"")), "a stream's comment tells what is posted")?;
+            must(text.ends_with("}\n\n") && text.contains("\n\n: megarouter {"), "the comment is a frame of its own")?;
+        }
+        Ok(())
+    }
+
+    fn check_that_done_absorbs(&mut self) -> Result<(), String> {
+        for attempt in 0..3 {
+            for kind in 0..EVENTS {
+                let mut chance = Chance { script: &[u8::try_from(kind).unwrap_or_default()], at: 0 };
+                self.tell(any_event(&mut chance, attempt))?;
+            }
+        }
+        must(self.exchange.is_done(), "Done is the end")
+    }
+}
+
+// Events.
+
+const EVENTS: usize = 22;
+
+/// Any event there is. What it holds is likely.
+fn any_event(chance: &mut Chance<'_>, attempt: usize) -> Event {
+    match chance.pick(EVENTS) {
+        0 => held(&[0, 1, 2]),
+        1 => held(&[9]),
+        2 => Event::Refused(Refusal::UnknownKey),
+        3 => stale(7, "alpha"),
+        4 => not_allowed(None, Some(&["beta", "gamma"])),
+        5 => Event::Unreachable,
+        6 => head(attempt, 200, SSE),
+        7 => head(attempt, 200, JSON),
+        8 => head(attempt, 500, JSON),
+        9 => bytes(attempt, CHAT.hello),
+        10 => bytes(attempt, MESSAGES.all()),
+        11 => whole(attempt, CHAT_WHOLE),
+        12 => whole(attempt, "?"),
+        13 => Event::End { attempt },
+        14 => Event::Broke { attempt },
+        15 => piped(attempt, CHAT.all(), PipeEnd::Whole),
+        16 => piped(attempt, CHAT.hello, PipeEnd::Gone { drained: false }),
+        17 => Event::Elapsed(Timer::FirstToken(attempt)),
+        18 => Event::Elapsed([Timer::Head(attempt), Timer::Stall(attempt), Timer::Drain][chance.pick(3)]),
+        19 => Event::Elapsed([Timer::Total, Timer::Repost][chance.pick(2)]),
+        20 => Event::Written,
+        _ => [Event::Gone, Event::Posted][chance.pick(2)].clone(),
+    }
+}
+
+/// An event's name in the table.
+pub fn name(event: &Event) -> &'static str {
+    match event {
+        Event::Held(_) => "Held",
+        Event::Refused(_) => "Refused",
+        Event::Unreachable => "Unreachable",
+        Event::Head { .. } => "Head",
+        Event::Bytes { .. } => "Bytes",
+        Event::Whole { .. } => "Whole",
+        Event::End { .. } => "End",
+        Event::Broke { .. } => "Broke",
+        Event::Piped { .. } => "Piped",
+        Event::Elapsed(_) => "Elapsed",
+        Event::Written => "Written",
+        Event::Gone => "Gone",
+        Event::Posted => "Posted",
+    }
+}
+
+/// The attempt an event speaks of.
+fn attempt_of(event: &Event) -> Option<usize> {
+    match event {
+        Event::Head { attempt, .. }
+        | Event::Bytes { attempt, .. }
+        | Event::Whole { attempt, .. }
+        | Event::End { attempt }
+        | Event::Broke { attempt }
+        | Event::Piped { attempt, .. }
+        | Event::Elapsed(Timer::Head(attempt) | Timer::FirstToken(attempt) | Timer::Stall(attempt)) => Some(*attempt),
+        _ => None,
+    }
+}
+
+fn brief(event: &Event) -> String {
+    match event {
+        Event::Bytes { attempt, bytes } | Event::Whole { attempt, bytes } => {
+            format!("{} {attempt} ({:?})", name(event), String::from_utf8_lossy(bytes))
+        }
+        Event::Piped { attempt, bytes, end } => {
+            format!("Piped {attempt} {end:?} ({:?})", String::from_utf8_lossy(bytes))
+        }
+        other => format!("{other:?}"),
+    }
+}

@@ -11,6 +11,8 @@ const { createTestHarness } = await import("wrangler");
 
 const root = resolve(import.meta.dirname, "../..");
 const operatorToken = "operator-token-of-the-tests";
+/** What the worker seals keys with; a test that forges one needs it. */
+export const pepper = "5e".repeat(32);
 
 /** Starts the sandbox; its first line of output says where it listens. */
 async function startSandbox() {
@@ -44,7 +46,7 @@ export async function start({ vars = {}, sandbox = true } = {}) {
         X402_PAY_TO: "0x90F79bf6EB2c4f870365E785982E1f101E93b906",
         ...(beside && { SANDBOX_URL: beside.url }),
       },
-      secrets: { ...noRealKeys(), OPERATOR_TOKEN: operatorToken, KEY_PEPPER: "5e".repeat(32), ...vars },
+      secrets: { ...noRealKeys(), OPERATOR_TOKEN: operatorToken, KEY_PEPPER: pepper, ...vars },
     }],
   });
   const close = async () => {
@@ -59,6 +61,7 @@ export async function start({ vars = {}, sandbox = true } = {}) {
     return {
       server, worker, url, sandboxUrl: beside?.url, operatorToken,
       fetch: server.fetch, call, newOrganization: organizer(call), close,
+      ask: asker(call), newProvider: provider(call, beside?.url), sandbox: sandboxOf(beside?.url),
     };
   } catch (error) {
     await close();
@@ -66,15 +69,77 @@ export async function start({ vars = {}, sandbox = true } = {}) {
   }
 }
 
-/** `call("PUT", "/admin/v1/…", token, body)` answers {status, headers, body}, the body parsed if it is JSON. */
-const caller = (server) => async (method, path, token, body) => {
-  const headers = { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) };
-  const answer = await server.fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+/**
+ * `call("PUT", "/admin/v1/…", token, body)` answers {status, headers, body}, the body parsed if it is JSON. A string is
+ * sent as it stands. A stream's answer has `text`, `events` ([{event?, data}]) and `comment`, its last word, as well.
+ */
+const caller = (server) => async (method, path, token, body, more = {}) => {
+  const headers = { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }), ...more };
+  const sent = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
+  const answer = await server.fetch(path, { method, headers, body: sent });
   const text = await answer.text();
-  let value = text;
-  try { value = JSON.parse(text); } catch { /* not every body is JSON */ }
-  return { status: answer.status, headers: answer.headers, body: value };
+  const { status } = answer;
+  if (answer.headers.get("content-type")?.startsWith("text/event-stream")) {
+    return { status, headers: answer.headers, text, ...readStream(text) };
+  }
+  return { status, headers: answer.headers, body: parsed(text) };
 };
+
+function parsed(text) {
+  try { return JSON.parse(text); } catch { return text; } // not every body is JSON
+}
+
+/** The frames of a stream. `comment` is there only if nothing but a blank line follows it. */
+export function readStream(text) {
+  const events = [];
+  for (const frame of text.split("\n\n")) {
+    const fields = Object.fromEntries(frame.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trimStart()]));
+    if (fields.data !== undefined) events.push({ ...(fields.event && { event: fields.event }), data: parsed(fields.data) });
+  }
+  const last = text.lastIndexOf("\n: megarouter ");
+  const comment = last < 0 ? undefined : /^\n: megarouter (.*)\n\n$/.exec(text.slice(last))?.[1];
+  return { events, comment: comment && JSON.parse(comment) };
+}
+
+/** The text of a streamed chat completion. */
+export const textOf = (events) => events.map(({ data }) => data.choices?.[0]?.delta?.content ?? "").join("");
+
+/** Asks a model: `ask(key, {model, messages, …})`. */
+const asker = (call) => (key, body, { path = "/v1/chat/completions", headers } = {}) =>
+  call("POST", path, key, { messages: [{ role: "user", content: "count to 5" }], ...body }, headers);
+
+/** Gives an organisation a provider that the sandbox plays, with one model `m` at 1 and 2 dollars per million tokens. */
+const provider = (call, sandboxUrl) => async (own, id, members = {}) => {
+  const { status, body } = await call("PUT", `/admin/v1/providers/${id}`, own.adminKey, {
+    dialect: "openai_chat", base_url: `${sandboxUrl}/${id}`, credential: "any",
+    models: [{ id: "m", input_usd_per_mtok: "1", output_usd_per_mtok: "2" }], ...members,
+  });
+  if (status !== 200) throw new Error(`the provider was not taken: ${JSON.stringify(body)}`);
+  return `${id}/m`;
+};
+
+/** `set(name, behaviour)` and `seen(name)` of a provider in the sandbox. */
+const sandboxOf = (url) => ({
+  async set(name, behaviour) {
+    const answer = await fetch(`${url}/control/${name}`, { method: "PUT", body: JSON.stringify(behaviour) });
+    if (!answer.ok) throw new Error(await answer.text());
+  },
+  seen: async (name) => (await fetch(`${url}/control/${name}`)).json(),
+});
+
+/** Waits until `look` answers something true, and answers it. What it threw last is what it fails with. */
+export async function until(what, look, { ms = 3000 } = {}) {
+  let why;
+  for (const end = Date.now() + ms; Date.now() < end;) {
+    try {
+      const seen = await look();
+      if (seen) return seen;
+      why = undefined;
+    } catch (error) { why = error; }
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  throw new Error(`not within ${ms} ms: ${what}`, { cause: why });
+}
 
 /** A new organisation with credit and one inference key; `key` holds more members of the key's request. */
 const organizer = (call) => async ({ name = "Test", credit_usd = "1000", key = {} } = {}) => {

@@ -9,6 +9,7 @@ use crate::{
     access::{KeyKind, NamedRoute, OwnProvider, Tenant, same},
     budget::{Budgets, Counted, Gcra, Limit, Posted, Wallet},
     id::Scope,
+    json,
     ledger::{CallRecord, Entry, EntryKind, GENESIS, transfer},
     money::Nanos,
     time::{Millis, Window},
@@ -84,7 +85,6 @@ struct StoredKey {
     created_at: Millis,
     #[serde(default)]
     revoked: bool,
-    #[serde(flatten)]
     spec: KeySpec,
 }
 
@@ -99,7 +99,7 @@ struct Hold {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 enum Booking {
     Held(Hold),
     Suspense { hold: Hold, metered: Nanos, call: CallRecord, until: Millis },
@@ -186,18 +186,18 @@ impl Account {
 
     fn restore(&mut self, row: &Row, checkpoint: &mut Option<Checkpoint>) -> serde_json::Result<()> {
         match row.kind.as_str() {
-            "organization" => self.organization = serde_json::from_str(&row.body)?,
-            "key" => drop(self.keys.insert(row.id.clone(), serde_json::from_str(&row.body)?)),
+            "organization" => self.organization = json::read(&row.body)?,
+            "key" => drop(self.keys.insert(row.id.clone(), json::read(&row.body)?)),
             "budget" => {
-                let StoredBudget { scope, window, limit } = serde_json::from_str(&row.body)?;
+                let StoredBudget { scope, window, limit } = json::read(&row.body)?;
                 self.budgets.put(scope, window, limit);
             }
-            "tenant" => self.tenant.version = serde_json::from_str(&row.body)?,
+            "tenant" => self.tenant.version = json::read(&row.body)?,
             "provider" => {
-                drop(self.tenant.providers.insert(row.id.clone(), serde_json::from_str::<OwnProvider>(&row.body)?));
+                drop(self.tenant.providers.insert(row.id.clone(), json::read::<OwnProvider>(&row.body)?));
             }
-            "route" => drop(self.tenant.routes.insert(row.id.clone(), serde_json::from_str::<NamedRoute>(&row.body)?)),
-            "checkpoint" => *checkpoint = Some(serde_json::from_str(&row.body)?),
+            "route" => drop(self.tenant.routes.insert(row.id.clone(), json::read::<NamedRoute>(&row.body)?)),
+            "checkpoint" => *checkpoint = Some(json::read(&row.body)?),
             // A newer version's row: it knows what to do with it, we leave it alone.
             _ => {}
         }
@@ -208,7 +208,7 @@ impl Account {
     fn replay(&mut self, rows: Vec<Row>) -> Result<(), String> {
         let mut entries = BTreeMap::new();
         for Row { id, body, .. } in rows {
-            let booking: Booking = serde_json::from_str(&body).map_err(|error| format!("booking {id}: {error}"))?;
+            let booking: Booking = json::read(&body).map_err(|error| format!("booking {id}: {error}"))?;
             match &booking {
                 Booking::Held(hold) | Booking::Suspense { hold, .. } => {
                     self.count_hold(&hold.counted, hold.grant.amount);

@@ -55,7 +55,6 @@ struct Counter {
 /// A counter as it is kept in the checkpoint: held sums are made again from the holds themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posted {
-    #[serde(flatten)]
     pub counted: Counted,
     pub posted: Nanos,
 }

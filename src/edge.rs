@@ -59,7 +59,7 @@ async fn answer(mut request: Request, env: &Env, ctx: Context, id: &str) -> std:
         return Ok(preflight());
     }
     let endpoint = Endpoint::of(request.method().as_ref(), path)?;
-    let headers = Headers(serde_json::from_str(&JsInbound::headers(request.inner())).unwrap_or_default());
+    let headers = Headers(crate::json::read(&JsInbound::headers(request.inner())).unwrap_or_default());
     match endpoint {
         Endpoint::Healthz => Ok(json_response(200, &serde_json::json!({"status": "ok"}), id)),
         Endpoint::Chat(surface) => {

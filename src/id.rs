@@ -3,8 +3,9 @@ use crate::time::Millis;
 use serde::{Deserialize, Serialize};
 
 /// Whose budget it is. Every layer on a key's path is always evaluated.
+/// In JSON `organization` or `api_key:<id>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "type", content = "id")]
+#[serde(into = "String", try_from = "String")]
 pub enum Scope {
     Organization,
     ApiKey(String),
@@ -17,6 +18,27 @@ impl Scope {
         match self {
             Self::Organization => "organization",
             Self::ApiKey(_) => "api_key",
+        }
+    }
+}
+
+impl From<Scope> for String {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Organization => scope.word().to_owned(),
+            Scope::ApiKey(ref id) => format!("{}:{id}", scope.word()),
+        }
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "organization" => Ok(Self::Organization),
+            Some(("api_key", id)) => Ok(Self::ApiKey(id.to_owned())),
+            _ => Err(format!("{text:?} is no scope")),
         }
     }
 }

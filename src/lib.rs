@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod fault;
 pub mod health;
 pub mod id;
+pub mod json;
 pub mod ledger;
 pub mod mode;
 pub mod money;

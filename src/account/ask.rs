@@ -3,9 +3,10 @@ use super::letter::KeySpec;
 use crate::{
     access::{KeyKind, NamedRoute, OwnProvider, Secret},
     budget::Limit,
-    catalog::{Ability, AbortStopsBilling, Catalog, Dialect, Modality, ModelRow, Prices, Provider, deployment},
+    catalog::{Ability, AbortStopsBilling, Catalog, Dialect, Modality, ModelRow, Provider, deployment},
     fault::Fault,
-    money::Nanos,
+    json,
+    money::{Nanos, Pico},
     time::Millis,
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -20,7 +21,7 @@ const NAME_MAX: usize = 200;
 /// # Errors
 /// 400 that says which member is wrong.
 pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    json::read_bytes(bytes).map_err(|error| {
         if error.is_data() {
             Fault::invalid("invalid_parameter", format!("The body cannot be read: {error}."))
         } else {
@@ -200,8 +201,12 @@ impl<'de> Deserialize<'de> for BillingWord {
 #[serde(deny_unknown_fields)]
 struct ModelAsk {
     id: String,
-    #[serde(flatten)]
-    prices: Prices,
+    input_usd_per_mtok: Pico,
+    output_usd_per_mtok: Pico,
+    #[serde(default)]
+    cache_read_usd_per_mtok: Option<Pico>,
+    #[serde(default)]
+    cache_write_usd_per_mtok: Option<Pico>,
     #[serde(default)]
     context_length: Option<u64>,
     #[serde(default)]
@@ -261,7 +266,11 @@ impl ModelAsk {
             created: None,
             context_length: self.context_length.unwrap_or(128_000),
             max_output_tokens: self.max_output_tokens,
-            prices: self.prices,
+            input_usd_per_mtok: self.input_usd_per_mtok,
+            output_usd_per_mtok: self.output_usd_per_mtok,
+            cache_read_usd_per_mtok: self.cache_read_usd_per_mtok,
+            cache_write_usd_per_mtok: self.cache_write_usd_per_mtok,
+            cache_write_1h_usd_per_mtok: None,
             tiers: Vec::new(),
             input,
             supports,

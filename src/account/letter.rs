@@ -5,6 +5,7 @@ use crate::{
     budget::{Blocked, Limit},
     fault::Fault,
     id::Scope,
+    json,
     ledger::CallRecord,
     money::Nanos,
     time::Window,
@@ -31,7 +32,7 @@ pub fn write(letter: &impl Serialize) -> Vec<u8> {
 /// What is wrong with the bytes.
 pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     match bytes.split_first() {
-        Some((&VERSION, json)) => serde_json::from_slice(json).map_err(|error| error.to_string()),
+        Some((&VERSION, text)) => json::read_bytes(text).map_err(|error| error.to_string()),
         Some((version, _)) => Err(format!("letter version {version} is not known")),
         None => Err("an empty letter".into()),
     }
@@ -91,7 +92,6 @@ pub struct NewKey {
     pub digest: String,
     pub redacted: String,
     pub kind: KeyKind,
-    #[serde(flatten)]
     pub spec: KeySpec,
 }
 

@@ -2,6 +2,7 @@
 use super::{account_object::ObjectRpc, now, snapshot::HEALTH_CURRENT};
 use crate::{
     health::{Health, Sample},
+    json,
     time::Millis,
 };
 use js_sys::Uint8Array;
@@ -47,7 +48,7 @@ impl HealthObject {
         }
         self.sql.exec(TABLE, None)?;
         let rows: Vec<Row> = self.sql.exec("SELECT body FROM health WHERE id = 1", None)?.to_array()?;
-        Ok(rows.first().and_then(|row| serde_json::from_str(&row.body).ok()).unwrap_or_default())
+        Ok(rows.first().and_then(|row| json::read(&row.body).ok()).unwrap_or_default())
     }
 
     fn fold(&self, samples: &[Sample]) -> Result<()> {
@@ -70,8 +71,7 @@ impl HealthObject {
 impl HealthObject {
     /// Folds samples in. Answers nothing.
     pub fn call(&self, letter: Vec<u8>) -> std::result::Result<Vec<u8>, JsValue> {
-        let samples: Vec<Sample> =
-            serde_json::from_slice(&letter).map_err(|error| JsValue::from_str(&error.to_string()))?;
+        let samples: Vec<Sample> = json::read_bytes(&letter).map_err(|error| JsValue::from_str(&error.to_string()))?;
         self.fold(&samples).map_err(JsValue::from)?;
         Ok(Vec::new())
     }

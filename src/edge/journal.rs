@@ -2,12 +2,13 @@
 //!
 //! Amounts cross the binding as text: it carries numbers as doubles.
 use crate::{
+    json,
     ledger::{Entry, EntryKind},
     money::Nanos,
     time::Millis,
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json as object};
 use worker::{Env, Error, Result};
 
 const APPEND: &str = "INSERT INTO entry(account, seq, id, kind, at, amount, legs, call, note, prev_hash, hash)
@@ -22,7 +23,7 @@ WHERE account = ?1 AND seq < CAST(?2 AS INTEGER)";
 /// Appends entries. Those that are there already are left as they are: the same statement may come twice.
 pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
     let row = |entry: &Entry| {
-        json!({
+        object!({
             "seq": entry.seq,
             "id": entry.id,
             "kind": entry.kind,
@@ -109,7 +110,7 @@ impl Stored {
         let nanos: i64 = self.amount.parse().map_err(|_| Error::from("an amount in the journal is no number"))?;
         let call = match self.call.as_deref() {
             None | Some("null") => None,
-            Some(text) => Some(serde_json::from_str(text)?),
+            Some(text) => Some(json::read(text)?),
         };
         Ok(Entry {
             seq: self.seq,
@@ -117,7 +118,7 @@ impl Stored {
             kind: self.kind,
             at: Millis(self.at),
             amount_usd: Nanos(nanos),
-            legs: serde_json::from_str(&self.legs)?,
+            legs: json::read(&self.legs)?,
             call,
             note: self.note,
             prev_hash: self.prev_hash,

@@ -6,6 +6,7 @@ use crate::{
     access::Tenant,
     catalog::{BUNDLED, Catalog, PriceOverrides, sha256_hex},
     health::{Health, Sample},
+    json,
     time::Millis,
     world::{TenantView, World},
 };
@@ -120,7 +121,7 @@ async fn refresh(env: Env) {
         let overrides = overrides(&env).await;
         ISOLATE.with_borrow_mut(|isolate| isolate.take(&env, catalog, source, &overrides));
     }
-    let health = read(&env, HEALTH_CURRENT).await.and_then(|text| serde_json::from_str::<Health>(&text).ok());
+    let health = read(&env, HEALTH_CURRENT).await.and_then(|text| json::read::<Health>(&text).ok());
     let at = now();
     ISOLATE.with_borrow_mut(|isolate| {
         if let Some(health) = health {
@@ -175,7 +176,7 @@ async fn current_catalog(env: &Env) -> Option<(Rc<Catalog>, Source)> {
 
 async fn overrides(env: &Env) -> PriceOverrides {
     let Some(text) = read(env, CATALOG_OVERRIDES).await else { return PriceOverrides::new() };
-    serde_json::from_str(&text).unwrap_or_else(|error| {
+    json::read(&text).unwrap_or_else(|error| {
         console_error!("{CATALOG_OVERRIDES} in KV cannot be read: {error}; the catalog's prices stay");
         PriceOverrides::new()
     })

@@ -4,6 +4,7 @@ use super::Headers;
 use crate::{
     body::Body,
     fault::Fault,
+    json,
     mode::Mode,
     money::{Nanos, Pico},
 };
@@ -129,7 +130,7 @@ impl Overrides {
         if let Some(providers) = body.set("provider").and_then(openrouter_providers) {
             members.entry("providers").or_insert(providers);
         }
-        let read: Self = serde_json::from_value(Value::Object(members)).map_err(|error| {
+        let read: Self = json::from_value(Value::Object(members)).map_err(|error| {
             Fault::parameter("megarouter", format!("The megarouter object cannot be read: {error}."))
         })?;
         read.checked()

@@ -13,7 +13,7 @@ const weather = {
 
 let here, own;
 before(async () => {
-  here = await start();
+  here = await start({ vars: { OUTBOX_FLUSH_MS: "50" } });
   own = await here.newOrganization();
 });
 after(() => here.close());
@@ -140,10 +140,11 @@ for (const model of [openai, anthropic]) {
 }
 
 test("the names of models: auto, a mode, a bare model, OpenRouter's suffixes", async () => {
+  // Two providers call their model openai/gpt-oss-120b, and neither is named openai.
   const names = [
     ["auto", "balanced"], ["auto:cost-first", "cost-first"], ["auto:latency-first", "latency-first"],
-    ["auto:availability-first", "availability-first"], ["gpt-oss-120b", "balanced"], ["gpt-oss-120b:floor", "cost-first"],
-    ["gpt-oss-120b:nitro", "latency-first"],
+    ["auto:availability-first", "availability-first"], ["openai/gpt-oss-120b", "balanced"], ["openai/gpt-oss-120b:floor", "cost-first"],
+    ["openai/gpt-oss-120b:nitro", "latency-first"],
   ];
   for (const [model, mode] of names) {
     const answer = await ask({ model });
@@ -152,6 +153,8 @@ test("the names of models: auto, a mode, a bare model, OpenRouter's suffixes", a
     assert.equal(answer.headers.get("x-megarouter-reason"), "mode", model);
     if (!model.startsWith("auto")) assert.match(answer.headers.get("x-megarouter-model"), /gpt-oss-120b$/);
   }
+  const alone = await ask({ model: "gpt-5-mini" });
+  assert.deepEqual([alone.headers.get("x-megarouter-provider"), alone.body.model], ["openai", "gpt-5-mini"]);
   const wrong = await ask({ model: "auto:fastest" });
   assert.equal(wrong.status, 400);
   assert.match(wrong.body.error.message, /cost-first/);

@@ -1,6 +1,9 @@
 // One worker in the real runtime, with a sandbox and an empty database of its own, for a test file.
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { parseEnv } from "node:util";
@@ -67,6 +70,48 @@ export async function start({ vars = {}, sandbox = true } = {}) {
     await close();
     throw error;
   }
+}
+
+/**
+ * A worker as `make run` starts it, with a state of its own. Its calls go out through the runtime's own network: only
+ * there a provider refuses a connection, and only there it sees a hang-up.
+ */
+export async function startInstance() {
+  const state = mkdtempSync(join(tmpdir(), "megarouter-"));
+  const child = spawn(process.execPath, [join(root, "tools/run.mjs")], {
+    env: { ...process.env, PORT: String(await freePort()), STATE_DIR: state, OUTBOX_FLUSH_MS: "50" },
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  const ended = once(child, "exit");
+  process.once("exit", () => child.kill());
+  const close = async () => {
+    child.kill();
+    await ended;
+    rmSync(state, { recursive: true, force: true });
+  };
+  try {
+    const run = await until("make run is ready", () => {
+      if (child.exitCode !== null) throw new Error(`it ended with code ${child.exitCode}`);
+      return existsSync(join(state, "run.json")) && JSON.parse(readFileSync(join(state, "run.json"), "utf8"));
+    }, { ms: 60_000 });
+    const call = caller({ fetch: (path, init) => fetch(new URL(path, run.base_url), init) });
+    return {
+      url: run.base_url, own: { id: run.organization_id, adminKey: run.admin_key, key: run.inference_key }, call, close,
+      ask: asker(call), newProvider: provider(call, run.sandbox_url), sandbox: sandboxOf(run.sandbox_url),
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function freePort() {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return port;
 }
 
 /**

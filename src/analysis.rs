@@ -261,7 +261,7 @@ mod tests {
         let mut request = asking("what is this?");
         let image = Part::Image { source: Media::Url("https://x.test/a.png".into()), detail: None, cache: None };
         request.messages[0].parts.push(image);
-        request.tools.push(Tool::Native(serde_json::json!({"type": "web_search"})));
+        request.tools.push(Tool::Native(crate::json::json!({"type": "web_search"})));
         let told = signals(&request);
         assert!(told.needs.vision && told.needs.tools && !told.needs.prefill);
         assert_eq!(told.task, Task::Vision);

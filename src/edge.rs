@@ -61,7 +61,7 @@ async fn answer(mut request: Request, env: &Env, ctx: Context, id: &str) -> std:
     let endpoint = Endpoint::of(request.method().as_ref(), path)?;
     let headers = Headers(crate::json::read(&JsInbound::headers(request.inner())).unwrap_or_default());
     match endpoint {
-        Endpoint::Healthz => Ok(json_response(200, &serde_json::json!({"status": "ok"}), id)),
+        Endpoint::Healthz => Ok(json_response(200, &crate::json::json!({"status": "ok"}), id)),
         Endpoint::Chat(surface) => {
             // The handle, not the Web's clone(), which would tee the body.
             let gone = Clone::clone(request.inner());

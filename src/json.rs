@@ -3,11 +3,75 @@
 //! Every type that is read costs code in the upload once per deserializer and shape. So there is one deserializer, over a
 //! parsed [`Value`], and it takes a struct only from an object. That makes the Wasm a quarter smaller than reading each
 //! type straight from text; what is hot and large (callers' bodies) does not come through here.
+use serde::Serialize;
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Unexpected,
     VariantAccess, Visitor,
 };
 use serde_json::{Error, Map, Value};
+
+/// Writes a [`Value`] as JSON is written, like `serde_json::json!`, with a call per member instead of its code in place:
+/// there are hundreds of members.
+macro_rules! json {
+    (null) => { serde_json::Value::Null };
+    ([ $($items:tt)* ]) => { serde_json::Value::Array($crate::json::json!(@items [] $($items)*)) };
+    ({ $($members:tt)* }) => {{
+        #[allow(unused_mut, reason = "an object may be empty")]
+        let mut members = serde_json::Map::new();
+        $crate::json::json!(@members members $($members)*);
+        serde_json::Value::Object(members)
+    }};
+    (@members $map:ident) => {};
+    (@members $map:ident $name:tt : null $(, $($rest:tt)*)?) => {
+        $crate::json::put(&mut $map, $name, serde_json::Value::Null);
+        $($crate::json::json!(@members $map $($rest)*);)?
+    };
+    (@members $map:ident $name:tt : { $($inner:tt)* } $(, $($rest:tt)*)?) => {
+        $crate::json::put(&mut $map, $name, $crate::json::json!({ $($inner)* }));
+        $($crate::json::json!(@members $map $($rest)*);)?
+    };
+    (@members $map:ident $name:tt : [ $($inner:tt)* ] $(, $($rest:tt)*)?) => {
+        $crate::json::put(&mut $map, $name, $crate::json::json!([ $($inner)* ]));
+        $($crate::json::json!(@members $map $($rest)*);)?
+    };
+    (@members $map:ident $name:tt : $value:expr $(, $($rest:tt)*)?) => {
+        $crate::json::put_told(&mut $map, $name, &$value);
+        $($crate::json::json!(@members $map $($rest)*);)?
+    };
+    (@items [$($done:expr,)*]) => { vec![$($done,)*] };
+    (@items [$($done:expr,)*] null $(, $($rest:tt)*)?) => {
+        $crate::json::json!(@items [$($done,)* serde_json::Value::Null,] $($($rest)*)?)
+    };
+    (@items [$($done:expr,)*] { $($inner:tt)* } $(, $($rest:tt)*)?) => {
+        $crate::json::json!(@items [$($done,)* $crate::json::json!({ $($inner)* }),] $($($rest)*)?)
+    };
+    (@items [$($done:expr,)*] [ $($inner:tt)* ] $(, $($rest:tt)*)?) => {
+        $crate::json::json!(@items [$($done,)* $crate::json::json!([ $($inner)* ]),] $($($rest)*)?)
+    };
+    (@items [$($done:expr,)*] $value:expr $(, $($rest:tt)*)?) => {
+        $crate::json::json!(@items [$($done,)* $crate::json::told(&$value),] $($($rest)*)?)
+    };
+    ($value:expr) => { $crate::json::told(&$value) };
+}
+pub(crate) use json;
+
+/// A value as JSON. Plain data always can be; what could not would be null.
+#[inline(never)]
+pub fn told<T: Serialize + ?Sized>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// Adds a member.
+#[inline(never)]
+pub fn put(members: &mut Map<String, Value>, name: &str, value: Value) {
+    members.insert(name.to_owned(), value);
+}
+
+/// Adds a member from plain data.
+#[inline(never)]
+pub fn put_told<T: Serialize + ?Sized>(members: &mut Map<String, Value>, name: &str, value: &T) {
+    put(members, name, told(value));
+}
 
 /// Reads a typed value.
 ///
@@ -273,6 +337,15 @@ mod tests {
         let text = serde_json::to_string(&whole).expect("plain data");
         assert_eq!(read::<Whole>(&text).expect("reads back"), whole);
         assert_eq!(read_bytes::<Whole>(text.as_bytes()).expect("reads back"), whole);
+    }
+
+    #[test]
+    fn json_is_written_as_it_reads() {
+        let (name, list) = ("n", vec![1, 2]);
+        let ours = json!({"a": 1, "b": {"c": [null, name, [true], {"d": 2.5}]}, "e": null, "f": list.len() + 1, "g": list, "h": [], "i": {}});
+        let theirs = serde_json::json!({"a": 1, "b": {"c": [null, "n", [true], {"d": 2.5}]}, "e": null, "f": 3, "g": [1, 2], "h": [], "i": {}});
+        assert_eq!(ours, theirs);
+        assert_eq!((json!(null), json!("x"), json!([1,])), (Value::Null, Value::from("x"), serde_json::json!([1])));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //!
 //! One answer serves both generations: version 2 reads the `PAYMENT-REQUIRED` header, version 1 the body.
 //! <https://github.com/x402-foundation/x402/blob/main/specs/x402-specification-v2.md>
+use crate::json::json;
 use crate::money::Nanos;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// A stablecoin on a network, with the EIP-712 domain its transfers are signed under.
 struct Asset {

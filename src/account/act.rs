@@ -4,12 +4,13 @@ use super::{
     letter::{Act, Answer, KeySpec, NewKey, Refusal},
     record,
 };
+use crate::json::json;
 use crate::{
     access::{KeyKind, OwnProvider},
     id::Scope,
     time::{Millis, Window},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// Rows of one kind an organisation may have.
 const ROWS_MAX: usize = 1_000;

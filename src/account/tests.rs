@@ -1,6 +1,7 @@
 use super::*;
+use crate::json::json;
 use letter::{Act, Bid};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const TERMS: Terms = Terms { hold_settle_ms: 1_000, outbox_flush_ms: 100 };
 const START: Millis = Millis(1_795_562_448_000);

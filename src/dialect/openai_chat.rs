@@ -8,13 +8,14 @@
 //! deployments marked `output_excludes_reasoning` (xAI: output = completion + reasoning) and `output_total_minus_prompt`
 //! (Google: output = total - prompt).
 use super::{Call, Decoder, Encoder, Grammar, Order, Stamp, refusal};
+use crate::json::json;
 use crate::{
     body::Body,
     catalog::Deployment,
     chat::{Finish, Request, Response},
     fault::{Cause, Fault, UpstreamFault},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 mod call;
 mod decoder;

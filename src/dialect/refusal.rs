@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(inside(r#"{"error":{"type":"overloaded_error","message":"Overloaded"}}"#), Cause::Overloaded);
         assert_eq!(inside(r#"{"error":{"message":"x","status_code":400,"code":"tool_use_failed"}}"#), Cause::Server);
         assert_eq!(inside(r#"{"error":"boom"}"#), Cause::Server);
-        assert!(error_of(&serde_json::json!({"error": null})).is_none());
-        assert!(error_of(&serde_json::json!([{"error": "x"}])).is_some());
+        assert!(error_of(&crate::json::json!({"error": null})).is_none());
+        assert!(error_of(&crate::json::json!([{"error": "x"}])).is_some());
     }
 }

@@ -4,6 +4,7 @@ use super::{
     journal, now, random, secrets, snapshot,
     snapshot::Source,
 };
+use crate::json::json;
 use crate::{
     access::{Key, KeyKind, Knock, NamedRoute, knock},
     account::{
@@ -17,7 +18,7 @@ use crate::{
     id::mint,
     ledger::{Entry, EntryKind},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use worker::Env;
 
 /// A control-plane answer: status and JSON.

@@ -3,6 +3,7 @@ use super::{
     account_object::{account_of, ask},
     secrets, snapshot,
 };
+use crate::json::json;
 use crate::{
     access::{KeyKind, Knock, allows, knock},
     account::letter::{Answer, Caller, KeySpec, Letter, wrong_kind},
@@ -11,7 +12,7 @@ use crate::{
     fault::Fault,
     world::World,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::rc::Rc;
 use worker::{Context, Env};
 

@@ -1,7 +1,8 @@
 //! `explain`: how the request was read and why it went where it went.
 use super::{Exchange, Settled};
+use crate::json::json;
 use crate::{money::Nanos, route::Candidate};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Deployments that were left out are listed up to here: `auto` looks at hundreds.
 const LEFT_OUT_MAX: usize = 20;

@@ -3,6 +3,7 @@ use super::{
     Effect, Exchange, Phase, Settled,
     event::{Reply, ReplyBody},
 };
+use crate::json::json;
 use crate::{
     chat,
     dialect::Stamp,
@@ -11,7 +12,7 @@ use crate::{
     payment::Challenge,
     time::Millis,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 impl Exchange {
     /// What our answer says of itself.

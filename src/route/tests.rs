@@ -20,17 +20,17 @@ fn world(rows: &str) -> World {
     let settings = Settings { reach: providers.iter().map(reach).collect(), x402: None };
     let providers: Vec<_> = providers
         .iter()
-        .map(|id| serde_json::json!({"id": id, "name": id, "dialect": "openai_chat", "base_url": format!("https://{id}.test")}))
+        .map(|id| crate::json::json!({"id": id, "name": id, "dialect": "openai_chat", "base_url": format!("https://{id}.test")}))
         .collect();
     let models: Vec<_> = rows
         .iter()
         .map(|row| {
             let (provider, model) = row[0].split_once('/').expect("provider/model");
-            serde_json::json!({"provider": provider, "id": model, "context_length": 100_000, "input_usd_per_mtok": row[1],
+            crate::json::json!({"provider": provider, "id": model, "context_length": 100_000, "input_usd_per_mtok": row[1],
                 "output_usd_per_mtok": row[2], "supports": row[3..]})
         })
         .collect();
-    let document = serde_json::json!({"version": 1, "providers": providers, "models": models}).to_string();
+    let document = crate::json::json!({"version": 1, "providers": providers, "models": models}).to_string();
     let catalog = Rc::new(Catalog::parse(&document).expect("valid"));
     World { catalog, settings: Rc::new(settings), ..World::default() }
 }
@@ -88,7 +88,7 @@ fn balanced_spends_more_on_what_looks_hard() {
     let mut hard = ask();
     hard.effort = Some(crate::chat::Effort::High);
     hard.messages = vec![Message { role: Role::User, parts: vec![Part::text("x ".repeat(60_000))], name: None }; 2];
-    hard.tools = vec![Tool::Native(serde_json::json!({})); 5];
+    hard.tools = vec![Tool::Native(crate::json::json!({})); 5];
     assert!(first(&ask()) < first(&hard));
 }
 
@@ -108,7 +108,7 @@ fn names_mean_what_they_say() {
 fn what_cannot_serve_is_left_out_with_a_reason() {
     let world = world(ROWS);
     let mut request = ask();
-    request.tools.push(Tool::Native(serde_json::json!({"type": "x"})));
+    request.tools.push(Tool::Native(crate::json::json!({"type": "x"})));
     let plan = planned(&world, "auto", &request, &Overrides::default()).expect("a plan");
     assert!(plan.candidates.iter().all(|candidate| candidate.deployment.id != "b/mid"));
     let why: Vec<_> = plan.considered.iter().filter_map(|one| Some((one.deployment.id.as_str(), one.why?))).collect();

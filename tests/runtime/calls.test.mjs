@@ -8,7 +8,10 @@ const anthropic = "anthropic/claude-haiku-4-5";
 const messages = [{ role: "user", content: "count to 5" }];
 const weather = {
   type: "function",
-  function: { name: "get_weather", description: "Tells the weather", parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] } },
+  function: {
+    name: "get_weather", description: "Tells the weather",
+    parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
+  },
 };
 
 let here, own;
@@ -40,10 +43,11 @@ function saysWhoAnswered(answer, model, { mode = "balanced", reason = "pinned" }
 function endsWithComment(answer) {
   assert.ok(answer.text.endsWith("}\n\n"), JSON.stringify(answer.text.slice(-80)));
   const { request_id, provider, model, attempts, cost_usd, rescued } = answer.comment;
+  const headers = ["x-request-id", "x-megarouter-provider", "x-megarouter-model", "x-megarouter-attempts"];
   assert.deepEqual(Object.keys(answer.comment), ["request_id", "provider", "model", "attempts", "cost_usd", "rescued"]);
   assert.deepEqual(
     [request_id, provider, model, String(attempts), rescued],
-    [...["x-request-id", "x-megarouter-provider", "x-megarouter-model", "x-megarouter-attempts"].map((name) => answer.headers.get(name)), false],
+    [...headers.map((name) => answer.headers.get(name)), false],
   );
   assert.match(cost_usd, /^0\.\d{1,9}$/);
   return cost_usd;

@@ -138,8 +138,8 @@ function parsed(text) {
 export function readStream(text) {
   const events = [];
   for (const frame of text.split("\n\n")) {
-    const fields = Object.fromEntries(frame.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trimStart()]));
-    if (fields.data !== undefined) events.push({ ...(fields.event && { event: fields.event }), data: parsed(fields.data) });
+    const { event, data } = Object.fromEntries(frame.split("\n").map((line) => /^([^:]*):? ?(.*)$/.exec(line).slice(1)));
+    if (data !== undefined) events.push({ ...(event && { event }), data: parsed(data) });
   }
   const last = text.lastIndexOf("\n: megarouter ");
   const comment = last < 0 ? undefined : /^\n: megarouter (.*)\n\n$/.exec(text.slice(last))?.[1];

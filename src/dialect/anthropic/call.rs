@@ -4,13 +4,14 @@ use super::{
     history, thinking,
     thinking::Thinking,
 };
+use crate::json::json;
 use crate::{
     body::Body,
     catalog::{Ability, Quirk},
     chat::{Format, Part, Request, Tool, ToolChoice},
     fault::Fault,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// What every request of ours is written for; a newer version would refuse sampling even of models that take it.

@@ -3,6 +3,7 @@ use super::{
     super::{Encoder, Stamp, priced},
     fault, response, stop_reason, tool_id, usage,
 };
+use crate::json::json;
 use crate::{
     body::{Body, quoted},
     chat::{Event, Finish},
@@ -11,7 +12,7 @@ use crate::{
     sse::{self, Frame},
     usage::Usage,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub(super) struct MessageEncoder {
     stamp: Stamp,

@@ -1,6 +1,7 @@
 //! Faults as Anthropic's clients read them.
+use crate::json::json;
 use crate::{fault::Fault, sse};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 fn object(fault: &Fault, request_id: &str) -> Value {
     let mut error = json!({"type": kind(fault.status), "message": fault.message, "code": fault.code});

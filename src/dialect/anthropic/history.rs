@@ -1,4 +1,5 @@
 //! The turns of a request to a deployment: written from the hub, and mended where a caller's own cannot stay.
+use crate::json::json;
 use crate::{
     body::Body,
     catalog::Deployment,
@@ -6,7 +7,7 @@ use crate::{
     fault::Fault,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 use std::collections::HashMap;
 
 /// A caller's messages as the deployment takes them; `None` where they may stay as they are.

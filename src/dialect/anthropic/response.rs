@@ -4,12 +4,13 @@ use super::{
     finish_of, stop_reason, usage,
     usage::Counts,
 };
+use crate::json::json;
 use crate::{
     body::{Body, quoted},
     chat::{Choice, Finish, Part, Response},
     fault::{Cause, UpstreamFault},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Response, UpstreamFault> {

@@ -1,11 +1,12 @@
 //! How much a model shall think: efforts, budgets, and what a deployment takes of either.
 use super::super::Order;
+use crate::json::json;
 use crate::{
     body::Body,
     catalog::{Ability, Quirk},
     chat::{Effort, Message, Part, Request, Role},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// The least budget the API takes.
 const BUDGET_MIN: u64 = 1_024;

@@ -1,7 +1,8 @@
 //! Token counts of messages, both ways.
 use super::super::lenient::count;
+use crate::json::json;
 use crate::{money::Nanos, usage::Usage};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// The members of `usage`, each the last that was told.
 #[derive(Clone, Copy, Debug, Default)]

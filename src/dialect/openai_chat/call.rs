@@ -3,13 +3,14 @@ use super::{
     super::{Call, Order},
     history,
 };
+use crate::json::json;
 use crate::{
     body::Body,
     catalog::{Ability, Quirk},
     chat::{Effort, Format, Request, Tool, ToolChoice},
     fault::Fault,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// Members set (`Some`) or left out (`None`), whatever the caller wrote there.

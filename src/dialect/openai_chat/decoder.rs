@@ -120,7 +120,7 @@ impl Choice {
         }
         if let Some(call) = delta.get("function_call").filter(|call| call.is_object()) {
             // The deprecated form: one call, no id, no index.
-            let call = serde_json::json!({"index": 0, "function": call});
+            let call = crate::json::json!({"index": 0, "function": call});
             self.tool_call(&call, answer, events);
         }
     }

@@ -1,6 +1,7 @@
 //! Faults as `OpenAI`'s clients read them.
+use crate::json::json;
 use crate::{fault::Fault, sse};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 fn object(fault: &Fault) -> Value {
     let mut error = json!({"message": fault.message, "type": fault.kind, "param": fault.param, "code": fault.code});

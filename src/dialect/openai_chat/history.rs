@@ -1,12 +1,13 @@
 //! The messages of a request to a deployment: written from the hub, and mended where a deployment wants them otherwise.
 //!
 //! A caller's own messages are copied as they came; only those that must change are parsed.
+use crate::json::json;
 use crate::{
     catalog::{Deployment, Quirk, sha256_hex},
     chat::{Media, Message, Part, Request, Role},
     fault::Fault,
 };
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 
 /// Names under which reasoning travels in an assistant's message.
 const REASONING: [&str; 4] = ["reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"];

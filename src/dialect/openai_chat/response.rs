@@ -4,13 +4,14 @@ use super::{
     finish_of, finish_word, thinking_text, usage,
     usage::Counting,
 };
+use crate::json::json;
 use crate::{
     body::{Body, quoted},
     catalog::{Deployment, sha256_hex},
     chat::{Choice, Finish, Part, Response},
     fault::{Cause, UpstreamFault},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 pub(super) fn decode(bytes: &[u8], deployment: &Deployment) -> Result<Response, UpstreamFault> {

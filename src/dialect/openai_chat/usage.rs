@@ -1,11 +1,12 @@
 //! Token counts of chat completions, both ways.
 use super::super::lenient::count;
+use crate::json::json;
 use crate::{
     catalog::{Deployment, Quirk},
     money::Nanos,
     usage::Usage,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// How a deployment counts its output.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,6 +1,6 @@
 // What a caller gets when providers fail: another provider's answer, or an error that says so. Never silence.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { start, textOf, until } from "./harness.mjs";
 
 let here, own;
@@ -61,23 +61,26 @@ const early = [
   ["silence before the first event", { stall_after: 0 }],
 ];
 
-for (const stream of [false, true]) {
-  for (const [what, behaviour] of early) {
-    test(`${what} falls back (${stream ? "streamed" : "whole"})`, async () => {
-      const { alias, names } = await routeOver([behaviour, {}], { deadlines: { head_ms: 250, first_token_ms: 350 } });
-      const answer = await ask(alias, { stream });
-      assert.equal(answer.status, 200, JSON.stringify(answer.body));
-      const told = ["provider", "reason", "attempts"].map((word) => answer.headers.get(`x-megarouter-${word}`));
-      assert.deepEqual(told, [names[1], "fallback", "2"]);
-      const text = stream ? textOf(answer.events) : answer.body.choices[0].message.content;
-      assert.equal(text, `[simulated ${names[1]}/m] one two three four five`, "nothing of the first attempt shows");
-      if (stream) {
-        assert.deepEqual([answer.comment.provider, answer.comment.attempts], [names[1], 2]);
-        assert.equal(answer.events.at(-1).data, "[DONE]");
-      }
-    });
+// Many of these wait for a deadline, so they wait together; it is long enough for the second provider on a busy machine.
+describe("the next provider answers, and the caller sees nothing of the first", { concurrency: 6 }, () => {
+  for (const stream of [false, true]) {
+    for (const [what, behaviour] of early) {
+      test(`after ${what} (${stream ? "streamed" : "whole"})`, async () => {
+        const { alias, names } = await routeOver([behaviour, {}], { deadlines: { head_ms: 700, first_token_ms: 900 } });
+        const answer = await ask(alias, { stream });
+        assert.equal(answer.status, 200, JSON.stringify(answer.body));
+        const told = ["provider", "reason", "attempts"].map((word) => answer.headers.get(`x-megarouter-${word}`));
+        assert.deepEqual(told, [names[1], "fallback", "2"]);
+        const text = stream ? textOf(answer.events) : answer.body.choices[0].message.content;
+        assert.equal(text, `[simulated ${names[1]}/m] one two three four five`);
+        if (stream) {
+          assert.deepEqual([answer.comment.provider, answer.comment.attempts], [names[1], 2]);
+          assert.equal(answer.events.at(-1).data, "[DONE]");
+        }
+      });
+    }
   }
-}
+});
 
 test("an answer of broken JSON falls back", async () => {
   const { alias, names } = await routeOver([{ malformed_at: 1 }, {}]);

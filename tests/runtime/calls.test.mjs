@@ -237,6 +237,12 @@ test("the list of models is public, and a key sees what it may use", async () =>
   assert.deepEqual([refused.status, refused.body.error.code], [403, "model_not_allowed"]);
 });
 
+test("a model's name may come percent-encoded, as the OpenAI libraries send it", async () => {
+  const { status, body } = await here.call("GET", `/v1/models/${encodeURIComponent(openai)}`);
+  assert.equal(status, 200, JSON.stringify(body));
+  assert.equal(body.id, openai);
+});
+
 test("a bad request is told what is wrong with it", async () => {
   const bad = [
     [404, "model_not_found", "POST", "/v1/chat/completions", { model: "openai/nothing", messages }],

@@ -413,7 +413,12 @@ impl Account {
             // Posted before, or never held: a repeated letter changes nothing.
             Some(Booking::Posted { .. }) | None => return Turn::told(Answer::Posted),
         };
-        let tpm = self.keys.get(&hold.key_id).and_then(|key| key.spec.tpm);
+        let in_suspense = matches!(self.bookings.get(&request_id), Some(Booking::Suspense { .. }));
+        if in_suspense && matches!(outcome, PostOutcome::Suspense { .. }) {
+            return Turn::told(Answer::Posted);
+        }
+        // Tokens not used go back to the rate once, when the hold is left.
+        let tpm = self.keys.get(&hold.key_id).and_then(|key| key.spec.tpm).filter(|_| !in_suspense);
         if let (Some(tpm), Some(rates)) = (tpm, self.rates.get_mut(&hold.key_id)) {
             rates.tokens.refund(hold.tokens.saturating_sub(tokens), tpm);
         }

@@ -300,6 +300,21 @@ fn a_journal_that_fails_is_tried_later_and_later() {
 }
 
 #[test]
+fn a_repeated_suspense_gives_tokens_back_once() {
+    let mut kept = Kept::new("1");
+    let mut key = new_key(KEY, KeyKind::Inference);
+    key.spec.tpm = Some(100);
+    kept.act(Act::CreateKey(key));
+    kept.hold("req_1", 10);
+    assert_eq!(refused(&kept.hold("req_2", 10)), "tpm_exceeded", "the first call took all of it");
+    for _ in 0..3 {
+        kept.post("req_1", PostOutcome::Suspense { metered: Nanos(1) });
+    }
+    kept.post("req_1", PostOutcome::Charge(Nanos(1)));
+    assert_eq!(refused(&kept.hold("req_2", 10)), "tpm_exceeded", "ten of a hundred were used, ninety are free");
+}
+
+#[test]
 fn an_overrun_is_posted_in_full_and_marked() {
     let mut kept = Kept::new("1");
     kept.hold("req_1", 10);

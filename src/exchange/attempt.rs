@@ -314,22 +314,40 @@ impl Exchange {
         let waits_for_head = matches!(stage, Stage::Sent);
         match timer {
             Timer::Head(attempt) if attempt == self.current() && waits_for_head => {
-                self.failed(timeout("no answer within the deadline"), now, effects);
+                let own = self.plan().is_some_and(|plan| plan.deadlines.head_ms.is_some());
+                self.too_late(timeout("no answer within the deadline"), own, now, effects);
             }
             Timer::FirstToken(attempt) if attempt == self.current() && !waits_for_head => {
-                self.failed(timeout("no content within the deadline"), now, effects);
+                let own = self.plan().is_some_and(|plan| plan.deadlines.first_token_ms.is_some());
+                self.too_late(timeout("no content within the deadline"), own, now, effects);
             }
             Timer::Total => {
-                // The caller's own haste says nothing about the provider.
                 self.queue.clear();
-                self.end_attempt(&timeout("the request's deadline passed"), effects);
-                self.next_attempt(now, effects);
+                self.too_late(timeout("the request's deadline passed"), true, now, effects);
             }
-            Timer::Drain => self.abandon(effects),
+            Timer::Drain => match stage {
+                Stage::Failing { status, retry_after } => self.refused_unread(status, retry_after, now, effects),
+                Stage::Sent | Stage::Answering { .. } | Stage::First(_) => self.abandon(effects),
+            },
             Timer::Head(_) | Timer::FirstToken(_) | Timer::Stall(_) | Timer::Repost => {
                 self.phase = Phase::Attempting(stage);
             }
         }
+    }
+
+    /// A deadline passed. One that the caller or the route set shorter says nothing about the provider.
+    fn too_late(&mut self, fault: UpstreamFault, own: bool, now: Millis, effects: &mut Vec<Effect>) {
+        if !own {
+            return self.failed(fault, now, effects);
+        }
+        self.end_attempt(&fault, effects);
+        self.next_attempt(now, effects);
+    }
+
+    /// A refusal costs nothing, whatever its body would have said.
+    fn refused_unread(&mut self, status: u16, retry_after: Option<String>, now: Millis, effects: &mut Vec<Effect>) {
+        let fault = self.grammar_up().decode_fault(status, b"", retry_after.as_deref());
+        self.failed(fault, now, effects);
     }
 
     /// The caller hung up before anything was there to give.
@@ -340,10 +358,8 @@ impl Exchange {
         }
         self.gone = true;
         self.queue.clear();
-        // A refusal costs nothing, whatever its body says.
         if let Stage::Failing { status, retry_after } = stage {
-            let fault = self.grammar_up().decode_fault(status, b"", retry_after.as_deref());
-            return self.failed(fault, now, effects);
+            return self.refused_unread(status, retry_after, now, effects);
         }
         let drain_ms = self.drain_ms();
         if drain_ms == 0 {

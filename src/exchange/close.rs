@@ -22,7 +22,8 @@ impl Exchange {
         let prompt = Usage { input: self.case.signals.prompt_tokens, ..Usage::default() };
         let mut usage = told.unwrap_or(prompt);
         if estimated {
-            usage.output = usage.output.max(output_seen.min(candidate.output_tokens_max));
+            let bound = candidate.output_tokens_max.saturating_mul(self.case.signals.choices);
+            usage.output = usage.output.max(output_seen.min(bound));
         }
         let charge = price::charge(&candidate.deployment.rates, &usage);
         // Counts no call can have (they do not even fit an amount) are not believed beyond the hold.
@@ -58,7 +59,8 @@ impl Exchange {
     /// The provider may bill more than we saw: the budget stays held until it is known.
     pub(super) fn close_unknown(&mut self, settled: Settled, effects: &mut Vec<Effect>) {
         let call = self.call_record(&settled, 499);
-        self.post(PostOutcome::Suspense { metered: settled.cost }, call, 0, effects);
+        let tokens = settled.usage.prompt().saturating_add(settled.usage.output);
+        self.post(PostOutcome::Suspense { metered: settled.cost }, call, tokens, effects);
     }
 
     /// Nobody waits for the answer and it did not come: the prompt was sent, so its tokens are charged where closing stops

@@ -19,6 +19,7 @@ pub struct Considered {
     pub why: Option<&'static str>,
 }
 
+const LEFT_OUT: &str = "left out by providers";
 /// Output bounds where neither the caller nor the model sets a lower one. They are sent, so the provider keeps them.
 const OUTPUT_TOKENS_MAX: u64 = 4_096;
 const OUTPUT_TOKENS_MAX_REASONING: u64 = 16_384;
@@ -105,7 +106,7 @@ fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'st
     let provider = &deployment.provider.id;
     let (only, ignore) = (&overrides.providers.only, &overrides.providers.ignore);
     if (!only.is_empty() && !only.contains(provider)) || ignore.contains(provider) {
-        return Err("left out by providers");
+        return Err(LEFT_OUT);
     }
     if allowed.models.as_ref().is_some_and(|list| !allows(list, deployment)) {
         return Err("model not allowed for this key");
@@ -153,7 +154,9 @@ pub fn none_left(model: &str, considered: &[Considered]) -> Fault {
     }
     let mut reasons: Vec<_> = counts.into_iter().collect();
     reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let only = |why: &str| reasons.iter().all(|(reason, _)| *reason == why) && !reasons.is_empty();
+    // What the request itself left out says nothing about the rest.
+    let others: Vec<&str> = reasons.iter().map(|(why, _)| *why).filter(|why| *why != LEFT_OUT).collect();
+    let only = |why: &str| !others.is_empty() && others.iter().all(|other| *other == why);
     if only("model not allowed for this key") || only("provider not allowed for this key") {
         let code = if only("model not allowed for this key") { "model_not_allowed" } else { "provider_not_allowed" };
         let text =

@@ -25,6 +25,13 @@ BEGIN
   SELECT RAISE(ABORT, 'a ledger entry is never deleted; book another one');
 END;
 
+-- REPLACE deletes without asking the trigger above: an entry that is there stays as it is.
+CREATE TRIGGER entry_is_never_replaced BEFORE INSERT ON entry
+WHEN EXISTS (SELECT 1 FROM entry WHERE account = NEW.account AND seq = NEW.seq)
+BEGIN
+  SELECT RAISE(IGNORE);
+END;
+
 -- The accounts there are, so that a watchdog can walk them.
 CREATE TABLE organization (
   id TEXT NOT NULL PRIMARY KEY,

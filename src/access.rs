@@ -5,20 +5,23 @@
 use crate::{
     catalog::{Deployment, ModelRow, Provider},
     id::{ULID_LEN, is_base32, push_base32},
+    json,
     mode::Mode,
 };
 use hmac::{Hmac, Mac};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::Sha256;
 use std::{collections::BTreeMap, fmt, rc::Rc};
 
 /// What a key opens. Each kind works only on its own surface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyKind {
     Inference,
     Admin,
 }
+
+json::words!(KeyKind { Inference = "inference", Admin = "admin" });
 
 impl KeyKind {
     /// The kind's mark in a key.
@@ -157,9 +160,11 @@ pub fn knock(credential: Option<&str>, pepper: &[u8]) -> Knock {
 }
 
 /// A secret that no log and no answer shows.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Secret(pub String);
+
+json::inside!(Secret);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,7 +173,7 @@ impl fmt::Debug for Secret {
 }
 
 /// What an organisation brings along to every decision: its own providers and its named routes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Tenant {
     pub organization: String,
     /// Rises with every change; an isolate with an older one is told the new one when it asks for a hold.
@@ -177,14 +182,17 @@ pub struct Tenant {
     pub routes: BTreeMap<String, NamedRoute>,
 }
 
+json::members!(Tenant { organization, version, providers, routes });
+
 /// A provider of one organisation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OwnProvider {
     pub provider: Provider,
     pub models: Vec<ModelRow>,
-    #[serde(default)]
     pub secret: Option<Secret>,
 }
+
+json::members!(OwnProvider { provider, models, secret });
 
 impl OwnProvider {
     /// Its models, ready to be routed to. Rows were validated when they were put.
@@ -197,46 +205,43 @@ impl OwnProvider {
 }
 
 /// A named route: a model name of one organisation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NamedRoute {
     pub targets: Vec<Target>,
     /// Absent: the order of the targets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    #[serde(default = "yes")]
     pub fallback: bool,
-    #[serde(default)]
     pub deadlines: Deadlines,
 }
 
-fn yes() -> bool {
-    true
-}
+json::members!(strict NamedRoute { targets, mode, fallback = true, deadlines = Deadlines::default() });
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Target {
     pub provider: String,
     pub model: String,
     /// Share of first attempts among the targets that have a weight.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
 }
 
+json::members!(strict Target { provider, model, weight });
+
 /// How long to wait, in milliseconds. Absent members keep their defaults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Deadlines {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub head_ms: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_token_ms: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stall_ms: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub total_ms: Option<u64>,
 }
+
+json::members!(strict Deadlines { head_ms, first_token_ms, stall_ms, total_ms });
 
 /// Whether an allowlist names a deployment: `*`, `provider/*`, `provider/model` or a bare model.
 #[must_use]

@@ -77,18 +77,19 @@ impl Turn {
 }
 
 /// A key as it is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 struct StoredKey {
     digest: String,
     redacted: String,
     kind: KeyKind,
     created_at: Millis,
-    #[serde(default)]
     revoked: bool,
     spec: KeySpec,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+json::members!(StoredKey { digest, redacted, kind, created_at, revoked = false, spec });
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
 struct Hold {
     key_id: String,
     grant: Grant,
@@ -98,7 +99,9 @@ struct Hold {
     tokens: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+json::members!(Hold { key_id, grant, counted, at, settle_by, tokens });
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Booking {
     Held(Hold),
@@ -106,21 +109,31 @@ enum Booking {
     Posted { entry: Entry, counted: Vec<Counted> },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+json::variants!(Booking, Self::Held(json::Read::blank()), {
+    Held(inner) = "held",
+    Suspense { hold, metered, call, until } = "suspense",
+    Posted { entry, counted } = "posted",
+});
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
 struct StoredBudget {
     scope: Scope,
     window: Window,
     limit: Limit,
 }
 
+json::members!(StoredBudget { scope, window, limit });
+
 /// The counters as of an entry; everything after it is still a booking.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 struct Checkpoint {
     seq: u64,
     head: String,
     wallet: Wallet,
     counters: Vec<Posted>,
 }
+
+json::members!(Checkpoint { seq, head, wallet, counters });
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Rates {

@@ -5,14 +5,15 @@
 //! than today's simply counts no more.
 use crate::{
     id::Scope,
+    json,
     money::Nanos,
     time::{Millis, Window},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// What a budget does when it is spent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Enforcement {
     #[default]
@@ -21,29 +22,28 @@ pub enum Enforcement {
     Soft,
 }
 
+json::words!(Enforcement { Hard = "hard", Soft = "soft" });
+
 /// A limit as an admin puts it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Limit {
     pub limit_usd: Nanos,
-    #[serde(default)]
     pub mode: Enforcement,
     /// Percentages that alert.
-    #[serde(default = "default_thresholds")]
     pub thresholds: Vec<u8>,
 }
 
-fn default_thresholds() -> Vec<u8> {
-    vec![50, 80, 90, 100]
-}
+json::members!(strict Limit { limit_usd, mode = Enforcement::Hard, thresholds = vec![50, 80, 90, 100] });
 
 /// The window of a budget that a hold was counted in; its posting goes there too, even after the window ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Counted {
     pub scope: Scope,
     pub window: Window,
     pub window_id: String,
 }
+
+json::members!(Counted { scope, window, window_id });
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Counter {
@@ -53,14 +53,16 @@ struct Counter {
 }
 
 /// A counter as it is kept in the checkpoint: held sums are made again from the holds themselves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Posted {
     pub counted: Counted,
     pub posted: Nanos,
 }
 
+json::members!(Posted { counted, posted });
+
 /// The state that a budget shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BudgetState {
     pub window_id: String,
     pub posted_usd: Nanos,
@@ -68,8 +70,10 @@ pub struct BudgetState {
     pub resets_at: Option<String>,
 }
 
+json::members!(BudgetState { window_id, posted_usd, held_usd, resets_at });
+
 /// Which limit does not let an amount pass.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Blocked {
     pub scope: Scope,
     pub window: Window,
@@ -79,6 +83,8 @@ pub struct Blocked {
     pub estimate_usd: Nanos,
     pub resets_at: Option<String>,
 }
+
+json::members!(Blocked { scope, window, limit_usd, posted_usd, held_usd, estimate_usd, resets_at });
 
 impl Blocked {
     /// It would pass if nothing else were in flight.
@@ -217,13 +223,15 @@ impl Budgets {
 }
 
 /// The money of an account.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Wallet {
     pub credits: Nanos,
     pub posted: Nanos,
     #[serde(skip)]
     pub held: Nanos,
 }
+
+json::members!(Wallet { credits, posted } beside { held: Nanos::ZERO });
 
 impl Wallet {
     #[must_use]

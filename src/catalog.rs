@@ -2,7 +2,7 @@
 //!
 //! A provider and a model are rows. What differs between providers of one dialect is a [`Quirk`] word, never code.
 use crate::{json, money::Pico};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,15 +14,17 @@ use std::{
 pub const BUNDLED: &str = include_str!("../schema/catalog.json");
 
 /// A wire grammar's name, as in the catalog and in `PUT /admin/v1/providers/{id}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
     OpenaiChat,
     Anthropic,
 }
 
+json::words!(Dialect { OpenaiChat = "openai_chat", Anthropic = "anthropic" });
+
 /// Whether a provider stops billing when the connection is closed in the middle of an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AbortStopsBilling {
     Yes,
@@ -31,8 +33,10 @@ pub enum AbortStopsBilling {
     Unknown,
 }
 
+json::words!(AbortStopsBilling { Yes = "yes", No = "no", Unknown = "unknown" });
+
 /// A deviation from a dialect, as data. The words are explained in `tools/catalog/README.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quirk {
     /// Claude that reasons only with `thinking: adaptive` and an effort.
@@ -74,8 +78,29 @@ pub enum Quirk {
     ToolsWithoutReasoning,
 }
 
+json::words!(Quirk {
+    AdaptiveThinking = "adaptive_thinking",
+    MaxTokens = "max_tokens",
+    NoDeveloperRole = "no_developer_role",
+    NoForcedTool = "no_forced_tool",
+    NoPenalties = "no_penalties",
+    NoReasoningEffort = "no_reasoning_effort",
+    NoSampling = "no_sampling",
+    NoStop = "no_stop",
+    NoStore = "no_store",
+    NoStreamOptions = "no_stream_options",
+    OneSampling = "one_sampling",
+    OutputExcludesReasoning = "output_excludes_reasoning",
+    OutputTotalMinusPrompt = "output_total_minus_prompt",
+    PrefillPrefix = "prefill_prefix",
+    RandomSeed = "random_seed",
+    ReasoningReplay = "reasoning_replay",
+    ToolId9 = "tool_id_9",
+    ToolsWithoutReasoning = "tools_without_reasoning",
+});
+
 /// What a model can do beside text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ability {
     Tools,
@@ -86,8 +111,17 @@ pub enum Ability {
     Prefill,
 }
 
+json::words!(Ability {
+    Tools = "tools",
+    ParallelTools = "parallel_tools",
+    Vision = "vision",
+    JsonSchema = "json_schema",
+    Reasoning = "reasoning",
+    Prefill = "prefill",
+});
+
 /// A kind of input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Modality {
     Text,
@@ -97,22 +131,26 @@ pub enum Modality {
     Video,
 }
 
+json::words!(Modality { Text = "text", Image = "image", Audio = "audio", File = "file", Video = "video" });
+
 /// An address that speaks a dialect, and whose credential opens it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Provider {
     pub id: String,
     pub name: String,
     pub dialect: Dialect,
     pub base_url: String,
     /// The name of the secret that holds our credential. Absent for an organisation's own provider.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
-    #[serde(default)]
     pub abort_stops_billing: AbortStopsBilling,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub quirks: Vec<Quirk>,
 }
+
+json::members!(strict Provider {
+    id, name, dialect, base_url, credential, abort_stops_billing = AbortStopsBilling::Unknown, quirks = Vec::new(),
+});
 
 /// Prices per token, in force up to a prompt length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,57 +216,71 @@ impl Deployment {
 }
 
 /// A model row of the document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModelRow {
     /// Absent inside an organisation's own provider.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub provider: String,
     pub id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
-    #[serde(default = "default_context_length")]
     pub context_length: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
     pub input_usd_per_mtok: Pico,
     pub output_usd_per_mtok: Pico,
     /// Absent: cached input costs as much as fresh.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_read_usd_per_mtok: Option<Pico>,
     /// Absent: written input costs as much as fresh.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_usd_per_mtok: Option<Pico>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_1h_usd_per_mtok: Option<Pico>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tiers: Vec<TierRow>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub input: Vec<Modality>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub supports: Vec<Ability>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hidden_reasoning: bool,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub quirks: Vec<Quirk>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<String>,
 }
 
+json::members!(strict ModelRow {
+    provider = String::new(), id, created, context_length = default_context_length(), max_output_tokens,
+    input_usd_per_mtok, output_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
+    cache_write_1h_usd_per_mtok, tiers = Vec::new(), input = Vec::new(),
+    supports = Vec::new(), hidden_reasoning = false, quirks = Vec::new(),
+    sources = Vec::new(),
+});
+
 /// Prices as people write them: US dollars per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Prices {
     pub input_usd_per_mtok: Pico,
     pub output_usd_per_mtok: Pico,
     /// Absent: cached input costs as much as fresh.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_read_usd_per_mtok: Option<Pico>,
     /// Absent: written input costs as much as fresh.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_usd_per_mtok: Option<Pico>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_1h_usd_per_mtok: Option<Pico>,
 }
+
+json::members!(Prices {
+    input_usd_per_mtok,
+    output_usd_per_mtok,
+    cache_read_usd_per_mtok,
+    cache_write_usd_per_mtok,
+    cache_write_1h_usd_per_mtok,
+});
 
 impl Prices {
     fn rates(self) -> Rates {
@@ -243,20 +295,29 @@ impl Prices {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TierRow {
     pub above_prompt_tokens: u64,
     pub input_usd_per_mtok: Pico,
     pub output_usd_per_mtok: Pico,
     /// Absent: cached input costs as much as fresh.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_read_usd_per_mtok: Option<Pico>,
     /// Absent: written input costs as much as fresh.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_usd_per_mtok: Option<Pico>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_1h_usd_per_mtok: Option<Pico>,
 }
+
+json::members!(TierRow {
+    above_prompt_tokens,
+    input_usd_per_mtok,
+    output_usd_per_mtok,
+    cache_read_usd_per_mtok,
+    cache_write_usd_per_mtok,
+    cache_write_1h_usd_per_mtok,
+});
 
 /// The prices of a row; `flatten` would say the same with a third of the upload's code for reading.
 macro_rules! prices_of {
@@ -279,15 +340,15 @@ fn default_context_length() -> u64 {
 /// The bound on an answer where a row tells none.
 const MAX_OUTPUT_DEFAULT: u64 = 16_384;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Document {
     version: u32,
-    #[serde(default, rename = "sources")]
-    _sources: serde_json::Value,
+    /// For people; nothing here looks.
+    sources: serde_json::Value,
     providers: Vec<Provider>,
     models: Vec<ModelRow>,
 }
+
+json::members!(strict Document { version, sources = serde_json::Value::Null, providers, models });
 
 /// Prices set by an admin on top of a catalog, by `provider/model`: the KV key `catalog/overrides`.
 pub type PriceOverrides = BTreeMap<String, Prices>;
@@ -466,7 +527,7 @@ mod tests {
     #[test]
     fn overrides_change_prices_and_the_id() {
         let catalog = Catalog::parse(DOCUMENT).expect("valid");
-        let overrides: PriceOverrides = serde_json::from_str(
+        let overrides: PriceOverrides = json::read(
             r#"{"acme/m":{"input_usd_per_mtok":"10","output_usd_per_mtok":"2"},"acme/none":
             {"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}}"#,
         )

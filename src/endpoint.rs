@@ -75,7 +75,9 @@ impl Endpoint {
             ["v1", "chat", "completions"] => only(method, &[("POST", Self::Chat(Surface::ChatCompletions))]),
             ["v1", "messages"] => only(method, &[("POST", Self::Chat(Surface::Messages))]),
             ["v1", "models"] => only(method, &[("GET", Self::Models)]),
-            ["v1", "models", id @ ..] if !id.is_empty() => only(method, &[("GET", Self::Model(id.join("/")))]),
+            ["v1", "models", id @ ..] if !id.is_empty() => {
+                only(method, &[("GET", Self::Model(percent_decoded(&id.join("/"))))])
+            }
             ["admin", "v1", rest @ ..] => admin(method, rest).unwrap_or_else(|| Err(unknown(path))),
             ["platform", "v1", rest @ ..] => platform(method, rest).unwrap_or_else(|| Err(unknown(path))),
             _ => Err(unknown(path)),
@@ -155,6 +157,29 @@ fn unknown(path: &str) -> Fault {
     Fault::not_found("unknown_endpoint", format!("Nothing is served at {path:.200}. {hint}"))
 }
 
+/// `%2F` and the like in a path or a query's value, undone. What is no escape stays.
+#[must_use]
+pub fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((plain, after)) = rest.split_once('%') {
+        bytes.extend_from_slice(plain.as_bytes());
+        let escaped = after.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(b'%');
+                rest = after;
+            }
+        }
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// A request's headers, names in lower case.
 #[derive(Clone, Debug, Default)]
 pub struct Headers(pub Vec<(String, String)>);
@@ -204,6 +229,15 @@ mod tests {
             told("POST", "/v1/v1/messages").is_err_and(|(status, text)| status == 404 && text.contains("once more"))
         );
         assert!(told("PUT", "/admin/v1/organization/budgets/year").is_err_and(|(status, _)| status == 404));
+    }
+
+    #[test]
+    fn escapes_are_undone_and_the_rest_stays() {
+        for (text, plain) in [("a%2Fb", "a/b"), ("%C3%A9", "é"), ("100%", "100%"), ("%zz%4", "%zz%4"), ("%+1", "%+1")]
+        {
+            assert_eq!(percent_decoded(text), plain);
+        }
+        assert_eq!(Endpoint::of("GET", "/v1/models/openai%2Fgpt-x"), Ok(Endpoint::Model("openai/gpt-x".into())));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Fault {
 
 impl Fault {
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn new(status: u16, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
         let metadata = Map::new();
@@ -30,47 +32,63 @@ impl Fault {
 
     /// 400: the caller's own request cannot be served as it stands.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(400, "invalid_request_error", code, message)
     }
 
     /// 400 naming the parameter at fault.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn parameter(param: &str, message: impl Into<String>) -> Self {
         Self::invalid("invalid_parameter", message).with_param(param)
     }
 
     /// 401, only for a credential that is proven bad.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn credential(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(401, "authentication_error", code, message)
     }
 
     /// 403: the credential is good, the act is not allowed.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(403, "permission_error", code, message)
     }
 
     /// 404.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn not_found(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(404, "not_found_error", code, message)
     }
 
     /// 503: we cannot know or cannot reach what we need; worth another try.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
         Self { should_retry: true, retry_after_s: Some(1), ..Self::new(503, "unavailable", code, message) }
     }
 
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn with_param(mut self, param: &str) -> Self {
         self.param = Some(param.to_owned());
         self
     }
 
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.metadata.insert(name.to_owned(), value.into());
         self

@@ -1,12 +1,12 @@
 //! How deployments do lately: samples folded into scores, and the circuit that keeps calls away from one that fails.
 //!
 //! Scores are hints. Losing them costs a slower choice, never a wrong charge.
-use crate::{fault::Cause, time::Millis};
-use serde::{Deserialize, Serialize};
+use crate::{fault::Cause, json, time::Millis};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// One observation of an attempt.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Sample {
     /// `provider/model`.
     pub deployment: String,
@@ -14,7 +14,9 @@ pub struct Sample {
     pub outcome: Outcome,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+json::members!(Sample { deployment, at, outcome });
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Milliseconds from send to the first byte of the answer.
@@ -26,8 +28,13 @@ pub enum Outcome {
     },
 }
 
+json::variants!(Outcome, Self::Answered { ttft_ms: 0 }, {
+    Answered { ttft_ms } = "answered",
+    Failed { fault, retry_after_ms } = "failed",
+});
+
 /// The classes of failure that a circuit treats apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailedAs {
     RateLimited,
@@ -35,6 +42,13 @@ pub enum FailedAs {
     UnknownModel,
     Fault,
 }
+
+json::words!(FailedAs {
+    RateLimited = "rate_limited",
+    Credential = "credential",
+    UnknownModel = "unknown_model",
+    Fault = "fault",
+});
 
 impl FailedAs {
     #[must_use]
@@ -49,7 +63,7 @@ impl FailedAs {
 }
 
 /// The folded score of one deployment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Score {
     /// Share of good answers, 0 to 1; old samples fade.
     pub success: f64,
@@ -62,6 +76,8 @@ pub struct Score {
     pub open_until: Millis,
     pub last: Millis,
 }
+
+json::members!(Score { success, ttft_ms, failures_in_a_row, opened, open_until, last });
 
 impl Default for Score {
     fn default() -> Self {
@@ -120,13 +136,14 @@ impl Score {
 }
 
 /// The scores of all deployments that were called.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Health {
     /// When it was published, as text; empty for what an isolate saw by itself.
-    #[serde(default)]
     pub id: String,
     pub scores: BTreeMap<String, Score>,
 }
+
+json::members!(Health { id = String::new(), scores });
 
 impl Health {
     pub fn observe(&mut self, sample: &Sample) {

@@ -1,11 +1,12 @@
 //! Identifiers: a prefix that says what it names, and a ULID (48 bits of time, 80 of chance).
-use crate::time::Millis;
-use serde::{Deserialize, Serialize};
+use crate::{json, time::Millis};
+use serde::Serialize;
+use serde_json::Value;
 
 /// Whose budget it is. Every layer on a key's path is always evaluated.
 /// In JSON `organization` or `api_key:<id>`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "String")]
 pub enum Scope {
     Organization,
     ApiKey(String),
@@ -31,15 +32,19 @@ impl From<Scope> for String {
     }
 }
 
-impl TryFrom<String> for Scope {
-    type Error = String;
+impl json::Read for Scope {
+    fn blank() -> Self {
+        Self::Organization
+    }
 
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "organization" => Ok(Self::Organization),
-            Some(("api_key", id)) => Ok(Self::ApiKey(id.to_owned())),
-            _ => Err(format!("{text:?} is no scope")),
-        }
+    fn fill(&mut self, value: Value) -> json::Filled {
+        let text = json::text(value)?;
+        *self = match text.split_once(':') {
+            None if text == "organization" => Self::Organization,
+            Some(("api_key", id)) => Self::ApiKey(id.to_owned()),
+            _ => return Err(json::wrong(format!("{text:?} is no scope"))),
+        };
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The double-entry ledger: what was booked, for good. Entries are only ever added, in sequence, each sealed over the one
 //! before it, so that a gap or an edit shows.
-use crate::{catalog::sha256_hex, money::Nanos, time::Millis, usage::Usage};
+use crate::{catalog::sha256_hex, json, money::Nanos, time::Millis, usage::Usage};
 use serde::{Deserialize, Serialize};
 
 /// The seal of the first entry's predecessor.
@@ -16,16 +16,19 @@ pub enum EntryKind {
     Usage,
 }
 
+json::words!(EntryKind { Credit = "credit", Usage = "usage" });
+
 /// One side of an entry. Amounts of an entry's legs sum to zero.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Leg {
     pub account: String,
     pub amount_usd: Nanos,
 }
 
+json::members!(Leg { account, amount_usd });
+
 /// What a call was: enough to compute its charge again. Holds no content.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct CallRecord {
     pub api_key_id: String,
     /// The name the caller asked for.
@@ -48,9 +51,13 @@ pub struct CallRecord {
     pub duration_ms: u64,
 }
 
+json::members!(default CallRecord {
+    api_key_id, model_requested, provider, model, mode, reason, task, catalog_id, usage, estimated, overrun, attempts,
+    status, ttft_ms, duration_ms,
+});
+
 /// One attempt of a call.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AttemptRecord {
     pub provider: String,
     pub model: String,
@@ -60,8 +67,10 @@ pub struct AttemptRecord {
     pub cost_usd: Nanos,
 }
 
+json::members!(default AttemptRecord { provider, model, outcome, status, cost_usd });
+
 /// A booked transaction.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
     /// From 1, without gaps, per account.
     pub seq: u64,
@@ -72,15 +81,16 @@ pub struct Entry {
     /// What the wallet gained (positive) or paid (negative).
     pub amount_usd: Nanos,
     pub legs: Vec<Leg>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<CallRecord>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     pub prev_hash: String,
     /// SHA-256 over the JSON of everything above.
-    #[serde(default)]
     pub hash: String,
 }
+
+json::members!(Entry { seq, id, kind, at, amount_usd, legs, call, note, prev_hash, hash = String::new() });
 
 impl Entry {
     /// The entry with its seal.
@@ -135,14 +145,14 @@ mod tests {
         assert!(entry.is_sound());
         assert!(!Entry { amount_usd: Nanos(-4), ..entry.clone() }.is_sound());
         let text = serde_json::to_string(&entry).expect("plain data");
-        assert_eq!(serde_json::from_str::<Entry>(&text).expect("reads back"), entry);
+        assert_eq!(json::read::<Entry>(&text).expect("reads back"), entry);
     }
 
     /// What is stored must be read by every later version: this text may gain members, never lose or change one.
     #[test]
     fn the_stored_form_is_pinned() {
         let text = r#"{"seq":1,"id":"crd_a","kind":"credit","at":7,"amount_usd":"5","legs":[{"account":"equity:operator","amount_usd":"-5"},{"account":"liability:wallet:org_a","amount_usd":"5"}],"note":"hello","prev_hash":"00","hash":"11"}"#;
-        let entry: Entry = serde_json::from_str(text).expect("readable");
+        let entry: Entry = json::read(text).expect("readable");
         assert_eq!(serde_json::to_string(&entry).expect("plain data"), text);
     }
 }

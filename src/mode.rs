@@ -1,7 +1,8 @@
 //! The four ways to choose, as words. What each prefers is in `route/`.
-use serde::{Deserialize, Serialize};
+use crate::json;
+use serde::Serialize;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     #[default]
@@ -10,6 +11,13 @@ pub enum Mode {
     LatencyFirst,
     AvailabilityFirst,
 }
+
+json::words!(Mode {
+    Balanced = "balanced",
+    CostFirst = "cost-first",
+    LatencyFirst = "latency-first",
+    AvailabilityFirst = "availability-first",
+});
 
 impl Mode {
     pub const ALL: [Self; 4] = [Self::Balanced, Self::CostFirst, Self::LatencyFirst, Self::AvailabilityFirst];

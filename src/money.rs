@@ -2,7 +2,9 @@
 //!
 //! An amount is [`Nanos`]: billionths of a US dollar in an `i64`. A price is [`Pico`]: trillionths of a US dollar per
 //! token, so that $0.0028 per million tokens is 2,800 exactly. Products are `u128`, rounded once.
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use crate::json;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use std::{fmt, iter::Sum};
 
 /// The largest single amount: 2^53-1 nano-dollars, about $9 million. JavaScript numbers are exact up to here, and
@@ -84,10 +86,15 @@ impl Serialize for Nanos {
     }
 }
 
-impl<'de> Deserialize<'de> for Nanos {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = decimal_text(deserializer)?;
-        Self::parse_usd(&text).map_err(|why| de::Error::custom(format!("amount {text:?} {why}")))
+impl json::Read for Nanos {
+    fn blank() -> Self {
+        Self(0)
+    }
+
+    fn fill(&mut self, value: Value) -> json::Filled {
+        let text = decimal_text(value)?;
+        *self = Self::parse_usd(&text).map_err(|why| json::wrong(format!("amount {text:?} {why}")))?;
+        Ok(())
     }
 }
 
@@ -140,10 +147,15 @@ impl Serialize for Pico {
     }
 }
 
-impl<'de> Deserialize<'de> for Pico {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = decimal_text(deserializer)?;
-        Self::parse_usd_per_mtok(&text).map_err(|why| de::Error::custom(format!("price {text:?} {why}")))
+impl json::Read for Pico {
+    fn blank() -> Self {
+        Self(0)
+    }
+
+    fn fill(&mut self, value: Value) -> json::Filled {
+        let text = decimal_text(value)?;
+        *self = Self::parse_usd_per_mtok(&text).map_err(|why| json::wrong(format!("price {text:?} {why}")))?;
+        Ok(())
     }
 }
 
@@ -183,28 +195,16 @@ fn parse_scaled(text: &str, places: usize) -> Result<u128, &'static str> {
 }
 
 /// A JSON string as it stands, or a JSON number's shortest text.
-fn decimal_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    struct Text;
-    impl de::Visitor<'_> for Text {
-        type Value = String;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a decimal string like \"12.50\"")
-        }
-        fn visit_str<E>(self, text: &str) -> Result<String, E> {
-            Ok(text.to_owned())
-        }
-        fn visit_u64<E>(self, number: u64) -> Result<String, E> {
-            Ok(number.to_string())
-        }
-        fn visit_i64<E>(self, number: i64) -> Result<String, E> {
-            Ok(number.to_string())
-        }
-        fn visit_f64<E>(self, number: f64) -> Result<String, E> {
-            // The shortest text that reads back the same: what the person typed, for every sane amount.
-            Ok(number.to_string())
-        }
+fn decimal_text(value: Value) -> Result<String, Box<json::Wrong>> {
+    match value {
+        Value::String(text) => Ok(text),
+        // The shortest text that reads back the same: what the person typed, for every sane amount.
+        Value::Number(number) => Ok(match number.as_f64().filter(|_| number.is_f64()) {
+            Some(fraction) => fraction.to_string(),
+            None => number.to_string(),
+        }),
+        other => Err(json::unlike(&other, "a decimal string like \"12.50\"")),
     }
-    deserializer.deserialize_any(Text)
 }
 
 #[cfg(test)]
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(Pico(2_800).usd_per_token(), "0.0000000028");
         assert_eq!(Pico(180_000_000).to_string(), "180");
         assert!(Pico::parse_usd_per_mtok("1000.1").is_err());
-        let price: Pico = serde_json::from_str("0.075").expect("a number is read");
+        let price: Pico = json::read("0.075").expect("a number is read");
         assert_eq!(price, Pico(75_000));
     }
 

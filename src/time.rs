@@ -1,10 +1,13 @@
 //! Time as an argument: milliseconds since 1970 UTC, and the calendar windows of budgets. Nothing here reads a clock.
-use serde::{Deserialize, Serialize};
+use crate::json;
+use serde::Serialize;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Millis(pub u64);
+
+json::inside!(Millis);
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -38,7 +41,7 @@ impl Millis {
 }
 
 /// A budget's calendar window, in UTC. Weeks begin on Monday.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Window {
     Day,
@@ -47,6 +50,8 @@ pub enum Window {
     Quarter,
     Lifetime,
 }
+
+json::words!(Window { Day = "day", Week = "week", Month = "month", Quarter = "quarter", Lifetime = "lifetime" });
 
 impl Window {
     pub const ALL: [Self; 5] = [Self::Day, Self::Week, Self::Month, Self::Quarter, Self::Lifetime];

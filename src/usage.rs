@@ -1,9 +1,9 @@
 //! Token counts, normalised: every class counted once, whatever a provider's own sums include.
-use serde::{Deserialize, Serialize};
+use crate::json;
+use serde::Serialize;
 
 /// What one answer used, in tokens. The three input classes are disjoint; reasoning is a part of output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// Input billed at the full rate: neither read from nor written to a cache.
     pub input: u64,
@@ -18,6 +18,8 @@ pub struct Usage {
     /// The part of `output` that was reasoning.
     pub reasoning: u64,
 }
+
+json::members!(default Usage { input, cache_read, cache_write, cache_write_1h, output, reasoning });
 
 impl Usage {
     /// Every input token, of whatever class.

@@ -9,7 +9,7 @@ use crate::{
     money::{Nanos, Pico},
     time::Millis,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 use std::rc::Rc;
 
 /// The longest life of a key: a year.
@@ -20,7 +20,7 @@ const NAME_MAX: usize = 200;
 ///
 /// # Errors
 /// 400 that says which member is wrong.
-pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+pub fn read<T: json::Read>(bytes: &[u8]) -> Result<T, Fault> {
     json::read_bytes(bytes).map_err(|error| {
         if error.is_data() {
             Fault::invalid("invalid_parameter", format!("The body cannot be read: {error}."))
@@ -31,19 +31,14 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
 }
 
 /// `POST /platform/v1/organizations`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewOrganization {
     pub name: String,
-    #[serde(default = "utc")]
     pub timezone: String,
-    #[serde(default)]
     pub credit_usd: Option<Nanos>,
 }
 
-fn utc() -> String {
-    "UTC".to_owned()
-}
+json::members!(strict NewOrganization { name, timezone = "UTC".to_owned(), credit_usd });
 
 impl NewOrganization {
     /// # Errors
@@ -64,12 +59,13 @@ impl NewOrganization {
 }
 
 /// `POST /platform/v1/organizations/{id}/credits`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreditAsk {
     pub amount_usd: Nanos,
     pub reason: String,
 }
+
+json::members!(strict CreditAsk { amount_usd, reason });
 
 impl CreditAsk {
     /// # Errors
@@ -86,27 +82,22 @@ impl CreditAsk {
 }
 
 /// `POST /admin/v1/api_keys`
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyAsk {
     name: String,
-    #[serde(default)]
     kind: Option<KeyKind>,
-    #[serde(default)]
     owner_member_id: Option<String>,
-    #[serde(default)]
     model_allowlist: Option<Vec<String>>,
-    #[serde(default)]
     provider_allowlist: Option<Vec<String>>,
-    #[serde(default)]
     rpm: Option<u64>,
-    #[serde(default)]
     tpm: Option<u64>,
-    #[serde(default)]
     concurrency: Option<u64>,
-    #[serde(default)]
     expires_in_seconds: Option<u64>,
 }
+
+json::members!(strict KeyAsk {
+    name, kind, owner_member_id, model_allowlist, provider_allowlist, rpm, tpm, concurrency, expires_in_seconds,
+});
 
 impl KeyAsk {
     /// The kind and the rules of the key.
@@ -169,51 +160,54 @@ pub fn limit(limit: Limit) -> Result<Limit, Fault> {
 }
 
 /// `PUT /admin/v1/providers/{id}`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct ProviderAsk {
     dialect: Dialect,
     base_url: String,
-    #[serde(default)]
     credential: Option<Secret>,
-    #[serde(default)]
     abort_stops_billing: Option<BillingWord>,
     models: Vec<ModelAsk>,
 }
+
+json::members!(strict ProviderAsk { dialect, base_url, credential, abort_stops_billing, models });
 
 /// `abort_stops_billing` as a word or as a plain yes or no.
 #[derive(Clone, Copy, Debug)]
 struct BillingWord(AbortStopsBilling);
 
-impl<'de> Deserialize<'de> for BillingWord {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::Bool(true) => Ok(Self(AbortStopsBilling::Yes)),
-            serde_json::Value::Bool(false) => Ok(Self(AbortStopsBilling::No)),
-            word => AbortStopsBilling::deserialize(word).map(Self).map_err(|_| {
-                serde::de::Error::custom("abort_stops_billing is \"yes\", \"no\", \"unknown\", true or false")
-            }),
+impl json::Read for BillingWord {
+    fn blank() -> Self {
+        Self(AbortStopsBilling::Unknown)
+    }
+
+    fn fill(&mut self, value: Value) -> json::Filled {
+        match value {
+            Value::Bool(true) => self.0 = AbortStopsBilling::Yes,
+            Value::Bool(false) => self.0 = AbortStopsBilling::No,
+            word => self.0.fill(word).map_err(|_| {
+                json::wrong("abort_stops_billing is \"yes\", \"no\", \"unknown\", true or false".to_owned())
+            })?,
         }
+        Ok(())
     }
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 struct ModelAsk {
     id: String,
     input_usd_per_mtok: Pico,
     output_usd_per_mtok: Pico,
-    #[serde(default)]
     cache_read_usd_per_mtok: Option<Pico>,
-    #[serde(default)]
     cache_write_usd_per_mtok: Option<Pico>,
-    #[serde(default)]
     context_length: Option<u64>,
-    #[serde(default)]
     max_output_tokens: Option<u64>,
-    #[serde(default)]
     supports: Option<Vec<Ability>>,
 }
+
+json::members!(strict ModelAsk {
+    id, input_usd_per_mtok, output_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, context_length,
+    max_output_tokens, supports,
+});
 
 /// What an own model is taken to do when its row does not say.
 const ABILITIES: [Ability; 4] = [Ability::Tools, Ability::ParallelTools, Ability::JsonSchema, Ability::Vision];

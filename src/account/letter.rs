@@ -10,7 +10,7 @@ use crate::{
     money::Nanos,
     time::Window,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use serde_json::Value;
 
 const VERSION: u8 = 1;
@@ -30,7 +30,7 @@ pub fn write(letter: &impl Serialize) -> Vec<u8> {
 ///
 /// # Errors
 /// What is wrong with the bytes.
-pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+pub fn read<T: json::Read>(bytes: &[u8]) -> Result<T, String> {
     match bytes.split_first() {
         Some((&VERSION, text)) => json::read_bytes(text).map_err(|error| error.to_string()),
         Some((version, _)) => Err(format!("letter version {version} is not known")),
@@ -39,14 +39,16 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 }
 
 /// Who knocks: a key that proved to be one of ours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Caller {
     pub key_id: String,
     pub digest: String,
     pub kind: KeyKind,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+json::members!(Caller { key_id, digest, kind });
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Letter {
     /// Makes the account of an organisation, with its first admin key. Idempotent by the organisation's id.
@@ -69,7 +71,17 @@ pub enum Letter {
     Nudge,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+json::variants!(Letter, Self::Nudge, {
+    Found { organization, admin_key, credit } = "found",
+    Credit(inner) = "credit",
+    Hold(inner) = "hold",
+    Post(inner) = "post",
+    Whoami(inner) = "whoami",
+    Admin { caller, act } = "admin",
+    Nudge = "nudge",
+});
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Organization {
     pub id: String,
     pub name: String,
@@ -77,7 +89,9 @@ pub struct Organization {
     pub created_at: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+json::members!(Organization { id, name, timezone, created_at });
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NewCredit {
     /// Makes the grant idempotent.
     pub id: String,
@@ -85,8 +99,10 @@ pub struct NewCredit {
     pub reason: String,
 }
 
+json::members!(NewCredit { id, amount, reason });
+
 /// A key about to be kept: everything but its text.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NewKey {
     pub id: String,
     pub digest: String,
@@ -95,9 +111,10 @@ pub struct NewKey {
     pub spec: KeySpec,
 }
 
+json::members!(NewKey { id, digest, redacted, kind, spec });
+
 /// What an admin says of a key.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct KeySpec {
     pub name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,8 +131,10 @@ pub struct KeySpec {
     pub expires_at: Option<u64>,
 }
 
+json::members!(default KeySpec { name, model_allowlist, provider_allowlist, rpm, tpm, concurrency, expires_at });
+
 /// Asks for money before a call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HoldLetter {
     pub request_id: String,
     pub caller: Caller,
@@ -125,20 +144,23 @@ pub struct HoldLetter {
     /// Prompt and output bound, for the token rate.
     pub tokens: u64,
     /// Check everything, hold nothing.
-    #[serde(default)]
     pub dry: bool,
 }
 
+json::members!(HoldLetter { request_id, caller, tenant_version, bids, tokens, dry = Default::default() });
+
 /// A candidate and the most it can cost.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bid {
     pub provider: String,
     pub model: String,
     pub amount: Nanos,
 }
 
+json::members!(Bid { provider, model, amount });
+
 /// Closes a hold.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PostLetter {
     pub request_id: String,
     pub outcome: PostOutcome,
@@ -147,7 +169,9 @@ pub struct PostLetter {
     pub tokens: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+json::members!(PostLetter { request_id, outcome, call, tokens });
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PostOutcome {
     /// Nothing was sent to a provider: the hold goes, no entry stays.
@@ -158,7 +182,13 @@ pub enum PostOutcome {
     Suspense { metered: Nanos },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+json::variants!(PostOutcome, Self::Void, {
+    Void = "void",
+    Charge(inner) = "charge",
+    Suspense { metered } = "suspense",
+});
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     Held(Grant),
@@ -175,8 +205,16 @@ pub enum Answer {
     Refused(Refusal),
 }
 
+json::variants!(Answer, Self::Posted, {
+    Held(inner) = "held",
+    Posted = "posted",
+    Whoami { spec, tenant } = "whoami",
+    Told { status, body } = "told",
+    Refused(inner) = "refused",
+});
+
 /// A granted hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Grant {
     /// 0 when the hold was dry.
     pub amount: Nanos,
@@ -184,8 +222,10 @@ pub struct Grant {
     pub allowed: Vec<usize>,
 }
 
+json::members!(Grant { amount, allowed });
+
 /// Why not.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
     UnknownKey,
@@ -223,8 +263,26 @@ pub enum Refusal {
     },
 }
 
+json::variants!(Refusal, Self::UnknownKey, {
+    UnknownKey = "unknown_key",
+    RevokedKey = "revoked_key",
+    ExpiredKey = "expired_key",
+    WrongKind = "wrong_kind",
+    Stale(inner) = "stale",
+    NotAllowed { models, providers } = "not_allowed",
+    Budget(inner) = "budget",
+    Credits { available, estimate } = "credits",
+    InFlight = "in_flight",
+    Rpm { retry_after_s } = "rpm",
+    Tpm { retry_after_s } = "tpm",
+    Concurrency = "concurrency",
+    Backpressure = "backpressure",
+    NotFound { what } = "not_found",
+    Invalid { param, message } = "invalid",
+});
+
 /// What an admin does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
     /// Proves the key, nothing else: before the journal is read.
@@ -262,6 +320,26 @@ pub enum Act {
     ListRoutes,
     DeleteRoute(String),
 }
+
+json::variants!(Act, Self::Prove, {
+    Prove = "prove",
+    CreateKey(inner) = "create_key",
+    ListKeys = "list_keys",
+    GetKey(inner) = "get_key",
+    RevokeKey(inner) = "revoke_key",
+    PutBudget { scope, window, limit } = "put_budget",
+    GetBudget { scope, window } = "get_budget",
+    DeleteBudget { scope, window } = "delete_budget",
+    GetWallet = "get_wallet",
+    PutProvider { id, own } = "put_provider",
+    GetProvider(inner) = "get_provider",
+    ListProviders = "list_providers",
+    DeleteProvider(inner) = "delete_provider",
+    PutRoute { alias, route } = "put_route",
+    GetRoute(inner) = "get_route",
+    ListRoutes = "list_routes",
+    DeleteRoute(inner) = "delete_route",
+});
 
 impl Refusal {
     /// What the caller sees.

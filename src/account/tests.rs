@@ -112,7 +112,7 @@ fn hold_letter(id: &str, amounts: &[i64], tenant_version: u64) -> HoldLetter {
 }
 
 fn limit(usd: &str) -> Limit {
-    serde_json::from_value(json!({"limit_usd": usd})).expect("a limit")
+    crate::json::from_value(json!({"limit_usd": usd})).expect("a limit")
 }
 
 fn refused(answer: &Answer) -> &'static str {
@@ -248,7 +248,7 @@ fn rules_of_a_key_are_kept() {
 fn old_rows_are_told_the_new_ones() {
     let mut kept = Kept::new("1");
     let route: NamedRoute =
-        serde_json::from_value(json!({"targets": [{"provider": "acme", "model": "m"}]})).expect("a route");
+        crate::json::from_value(json!({"targets": [{"provider": "acme", "model": "m"}]})).expect("a route");
     kept.act(Act::PutRoute { alias: "fast".into(), route });
     let answer = kept.send(Letter::Hold(hold_letter("req_1", &[1], 0)));
     let Answer::Refused(Refusal::Stale(tenant)) = answer else { panic!("{answer:?}") };

@@ -58,17 +58,16 @@ CREATE TABLE IF NOT EXISTS booking(id TEXT NOT NULL PRIMARY KEY, body TEXT NOT N
 
 impl AccountObject {
     /// Runs a step of the machine and writes what it says, inside the turn's transaction.
-    fn step<T>(&self, step: impl FnOnce(&mut Account) -> (T, Vec<Write>)) -> Result<T> {
-        let mut slot = self.account.try_borrow_mut().map_err(|_| Error::from("two turns at once"))?;
+    fn step(&self, step: &mut dyn FnMut(&mut Account) -> Vec<Write>) -> std::result::Result<(), JsValue> {
+        let mut slot = self.account.try_borrow_mut().map_err(|_| JsValue::from_str("two turns at once"))?;
         let account = match &mut *slot {
             Some(account) => account,
             empty => empty.insert(self.load()?),
         };
-        let (outcome, writes) = step(account);
-        for write in writes {
+        for write in step(account) {
             self.write(write)?;
         }
-        Ok(outcome)
+        Ok(())
     }
 
     fn load(&self) -> Result<Account> {
@@ -108,11 +107,14 @@ impl AccountObject {
     /// One turn: a letter in, its answer out.
     pub fn call(&self, bytes: Vec<u8>) -> std::result::Result<Vec<u8>, JsValue> {
         let letter: Letter = letter::read(&bytes).map_err(|error| JsValue::from_str(&error))?;
-        let answer = self.step(|account| {
+        let (mut letter, mut answer) = (Some(letter), Vec::new());
+        self.step(&mut |account| {
+            let Some(letter) = letter.take() else { return Vec::new() };
             let turn = account.turn(letter, now());
-            (turn.answer, turn.writes)
-        });
-        Ok(letter::write(&answer.map_err(JsValue::from)?))
+            answer = letter::write(&turn.answer);
+            turn.writes
+        })?;
+        Ok(answer)
     }
 
     /// When the alarm has to be set to, in milliseconds since 1970; 0 when it already rings in time.
@@ -132,7 +134,7 @@ impl AccountObject {
     /// The alarm rings: holds that ran out are moved on.
     pub fn ring(&self) -> std::result::Result<(), JsValue> {
         self.armed.set(Millis(u64::MAX));
-        self.step(|account| ((), account.expire(now()))).map_err(JsValue::from)
+        self.step(&mut |account| account.expire(now()))
     }
 
     /// Writes due entries to the journal. Resolves to the last one it has, 0 if none was due, -1 if it failed.
@@ -152,10 +154,10 @@ impl AccountObject {
 
     /// Takes in what [`AccountObject::send`] came to.
     pub fn sent(&self, through: f64) -> std::result::Result<(), JsValue> {
-        self.step(|account| {
+        self.step(&mut |account| {
             if through < 0.0 {
                 account.journal_failed(now());
-                return ((), Vec::new());
+                return Vec::new();
             }
             #[expect(
                 clippy::cast_possible_truncation,
@@ -163,9 +165,8 @@ impl AccountObject {
                 reason = "a sequence number, given by us"
             )]
             let through = through as u64;
-            ((), if through > 0 { account.journaled(through, now()) } else { Vec::new() })
+            if through > 0 { account.journaled(through, now()) } else { Vec::new() }
         })
-        .map_err(JsValue::from)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     },
     budget::Limit,
     catalog::{Catalog, sha256_hex},
-    endpoint::{Admin, Headers, Platform},
+    endpoint::{Admin, Headers, Platform, percent_decoded},
     fault::Fault,
     id::mint,
     ledger::{Entry, EntryKind},
@@ -169,7 +169,7 @@ async fn create_key(account: &str, caller: &(String, Caller), body: &[u8], env: 
 async fn entries(account: &str, query: &str, kind: Option<EntryKind>, env: &Env) -> Told {
     let mut filter = journal::Filter { limit: 20, kind, ..journal::Filter::default() };
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        let value = decoded(value);
+        let value = percent_decoded(&value.replace('+', " "));
         match name {
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
@@ -189,25 +189,6 @@ async fn entries(account: &str, query: &str, kind: Option<EntryKind>, env: &Env)
     let id = |row: Option<&Value>| row.and_then(|row| row.get("id")).cloned().unwrap_or_default();
     let (first_id, last_id) = (id(told.first()), id(told.last()));
     Ok((200, json!({"object": "list", "data": told, "first_id": first_id, "last_id": last_id, "has_more": more})))
-}
-
-/// `%2F` and `+` in a query's value.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let plain = match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits: Vec<u8> = rest.by_ref().take(2).collect();
-                let digits = std::str::from_utf8(&digits).unwrap_or_default();
-                u8::from_str_radix(digits, 16).unwrap_or(b'?')
-            }
-            other => other,
-        };
-        bytes.push(plain);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn entry_told(entry: &Entry, as_request: bool) -> Value {

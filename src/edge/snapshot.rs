@@ -28,6 +28,8 @@ struct Isolate {
     world: World,
     /// The catalog without overrides, so that an edit of them does not need it again.
     base: Rc<Catalog>,
+    /// The last overrides that could be read.
+    overrides: Rc<PriceOverrides>,
     source: Source,
     tenants: HashMap<String, Rc<TenantView>>,
     loaded: Option<Millis>,
@@ -117,10 +119,9 @@ async fn refresh(env: Env) {
     if first {
         start(&env);
     }
-    if let Some((catalog, source)) = current_catalog(&env).await {
-        let overrides = overrides(&env).await;
-        ISOLATE.with_borrow_mut(|isolate| isolate.take(&env, catalog, source, &overrides));
-    }
+    let (catalog, source) = current_catalog(&env).await;
+    let overrides = overrides(&env).await;
+    ISOLATE.with_borrow_mut(|isolate| isolate.take(&env, catalog, source, overrides));
     let health = read(&env, HEALTH_CURRENT).await.and_then(|text| json::read::<Health>(&text).ok());
     let at = now();
     ISOLATE.with_borrow_mut(|isolate| {
@@ -135,50 +136,52 @@ async fn refresh(env: Env) {
 fn start(env: &Env) {
     match Catalog::parse(BUNDLED) {
         Ok(catalog) => {
-            let none = PriceOverrides::new();
-            ISOLATE.with_borrow_mut(|isolate| isolate.take(env, Rc::new(catalog), Source::Bundled, &none));
+            let none = Rc::default();
+            ISOLATE.with_borrow_mut(|isolate| isolate.take(env, Rc::new(catalog), Source::Bundled, none));
         }
         Err(error) => console_error!("the bundled catalog cannot be read: {error}"),
     }
 }
 
 impl Isolate {
-    fn take(&mut self, env: &Env, base: Rc<Catalog>, source: Source, overrides: &PriceOverrides) {
-        let catalog = base.with_overrides(overrides);
+    fn take(&mut self, env: &Env, base: Rc<Catalog>, source: Source, overrides: Rc<PriceOverrides>) {
+        let catalog = base.with_overrides(&overrides);
         if catalog.id != self.world.catalog.id {
             self.world.settings = Rc::new(secrets::settings(env, &catalog));
             self.world.catalog = Rc::new(catalog);
         }
-        (self.base, self.source) = (base, source);
+        (self.base, self.source, self.overrides) = (base, source, overrides);
     }
 }
 
 /// The catalog KV points at, if it is whole; else the one we have.
-async fn current_catalog(env: &Env) -> Option<(Rc<Catalog>, Source)> {
+async fn current_catalog(env: &Env) -> (Rc<Catalog>, Source) {
     let (base, source) = ISOLATE.with_borrow(|isolate| (Rc::clone(&isolate.base), isolate.source));
-    let Some(id) = read(env, CATALOG_CURRENT).await.map(|id| id.trim().to_owned()) else { return Some((base, source)) };
+    let Some(id) = read(env, CATALOG_CURRENT).await.map(|id| id.trim().to_owned()) else { return (base, source) };
     if id == base.id {
-        return Some((base, Source::Kv));
+        return (base, Source::Kv);
     }
-    let text = read(env, &format!("catalog/{id}")).await?;
-    if sha256_hex(text.as_bytes()) != id {
-        console_error!("catalog {id} in KV does not have the hash it is named by; the last good one stays");
-        return Some((base, source));
-    }
-    match Catalog::parse(&text) {
-        Ok(catalog) => Some((Rc::new(catalog), Source::Kv)),
+    let text = read(env, &format!("catalog/{id}")).await.unwrap_or_default();
+    let parsed = if sha256_hex(text.as_bytes()) == id {
+        Catalog::parse(&text)
+    } else {
+        Err("it is missing, or not what its name says".to_owned())
+    };
+    match parsed {
+        Ok(catalog) => (Rc::new(catalog), Source::Kv),
         Err(error) => {
-            console_error!("catalog {id} in KV cannot be read: {error}; the last good one stays");
-            Some((base, source))
+            console_error!("catalog {id} in KV: {error}; the last good one stays");
+            (base, source)
         }
     }
 }
 
-async fn overrides(env: &Env) -> PriceOverrides {
-    let Some(text) = read(env, CATALOG_OVERRIDES).await else { return PriceOverrides::new() };
-    json::read(&text).unwrap_or_else(|error| {
-        console_error!("{CATALOG_OVERRIDES} in KV cannot be read: {error}; the catalog's prices stay");
-        PriceOverrides::new()
+/// The overrides in KV; the last good ones where they cannot be read.
+async fn overrides(env: &Env) -> Rc<PriceOverrides> {
+    let Some(text) = read(env, CATALOG_OVERRIDES).await else { return Rc::default() };
+    json::read(&text).map(Rc::new).unwrap_or_else(|error| {
+        console_error!("{CATALOG_OVERRIDES} in KV cannot be read: {error}; the last good ones stay");
+        ISOLATE.with_borrow(|isolate| Rc::clone(&isolate.overrides))
     })
 }
 

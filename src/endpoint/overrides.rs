@@ -8,12 +8,10 @@ use crate::{
     mode::Mode,
     money::{Nanos, Pico},
 };
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Everything a request may ask for. Absent members leave the organisation's defaults in force.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     pub mode: Option<Mode>,
     /// Models to fall back to, in order, after the one asked for.
@@ -38,24 +36,30 @@ pub struct Overrides {
     pub explain: Explain,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+json::members!(strict default Overrides {
+    mode, models, providers, max_price, max_cost_usd, max_ttft_ms, deadline_ms, priority, weights, session, task,
+    rescue, hedge, escalate, explain,
+});
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Providers {
     pub only: Vec<String>,
     pub ignore: Vec<String>,
     pub order: Vec<String>,
 }
 
+json::members!(strict default Providers { only, ignore, order });
+
 /// US dollars per million tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MaxPrice {
     pub input: Option<Pico>,
     pub output: Option<Pico>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+json::members!(strict default MaxPrice { input, output });
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Priority {
     Low,
     #[default]
@@ -63,18 +67,20 @@ pub enum Priority {
     High,
 }
 
+json::words!(Priority { Low = "low", Normal = "normal", High = "high" });
+
 /// What `balanced` weighs. Only their proportions matter.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights {
     pub quality: f64,
     pub cost: f64,
     pub latency: f64,
 }
 
+json::members!(strict Weights { quality, cost, latency });
+
 /// What happens when a stream breaks after its first byte.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rescue {
     /// The caller is told, in the stream.
     #[default]
@@ -82,6 +88,8 @@ pub enum Rescue {
     Continue,
     Buffer,
 }
+
+json::words!(Rescue { Off = "off", Continue = "continue", Buffer = "buffer" });
 
 /// Whether an answer says how it was routed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,14 +101,19 @@ pub enum Explain {
     Only,
 }
 
-impl<'de> Deserialize<'de> for Explain {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::Bool(false) | Value::Null => Ok(Self::No),
-            Value::Bool(true) => Ok(Self::Yes),
-            Value::String(word) if word == "only" => Ok(Self::Only),
-            _ => Err(serde::de::Error::custom("explain is true, false or \"only\"")),
-        }
+impl json::Read for Explain {
+    fn blank() -> Self {
+        Self::No
+    }
+
+    fn fill(&mut self, value: Value) -> json::Filled {
+        *self = match value {
+            Value::Bool(false) | Value::Null => Self::No,
+            Value::Bool(true) => Self::Yes,
+            Value::String(word) if word == "only" => Self::Only,
+            _ => return Err(json::wrong("explain is true, false or \"only\"".to_owned())),
+        };
+        Ok(())
     }
 }
 

@@ -84,46 +84,66 @@ pub struct Relay {
     encoder: Box<dyn Encoder>,
     /// Caller and provider speak the same dialect: frames pass as they are.
     verbatim: bool,
+    names: Names,
     events: Vec<chat::Event>,
+}
+
+/// The model's name as the provider tells it and as the caller gets it, each as the member of a frame.
+#[derive(Debug, Default)]
+struct Names {
+    theirs: Vec<u8>,
+    ours: String,
+}
+
+impl Names {
+    /// Puts our name for theirs in what was appended after `at`. In the text of an answer the quotes would be escaped, so
+    /// that only the member itself is found.
+    fn put(&self, out: &mut Vec<u8>, at: usize) {
+        let appended = out.get(at..).unwrap_or_default();
+        if !self.theirs.is_empty()
+            && self.theirs != self.ours.as_bytes()
+            && let Some(found) = memchr::memmem::find(appended, &self.theirs)
+        {
+            let start = at + found;
+            out.splice(start..start + self.theirs.len(), self.ours.bytes());
+        }
+    }
 }
 
 impl Relay {
     pub fn new(from: &dyn Grammar, to: &dyn Grammar, deployment: &Deployment, stamp: Stamp, verbatim: bool) -> Self {
+        let names = Names { theirs: Vec::new(), ours: member_of(&stamp.model) };
         let (decoder, encoder) = (from.decoder(deployment), to.encoder(stamp));
         let (meter, parser, events) = (Meter::default(), Parser::default(), Vec::new());
-        Self { meter, parser, decoder, encoder, verbatim, events }
+        Self { meter, parser, decoder, encoder, verbatim, names, events }
     }
 
     /// Takes the next bytes of the provider, appends what the caller shall see of them.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let Self { meter, parser, decoder, encoder, verbatim, events } = self;
-        let taken = parser.push(bytes, |frame| {
-            frame_taken(&frame, meter, decoder.as_mut(), encoder.as_mut(), *verbatim, events, out);
-        });
+        let mut parser = std::mem::take(&mut self.parser);
+        let taken = parser.push(bytes, |frame| self.take(&frame, out));
+        self.parser = parser;
         if taken.is_err() {
-            meter.fault.get_or_insert_with(malformed);
+            self.meter.fault.get_or_insert_with(malformed);
         }
     }
 
     /// The provider closed the stream: takes what was left in it.
     pub fn close(&mut self, out: &mut Vec<u8>) {
-        let Self { meter, parser, decoder, encoder, verbatim, events } = self;
-        let taken = parser.finish(|frame| {
-            frame_taken(&frame, meter, decoder.as_mut(), encoder.as_mut(), *verbatim, events, out);
-        });
-        if taken.is_err() {
-            meter.fault.get_or_insert_with(malformed);
+        let mut parser = std::mem::take(&mut self.parser);
+        if parser.finish(|frame| self.take(&frame, out)).is_err() {
+            self.meter.fault.get_or_insert_with(malformed);
         }
-        events.clear();
-        decoder.close(events);
-        for event in events.drain(..) {
-            meter.note(&event);
-            if !*verbatim {
-                encoder.encode(&event, out);
+        self.events.clear();
+        self.decoder.close(&mut self.events);
+        for event in self.events.drain(..) {
+            self.meter.note(&event);
+            if !self.verbatim {
+                self.encoder.encode(&event, out);
             }
         }
         // Everything was told but the last word: the answer is whole, and the caller gets the last word from us.
-        meter.ended |= meter.finished && meter.fault.is_none();
+        self.meter.ended |= self.meter.finished && self.meter.fault.is_none();
     }
 
     /// Takes a whole answer where a stream was expected.
@@ -138,57 +158,57 @@ impl Relay {
     /// Appends the end of the caller's stream.
     pub fn finish(&mut self, usage: Option<&Usage>, cost: Option<Nanos>, out: &mut Vec<u8>) {
         if self.verbatim {
+            let at = out.len();
             self.encoder.finish_relayed(cost, out);
+            self.names.put(out, at);
         } else {
             self.encoder.finish(usage, cost, out);
         }
     }
+
+    fn take(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) {
+        // A comment or a lone blank line keeps a connection awake and is no content; the caller's stream has its own.
+        if self.meter.over() || (frame.data.is_empty() && frame.event.is_empty()) {
+            return;
+        }
+        let at = out.len();
+        if self.verbatim && self.decoder.glance(frame) == Glance::Pass {
+            self.meter.saw(0);
+            self.meter.malformed = 0;
+            out.extend_from_slice(frame.raw);
+            return self.names.put(out, at);
+        }
+        self.events.clear();
+        if self.decoder.decode(frame, &mut self.events) == Err(MalformedFrame) {
+            self.meter.malformed += 1;
+            if self.meter.malformed > MALFORMED_MAX {
+                self.meter.fault = Some(malformed());
+            }
+            return;
+        }
+        self.meter.malformed = 0;
+        for event in &self.events {
+            self.meter.note(event);
+            if let chat::Event::Start { model, .. } = event {
+                self.names.theirs = member_of(model).into_bytes();
+            }
+        }
+        if self.meter.fault.is_some() {
+            return;
+        }
+        if self.verbatim {
+            self.encoder.relay(frame, out);
+            return self.names.put(out, at);
+        }
+        for event in &self.events {
+            self.encoder.encode(event, out);
+        }
+    }
 }
 
-fn frame_taken(
-    frame: &Frame<'_>,
-    meter: &mut Meter,
-    decoder: &mut dyn Decoder,
-    encoder: &mut dyn Encoder,
-    verbatim: bool,
-    events: &mut Vec<chat::Event>,
-    out: &mut Vec<u8>,
-) {
-    if meter.over() {
-        return;
-    }
-    if frame.data.is_empty() && frame.event.is_empty() {
-        // A comment or a lone blank line: keeps a connection awake, is no content. The caller's stream has comments of its own.
-        return;
-    }
-    if verbatim && decoder.glance(frame) == Glance::Pass {
-        meter.saw(0);
-        meter.malformed = 0;
-        out.extend_from_slice(frame.raw);
-        return;
-    }
-    events.clear();
-    if decoder.decode(frame, events) == Err(MalformedFrame) {
-        meter.malformed += 1;
-        if meter.malformed > MALFORMED_MAX {
-            meter.fault = Some(malformed());
-        }
-        return;
-    }
-    meter.malformed = 0;
-    for event in events.iter() {
-        meter.note(event);
-    }
-    if meter.fault.is_some() {
-        return;
-    }
-    if verbatim {
-        encoder.relay(frame, out);
-    } else {
-        for event in events.iter() {
-            encoder.encode(event, out);
-        }
-    }
+/// The `model` member of a frame.
+fn member_of(model: &str) -> String {
+    format!("\"model\":{}", crate::body::quoted(model))
 }
 
 fn malformed() -> UpstreamFault {

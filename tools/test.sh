@@ -21,7 +21,7 @@ runtime() { node_tests tests/runtime/*.test.mjs; }
 # The official client libraries against a worker that `make run` started.
 sdk() { if [ -x tests/sdk/run.sh ]; then tests/sdk/run.sh; fi; }
 
-node_tests() { if [ -e "$1" ]; then tools/node --test --test-reporter=spec --test-timeout=180000 "$@"; fi; }
+node_tests() { if [ -e "$1" ]; then tools/node --test --test-reporter=spec --test-timeout=180000 --test-concurrency=2 "$@"; fi; }
 
 for step in ${*:-$all}; do
     case " $all " in *" $step "*) ;; *) echo "No such step: $step. There are: $all" >&2; exit 2 ;; esac

@@ -48,7 +48,8 @@ pub trait Read {
 pub type Member = (&'static str, bool);
 
 /// Makes a struct readable. An unknown member is refused with `strict` and passed over without. A member with `= value`
-/// may be left out, as may one whose type is an `Option`; with `default` every one may, and is then as in `Default`. What stands `beside` is not read.
+/// may be left out, as may one whose type is an `Option`; with `default` every one may, and is then as in `Default`. What
+/// stands `beside` is not read.
 macro_rules! members {
     (strict default $type:ident { $($name:ident),* $(,)? }) => {
         $crate::json::members!(@read $type, true, Self::default(), $(($name, true))*);

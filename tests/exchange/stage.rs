@@ -149,7 +149,7 @@ pub fn held(places: &[usize]) -> Event {
 pub fn stale(version: u64, provider: &str) -> Event {
     let route = json!({"targets": [{"provider": provider, "model": "m"}]});
     let rows = json!({"organization": ORG, "version": version, "providers": {}, "routes": {"fast": route}});
-    let tenant: Tenant = serde_json::from_value(rows).expect("rows of an organisation");
+    let tenant: Tenant = megarouter::json::from_value(rows).expect("rows of an organisation");
     Event::Refused(Refusal::Stale(Box::new(tenant)))
 }
 

@@ -195,7 +195,7 @@ fn parse_scaled(text: &str, places: usize) -> Result<u128, &'static str> {
 }
 
 /// A JSON string as it stands, or a JSON number's shortest text.
-fn decimal_text(value: Value) -> Result<String, Box<json::Wrong>> {
+fn decimal_text(value: Value) -> Result<String, json::Wrong> {
     match value {
         Value::String(text) => Ok(text),
         // The shortest text that reads back the same: what the person typed, for every sane amount.

@@ -5,9 +5,12 @@
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt};
 
-/// Why a value does not fit, and where.
+/// Why a value does not fit, and where. One word, so that handing it on costs little.
 #[derive(Debug)]
-pub struct Wrong {
+pub struct Wrong(Box<Told>);
+
+#[derive(Debug)]
+struct Told {
     /// As `models.0.id`; empty for the value as a whole.
     path: String,
     why: String,
@@ -15,15 +18,14 @@ pub struct Wrong {
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+        if !self.0.path.is_empty() {
+            write!(f, "{}: ", self.0.path)?;
         }
-        f.write_str(&self.why)
+        f.write_str(&self.0.why)
     }
 }
 
-/// Boxed, so that it is one word to hand on.
-pub type Filled = Result<(), Box<Wrong>>;
+pub type Filled = Result<(), Wrong>;
 
 /// What can be read.
 pub trait Read {
@@ -164,14 +166,14 @@ pub(crate) use {inside, members, variants, words};
 /// What is said of a value that does not fit.
 #[cold]
 #[inline(never)]
-pub fn wrong(why: String) -> Box<Wrong> {
-    Box::new(Wrong { path: String::new(), why })
+pub fn wrong(why: String) -> Wrong {
+    Wrong(Box::new(Told { path: String::new(), why }))
 }
 
 /// What is said of a value of another kind.
 #[cold]
 #[inline(never)]
-pub fn unlike(value: &Value, expected: &str) -> Box<Wrong> {
+pub fn unlike(value: &Value, expected: &str) -> Wrong {
     wrong(match value {
         Value::Array(_) => format!("expected {expected}, found a list"),
         Value::Object(_) => format!("expected {expected}, found an object"),
@@ -181,7 +183,7 @@ pub fn unlike(value: &Value, expected: &str) -> Box<Wrong> {
 
 #[cold]
 #[inline(never)]
-fn unknown(what: &str, name: &str, known: &mut dyn Iterator<Item = &'static str>) -> Box<Wrong> {
+fn unknown(what: &str, name: &str, known: &mut dyn Iterator<Item = &'static str>) -> Wrong {
     let mut why = format!("unknown {what} `{name}`, expected one of");
     for (place, name) in known.enumerate() {
         why.push_str(if place == 0 { " `" } else { ", `" });
@@ -193,11 +195,11 @@ fn unknown(what: &str, name: &str, known: &mut dyn Iterator<Item = &'static str>
 
 #[cold]
 #[inline(never)]
-fn within(name: &str, mut wrong: Box<Wrong>) -> Box<Wrong> {
-    if !wrong.path.is_empty() {
-        wrong.path.insert(0, '.');
+fn within(name: &str, mut wrong: Wrong) -> Wrong {
+    if !wrong.0.path.is_empty() {
+        wrong.0.path.insert(0, '.');
     }
-    wrong.path.insert_str(0, name);
+    wrong.0.path.insert_str(0, name);
     wrong
 }
 
@@ -221,7 +223,7 @@ pub fn fill_members(value: Value, strict: bool, members: &[Member], places: &mut
     Ok(())
 }
 
-fn object(value: Value) -> Result<Map<String, Value>, Box<Wrong>> {
+fn object(value: Value) -> Result<Map<String, Value>, Wrong> {
     match value {
         Value::Object(members) => Ok(members),
         other => Err(unlike(&other, "an object")),
@@ -232,7 +234,7 @@ fn object(value: Value) -> Result<Map<String, Value>, Box<Wrong>> {
 ///
 /// # Errors
 /// Something else.
-pub fn text(value: Value) -> Result<String, Box<Wrong>> {
+pub fn text(value: Value) -> Result<String, Wrong> {
     match value {
         Value::String(text) => Ok(text),
         other => Err(unlike(&other, "a string")),
@@ -244,7 +246,7 @@ pub fn text(value: Value) -> Result<String, Box<Wrong>> {
 /// # Errors
 /// No word, or none of these.
 #[inline(never)]
-pub fn word(value: Value, words: &'static [&'static str]) -> Result<usize, Box<Wrong>> {
+pub fn word(value: Value, words: &'static [&'static str]) -> Result<usize, Wrong> {
     let word = text(value)?;
     words.iter().position(|known| *known == word).ok_or_else(|| unknown("variant", &word, &mut words.iter().copied()))
 }
@@ -254,7 +256,7 @@ pub fn word(value: Value, words: &'static [&'static str]) -> Result<usize, Box<W
 /// # Errors
 /// No variant, or none of these.
 #[inline(never)]
-pub fn variant(value: Value, words: &'static [&'static str]) -> Result<(usize, Value), Box<Wrong>> {
+pub fn variant(value: Value, words: &'static [&'static str]) -> Result<(usize, Value), Wrong> {
     match value {
         Value::Object(members) if members.len() == 1 => match members.into_iter().next() {
             Some((name, content)) => Ok((word(Value::String(name), words)?, content)),

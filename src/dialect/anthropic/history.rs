@@ -257,10 +257,13 @@ fn block(part: &Part, place: usize) -> Result<Option<Value>, Fault> {
     };
     let source = match source {
         Media::Url(url) => json!({"type": "url", "url": url}),
-        Media::Base64 { media_type, data } => match plain_text(media_type, data) {
-            Some(text) => json!({"type": "text", "media_type": "text/plain", "data": text}),
-            None => json!({"type": "base64", "media_type": media_type, "data": data}),
-        },
+        Media::Base64 { media_type, data } => {
+            if let Some(text) = plain_text(media_type, data) {
+                json!({"type": "text", "media_type": "text/plain", "data": text})
+            } else {
+                json!({"type": "base64", "media_type": media_type, "data": data})
+            }
+        }
         Media::Id(_) => return Err(refused("a file known to another provider by its id")),
     };
     let mut told = Map::from_iter([("type".to_owned(), kind.into()), ("source".to_owned(), source)]);

@@ -207,9 +207,9 @@ impl Account {
             }
             "tenant" => self.tenant.version = json::read(&row.body)?,
             "provider" => {
-                drop(self.tenant.providers.insert(row.id.clone(), json::read::<OwnProvider>(&row.body)?));
+                self.tenant.providers.insert(row.id.clone(), json::read::<OwnProvider>(&row.body)?);
             }
-            "route" => drop(self.tenant.routes.insert(row.id.clone(), json::read::<NamedRoute>(&row.body)?)),
+            "route" => self.tenant.routes.insert(row.id.clone(), json::read::<NamedRoute>(&row.body)?),
             "checkpoint" => *checkpoint = Some(json::read(&row.body)?),
             // A newer version's row: it knows what to do with it, we leave it alone.
             _ => {}

@@ -7,10 +7,10 @@ use crate::{
     id::Scope,
     json,
     money::Nanos,
+    table::Table,
     time::{Millis, Window},
 };
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// What a budget does when it is spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -103,8 +103,8 @@ impl Blocked {
 /// All limits of an account and what counts against them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Budgets {
-    limits: BTreeMap<(Scope, Window), Limit>,
-    counters: BTreeMap<(Scope, Window), Counter>,
+    limits: Table<(Scope, Window), Limit>,
+    counters: Table<(Scope, Window), Counter>,
 }
 
 impl Budgets {
@@ -193,14 +193,15 @@ impl Budgets {
             if !self.limits.contains_key(&key) {
                 continue;
             }
-            let counter = self.counters.entry(key).or_default();
-            if counter.window_id < *window_id {
-                *counter = Counter { window_id: window_id.clone(), ..Counter::default() };
-            }
-            if counter.window_id == *window_id {
-                counter.posted = counter.posted.plus(posted);
-                counter.held = counter.held.plus(held);
-            }
+            self.counters.change(&key, |counter| {
+                if counter.window_id < *window_id {
+                    *counter = Counter { window_id: window_id.clone(), ..Counter::default() };
+                }
+                if counter.window_id == *window_id {
+                    counter.posted = counter.posted.plus(posted);
+                    counter.held = counter.held.plus(held);
+                }
+            });
         }
     }
 

@@ -1,14 +1,10 @@
 //! Providers, models and their prices: one immutable document, addressed by the hash of its bytes.
 //!
 //! A provider and a model are rows. What differs between providers of one dialect is a [`Quirk`] word, never code.
-use crate::{json, money::Pico};
+use crate::{json, money::Pico, table::Table};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Write as _,
-    rc::Rc,
-};
+use std::{collections::HashMap, fmt::Write as _, rc::Rc};
 
 /// The last catalog known good at build time: what serves when KV cannot be read.
 pub const BUNDLED: &str = include_str!("../schema/catalog.json");
@@ -351,7 +347,7 @@ struct Document {
 json::members!(strict Document { version, sources = serde_json::Value::Null, providers, models });
 
 /// Prices set by an admin on top of a catalog, by `provider/model`: the KV key `catalog/overrides`.
-pub type PriceOverrides = BTreeMap<String, Prices>;
+pub type PriceOverrides = Table<String, Prices>;
 
 /// A parsed catalog.
 #[derive(Clone, Debug, Default)]
@@ -536,6 +532,6 @@ mod tests {
         assert_eq!(folded.deployment("acme/m").map(|d| d.rates.at(999).input), Some(Pico(10_000_000)));
         assert_ne!(folded.id, catalog.id);
         assert_eq!(catalog.price_jumps(&folded).len(), 1);
-        assert_eq!(catalog.with_overrides(&PriceOverrides::new()).id, catalog.id);
+        assert_eq!(catalog.with_overrides(&PriceOverrides::default()).id, catalog.id);
     }
 }

@@ -1,9 +1,8 @@
 //! How deployments do lately: samples folded into scores, and the circuit that keeps calls away from one that fails.
 //!
 //! Scores are hints. Losing them costs a slower choice, never a wrong charge.
-use crate::{fault::Cause, json, time::Millis};
+use crate::{fault::Cause, json, table::Table, time::Millis};
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// One observation of an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -140,24 +139,25 @@ impl Score {
 pub struct Health {
     /// When it was published, as text; empty for what an isolate saw by itself.
     pub id: String,
-    pub scores: BTreeMap<String, Score>,
+    pub scores: Table<String, Score>,
 }
 
 json::members!(Health { id = String::new(), scores });
 
 impl Health {
     pub fn observe(&mut self, sample: &Sample) {
-        self.scores.entry(sample.deployment.clone()).or_default().observe(sample);
+        self.scores.change(&sample.deployment, |score| score.observe(sample));
     }
 
     /// Takes over what others saw, where it is newer than what we saw ourselves.
     pub fn merge(&mut self, others: &Self) {
         self.id.clone_from(&others.id);
-        for (deployment, theirs) in &others.scores {
-            let ours = self.scores.entry(deployment.clone()).or_default();
-            if theirs.last > ours.last {
-                ours.clone_from(theirs);
-            }
+        for (deployment, theirs) in others.scores.iter() {
+            self.scores.change(deployment, |ours| {
+                if theirs.last > ours.last {
+                    ours.clone_from(theirs);
+                }
+            });
         }
     }
 
@@ -168,7 +168,7 @@ impl Health {
 
     /// Drops what nobody called since `before`.
     pub fn forget(&mut self, before: Millis) {
-        self.scores.retain(|_, score| score.last >= before);
+        self.scores.retain(|score| score.last >= before);
     }
 }
 
@@ -190,18 +190,24 @@ mod tests {
         for n in 0..4 {
             health.observe(&failed(n, FailedAs::Fault));
         }
-        assert!(!health.scores["p/m"].is_open(Millis(5)));
+        assert!(!health.score("p/m").expect("known").is_open(Millis(5)));
         health.observe(&failed(4, FailedAs::Fault));
-        assert!(health.scores["p/m"].is_open(Millis(5)) && !health.scores["p/m"].is_open(Millis(4 + PAUSE_MS)));
+        assert!(
+            health.score("p/m").expect("known").is_open(Millis(5))
+                && !health.score("p/m").expect("known").is_open(Millis(4 + PAUSE_MS))
+        );
         health.observe(&sample(10, Outcome::Answered { ttft_ms: 100 }));
-        assert!(!health.scores["p/m"].is_open(Millis(11)));
+        assert!(!health.score("p/m").expect("known").is_open(Millis(11)));
     }
 
     #[test]
     fn a_rate_limit_opens_at_once_for_as_long_as_asked() {
         let mut health = Health::default();
         health.observe(&sample(0, Outcome::Failed { fault: FailedAs::RateLimited, retry_after_ms: Some(2_000) }));
-        assert!(health.scores["p/m"].is_open(Millis(1_999)) && !health.scores["p/m"].is_open(Millis(2_000)));
+        assert!(
+            health.score("p/m").expect("known").is_open(Millis(1_999))
+                && !health.score("p/m").expect("known").is_open(Millis(2_000))
+        );
     }
 
     #[test]
@@ -210,9 +216,9 @@ mod tests {
         theirs.observe(&failed(5, FailedAs::Credential));
         ours.observe(&sample(9, Outcome::Answered { ttft_ms: 7 }));
         ours.merge(&theirs);
-        assert_eq!(ours.scores["p/m"].ttft_ms, Some(7.0));
+        assert_eq!(ours.score("p/m").expect("known").ttft_ms, Some(7.0));
         theirs.observe(&failed(20, FailedAs::Credential));
         ours.merge(&theirs);
-        assert!(ours.scores["p/m"].is_open(Millis(21)));
+        assert!(ours.score("p/m").expect("known").is_open(Millis(21)));
     }
 }

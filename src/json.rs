@@ -102,8 +102,8 @@ pub fn from_value<T: Read>(value: Value) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::Table;
     use serde::Serialize;
-    use std::collections::BTreeMap;
 
     #[derive(Debug, PartialEq, Serialize)]
     struct Whole {
@@ -112,7 +112,7 @@ mod tests {
         text: String,
         maybe: Option<u8>,
         list: Vec<(String, bool)>,
-        map: BTreeMap<String, Kind>,
+        map: Table<String, Kind>,
         absent: Option<String>,
         said: u8,
     }
@@ -135,14 +135,17 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        let map = [("x", Kind::Plain), ("y", Kind::One(7)), ("z", Kind::Many { a: true })];
+        let mut map = Table::default();
+        for (name, kind) in [("x", Kind::Plain), ("y", Kind::One(7)), ("z", Kind::Many { a: true })] {
+            map.insert(name.to_owned(), kind);
+        }
         let whole = Whole {
             number: u64::MAX,
             share: 0.25,
             text: "é".into(),
             maybe: Some(3),
             list: vec![("a".into(), true)],
-            map: map.into_iter().map(|(name, kind)| (name.to_owned(), kind)).collect(),
+            map,
             absent: None,
             said: 9,
         };

@@ -23,6 +23,7 @@ pub mod price;
 pub mod quality;
 pub mod route;
 pub mod sse;
+pub mod table;
 pub mod time;
 pub mod usage;
 pub mod world;

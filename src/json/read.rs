@@ -2,8 +2,9 @@
 //!
 //! The work is done by a few functions that know no type; a type adds a table of names and the places to fill. Derived
 //! readers are ten times as much code in the upload, and there are sixty types.
+use crate::table::Table;
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 /// Why a value does not fit, and where. One word, so that handing it on costs little.
 #[derive(Debug)]
@@ -397,18 +398,15 @@ impl<T: Read> Read for Vec<T> {
     }
 }
 
-impl<T: Read> Read for BTreeMap<String, T> {
+impl<T: Read> Read for Table<String, T> {
     fn blank() -> Self {
-        Self::new()
+        Self::default()
     }
 
     fn fill(&mut self, value: Value) -> Filled {
-        self.clear();
         each_member(value, &mut |name, value| {
-            let mut read = T::blank();
-            read.fill(value)?;
-            self.insert(name.to_owned(), read);
-            Ok(())
+            self.insert(name.to_owned(), T::blank());
+            self.get_mut(name).map_or(Ok(()), |row| row.fill(value))
         })
     }
 }

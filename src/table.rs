@@ -1,0 +1,132 @@
+//! A small map, in order of its keys: pairs in a list, found by halving. What has hundreds of rows needs no tree, and a
+//! tree is eight times as much code in the upload for every type it holds.
+use serde::{Serialize, Serializer};
+use std::borrow::Borrow;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table<K, V>(Vec<(K, V)>);
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Ord, V> Table<K, V> {
+    fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.binary_search_by(|(known, _)| known.borrow().cmp(key))
+    }
+
+    #[must_use]
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.place(key).ok().and_then(|place| self.0.get(place)).map(|(_, value)| value)
+    }
+
+    #[must_use]
+    pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.place(key).is_ok()
+    }
+
+    #[must_use]
+    pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        let place = self.place(key).ok()?;
+        self.0.get_mut(place).map(|(_, value)| value)
+    }
+
+    /// Sets a value.
+    pub fn insert(&mut self, key: K, value: V) {
+        match self.place(&key) {
+            Ok(place) => {
+                if let Some(row) = self.0.get_mut(place) {
+                    row.1 = value;
+                }
+            }
+            Err(place) => self.0.insert(place, (key, value)),
+        }
+    }
+
+    /// Changes a value; one that is not there begins as the default.
+    pub fn change(&mut self, key: &K, change: impl FnOnce(&mut V))
+    where
+        K: Clone,
+        V: Default,
+    {
+        let place = self.place(key).unwrap_or_else(|place| {
+            self.0.insert(place, (key.clone(), V::default()));
+            place
+        });
+        if let Some((_, value)) = self.0.get_mut(place) {
+            change(value);
+        }
+    }
+
+    /// Takes a value out.
+    pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        self.place(key).ok().map(|place| self.0.remove(place).1)
+    }
+
+    /// Keeps what passes.
+    pub fn retain(&mut self, mut passes: impl FnMut(&V) -> bool) {
+        self.0.retain(|(_, value)| passes(value));
+    }
+}
+
+impl<K, V> Table<K, V> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&K, &V)> {
+        self.0.iter().map(|(key, value)| (key, value))
+    }
+
+    pub fn values(&self) -> impl ExactSizeIterator<Item = &V> {
+        self.0.iter().map(|(_, value)| value)
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<K: Serialize, V: Serialize> Serialize for Table<K, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_found_and_stay_in_order() {
+        let mut table = Table::default();
+        for (key, value) in [("b", 1), ("c", 2), ("a", 3), ("b", 4)] {
+            table.insert(key.to_owned(), value);
+        }
+        assert_eq!(serde_json::to_string(&table).expect("plain data"), r#"{"a":3,"b":4,"c":2}"#);
+        assert_eq!((table.get("b"), table.get("x"), table.len()), (Some(&4), None, 3));
+        assert_eq!((table.remove("a"), table.remove("a")), (Some(3), None));
+        table.change(&"c".to_owned(), |value| *value = 9);
+        table.retain(|value| *value > 4);
+        assert_eq!(table.iter().collect::<Vec<_>>(), [(&"c".to_owned(), &9)]);
+    }
+}

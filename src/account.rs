@@ -329,8 +329,13 @@ impl Account {
             Ok(key) => key.clone(),
             Err(refusal) => return Turn::refused(refusal),
         };
-        if let Some(Booking::Held(hold)) = self.bookings.get(&letter.request_id) {
-            return Turn::told(Answer::Held(hold.grant.clone()));
+        match self.bookings.get(&letter.request_id) {
+            Some(Booking::Held(hold) | Booking::Suspense { hold, .. }) => {
+                return Turn::told(Answer::Held(hold.grant.clone()));
+            }
+            // A letter that was long on its way: its call has ended.
+            Some(Booking::Posted { .. }) => return Turn::refused(Refusal::InFlight),
+            None => {}
         }
         if letter.tenant_version != self.tenant.version {
             return Turn::refused(Refusal::Stale(Box::new(self.tenant.clone())));
@@ -407,6 +412,13 @@ impl Account {
         }
         if let Some(rpm) = spec.rpm {
             rates.requests.take(1, rpm, now).map_err(|retry_after_s| Refusal::Rpm { retry_after_s })?;
+        }
+        if let Some(tpm) = spec.tpm.filter(|tpm| letter.tokens > *tpm) {
+            let message = format!(
+                "This call may use {} tokens, more than the {tpm} a minute of this key. Lower max_tokens.",
+                letter.tokens
+            );
+            return Err(Refusal::Invalid { param: "max_tokens".into(), message });
         }
         if let Some(tpm) = spec.tpm
             && let Err(retry_after_s) = rates.tokens.take(letter.tokens, tpm, now)

@@ -68,10 +68,11 @@ pub struct Signals {
 const OVERHEAD_TOKENS: u64 = 1_024;
 const OVERHEAD_TOKENS_TOOLS: u64 = 2_048;
 const OVERHEAD_TOKENS_MESSAGE: u64 = 16;
-/// The most any provider counts for one image at its finest setting, rounded up (Anthropic: 4,784 for recent models).
-const IMAGE_TOKENS_MAX: u64 = 6_000;
+/// The most any provider counts for one image at its finest setting, rounded up: gpt-4o-mini with 2,833 and 5,667 for each
+/// of eight tiles, <https://platform.openai.com/docs/guides/images-vision>.
+const IMAGE_TOKENS_MAX: u64 = 50_000;
 const IMAGE_TOKENS: u64 = 1_000;
-/// A file elsewhere, whose length we do not know.
+/// A file: its pages are counted, not its bytes.
 const FILE_TOKENS_MAX: u64 = 200_000;
 /// Prompt length from which the length itself is the task.
 const LONG_CONTEXT_TOKENS: u64 = 60_000;
@@ -84,7 +85,7 @@ struct Tally {
     tokens: f64,
     images: u64,
     media_bytes: u64,
-    remote_files: u64,
+    files_count: u64,
     code_marks: u64,
     audio: bool,
     files: bool,
@@ -101,7 +102,7 @@ impl Tally {
         match source {
             Media::Base64 { data, .. } => self.media_bytes += data.len() as u64,
             Media::Url(url) if url.starts_with("data:") => self.media_bytes += url.len() as u64,
-            Media::Url(_) | Media::Id(_) => self.remote_files += 1,
+            Media::Url(_) | Media::Id(_) => {}
         }
     }
 
@@ -116,6 +117,7 @@ impl Tally {
             }
             Part::File { source, .. } => {
                 self.files = true;
+                self.files_count += 1;
                 self.media(source);
             }
             Part::ToolCall { name, arguments, .. } => {
@@ -141,7 +143,7 @@ pub fn analyse(request: &Request, overrides: &Overrides) -> Signals {
         + schemas
         + tally.media_bytes
         + tally.images * IMAGE_TOKENS_MAX
-        + tally.remote_files * FILE_TOKENS_MAX
+        + tally.files_count * FILE_TOKENS_MAX
         + messages * OVERHEAD_TOKENS_MESSAGE
         + overhead;
     let needs = Needs {

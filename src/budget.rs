@@ -113,11 +113,9 @@ impl Budgets {
         self.limits.insert((scope, window), limit);
     }
 
-    /// Removes a limit and its counter; `false` if there was none.
+    /// Removes a limit; `false` if there was none. Its counter stays: holds that were counted there are still to be closed.
     pub fn remove(&mut self, scope: &Scope, window: Window) -> bool {
-        let key = (scope.clone(), window);
-        self.counters.remove(&key);
-        self.limits.remove(&key).is_some()
+        self.limits.remove(&(scope.clone(), window)).is_some()
     }
 
     #[must_use]
@@ -190,9 +188,6 @@ impl Budgets {
     fn change(&mut self, counted: &[Counted], posted: Nanos, held: Nanos) {
         for Counted { scope, window, window_id } in counted {
             let key = (scope.clone(), *window);
-            if !self.limits.contains_key(&key) {
-                continue;
-            }
             self.counters.change(&key, |counter| {
                 if counter.window_id < *window_id {
                     *counter = Counter { window_id: window_id.clone(), ..Counter::default() };
@@ -212,7 +207,10 @@ impl Budgets {
             counted: Counted { scope: scope.clone(), window: *window, window_id: counter.window_id.clone() },
             posted: counter.posted,
         };
-        self.counters.iter().map(posted).collect()
+        let counts = |(key, counter): &(&(Scope, Window), &Counter)| {
+            self.limits.contains_key(*key) || counter.held != Nanos::ZERO
+        };
+        self.counters.iter().filter(counts).map(posted).collect()
     }
 
     /// Takes the counters of a checkpoint over; limits are put before.
@@ -314,6 +312,20 @@ mod tests {
         budgets.post(&yesterday, Nanos(10), Nanos(10));
         let state = budgets.state(&Scope::Organization, Window::Day, tomorrow);
         assert_eq!((state.posted_usd, state.held_usd), (Nanos(0), Nanos(7)), "never negative, never counted twice");
+    }
+
+    #[test]
+    fn a_limit_put_again_in_mid_flight_counts_nothing_twice() {
+        let mut budgets = limited("1", Enforcement::Hard);
+        let counted = budgets.counted(&[Scope::Organization], NOW);
+        budgets.hold(&counted, Nanos(10));
+        assert!(budgets.remove(&Scope::Organization, Window::Day));
+        let limit = Limit { limit_usd: Nanos(5), mode: Enforcement::Hard, thresholds: Vec::new() };
+        budgets.put(Scope::Organization, Window::Day, limit);
+        budgets.post(&counted, Nanos(10), Nanos(3));
+        let state = budgets.state(&Scope::Organization, Window::Day, NOW);
+        assert_eq!((state.posted_usd, state.held_usd), (Nanos(3), Nanos(0)));
+        assert!(budgets.admit(&[Scope::Organization], Nanos(3), NOW).is_err());
     }
 
     #[test]

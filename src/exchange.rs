@@ -84,6 +84,8 @@ pub struct Exchange {
     grant: Option<Grant>,
     replied: bool,
     gone: bool,
+    /// An attempt was given up sooner than the provider could be blamed for: what it did until then is owed.
+    hurried: bool,
     held_at: Millis,
     /// The moment of the event being taken in.
     now: Millis,
@@ -213,6 +215,7 @@ impl Exchange {
             grant: None,
             replied: false,
             gone: false,
+            hurried: false,
             held_at: case.arrived,
             now: case.arrived,
             case,
@@ -336,9 +339,30 @@ impl Case {
         self.body = Body::parse(bytes).map_err(body_fault)?;
         self.overrides = Overrides::read(&self.body, headers)?;
         self.request = self.grammar.decode_request(&self.body)?;
+        self.refuse_unpriced_tools()?;
         self.signals = analyse(&self.request, &self.overrides);
         self.replan(self.arrived);
         Ok(())
+    }
+
+    /// Tools that the provider runs have fees and inputs of their own, which no quote bounds. Those the caller runs pass.
+    fn refuse_unpriced_tools(&self) -> Result<(), Fault> {
+        const RUN_BY_CALLERS: [&str; 5] = ["custom", "function", "bash_", "text_editor_", "computer_"];
+        let told = |tool: &chat::Tool| match tool {
+            chat::Tool::Native(tool) => tool.get("type").and_then(|kind| kind.as_str()).map(str::to_owned),
+            chat::Tool::Function { .. } => None,
+        };
+        let hosted = |kind: &String| !RUN_BY_CALLERS.iter().any(|start| kind.starts_with(start));
+        let searches = self.body.set("web_search_options").map(|_| "web_search_options".to_owned());
+        match self.request.tools.iter().filter_map(told).find(hosted).or(searches) {
+            None => Ok(()),
+            Some(kind) => {
+                let text = format!(
+                    "{kind:.60} is run by the provider at a price this version cannot bound. Leave it out, or run the tool yourself."
+                );
+                Err(Fault::invalid("unsupported_parameter", text).with_param("tools"))
+            }
+        }
     }
 
     /// Plans again, with what is now known of the organisation.

@@ -148,6 +148,26 @@ mod tests {
         assert_eq!(json::read::<Entry>(&text).expect("reads back"), entry);
     }
 
+    /// A seal is over the stored text: a member that is added later must be skipped where it has its default, or every older
+    /// entry would look forged.
+    #[test]
+    fn an_older_entry_keeps_its_seal() {
+        let call = CallRecord { provider: "acme".into(), model: "m".into(), ..CallRecord::default() };
+        let entry = Entry {
+            seq: 1,
+            id: "req_a".into(),
+            kind: EntryKind::Usage,
+            at: Millis(7),
+            amount_usd: Nanos(-5),
+            legs: transfer("a".into(), "b".into(), Nanos(5)),
+            call: Some(call),
+            note: None,
+            prev_hash: GENESIS.into(),
+            hash: String::new(),
+        };
+        assert_eq!(entry.seal(), "bbbed0664d45e36cc817364497bd7196deebc4940c797cf9736da1ef28fe67fe");
+    }
+
     /// What is stored must be read by every later version: this text may gain members, never lose or change one.
     #[test]
     fn the_stored_form_is_pinned() {

@@ -137,7 +137,7 @@ impl Field {
             cost: span(Candidate::log_cost),
             ttft: span(|candidate| candidate.ttft_ms.max(1.0).ln()),
             difficulty: question.signals.difficulty,
-            weights: question.overrides.weights.unwrap_or(balanced::WEIGHTS),
+            weights: question.overrides.weights.unwrap_or_else(|| balanced::weights(question.signals.priority)),
         }
     }
 

@@ -88,6 +88,17 @@ impl World {
         self.settings.reach.get(provider).cloned()
     }
 
+    /// The name a deployment's health goes by. An organisation's own deployments are nobody else's business.
+    #[must_use]
+    pub fn health_name(&self, deployment: &Deployment) -> String {
+        match &self.tenant {
+            Some(view) if view.deployments.contains_key(&deployment.id) => {
+                format!("{}/{}", view.tenant.organization, deployment.id)
+            }
+            _ => deployment.id.clone(),
+        }
+    }
+
     /// The version of the organisation's rows this world was made with; 0 for none.
     #[must_use]
     pub fn tenant_version(&self) -> u64 {

@@ -329,6 +329,14 @@ fn the_callers_own_deadline_is_no_stain_on_a_provider() {
     let ask = chat(&["alpha"]).wishing("deadline_ms", 5.into());
     let story = Story::sent(&ask, &[0]).elapses(Timer::Total);
     assert_eq!(story.did("Note"), 0, "health is shared: a caller in a hurry must not open another's circuit");
+    let story = Story::sent(&ask, &[0]).elapses(Timer::Total);
+    assert!(
+        matches!(story.posted().outcome, PostOutcome::Charge(cost) if cost > Nanos::ZERO),
+        "and no free ride: the prompt was sent"
+    );
+    let ask = chat(&["beta"]).wishing("deadline_ms", 5.into());
+    let story = Story::sent(&ask, &[0]).elapses(Timer::Total);
+    assert!(matches!(story.posted().outcome, PostOutcome::Suspense { .. }), "beta may bill on");
 }
 
 #[test]

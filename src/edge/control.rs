@@ -48,7 +48,10 @@ pub async fn admin(act: Admin, headers: &Headers, body: &[u8], query: &str, env:
             prove(&account, caller.1, env).await?;
             entries(&account, query, Some(EntryKind::Usage), env).await
         }
-        other => send(&account, Letter::Admin { caller: caller.1, act: act_of(other, body, env)? }, env).await,
+        other => match act_of(other, body, env) {
+            Ok(act) => send(&account, Letter::Admin { caller: caller.1, act }, env).await,
+            Err(fault) => prove(&account, caller.1, env).await.and(Err(fault)),
+        },
     }
 }
 
@@ -155,8 +158,11 @@ fn new_key(
 }
 
 async fn create_key(account: &str, caller: &(String, Caller), body: &[u8], env: &Env) -> Told {
-    let ask: asks::KeyAsk = asks::read(body)?;
-    let (kind, spec) = ask.spec(now())?;
+    let (kind, spec) = match asks::read::<asks::KeyAsk>(body).and_then(|ask| ask.spec(now())) {
+        Ok(asked) => asked,
+        // Only a good key is told what is wrong with its body.
+        Err(fault) => return prove(account, caller.1.clone(), env).await.and(Err(fault)),
+    };
     let (key, kept) = new_key(kind, &caller.0, spec, env)?;
     let letter = Letter::Admin { caller: caller.1.clone(), act: Act::CreateKey(kept) };
     let (status, mut told) = send(account, letter, env).await?;

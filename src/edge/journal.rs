@@ -38,7 +38,18 @@ pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
     };
     let rows = Value::from(entries.iter().map(row).collect::<Vec<_>>()).to_string();
     let outcome = env.d1("DB")?.prepare(APPEND).bind(&[account.into(), rows.into()])?.run().await?;
-    if outcome.success() { Ok(()) } else { Err(Error::from(outcome.error().unwrap_or_default())) }
+    if !outcome.success() {
+        return Err(Error::from(outcome.error().unwrap_or_default()));
+    }
+    // What was there already must be the same: an account set back in time would book other entries under old numbers.
+    let Some(last) = entries.last() else { return Ok(()) };
+    let find = "SELECT hash FROM entry WHERE account = ?1 AND seq = CAST(?2 AS INTEGER)";
+    let values = [account.into(), last.seq.to_string().into()];
+    let hash = env.d1("DB")?.prepare(find).bind(&values)?.first::<String>(Some("hash")).await?;
+    if hash.as_deref() == Some(&last.hash) {
+        return Ok(());
+    }
+    Err(Error::from(format!("entry {} in the journal is another one than the account's", last.seq)))
 }
 
 /// Which entries to read.

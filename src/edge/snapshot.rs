@@ -93,7 +93,10 @@ pub fn remember(tenant: &Tenant) {
 pub fn note(sample: Sample) {
     ISOLATE.with_borrow_mut(|isolate| {
         Rc::make_mut(&mut isolate.world.health).observe(&sample);
-        isolate.samples.push(sample);
+        // An organisation's own deployments go by its name, and are told to nobody.
+        if !sample.deployment.starts_with("org_") {
+            isolate.samples.push(sample);
+        }
     });
 }
 
@@ -115,14 +118,14 @@ pub async fn send_samples(env: &Env) {
 }
 
 async fn refresh(env: Env) {
-    let first = ISOLATE.with_borrow(|isolate| isolate.loaded.is_none());
+    let first = ISOLATE.with_borrow(|isolate| isolate.base.deployments.is_empty());
     if first {
         start(&env);
     }
     let (catalog, source) = current_catalog(&env).await;
     let overrides = overrides(&env).await;
     ISOLATE.with_borrow_mut(|isolate| isolate.take(&env, catalog, source, overrides));
-    let health = read(&env, HEALTH_CURRENT).await.and_then(|text| json::read::<Health>(&text).ok());
+    let health = read(&env, HEALTH_CURRENT).await.ok().flatten().and_then(|text| json::read::<Health>(&text).ok());
     let at = now();
     ISOLATE.with_borrow_mut(|isolate| {
         if let Some(health) = health {
@@ -157,11 +160,12 @@ impl Isolate {
 /// The catalog KV points at, if it is whole; else the one we have.
 async fn current_catalog(env: &Env) -> (Rc<Catalog>, Source) {
     let (base, source) = ISOLATE.with_borrow(|isolate| (Rc::clone(&isolate.base), isolate.source));
-    let Some(id) = read(env, CATALOG_CURRENT).await.map(|id| id.trim().to_owned()) else { return (base, source) };
+    let current = read(env, CATALOG_CURRENT).await.ok().flatten();
+    let Some(id) = current.map(|id| id.trim().to_owned()) else { return (base, source) };
     if id == base.id {
         return (base, Source::Kv);
     }
-    let text = read(env, &format!("catalog/{id}")).await.unwrap_or_default();
+    let text = read(env, &format!("catalog/{id}")).await.ok().flatten().unwrap_or_default();
     let parsed = if sha256_hex(text.as_bytes()) == id {
         Catalog::parse(&text)
     } else {
@@ -178,20 +182,29 @@ async fn current_catalog(env: &Env) -> (Rc<Catalog>, Source) {
 
 /// The overrides in KV; the last good ones where they cannot be read.
 async fn overrides(env: &Env) -> Rc<PriceOverrides> {
-    let Some(text) = read(env, CATALOG_OVERRIDES).await else { return Rc::default() };
-    json::read(&text).map(Rc::new).unwrap_or_else(|error| {
-        console_error!("{CATALOG_OVERRIDES} in KV cannot be read: {error}; the last good ones stay");
-        ISOLATE.with_borrow(|isolate| Rc::clone(&isolate.overrides))
-    })
+    let last_good = || ISOLATE.with_borrow(|isolate| Rc::clone(&isolate.overrides));
+    let text = match read(env, CATALOG_OVERRIDES).await {
+        Ok(Some(text)) => text,
+        Ok(None) => return Rc::default(),
+        Err(Unread) => return last_good(),
+    };
+    json::read(&text).map_or_else(
+        |error| {
+            console_error!("{CATALOG_OVERRIDES} in KV cannot be read: {error}; the last good ones stay");
+            last_good()
+        },
+        Rc::new,
+    )
 }
 
-/// A key's text; `None` where it is absent or KV does not answer.
-async fn read(env: &Env, key: &str) -> Option<String> {
-    match env.kv("KV").ok()?.get(key).cache_ttl(30).text().await {
-        Ok(text) => text,
-        Err(error) => {
-            console_error!("KV {key}: {error}");
-            None
-        }
-    }
+/// KV did not answer.
+struct Unread;
+
+/// A key's text; `None` where it is absent.
+async fn read(env: &Env, key: &str) -> Result<Option<String>, Unread> {
+    let kv = env.kv("KV").map_err(|_| Unread)?;
+    kv.get(key).cache_ttl(30).text().await.map_err(|error| {
+        console_error!("KV {key}: {error}");
+        Unread
+    })
 }

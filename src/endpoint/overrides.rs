@@ -26,7 +26,7 @@ pub struct Overrides {
     pub deadline_ms: Option<u64>,
     pub priority: Priority,
     pub weights: Option<Weights>,
-    /// Requests of one session stay with one deployment while it can answer.
+    /// Requests that belong together. Not served yet.
     pub session: Option<String>,
     /// The caller's own word for the kind of task.
     pub task: Option<String>,
@@ -117,6 +117,8 @@ impl json::Read for Explain {
     }
 }
 
+/// An hour: longer than any answer takes.
+const DEADLINE_MS_MAX: u64 = 3_600_000;
 const PREFIX: &str = "x-megarouter-";
 
 impl Overrides {
@@ -150,7 +152,12 @@ impl Overrides {
     }
 
     fn checked(self) -> Result<Self, Fault> {
-        let unserved = [(self.rescue != Rescue::Off, "rescue"), (self.hedge, "hedge"), (self.escalate, "escalate")];
+        let unserved = [
+            (self.rescue != Rescue::Off, "rescue"),
+            (self.hedge, "hedge"),
+            (self.escalate, "escalate"),
+            (self.session.is_some(), "session"),
+        ];
         if let Some((_, member)) = unserved.iter().find(|(asked, _)| *asked) {
             let text = format!("megarouter.{member} is not served by this version. Leave it out.");
             return Err(Fault::invalid("unsupported_parameter", text).with_param(&format!("megarouter.{member}")));
@@ -162,6 +169,10 @@ impl Overrides {
         if !weights_ok {
             let text = "Weights are numbers from 0 to 1000, not all of them 0.";
             return Err(Fault::parameter("megarouter.weights", text));
+        }
+        if self.deadline_ms.is_some_and(|ms| ms == 0 || ms > DEADLINE_MS_MAX) {
+            let text = format!("deadline_ms is a number from 1 to {DEADLINE_MS_MAX}.");
+            return Err(Fault::parameter("megarouter.deadline_ms", text));
         }
         if self.max_cost_usd.is_some_and(|cap| cap.0 <= 0) {
             return Err(Fault::parameter("megarouter.max_cost_usd", "max_cost_usd must be above 0."));
@@ -233,6 +244,8 @@ mod tests {
             (r#"{"megarouter":[]}"#, &[]),
             (r#"{"megarouter":{"weights":{"quality":0,"cost":0,"latency":0}}}"#, &[]),
             (r#"{"megarouter":{"hedge":true}}"#, &[]),
+            (r#"{"megarouter":{"session":"a"}}"#, &[]),
+            (r#"{"megarouter":{"deadline_ms":4294967297}}"#, &[]),
         ] {
             let fault = read(body, headers).expect_err(body);
             assert_eq!(fault.status, 400);

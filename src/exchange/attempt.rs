@@ -19,6 +19,8 @@ const FIRST_TOKEN_MS: u64 = 30_000;
 const FIRST_TOKEN_MS_REASONING: u64 = 120_000;
 /// A native pipe keeps a copy of the answer in memory until it ends: answers that may grow above this are pumped.
 const PIPED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// What a provider may send before the first content.
+const OPENING_BYTES_MAX: usize = 1024 * 1024;
 /// What one output token takes in a stream at most, envelope included.
 const BYTES_PER_TOKEN: u64 = 400;
 
@@ -190,6 +192,10 @@ impl Exchange {
         if let Some(fault) = first.relay.meter.fault.take() {
             return self.failed(fault, now, effects);
         }
+        if first.raw.len() > OPENING_BYTES_MAX {
+            let fault = UpstreamFault::new(200, Cause::Server, "the provider's stream does not begin");
+            return self.failed(fault, now, effects);
+        }
         if first.relay.meter.content || first.relay.meter.ended {
             return self.begin_stream(*first, now, effects);
         }
@@ -305,7 +311,8 @@ impl Exchange {
 
     fn note(&self, outcome: health::Outcome, at: Millis, effects: &mut Vec<Effect>) {
         if let Some(candidate) = self.candidate() {
-            effects.push(Effect::Note(Sample { deployment: candidate.deployment.id.clone(), at, outcome }));
+            let deployment = self.case.world.health_name(&candidate.deployment);
+            effects.push(Effect::Note(Sample { deployment, at, outcome }));
         }
     }
 
@@ -337,9 +344,13 @@ impl Exchange {
 
     /// A deadline passed. One that the caller or the route set shorter says nothing about the provider.
     fn too_late(&mut self, fault: UpstreamFault, own: bool, now: Millis, effects: &mut Vec<Effect>) {
+        if self.gone {
+            return self.abandon(effects);
+        }
         if !own {
             return self.failed(fault, now, effects);
         }
+        self.hurried = true;
         self.end_attempt(&fault, effects);
         self.next_attempt(now, effects);
     }

@@ -46,8 +46,22 @@ impl Exchange {
         if self.attempts.is_empty() {
             return self.void(effects);
         }
+        if self.hurried {
+            return self.close_seen(0, 504, effects);
+        }
         let nothing = Settled { usage: Usage::default(), estimated: false, cost: Nanos::ZERO };
         self.close_charged(nothing, 502, effects);
+    }
+
+    /// Only the prompt and what was seen are known. That is the charge where closing the connection stops the bill; the
+    /// rest is unknown elsewhere.
+    fn close_seen(&mut self, output_seen: u64, status: u16, effects: &mut Vec<Effect>) {
+        let settled = self.settled(None, false, output_seen);
+        if self.drain_ms() == 0 {
+            self.close_charged(settled, status, effects);
+        } else {
+            self.close_unknown(settled, effects);
+        }
     }
 
     pub(super) fn close_charged(&mut self, settled: Settled, status: u16, effects: &mut Vec<Effect>) {
@@ -63,17 +77,11 @@ impl Exchange {
         self.post(PostOutcome::Suspense { metered: settled.cost }, call, tokens, effects);
     }
 
-    /// Nobody waits for the answer and it did not come: the prompt was sent, so its tokens are charged where closing stops
-    /// the bill, and the rest is unknown elsewhere.
+    /// Nobody waits for the answer and it did not come.
     pub(super) fn abandon(&mut self, effects: &mut Vec<Effect>) {
         let attempt = self.current();
         effects.push(Effect::Abort { attempt });
-        let settled = self.settled(None, false, 0);
-        if self.drain_ms() == 0 {
-            self.close_charged(settled, 499, effects);
-        } else {
-            self.close_unknown(settled, effects);
-        }
+        self.close_seen(0, 499, effects);
     }
 
     fn post(&mut self, outcome: PostOutcome, call: CallRecord, tokens: u64, effects: &mut Vec<Effect>) {

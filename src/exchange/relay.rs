@@ -12,6 +12,9 @@ use crate::{
 /// Broken frames in a row that are skipped before the stream counts as broken.
 const MALFORMED_MAX: u32 = 3;
 
+/// What a frame has around its text. A longer frame holds more than one token.
+const ENVELOPE_BYTES: usize = 320;
+
 /// What a stream has told so far.
 #[derive(Debug, Default)]
 pub struct Meter {
@@ -31,6 +34,15 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// What a whole answer would have told as a stream.
+    pub fn of(response: &chat::Response) -> Self {
+        let mut meter = Self::default();
+        for event in response.clone().into_events() {
+            meter.note(&event);
+        }
+        meter
+    }
+
     /// Output tokens seen, where the provider did not count them: at least one a frame, about four bytes a token.
     pub fn output_tokens_seen(&self) -> u64 {
         self.frames.max(self.text_bytes.div_ceil(4))
@@ -173,7 +185,7 @@ impl Relay {
         }
         let at = out.len();
         if self.verbatim && self.decoder.glance(frame) == Glance::Pass {
-            self.meter.saw(0);
+            self.meter.saw(frame.data.len().saturating_sub(ENVELOPE_BYTES));
             self.meter.malformed = 0;
             out.extend_from_slice(frame.raw);
             return self.names.put(out, at);

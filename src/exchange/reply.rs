@@ -2,6 +2,7 @@
 use super::{
     Effect, Exchange, Phase, Settled,
     event::{Reply, ReplyBody},
+    relay::Meter,
 };
 use crate::json::json;
 use crate::{
@@ -82,7 +83,7 @@ impl Exchange {
         _now: Millis,
         effects: &mut Vec<Effect>,
     ) {
-        let seen = response.choices.iter().map(|choice| choice.parts.len() as u64 * 8).sum();
+        let seen = if response.usage.is_some() { 0 } else { Meter::of(&response).output_tokens_seen() };
         let settled = self.settled(response.usage, true, seen);
         let stamp = Stamp { cost: Some(settled.cost), ..self.stamp() };
         let same = self.candidate().is_some_and(|candidate| self.same_dialect(&candidate.deployment));

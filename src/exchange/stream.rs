@@ -218,6 +218,8 @@ impl Exchange {
             final_comment(&self.comment(&settled), &mut out);
             effects.push(Effect::Chunk(out));
             effects.push(Effect::Finish);
+        } else if self.drain_ms() > 0 && !streaming.relay.meter.counted() {
+            return self.close_unknown(settled, effects);
         }
         self.close_charged(settled, 502, effects);
     }

@@ -1,9 +1,15 @@
 //! `balanced`: quality as far as the task looks hard enough to need it, then price, then speed.
 use super::{Candidate, Field};
-use crate::endpoint::Weights;
+use crate::endpoint::{Priority, Weights};
 
-/// What counts how much unless a request says otherwise.
-pub const WEIGHTS: Weights = Weights { quality: 0.5, cost: 0.3, latency: 0.2 };
+/// What counts how much unless a request says otherwise: urgent work may cost more, work that can wait should cost less.
+pub fn weights(priority: Priority) -> Weights {
+    match priority {
+        Priority::Low => Weights { quality: 0.3, cost: 0.6, latency: 0.1 },
+        Priority::Normal => Weights { quality: 0.5, cost: 0.3, latency: 0.2 },
+        Priority::High => Weights { quality: 0.6, cost: 0.1, latency: 0.3 },
+    }
+}
 
 /// The quality prior an easy request is content with, and how much more the hardest one wants.
 const QUALITY_EASY: f64 = 0.3;

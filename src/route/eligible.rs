@@ -59,7 +59,7 @@ fn candidate(
     }
     unwanted(question, deployment)?;
     let (output_tokens_max, quote) = bound(question, deployment)?;
-    let score = world.health.score(&deployment.id);
+    let score = world.health.score(&world.health_name(deployment));
     let prior = if deployment.can(Ability::Reasoning) && question.signals.effort > Effort::Minimal {
         TTFT_MS_REASONING
     } else {

@@ -113,9 +113,19 @@ impl Budgets {
         self.limits.insert((scope, window), limit);
     }
 
-    /// Removes a limit; `false` if there was none. Its counter stays: holds that were counted there are still to be closed.
+    /// Removes a limit; `false` if there was none. Its counter stays while holds that were counted there are open.
     pub fn remove(&mut self, scope: &Scope, window: Window) -> bool {
-        self.limits.remove(&(scope.clone(), window)).is_some()
+        let key = (scope.clone(), window);
+        let was_there = self.limits.remove(&key).is_some();
+        self.forget_idle(&key);
+        was_there
+    }
+
+    fn forget_idle(&mut self, key: &(Scope, Window)) {
+        let idle = self.counters.get(key).is_some_and(|counter| counter.held == Nanos::ZERO);
+        if idle && !self.limits.contains_key(key) {
+            self.counters.remove(key);
+        }
     }
 
     #[must_use]
@@ -183,6 +193,9 @@ impl Budgets {
     /// Takes a hold back and counts what is posted in its place.
     pub fn post(&mut self, counted: &[Counted], held: Nanos, posted: Nanos) {
         self.change(counted, posted, Nanos(-held.0));
+        for Counted { scope, window, .. } in counted {
+            self.forget_idle(&(scope.clone(), *window));
+        }
     }
 
     fn change(&mut self, counted: &[Counted], posted: Nanos, held: Nanos) {

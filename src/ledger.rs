@@ -96,16 +96,15 @@ impl Entry {
     /// The entry with its seal.
     #[must_use]
     pub fn sealed(mut self) -> Self {
-        self.hash = self.seal();
+        self.hash.clear();
+        self.hash = digest(&self);
         self
     }
 
     /// The seal this entry's content should carry.
     #[must_use]
     pub fn seal(&self) -> String {
-        let bare = Self { hash: String::new(), ..self.clone() };
-        // Serialising plain data cannot fail; an empty text would only make a seal that matches nothing.
-        sha256_hex(serde_json::to_string(&bare).unwrap_or_default().as_bytes())
+        digest(&Self { hash: String::new(), ..self.clone() })
     }
 
     /// Whether the legs balance and the seal fits.
@@ -113,6 +112,12 @@ impl Entry {
     pub fn is_sound(&self) -> bool {
         self.legs.iter().map(|leg| leg.amount_usd).sum::<Nanos>() == Nanos::ZERO && self.hash == self.seal()
     }
+}
+
+/// The digest of an entry that has no seal yet.
+fn digest(bare: &Entry) -> String {
+    // Serialising plain data cannot fail; an empty text would only make a seal that matches nothing.
+    sha256_hex(serde_json::to_string(bare).unwrap_or_default().as_bytes())
 }
 
 /// From one ledger account to another.

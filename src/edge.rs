@@ -22,7 +22,8 @@ use crate::{
 use drive::Drive;
 use futures::channel::oneshot;
 use wasm_bindgen::prelude::*;
-use worker::{Context, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, console_error, event};
+use web_sys::{Request, Response};
+use worker::{Context, Env, Result, ScheduleContext, ScheduledEvent, console_error, event};
 
 /// The longest request body: what the largest provider takes.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -32,9 +33,11 @@ extern "C" {
     #[wasm_bindgen(js_name = Inbound)]
     type JsInbound;
     #[wasm_bindgen(static_method_of = JsInbound, js_class = Inbound)]
-    fn headers(request: &web_sys::Request) -> String;
+    fn head(request: &Request) -> String;
     #[wasm_bindgen(static_method_of = JsInbound, js_class = Inbound, catch)]
-    async fn gone(request: web_sys::Request) -> std::result::Result<JsValue, JsValue>;
+    async fn body(request: &Request) -> std::result::Result<JsValue, JsValue>;
+    #[wasm_bindgen(static_method_of = JsInbound, js_class = Inbound, catch)]
+    async fn gone(request: Request) -> std::result::Result<JsValue, JsValue>;
 }
 
 /// The platform's clock. It stands still between two turns of I/O.
@@ -45,45 +48,52 @@ fn now() -> Millis {
 
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
-    let id = random::chance().map_or_default(|chance| mint("req", now(), chance));
-    Ok(match answer(request, &env, ctx, &id).await {
+    let chance = match random::chance() {
+        Ok(chance) => chance,
+        Err(fault) => return Ok(fault_response(Surface::ChatCompletions, &fault, "")),
+    };
+    let id = mint("req", now(), chance);
+    // An id is made of the low 80 bits; the seed has the other 48.
+    let seed = (chance >> 80) as u64;
+    Ok(match answer(request, &env, ctx, &id, seed).await {
         Ok(response) => response,
         Err(fault) => fault_response(Surface::ChatCompletions, &fault, &id),
     })
 }
 
-async fn answer(mut request: Request, env: &Env, ctx: Context, id: &str) -> std::result::Result<Response, Fault> {
-    let url = request.inner().url();
+async fn answer(
+    request: Request,
+    env: &Env,
+    ctx: Context,
+    id: &str,
+    seed: u64,
+) -> std::result::Result<Response, Fault> {
+    let (method, url, headers) = head_of(&JsInbound::head(&request));
     let (path, query) = path_of(&url);
-    if request.method() == worker::Method::Options {
+    if method == "OPTIONS" {
         return Ok(preflight());
     }
-    let endpoint = Endpoint::of(request.method().as_ref(), path)?;
-    let headers = Headers(crate::json::read(&JsInbound::headers(request.inner())).unwrap_or_default());
+    let endpoint = Endpoint::of(&method, path)?;
     match endpoint {
         Endpoint::Healthz => Ok(json_response(200, &crate::json::json!({"status": "ok"}), id)),
-        Endpoint::Chat(surface) => {
-            // The handle, not the Web's clone(), which would tee the body.
-            let gone = Clone::clone(request.inner());
-            match body_of(&mut request, &headers).await {
-                Ok(body) => chat(surface, url, headers, body, id, gone, env, ctx).await,
-                Err(fault) => Ok(fault_response(surface, &fault, id)),
-            }
-        }
+        Endpoint::Chat(surface) => match body_of(&request, &headers).await {
+            Ok(body) => chat(surface, url, headers, body, id, seed, request, env, ctx).await,
+            Err(fault) => Ok(fault_response(surface, &fault, id)),
+        },
         Endpoint::Models => models::list(&headers, env, &ctx).await.map(|told| json_response(200, &told, id)),
         Endpoint::Model(model) => {
             models::get(&model, &headers, env, &ctx).await.map(|told| json_response(200, &told, id))
         }
         Endpoint::Admin(act) => {
             snapshot::world(env, &ctx, None).await;
-            let body = body_of(&mut request, &headers).await?;
+            let body = body_of(&request, &headers).await?;
             control::admin(act, &headers, &body, query, env)
                 .await
                 .map(|(status, told)| json_response(status, &told, id))
         }
         Endpoint::Platform(act) => {
             snapshot::world(env, &ctx, None).await;
-            let body = body_of(&mut request, &headers).await?;
+            let body = body_of(&request, &headers).await?;
             control::platform(act, &headers, &body, query, env)
                 .await
                 .map(|(status, told)| json_response(status, &told, id))
@@ -98,7 +108,8 @@ async fn chat(
     headers: Headers,
     body: Vec<u8>,
     id: &str,
-    request: web_sys::Request,
+    seed: u64,
+    request: Request,
     env: &Env,
     ctx: Context,
 ) -> std::result::Result<Response, Fault> {
@@ -118,10 +129,8 @@ async fn chat(
         Knock::Stranger | Knock::Forged => None,
     };
     let world = snapshot::world(env, &ctx, organization.as_deref()).await;
-    let seed = random::chance()?;
     let inbound = Inbound { surface, url, headers, knock, body, request_id: id.to_owned() };
-    #[expect(clippy::cast_possible_truncation, reason = "half of the chance is enough for a seed")]
-    let (exchange, effects) = Exchange::open(inbound, world, now(), seed as u64);
+    let (exchange, effects) = Exchange::open(inbound, world, now(), seed);
     let account = organization.map_or_default(|id| account_object::account_of(&id));
     let (sender, receiver) = oneshot::channel();
     let drive = Drive::new(env.clone(), account, sender);
@@ -134,6 +143,17 @@ async fn chat(
     receiver.await.map_err(|_| Fault::unavailable("unavailable", "The request ended without an answer. Try again."))
 }
 
+/// Method, URL and headers, as [`JsInbound::head`] tells them.
+fn head_of(told: &str) -> (String, String, Headers) {
+    let mut lines = told.split('\n').map(str::to_owned);
+    let (method, url) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut headers = Vec::new();
+    while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
+        headers.push((name, value));
+    }
+    (method, url, Headers(headers))
+}
+
 /// Path and query of a full URL.
 fn path_of(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -141,7 +161,7 @@ fn path_of(url: &str) -> (&str, &str) {
     rest.split_once('?').unwrap_or((rest, ""))
 }
 
-async fn body_of(request: &mut Request, headers: &Headers) -> std::result::Result<Vec<u8>, Fault> {
+async fn body_of(request: &Request, headers: &Headers) -> std::result::Result<Vec<u8>, Fault> {
     let too_large = || {
         Fault::new(
             413,
@@ -157,7 +177,11 @@ async fn body_of(request: &mut Request, headers: &Headers) -> std::result::Resul
     {
         return Err(too_large());
     }
-    let body = request.bytes().await.map_err(|_| Fault::invalid("malformed_json", "The body could not be read."))?;
+    let body = JsInbound::body(request)
+        .await
+        .map_err(|_| Fault::invalid("malformed_json", "The body could not be read."))?
+        .unchecked_into::<js_sys::Uint8Array>()
+        .to_vec();
     if body.len() > BODY_BYTES_MAX { Err(too_large()) } else { Ok(body) }
 }
 

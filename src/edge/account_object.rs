@@ -25,10 +25,16 @@ extern "C" {
     pub async fn call(this: &ObjectRpc, letter: Uint8Array) -> std::result::Result<JsValue, JsValue>;
 }
 
+#[wasm_bindgen(module = "/src/edge/account.js")]
+extern "C" {
+    /// Hands a letter to the account of that name.
+    #[wasm_bindgen(js_name = ask, catch)]
+    async fn ask_account(env: &JsValue, account: &str, letter: Uint8Array) -> std::result::Result<JsValue, JsValue>;
+}
+
 /// Sends a letter to an account (`org:<id>`) and waits for the answer.
 pub async fn ask(env: &Env, account: &str, letter: &Letter) -> Result<Answer> {
-    let stub: ObjectRpc = env.durable_object("ACCOUNT")?.get_by_name(account)?.into_rpc();
-    let answer = stub.call(Uint8Array::from(letter::write(letter).as_slice())).await?;
+    let answer = ask_account(env, account, Uint8Array::from(letter::write(letter).as_slice())).await?;
     letter::read(&answer.unchecked_into::<Uint8Array>().to_vec()).map_err(Error::from)
 }
 

@@ -32,8 +32,8 @@ impl Downstream {
     }
 
     /// The head, with a body that is still to come.
-    pub fn response(&self, status: u16, headers: &[(&'static str, String)]) -> worker::Response {
-        self.0.response(status, &pairs(headers)).into()
+    pub fn response(&self, status: u16, headers: &[(&'static str, String)]) -> web_sys::Response {
+        self.0.response(status, &pairs(headers))
     }
 
     /// Resolves when the caller's side has taken the bytes.
@@ -56,8 +56,8 @@ impl Downstream {
 }
 
 /// A whole answer.
-pub fn whole(status: u16, headers: &[(&'static str, String)], body: &[u8]) -> worker::Response {
-    JsDownstream::whole(status, &pairs(headers), Uint8Array::from(body)).into()
+pub fn whole(status: u16, headers: &[(&'static str, String)], body: &[u8]) -> web_sys::Response {
+    JsDownstream::whole(status, &pairs(headers), Uint8Array::from(body))
 }
 
 fn pairs(headers: &[(&'static str, String)]) -> String {

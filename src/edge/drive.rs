@@ -9,7 +9,8 @@ use crate::{
 };
 use futures::{StreamExt, channel::oneshot, future::LocalBoxFuture, stream::FuturesUnordered};
 use std::time::Duration;
-use worker::{Delay, Env, Response};
+use web_sys::Response;
+use worker::{Delay, Env};
 
 /// What an exchange works with.
 pub struct Drive {

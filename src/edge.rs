@@ -35,7 +35,7 @@ extern "C" {
     #[wasm_bindgen(static_method_of = JsInbound, js_class = Inbound)]
     fn head(request: &Request) -> String;
     #[wasm_bindgen(static_method_of = JsInbound, js_class = Inbound, catch)]
-    async fn body(request: &Request) -> std::result::Result<JsValue, JsValue>;
+    async fn body(request: &Request, most: usize) -> std::result::Result<JsValue, JsValue>;
     #[wasm_bindgen(static_method_of = JsInbound, js_class = Inbound, catch)]
     async fn gone(request: Request) -> std::result::Result<JsValue, JsValue>;
 }
@@ -52,12 +52,13 @@ async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
         Ok(chance) => chance,
         Err(fault) => return Ok(fault_response(Surface::ChatCompletions, &fault, "")),
     };
+    let asked = Clone::clone(&request);
     let id = mint("req", now(), chance);
     // An id is made of the low 80 bits; the seed has the other 48.
     let seed = (chance >> 80) as u64;
     Ok(match answer(request, &env, ctx, &id, seed).await {
         Ok(response) => response,
-        Err(fault) => fault_response(Surface::ChatCompletions, &fault, &id),
+        Err(fault) => fault_response(surface_of(&asked), &fault, &id),
     })
 }
 
@@ -154,6 +155,12 @@ fn head_of(told: &str) -> (String, String, Headers) {
     (method, url, Headers(headers))
 }
 
+/// Who speaks Messages is refused in Messages, also where no endpoint is known.
+fn surface_of(request: &Request) -> Surface {
+    let messages = path_of(&request.url()).0.ends_with("/messages");
+    if messages { Surface::Messages } else { Surface::ChatCompletions }
+}
+
 /// Path and query of a full URL.
 fn path_of(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -177,12 +184,13 @@ async fn body_of(request: &Request, headers: &Headers) -> std::result::Result<Ve
     {
         return Err(too_large());
     }
-    let body = JsInbound::body(request)
+    let body = JsInbound::body(request, BODY_BYTES_MAX)
         .await
-        .map_err(|_| Fault::invalid("malformed_json", "The body could not be read."))?
-        .unchecked_into::<js_sys::Uint8Array>()
-        .to_vec();
-    if body.len() > BODY_BYTES_MAX { Err(too_large()) } else { Ok(body) }
+        .map_err(|_| Fault::invalid("malformed_json", "The body could not be read."))?;
+    if body.is_undefined() {
+        return Err(too_large());
+    }
+    Ok(body.unchecked_into::<js_sys::Uint8Array>().to_vec())
 }
 
 fn json_response(status: u16, body: &serde_json::Value, id: &str) -> Response {

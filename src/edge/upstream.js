@@ -21,7 +21,18 @@ export class Upstream {
     return value;
   }
 
-  async whole() { return new Uint8Array(await this.#response.arrayBuffer()); }
+  // The whole body; one longer than `most` is broken off.
+  async whole(most) {
+    const length = this.#response.headers.get("content-length");
+    if (length !== null && Number(length) <= most) return this.#response.bytes();
+    const chunks = [];
+    let taken = 0;
+    for (let bytes; (bytes = await this.read()); chunks.push(bytes)) {
+      taken += bytes.length;
+      if (taken > most) throw new RangeError("the answer is too long");
+    }
+    return chunks.length === 1 ? chunks[0] : new Uint8Array(await new Blob(chunks).arrayBuffer());
+  }
 
   abort() { this.#stop.abort(); }
 

@@ -17,7 +17,7 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     async fn read(this: &JsUpstream) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
-    async fn whole(this: &JsUpstream) -> Result<JsValue, JsValue>;
+    async fn whole(this: &JsUpstream, most: u32) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method)]
     fn abort(this: &JsUpstream);
     #[wasm_bindgen(method, catch)]
@@ -28,6 +28,9 @@ extern "C" {
         drain_ms: u32,
     ) -> Result<JsValue, JsValue>;
 }
+
+/// The longest whole answer: four images of the largest kind.
+const ANSWER_BYTES_MAX: u32 = 32 * 1024 * 1024;
 
 /// One attempt's connection.
 #[derive(Clone)]
@@ -72,7 +75,7 @@ impl Upstream {
 
     /// The whole body.
     pub async fn whole(self, attempt: usize) -> Event {
-        match self.0.whole().await {
+        match self.0.whole(ANSWER_BYTES_MAX).await {
             Ok(value) => Event::Whole { attempt, bytes: value.unchecked_into::<Uint8Array>().to_vec() },
             Err(_) => Event::Broke { attempt },
         }

@@ -224,6 +224,7 @@ async function keys(operator) {
 function greet(own, sandboxUrl) {
   const json = `-H 'content-type: application/json'`;
   const admin = `-H 'authorization: Bearer ${own.admin_key}'`;
+  const key = `-H 'authorization: Bearer ${own.inference_key}'`;
   const budget = `{"limit_usd":"5","mode":"hard"}`;
   const rows = [
     ["base URL", `${base}/v1`], ["inference key", own.inference_key], ["admin key", own.admin_key],
@@ -232,17 +233,21 @@ function greet(own, sandboxUrl) {
   console.log(`\nMegaRouter is ready.\n\n${rows.map(([name, value]) => `  ${name.padEnd(15)} ${value}`).join("\n")}
 
 Ask; the router picks the model:
-  curl -N ${base}/v1/chat/completions -H 'authorization: Bearer ${own.inference_key}' ${json} \\
+  curl -N ${base}/v1/chat/completions ${key} ${json} \\
     -d '{"model":"auto","stream":true,"messages":[{"role":"user","content":"Hello!"}]}'
 
-See what it cost:
+See what it cost (a second later):
   curl ${base}/admin/v1/ledger/entries ${admin}
 
 Let the key spend at most five dollars a day:
   curl -X PUT ${base}/admin/v1/api_keys/${own.inference_key_id}/budgets/day ${admin} ${json} -d '${budget}'
 ${sandboxUrl && `
-Take a provider down, ask again, and bring it back:
+Name a route, take its first provider down, see the second answer, and bring the first back:
+  curl -X PUT ${base}/admin/v1/routes/two ${admin} ${json} \\
+    -d '{"targets":[{"provider":"openai","model":"gpt-5.4-mini"},{"provider":"anthropic","model":"claude-haiku-4-5"}]}'
   curl -X PUT ${sandboxUrl}/control/openai ${json} -d '{"down":true}'
+  curl -i ${base}/v1/chat/completions ${key} ${json} \\
+    -d '{"model":"two","messages":[{"role":"user","content":"Hello!"}]}'
   curl -X DELETE ${sandboxUrl}/control/openai
 `}
 Ctrl-C ends it.`);

@@ -416,9 +416,10 @@ fn budget_fault(blocked: &Blocked) -> Fault {
             Scope::Organization => "organization_budget_exceeded",
             Scope::ApiKey(_) => "api_key_budget_exceeded",
         };
+        let left = limit_usd.minus(*posted_usd).minus(*held_usd);
         let text = format!(
-            "The {} budget of this {whose} is spent: {posted_usd} of {limit_usd} USD posted, {held_usd} held, this \
-             call may cost {estimate_usd}. It {until}.",
+            "The {} budget of this {whose} has {left} USD left of {limit_usd} ({posted_usd} posted, {held_usd} held), \
+             and this call may cost {estimate_usd}. It {until}. Lower max_tokens, or ask an admin for more.",
             window.word()
         );
         (code, text)

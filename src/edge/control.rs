@@ -176,6 +176,9 @@ async fn entries(account: &str, query: &str, kind: Option<EntryKind>, env: &Env)
     let mut filter = journal::Filter { limit: 20, kind, ..journal::Filter::default() };
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         let value = percent_decoded(&value.replace('+', " "));
+        if value.is_empty() {
+            continue;
+        }
         match name {
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
@@ -186,7 +189,10 @@ async fn entries(account: &str, query: &str, kind: Option<EntryKind>, env: &Env)
             "model" => filter.model = Some(value),
             "key" => filter.key = Some(value),
             "reason" => filter.reason = Some(value),
-            _ => {}
+            _ => {
+                let text = "The query takes limit, after, model, key and reason.";
+                return Err(Fault::parameter(name, text));
+            }
         }
     }
     let (entries, more) =

@@ -1,5 +1,5 @@
 //! The object that folds every isolate's samples and publishes the scores to KV, at most every half minute.
-use super::{account_object::ObjectRpc, now, snapshot::HEALTH_CURRENT};
+use super::{account_object::ObjectRpc, now};
 use crate::{
     health::{Health, Sample},
     json,
@@ -13,6 +13,8 @@ use std::{
 use wasm_bindgen::prelude::*;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, console_error, durable_object};
 
+/// The KV key of the published scores.
+pub const HEALTH_CURRENT: &str = "health/current";
 /// KV takes one write per key and second; a score that is half a minute old is still a good hint.
 const PUBLISH_EVERY_MS: u64 = 30_000;
 /// Deployments nobody called for this long are forgotten.

@@ -83,15 +83,16 @@ pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<(Vec<Entr
         EntryKind::Usage => "usage".to_owned(),
     });
     let conditions = [
-        ("kind", &kind),
-        ("call ->> 'model'", &filter.model),
-        ("call ->> 'api_key_id'", &filter.key),
-        ("call ->> 'reason'", &filter.reason),
+        ("kind = ?", &kind),
+        // By its own name, or with its provider's before it.
+        ("? IN (call ->> 'model', (call ->> 'provider') || '/' || (call ->> 'model'))", &filter.model),
+        ("call ->> 'api_key_id' = ?", &filter.key),
+        ("call ->> 'reason' = ?", &filter.reason),
     ];
-    for (column, wanted) in conditions {
+    for (condition, wanted) in conditions {
         if let Some(wanted) = wanted {
             values.push(wanted.as_str().into());
-            clauses.push(format!("AND {column} = ?{}", values.len()));
+            clauses.push(format!("AND {}", condition.replace('?', &format!("?{}", values.len()))));
         }
     }
     clauses.push(format!("ORDER BY seq DESC LIMIT {}", filter.limit + 1));

@@ -1,7 +1,7 @@
 //! What an isolate knows: catalog and health from KV, rows of the organisations it served, what it saw itself.
 //!
 //! KV is never on the path of a request but the isolate's first. Whatever cannot be read leaves the last good state.
-use super::{health_object, now, secrets};
+use super::{health_object, health_object::HEALTH_CURRENT, now, secrets};
 use crate::{
     access::Tenant,
     catalog::{BUNDLED, Catalog, PriceOverrides, sha256_hex},
@@ -16,7 +16,6 @@ use worker::{Context, Env, console_error};
 /// KV keys.
 pub const CATALOG_CURRENT: &str = "catalog/current";
 pub const CATALOG_OVERRIDES: &str = "catalog/overrides";
-pub const HEALTH_CURRENT: &str = "health/current";
 
 /// Samples are sent on to the health object at most this often by one isolate.
 const SAMPLES_EVERY_MS: u64 = 5_000;

@@ -244,15 +244,23 @@ pub struct Deadlines {
 
 json::members!(strict Deadlines { head_ms, first_token_ms, stall_ms, total_ms });
 
-/// Whether an allowlist names a deployment: `*`, `provider/*`, `provider/model` or a bare model.
+/// Whether an allowlist names a model: `*`, `provider/*`, `provider/model` or the bare model.
 #[must_use]
-pub fn allows(list: &[String], deployment: &Deployment) -> bool {
+pub fn allows_model(list: &[String], provider: &str, model: &str) -> bool {
     list.iter().any(|pattern| {
         pattern == "*"
-            || *pattern == deployment.id
-            || *pattern == deployment.model
-            || pattern.strip_suffix("/*").is_some_and(|provider| provider == deployment.provider.id)
+            || pattern == model
+            || pattern
+                .strip_prefix(provider)
+                .and_then(|rest| rest.strip_prefix('/'))
+                .is_some_and(|rest| rest == "*" || rest == model)
     })
+}
+
+/// Whether an allowlist names a provider: `*` or its id.
+#[must_use]
+pub fn allows_provider(list: &[String], provider: &str) -> bool {
+    list.iter().any(|pattern| pattern == "*" || pattern == provider)
 }
 
 #[cfg(test)]
@@ -270,6 +278,15 @@ mod tests {
         assert_eq!(read.digest(b"pepper"), key.digest(b"pepper"));
         assert!(read.digest(b"pepper").is_some() && read.digest(b"other").is_none());
         assert!(!format!("{key:?}").contains(key.reveal().get(10..60).expect("long")));
+    }
+
+    #[test]
+    fn lists_name_models_and_providers() {
+        let model = |pattern: &str| allows_model(&[pattern.to_owned()], "acme", "m/1");
+        assert!(["*", "acme/*", "acme/m/1", "m/1"].into_iter().all(model));
+        assert!(!["", "acme", "acme/", "acme/m", "acm/*", "acme2/*", "m", "other/m/1"].into_iter().any(model));
+        let provider = |pattern: &str| allows_provider(&[pattern.to_owned()], "acme");
+        assert!(provider("*") && provider("acme") && !provider("acme/*") && !provider(""));
     }
 
     #[test]

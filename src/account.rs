@@ -365,7 +365,8 @@ impl Account {
         if self.outbox.len() >= OUTBOX_MAX {
             return Err(Refusal::Backpressure);
         }
-        let mut allowed = letter.bids.iter().enumerate().filter(|(_, bid)| spec.allows(bid)).peekable();
+        let mut allowed =
+            letter.bids.iter().enumerate().filter(|(_, bid)| spec.allows(&bid.provider, &bid.model)).peekable();
         if allowed.peek().is_none() {
             let (models, providers) = (spec.model_allowlist.clone(), spec.provider_allowlist.clone());
             return Err(Refusal::NotAllowed { models, providers });
@@ -628,18 +629,6 @@ fn record(kind: &'static str, id: &str, body: Option<&impl Serialize>) -> Write 
     // Serialising plain data cannot fail.
     let body = body.and_then(|body| serde_json::to_string(body).ok());
     Write::Record { kind, id: id.to_owned(), body }
-}
-
-impl KeySpec {
-    fn allows(&self, bid: &letter::Bid) -> bool {
-        let id = format!("{}/{}", bid.provider, bid.model);
-        let listed = |list: &Vec<String>| {
-            let of_provider = |pattern: &String| pattern.strip_suffix("/*") == Some(&bid.provider);
-            list.iter().any(|pattern| pattern == "*" || *pattern == id || *pattern == bid.model || of_provider(pattern))
-        };
-        self.model_allowlist.as_ref().is_none_or(listed)
-            && self.provider_allowlist.as_ref().is_none_or(|list| list.iter().any(|p| p == "*" || *p == bid.provider))
-    }
 }
 
 #[cfg(test)]

@@ -119,10 +119,7 @@ async fn chat(
         (None, None) => Knock::Stranger,
         // Without the pepper no key can be told from a forged one: not the caller's fault.
         (Some(_), None) => {
-            return Err(Fault::unavailable(
-                "unavailable",
-                "This installation has no KEY_PEPPER. Its operator has to set it.",
-            ));
+            return Err(secrets::no_pepper());
         }
     };
     let organization = match &knock {

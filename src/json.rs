@@ -54,6 +54,14 @@ macro_rules! json {
 }
 pub(crate) use json;
 
+/// A page of rows, in the form of every list of ours. Rows carry an `id`.
+#[must_use]
+pub fn list_of(rows: Vec<Value>, has_more: bool) -> Value {
+    let id = |row: Option<&Value>| row.and_then(|row| row.get("id")).cloned().unwrap_or_default();
+    let (first_id, last_id) = (id(rows.first()), id(rows.last()));
+    json!({"object": "list", "data": rows, "first_id": first_id, "last_id": last_id, "has_more": has_more})
+}
+
 /// A value as JSON. Plain data always can be; what could not would be null.
 #[inline(never)]
 pub fn told<T: Serialize + ?Sized>(value: &T) -> Value {

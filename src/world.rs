@@ -11,8 +11,6 @@ use std::{collections::HashMap, rc::Rc};
 pub struct Reach {
     pub base_url: String,
     pub credential: Credential,
-    /// The address is the sandbox: answers are simulated and say so.
-    pub simulated: bool,
 }
 
 /// What opens a provider's door. The shell puts the secret in last.
@@ -83,7 +81,7 @@ impl World {
     pub fn reach(&self, provider: &str) -> Option<Reach> {
         if let Some(own) = self.tenant.as_ref().and_then(|view| view.tenant.providers.get(provider)) {
             let credential = own.secret.clone().map_or(Credential::None, Credential::Own);
-            return Some(Reach { base_url: own.provider.base_url.clone(), credential, simulated: false });
+            return Some(Reach { base_url: own.provider.base_url.clone(), credential });
         }
         self.settings.reach.get(provider).cloned()
     }

@@ -4,7 +4,7 @@ use super::{
     letter::{Act, Answer, KeySpec, NewKey, Refusal},
     record,
 };
-use crate::json::json;
+use crate::json::{json, list_of};
 use crate::{
     access::{KeyKind, OwnProvider},
     id::Scope,
@@ -22,7 +22,7 @@ impl Account {
                 Turn::told(Answer::Told { status: 200, body: json!({"organization_id": self.organization.id}) })
             }
             Act::CreateKey(key) => self.create_key(key, now),
-            Act::ListKeys => told(200, list(self.keys.iter().map(|(id, key)| key_told(id, key, now)))),
+            Act::ListKeys => page(self.keys.iter().map(|(id, key)| key_told(id, key, now))),
             Act::GetKey(id) => match self.keys.get(&id) {
                 Some(key) => told(200, key_told(&id, key, now)),
                 None => missing("key"),
@@ -55,7 +55,7 @@ impl Account {
                 Some(own) => told(200, provider_told(own)),
                 None => missing("provider"),
             },
-            Act::ListProviders => told(200, list(self.tenant.providers.values().map(provider_told))),
+            Act::ListProviders => page(self.tenant.providers.values().map(provider_told)),
             Act::DeleteProvider(id) => {
                 let gone = self.tenant.providers.remove(&id).is_some();
                 self.delete_row(gone, "provider", &id)
@@ -73,9 +73,7 @@ impl Account {
                 Some(route) => told(200, route_told(&alias, route)),
                 None => missing("route"),
             },
-            Act::ListRoutes => {
-                told(200, list(self.tenant.routes.iter().map(|(alias, route)| route_told(alias, route))))
-            }
+            Act::ListRoutes => page(self.tenant.routes.iter().map(|(alias, route)| route_told(alias, route))),
             Act::DeleteRoute(alias) => {
                 let gone = self.tenant.routes.remove(&alias).is_some();
                 self.delete_row(gone, "route", &alias)
@@ -180,6 +178,10 @@ fn told(status: u16, body: Value) -> Turn {
     Turn::told(Answer::Told { status, body })
 }
 
+fn page(rows: impl Iterator<Item = Value>) -> Turn {
+    told(200, list_of(rows.collect(), false))
+}
+
 fn missing(what: &str) -> Turn {
     Turn::refused(Refusal::NotFound { what: what.to_owned() })
 }
@@ -191,15 +193,6 @@ fn too_many(what: &str) -> Turn {
 
 fn deleted(object: &str, id: &str) -> Turn {
     told(200, json!({"object": format!("{object}.deleted"), "id": id, "deleted": true}))
-}
-
-/// A list in the form of every list of ours.
-#[must_use]
-pub fn list(rows: impl Iterator<Item = Value>) -> Value {
-    let data: Vec<Value> = rows.collect();
-    let id = |row: Option<&Value>| row.and_then(|row| row.get("id")).cloned().unwrap_or_default();
-    let (first_id, last_id) = (id(data.first()), id(data.last()));
-    json!({"object": "list", "data": data, "first_id": first_id, "last_id": last_id, "has_more": false})
 }
 
 fn budget_id(scope: &Scope, window: Window) -> String {

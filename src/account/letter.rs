@@ -1,7 +1,7 @@
 //! The letters an account answers: one version byte, then JSON. Members may be added; what is there keeps its meaning,
 //! because during a deploy a new worker writes to an old object and the other way round.
 use crate::{
-    access::{KeyKind, NamedRoute, OwnProvider, Tenant},
+    access::{KeyKind, NamedRoute, OwnProvider, Tenant, allows_model, allows_provider},
     budget::{Blocked, Limit},
     fault::Fault,
     id::Scope,
@@ -132,6 +132,15 @@ pub struct KeySpec {
 }
 
 json::members!(default KeySpec { name, model_allowlist, provider_allowlist, rpm, tpm, concurrency, expires_at });
+
+impl KeySpec {
+    /// Whether a key of this spec may use a model at a provider. Absent lists allow everything.
+    #[must_use]
+    pub fn allows(&self, provider: &str, model: &str) -> bool {
+        self.model_allowlist.as_ref().is_none_or(|list| allows_model(list, provider, model))
+            && self.provider_allowlist.as_ref().is_none_or(|list| allows_provider(list, provider))
+    }
+}
 
 /// Asks for money before a call.
 #[derive(Clone, Debug, PartialEq, Serialize)]

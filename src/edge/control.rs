@@ -4,7 +4,7 @@ use super::{
     journal, now, random, secrets, snapshot,
     snapshot::Source,
 };
-use crate::json::json;
+use crate::json::{json, list_of};
 use crate::{
     access::{Key, KeyKind, Knock, NamedRoute, knock},
     account::{
@@ -57,12 +57,7 @@ pub async fn admin(act: Admin, headers: &Headers, body: &[u8], query: &str, env:
 
 /// The organisation and the caller of an admin key.
 fn admin_of(headers: &Headers, env: &Env) -> Result<(String, Caller), Fault> {
-    let Some(pepper) = secrets::pepper(env) else {
-        return Err(Fault::unavailable(
-            "unavailable",
-            "This installation has no KEY_PEPPER. Its operator has to set it.",
-        ));
-    };
+    let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
     match knock(headers.credential(), &pepper) {
         Knock::Known(key, digest) if key.kind == KeyKind::Admin => {
             Ok((key.organization(), Caller { key_id: key.id(), digest: digest.0, kind: key.kind }))
@@ -142,12 +137,7 @@ fn new_key(
     spec: crate::account::letter::KeySpec,
     env: &Env,
 ) -> Result<(Key, NewKey), Fault> {
-    let Some(pepper) = secrets::pepper(env) else {
-        return Err(Fault::unavailable(
-            "unavailable",
-            "This installation has no KEY_PEPPER. Its operator has to set it.",
-        ));
-    };
+    let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
     let mut secret = [0; 20];
     random::fill(&mut secret)?;
     let id = mint("key", now(), random::chance()?);
@@ -198,9 +188,7 @@ async fn entries(account: &str, query: &str, kind: Option<EntryKind>, env: &Env)
     let (entries, more) =
         journal::read(env, account, &filter).await.map_err(|error| unavailable("The journal", &error))?;
     let told: Vec<Value> = entries.iter().map(|entry| entry_told(entry, kind.is_some())).collect();
-    let id = |row: Option<&Value>| row.and_then(|row| row.get("id")).cloned().unwrap_or_default();
-    let (first_id, last_id) = (id(told.first()), id(told.last()));
-    Ok((200, json!({"object": "list", "data": told, "first_id": first_id, "last_id": last_id, "has_more": more})))
+    Ok((200, list_of(told, more)))
 }
 
 fn entry_told(entry: &Entry, as_request: bool) -> Value {

@@ -5,11 +5,12 @@ use super::{
 };
 use crate::json::json;
 use crate::{
-    access::{KeyKind, Knock, allows, knock},
+    access::{KeyKind, Knock, knock},
     account::letter::{Answer, Caller, KeySpec, Letter, wrong_kind},
     catalog::{Ability, Deployment},
     endpoint::Headers,
     fault::Fault,
+    json::list_of,
     world::World,
 };
 use serde_json::Value;
@@ -41,11 +42,7 @@ async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<D
             (spec, snapshot::world(env, ctx, Some(&organization)).await)
         }
     };
-    let seen = |deployment: &&Rc<Deployment>| {
-        let provider = std::slice::from_ref(&deployment.provider.id);
-        spec.model_allowlist.as_ref().is_none_or(|list| allows(list, deployment))
-            && spec.provider_allowlist.as_ref().is_none_or(|list| list.iter().any(|p| p == "*" || provider.contains(p)))
-    };
+    let seen = |deployment: &&Rc<Deployment>| spec.allows(&deployment.provider.id, &deployment.model);
     let mut deployments: Vec<_> = all(&world).filter(seen).cloned().collect();
     deployments.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(deployments)
@@ -60,9 +57,7 @@ fn all(world: &World) -> impl Iterator<Item = &Rc<Deployment>> {
 pub async fn list(headers: &Headers, env: &Env, ctx: &Context) -> Result<Value, Fault> {
     let deployments = visible(headers, env, ctx).await?;
     let data: Vec<Value> = deployments.iter().map(|deployment| row(deployment)).collect();
-    let id = |deployment: Option<&Rc<Deployment>>| deployment.map(|deployment| deployment.id.clone());
-    let (first_id, last_id) = (id(deployments.first()), id(deployments.last()));
-    Ok(json!({"object": "list", "data": data, "first_id": first_id, "last_id": last_id, "has_more": false}))
+    Ok(list_of(data, false))
 }
 
 /// One model, by `provider/model`.

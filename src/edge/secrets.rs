@@ -3,6 +3,7 @@ use crate::{
     access::Secret,
     account::Terms,
     catalog::Catalog,
+    fault::Fault,
     world::{Credential, Reach, Settings, X402},
 };
 use worker::Env;
@@ -19,6 +20,11 @@ fn number(env: &Env, name: &str, default: u64) -> u64 {
 /// What API keys are sealed with. `None` on an installation that was not set up: then no key can be good or bad.
 pub fn pepper(env: &Env) -> Option<Vec<u8>> {
     variable(env, "KEY_PEPPER").map(String::into_bytes)
+}
+
+/// 503: the operator has to set the pepper first.
+pub fn no_pepper() -> Fault {
+    Fault::unavailable("unavailable", "This installation has no KEY_PEPPER. Its operator has to set it.")
 }
 
 /// The text of a credential.
@@ -61,11 +67,11 @@ pub fn settings(env: &Env, catalog: &Catalog) -> Settings {
         let reach = match (named, &sandbox) {
             (Some(name), _) => {
                 let credential = Credential::Named(name.clone());
-                Some(Reach { base_url: provider.base_url.clone(), credential, simulated: false })
+                Some(Reach { base_url: provider.base_url.clone(), credential })
             }
             (None, Some(sandbox)) => {
                 let credential = Credential::Own(Secret("sandbox".to_owned()));
-                Some(Reach { base_url: format!("{sandbox}/{}", provider.id), credential, simulated: true })
+                Some(Reach { base_url: format!("{sandbox}/{}", provider.id), credential })
             }
             (None, None) => None,
         };

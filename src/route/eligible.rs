@@ -1,7 +1,7 @@
 //! Which deployments can serve a request, what each would cost, and why the others cannot.
 use super::{Candidate, Question, Selection};
 use crate::{
-    access::allows,
+    access::{allows_model, allows_provider},
     analysis::Needs,
     catalog::{Ability, Deployment, Modality},
     chat::Effort,
@@ -108,10 +108,10 @@ fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'st
     if (!only.is_empty() && !only.contains(provider)) || ignore.contains(provider) {
         return Err(LEFT_OUT);
     }
-    if allowed.models.as_ref().is_some_and(|list| !allows(list, deployment)) {
+    if allowed.models.as_ref().is_some_and(|list| !allows_model(list, provider, &deployment.model)) {
         return Err("model not allowed for this key");
     }
-    if allowed.providers.as_ref().is_some_and(|list| !list.iter().any(|p| p == "*" || p == provider)) {
+    if allowed.providers.as_ref().is_some_and(|list| !allows_provider(list, provider)) {
         return Err("provider not allowed for this key");
     }
     let (rates, cap) = (deployment.rates.at(question.signals.prompt_tokens), overrides.max_price);

@@ -48,7 +48,7 @@ thread_local! {
 
 fn reach(provider: &str) -> Reach {
     let credential = Credential::Named(provider.to_uppercase());
-    Reach { base_url: format!("https://{provider}.test"), credential, simulated: false }
+    Reach { base_url: format!("https://{provider}.test"), credential }
 }
 
 // The caller.

@@ -134,7 +134,11 @@ json::words!(Modality { Text = "text", Image = "image", Audio = "audio", File = 
 pub struct Provider {
     pub id: String,
     pub name: String,
+    /// What its models speak, unless a row says otherwise.
     pub dialect: Dialect,
+    /// What the same address speaks besides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Dialect>,
     pub base_url: String,
     /// The name of the secret that holds our credential. Absent for an organisation's own provider.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +149,7 @@ pub struct Provider {
 }
 
 json::members!(strict Provider {
-    id, name, dialect, base_url, credential, abort_stops_billing = AbortStopsBilling::Unknown, quirks = Vec::new(),
+    id, name, dialect, also = Vec::new(), base_url, credential, abort_stops_billing = AbortStopsBilling::Unknown, quirks = Vec::new(),
 });
 
 /// Prices per token, in force up to a prompt length.
@@ -188,6 +192,10 @@ pub struct Deployment {
     pub model: String,
     /// `provider/model`.
     pub id: String,
+    /// What it speaks first.
+    pub dialect: Dialect,
+    /// It speaks nothing else, whatever its provider does.
+    only_dialect: bool,
     pub context_length: u64,
     pub max_output_tokens: u64,
     pub rates: RateCard,
@@ -205,6 +213,12 @@ impl Deployment {
         self.quirks.contains(&quirk) || self.provider.quirks.contains(&quirk)
     }
 
+    /// Whether it understands a dialect.
+    #[must_use]
+    pub fn speaks(&self, dialect: Dialect) -> bool {
+        self.dialect == dialect || (!self.only_dialect && self.provider.also.contains(&dialect))
+    }
+
     #[must_use]
     pub fn can(&self, ability: Ability) -> bool {
         self.supports.contains(&ability)
@@ -218,6 +232,9 @@ pub struct ModelRow {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub provider: String,
     pub id: String,
+    /// Where it is not the provider's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     pub context_length: u64,
@@ -248,7 +265,7 @@ pub struct ModelRow {
 }
 
 json::members!(strict ModelRow {
-    provider = String::new(), id, created, context_length = default_context_length(), max_output_tokens,
+    provider = String::new(), id, dialect, created, context_length = default_context_length(), max_output_tokens,
     input_usd_per_mtok, output_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
     cache_write_1h_usd_per_mtok, tiers = Vec::new(), input = Vec::new(),
     supports = Vec::new(), hidden_reasoning = false, quirks = Vec::new(),
@@ -466,6 +483,8 @@ pub fn deployment(provider: &Rc<Provider>, row: ModelRow) -> Result<Deployment, 
         provider: Rc::clone(provider),
         model: row.id,
         id,
+        dialect: row.dialect.unwrap_or(provider.dialect),
+        only_dialect: row.dialect.is_some(),
         context_length: row.context_length,
         max_output_tokens: row.max_output_tokens.unwrap_or(MAX_OUTPUT_DEFAULT).min(row.context_length),
         rates: RateCard { base: prices_of!(row).rates(), tiers },

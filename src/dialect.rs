@@ -1,4 +1,5 @@
-//! Wire grammars. One file of `dialect/` each, all of the same shape; [`grammar`] finds them by name.
+//! Wire grammars. One file of `dialect/` each, all of the same shape; [`upstream`] and
+//! [`downstream`] find them by name.
 //!
 //! Architecture invariant: a dialect knows no provider, no price and no HTTP client. What differs between providers of one
 //! dialect is data: [`Quirk`] words of the catalog.
@@ -6,6 +7,7 @@ use crate::{
     body::{Body, quoted},
     catalog::{Deployment, Dialect},
     chat,
+    endpoint::Surface,
     fault::{Fault, UpstreamFault},
     money::Nanos,
     sse::Frame,
@@ -18,22 +20,22 @@ mod openai_chat;
 mod reading;
 mod refusal;
 
-/// One wire grammar: the same functions for every dialect, each a pure translation.
-pub trait Grammar {
-    /// Reads a caller's request.
-    ///
-    /// # Errors
-    /// A 400 that names the parameter.
-    fn decode_request(&self, body: &Body) -> Result<chat::Request, Fault>;
-
+/// How a dialect is spoken to providers: the same functions for every dialect, each a pure translation.
+pub trait Upstream {
     /// Writes the request for a deployment from the hub form.
     ///
     /// # Errors
     /// A 400 naming what this dialect cannot say.
     fn encode_request(&self, request: &chat::Request, order: &Order<'_>) -> Result<Call, Fault>;
 
-    /// Passes a caller's request on to a deployment of the same dialect, changing only what must change.
-    fn forward(&self, body: &Body, request: &chat::Request, order: &Order<'_>) -> Call;
+    /// Passes a caller's request of the same dialect on, changing only what must change. Dialects that no caller speaks
+    /// have nothing to pass on.
+    ///
+    /// # Errors
+    /// As [`Upstream::encode_request`].
+    fn forward(&self, _body: &Body, request: &chat::Request, order: &Order<'_>) -> Result<Call, Fault> {
+        self.encode_request(request, order)
+    }
 
     /// Reads a provider's whole answer.
     ///
@@ -41,20 +43,36 @@ pub trait Grammar {
     /// The fault inside a 200, or a body that is no answer.
     fn decode_response(&self, bytes: &[u8], deployment: &Deployment) -> Result<chat::Response, UpstreamFault>;
 
-    /// Writes a whole answer for the caller.
-    fn encode_response(&self, response: &chat::Response, stamp: &Stamp) -> Vec<u8>;
-
-    /// Adapts a whole answer of the same dialect: our model name and the cost.
-    fn relay_response(&self, bytes: &[u8], stamp: &Stamp) -> Option<Vec<u8>>;
-
     /// Reads a provider's stream.
     fn decoder(&self, deployment: &Deployment) -> Box<dyn Decoder>;
 
+    /// Reads a provider's error answer. `retry_after` is the header's value.
+    fn decode_fault(&self, status: u16, bytes: &[u8], retry_after: Option<&str>) -> UpstreamFault {
+        refusal::classify(status, bytes, retry_after)
+    }
+
+    /// The name of the header that carries a credential to a provider, and what stands before it.
+    fn credential_header(&self, _deployment: &Deployment) -> (&'static str, &'static str) {
+        ("authorization", "Bearer ")
+    }
+}
+
+/// How a dialect is spoken to callers.
+pub trait Downstream {
+    /// Reads a caller's request.
+    ///
+    /// # Errors
+    /// A 400 that names the parameter.
+    fn decode_request(&self, body: &Body) -> Result<chat::Request, Fault>;
+
+    /// Writes a whole answer for the caller.
+    fn encode_response(&self, response: &chat::Response, stamp: &Stamp) -> Vec<u8>;
+
+    /// Adapts a provider's whole answer of the same dialect: our model name and the cost.
+    fn relay_response(&self, bytes: &[u8], stamp: &Stamp) -> Option<Vec<u8>>;
+
     /// Writes a stream for the caller.
     fn encoder(&self, stamp: Stamp) -> Box<dyn Encoder>;
-
-    /// Reads a provider's error answer. `retry_after` is the header's value.
-    fn decode_fault(&self, status: u16, bytes: &[u8], retry_after: Option<&str>) -> UpstreamFault;
 
     /// Writes a fault for the caller, as a whole body.
     fn encode_fault(&self, fault: &Fault, request_id: &str) -> Vec<u8>;
@@ -62,17 +80,43 @@ pub trait Grammar {
     /// Writes a fault into a stream that has begun, as one event. No terminator follows it.
     fn encode_stream_fault(&self, fault: &Fault, request_id: &str) -> Vec<u8>;
 
-    /// The name of the header that carries a credential to a provider, and what stands before it.
-    fn credential_header(&self) -> (&'static str, &'static str);
+    /// The last frame of a stream, for a provider that leaves it out. Empty where no fixed frame ends a stream.
+    fn terminator(&self) -> &'static [u8];
 }
 
-/// The grammar of a dialect.
+/// The dialect of a provider, by name.
 #[must_use]
-pub fn grammar(dialect: Dialect) -> &'static dyn Grammar {
+pub fn upstream(dialect: Dialect) -> &'static dyn Upstream {
     match dialect {
         Dialect::OpenaiChat => &openai_chat::OpenaiChat,
         Dialect::Anthropic => &anthropic::Anthropic,
     }
+}
+
+/// The dialect of a surface.
+#[must_use]
+pub fn downstream(surface: Surface) -> &'static dyn Downstream {
+    match surface {
+        Surface::ChatCompletions => &openai_chat::OpenaiChat,
+        Surface::Messages => &anthropic::Anthropic,
+    }
+}
+
+/// The dialect callers of a surface speak.
+#[must_use]
+pub fn of_surface(surface: Surface) -> Dialect {
+    match surface {
+        Surface::ChatCompletions => Dialect::OpenaiChat,
+        Surface::Messages => Dialect::Anthropic,
+    }
+}
+
+/// The dialect to speak with a deployment: the caller's own if it is understood there, so that nothing is lost in
+/// translation, else the deployment's first.
+#[must_use]
+pub fn between(surface: Surface, deployment: &Deployment) -> Dialect {
+    let own = of_surface(surface);
+    if deployment.speaks(own) { own } else { deployment.dialect }
 }
 
 /// What is wanted of one attempt.

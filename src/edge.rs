@@ -13,8 +13,9 @@ mod upstream;
 
 use crate::{
     access::{Knock, knock},
+    dialect,
     endpoint::{Endpoint, Headers, Surface},
-    exchange::{Exchange, Inbound, grammar_of},
+    exchange::{Exchange, Inbound},
     fault::Fault,
     id::mint,
     time::Millis,
@@ -197,7 +198,7 @@ fn json_response(status: u16, body: &serde_json::Value, id: &str) -> Response {
 
 fn fault_response(surface: Surface, fault: &Fault, id: &str) -> Response {
     let headers = crate::exchange::fault_headers(surface, fault, id);
-    downstream::whole(fault.status, &headers, &grammar_of(surface).encode_fault(fault, id))
+    downstream::whole(fault.status, &headers, &dialect::downstream(surface).encode_fault(fault, id))
 }
 
 /// Browsers may ask; without an allowed origin they are told nothing they could use.

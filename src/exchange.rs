@@ -34,7 +34,7 @@
 //! Invariants, each a property test: a granted hold is closed by postings of one id and at least one; nothing is sent
 //! before a hold; one reply; attempts are bounded; no attempt begins after the reply; `Done` absorbs; a hang-up anywhere
 //! still posts.
-use crate::{access::Knock, catalog::Dialect, dialect::Grammar};
+use crate::{access::Knock, dialect::Downstream};
 use crate::{
     account::letter::{Grant, PostLetter},
     analysis::{Signals, analyse},
@@ -96,7 +96,7 @@ struct Case {
     request_id: String,
     arrived: Millis,
     surface: Surface,
-    grammar: &'static dyn Grammar,
+    grammar: &'static dyn Downstream,
     body: Body,
     request: chat::Request,
     overrides: Overrides,
@@ -191,7 +191,7 @@ impl Exchange {
     /// Opens an exchange: understands the request, plans it, and says what to do first.
     pub fn open(inbound: Inbound, world: World, now: Millis, seed: u64) -> (Self, Vec<Effect>) {
         let mut effects = Vec::new();
-        let grammar = grammar_of(inbound.surface);
+        let grammar = crate::dialect::downstream(inbound.surface);
         match Case::read(inbound, grammar, world, now, seed) {
             Ok(case) => {
                 let mut exchange = Self::of(case);
@@ -277,19 +277,6 @@ impl Exchange {
     }
 }
 
-/// The grammar of a surface.
-#[must_use]
-pub fn grammar_of(surface: Surface) -> &'static dyn Grammar {
-    crate::dialect::grammar(dialect_of(surface))
-}
-
-fn dialect_of(surface: Surface) -> Dialect {
-    match surface {
-        Surface::ChatCompletions => Dialect::OpenaiChat,
-        Surface::Messages => Dialect::Anthropic,
-    }
-}
-
 impl Case {
     /// Understands a request.
     ///
@@ -297,7 +284,7 @@ impl Case {
     /// The fault to answer with, beside as much of the case as is needed to answer.
     fn read(
         inbound: Inbound,
-        grammar: &'static dyn Grammar,
+        grammar: &'static dyn Downstream,
         world: World,
         now: Millis,
         seed: u64,

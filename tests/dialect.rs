@@ -4,7 +4,8 @@ use megarouter::{
     body::Body,
     catalog::{Catalog, Deployment, Dialect},
     chat::{Choice, Event, Finish, Part, Request, Response, Role},
-    dialect::{Decoder, Encoder, Glance, Grammar, Order, Stamp, grammar},
+    dialect::{Decoder, Downstream, Encoder, Glance, Order, Stamp, Upstream, downstream, upstream},
+    endpoint::Surface,
     fault::Cause,
     id::Dice,
     money::Nanos,
@@ -96,6 +97,15 @@ fn stamp(wants_usage: bool) -> Stamp {
     Stamp { request_id: "req_1".into(), model: "acme/m-1".into(), created: 5, wants_usage, cost: None }
 }
 
+/// A dialect as callers speak it.
+fn served(dialect: Dialect) -> &'static dyn Downstream {
+    let surface = match dialect {
+        Dialect::OpenaiChat => Surface::ChatCompletions,
+        Dialect::Anthropic => Surface::Messages,
+    };
+    downstream(surface)
+}
+
 /// All frames of a stream, as (event, data, raw).
 fn frames(chunks: &[&[u8]]) -> Vec<(String, String, Vec<u8>)> {
     let (mut parser, mut told) = (Parser::default(), Vec::new());
@@ -107,7 +117,7 @@ fn frames(chunks: &[&[u8]]) -> Vec<(String, String, Vec<u8>)> {
 }
 
 fn events_in(dialect: Dialect, quirks: &str, chunks: &[&[u8]]) -> Vec<Event> {
-    let mut decoder = grammar(dialect).decoder(&deployment(dialect, quirks));
+    let mut decoder = upstream(dialect).decoder(&deployment(dialect, quirks));
     let mut told = Vec::new();
     let mut parser = Parser::default();
     for chunk in chunks {
@@ -236,7 +246,7 @@ fn counts(usage: &Usage) -> [u64; 4] {
 
 /// A stream written for a caller of `dialect`, as that caller reads it.
 fn rewritten(dialect: Dialect, events: &[Event]) -> Told {
-    let mut encoder = grammar(dialect).encoder(stamp(true));
+    let mut encoder = served(dialect).encoder(stamp(true));
     let (mut out, mut usage) = (Vec::new(), None);
     for event in events {
         if let Event::Usage(told) = event {
@@ -252,7 +262,7 @@ fn rewritten(dialect: Dialect, events: &[Event]) -> Told {
 fn every_recorded_answer_is_read() {
     let mut read = 0;
     for exchange in wholes() {
-        let told = grammar(exchange.dialect)
+        let told = upstream(exchange.dialect)
             .decode_response(&exchange.response, &deployment(exchange.dialect, exchange.quirks));
         let told = Told::of_response(&told.unwrap_or_else(|fault| panic!("{}: {fault:?}", exchange.id)));
         assert!(told.usage.is_some_and(|[prompt, _, output, _]| prompt > 0 && output > 0), "{}", exchange.id);
@@ -275,7 +285,7 @@ fn every_recorded_answer_is_read() {
 fn every_recorded_refusal_is_classified() {
     let mut read = 0;
     for exchange in recorded().into_iter().filter(|exchange| exchange.status >= 400) {
-        let fault = grammar(exchange.dialect).decode_fault(exchange.status, &exchange.response, Some("2"));
+        let fault = upstream(exchange.dialect).decode_fault(exchange.status, &exchange.response, Some("2"));
         let wanted: &[Cause] = match exchange.status {
             400 => &[Cause::Invalid, Cause::Server, Cause::ContextLength],
             401 => &[Cause::Credential],
@@ -291,7 +301,7 @@ fn every_recorded_refusal_is_classified() {
     assert!(read >= 10, "only {read} recorded refusals were found");
     let inside =
         recorded().into_iter().find(|exchange| exchange.status == 0).expect("an error body without its status");
-    let told = grammar(inside.dialect).decode_response(&inside.response, &deployment(inside.dialect, "[]"));
+    let told = upstream(inside.dialect).decode_response(&inside.response, &deployment(inside.dialect, "[]"));
     assert!(told.is_err_and(|fault| fault.cause == Cause::Invalid && fault.param.as_deref() == Some("max_tokens")));
 }
 
@@ -366,11 +376,11 @@ fn streams_survive_translation() {
 #[test]
 fn whole_answers_survive_translation_and_equal_their_streams() {
     let of = |dialect: Dialect, response: &Response| {
-        let bytes = grammar(dialect).encode_response(response, &Stamp { cost: Some(Nanos(7)), ..stamp(true) });
-        Told::of_response(&grammar(dialect).decode_response(&bytes, &deployment(dialect, "[]")).expect("our own"))
+        let bytes = served(dialect).encode_response(response, &Stamp { cost: Some(Nanos(7)), ..stamp(true) });
+        Told::of_response(&upstream(dialect).decode_response(&bytes, &deployment(dialect, "[]")).expect("our own"))
     };
     for exchange in wholes() {
-        let response = grammar(exchange.dialect)
+        let response = upstream(exchange.dialect)
             .decode_response(&exchange.response, &deployment(exchange.dialect, exchange.quirks));
         let response = response.expect("an answer");
         let told = Told::of_response(&response);
@@ -395,15 +405,15 @@ fn whole_answers_survive_translation_and_equal_their_streams() {
 
 /// A stream of the caller's own dialect, passed on as the exchange passes it on.
 fn relayed(exchange: &Recorded, wants_usage: bool) -> Vec<u8> {
-    let grammar: &dyn Grammar = grammar(exchange.dialect);
-    let mut decoder: Box<dyn Decoder> = grammar.decoder(&deployment(exchange.dialect, exchange.quirks));
-    let mut encoder: Box<dyn Encoder> = grammar.encoder(stamp(wants_usage));
+    let (from, to): (&dyn Upstream, &dyn Downstream) = (upstream(exchange.dialect), served(exchange.dialect));
+    let mut decoder: Box<dyn Decoder> = from.decoder(&deployment(exchange.dialect, exchange.quirks));
+    let mut encoder: Box<dyn Encoder> = to.encoder(stamp(wants_usage));
     let (mut out, mut parser) = (Vec::new(), Parser::default());
     let mut each = |frame: megarouter::sse::Frame<'_>| {
         if decoder.glance(&frame) == Glance::Pass {
             // What is passed unread could only have been content.
             let mut events = Vec::new();
-            let mut reader = grammar.decoder(&deployment(exchange.dialect, exchange.quirks));
+            let mut reader = from.decoder(&deployment(exchange.dialect, exchange.quirks));
             reader.decode(&frame, &mut events).expect("well formed");
             events.retain(|event| !matches!(event, Event::Start { .. }));
             let content =
@@ -447,16 +457,15 @@ fn every_recorded_request_is_read_sent_on_and_translated() {
     for exchange in recorded().into_iter().filter(|exchange| exchange.status == 200) {
         let Some(bytes) = exchange.request.clone() else { continue };
         let body = Body::parse(bytes).unwrap_or_else(|error| panic!("{}: {error:?}", exchange.id));
-        let request = grammar(exchange.dialect)
-            .decode_request(&body)
-            .unwrap_or_else(|fault| panic!("{}: {fault:?}", exchange.id));
+        let request =
+            served(exchange.dialect).decode_request(&body).unwrap_or_else(|fault| panic!("{}: {fault:?}", exchange.id));
         for dialect in [Dialect::OpenaiChat, Dialect::Anthropic] {
             let deployment = deployment(dialect, "[]");
             let order = Order { deployment: &deployment, max_output_tokens: 60_000 };
             let call = if dialect == exchange.dialect {
-                grammar(dialect).forward(&body, &request, &order)
+                upstream(dialect).forward(&body, &request, &order).expect("ours to say")
             } else {
-                match grammar(dialect).encode_request(&request, &order) {
+                match upstream(dialect).encode_request(&request, &order) {
                     Ok(call) => call,
                     // What cannot be said is named.
                     Err(fault) => {
@@ -467,7 +476,7 @@ fn every_recorded_request_is_read_sent_on_and_translated() {
             };
             let sent = Body::parse(call.body).expect("an object");
             let again =
-                grammar(dialect).decode_request(&sent).unwrap_or_else(|fault| panic!("{}: {fault:?}", exchange.id));
+                served(dialect).decode_request(&sent).unwrap_or_else(|fault| panic!("{}: {fault:?}", exchange.id));
             assert_eq!(again.model, "m-1");
             assert_eq!((again.max_output_tokens, again.stream), (Some(60_000), request.stream), "{}", exchange.id);
             assert_eq!(again.wants_usage, dialect == Dialect::Anthropic || request.stream, "{}", exchange.id);
@@ -525,25 +534,25 @@ fn no_bytes_make_a_panic() {
     let mut dice = Dice::new(5);
     let mut below = |bound: usize| usize::try_from(dice.roll() % (bound.max(1) as u64)).expect("small");
     for exchange in recorded().into_iter().filter(|exchange| exchange.response.len() < 6_000) {
-        let grammar = grammar(exchange.dialect);
+        let (from, to) = (upstream(exchange.dialect), served(exchange.dialect));
         let deployment = deployment(exchange.dialect, exchange.quirks);
         let other = if exchange.dialect == Dialect::OpenaiChat { Dialect::Anthropic } else { Dialect::OpenaiChat };
         let target = self::deployment(other, "[]");
         for _ in 0..12 {
             let response = spoiled(&exchange.response, &mut below);
-            let _ = grammar.decode_response(&response, &deployment);
-            let _ = grammar.relay_response(&response, &stamp(true));
-            let fault = grammar.decode_fault(400, &response, None);
+            let _ = from.decode_response(&response, &deployment);
+            let _ = to.relay_response(&response, &stamp(true));
+            let fault = from.decode_fault(400, &response, None);
             assert!(fault.message.chars().count() <= 500);
             if exchange.stream {
-                stream_through(grammar, &deployment, &response);
+                stream_through(from, to, &deployment, &response);
             }
             let request = exchange.request.as_deref().map(|request| spoiled(request, &mut below));
             let Some(Ok(body)) = request.map(Body::parse) else { continue };
-            if let Ok(request) = grammar.decode_request(&body) {
+            if let Ok(request) = to.decode_request(&body) {
                 let order = Order { deployment: &target, max_output_tokens: 10 };
-                let _ = megarouter::dialect::grammar(other).encode_request(&request, &order);
-                grammar.forward(&body, &request, &Order { deployment: &deployment, max_output_tokens: 10 });
+                let _ = upstream(other).encode_request(&request, &order);
+                let _ = from.forward(&body, &request, &Order { deployment: &deployment, max_output_tokens: 10 });
             }
         }
     }
@@ -567,11 +576,10 @@ fn spoiled(bytes: &[u8], below: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
     out
 }
 
-fn stream_through(grammar: &dyn Grammar, deployment: &Deployment, bytes: &[u8]) {
-    let (mut decoder, mut out) = (grammar.decoder(deployment), Vec::new());
-    let (mut relay, mut parser) = (grammar.encoder(stamp(true)), Parser::default());
-    let mut writers = [Dialect::OpenaiChat, Dialect::Anthropic]
-        .map(|dialect| megarouter::dialect::grammar(dialect).encoder(stamp(true)));
+fn stream_through(from: &dyn Upstream, to: &dyn Downstream, deployment: &Deployment, bytes: &[u8]) {
+    let (mut decoder, mut out) = (from.decoder(deployment), Vec::new());
+    let (mut relay, mut parser) = (to.encoder(stamp(true)), Parser::default());
+    let mut writers = [Dialect::OpenaiChat, Dialect::Anthropic].map(|dialect| served(dialect).encoder(stamp(true)));
     let mut each = |frame: megarouter::sse::Frame<'_>| {
         let mut events = Vec::new();
         let _ = decoder.glance(&frame);

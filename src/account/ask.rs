@@ -233,6 +233,7 @@ impl ProviderAsk {
             id: id.to_owned(),
             name: id.to_owned(),
             dialect: self.dialect,
+            also: Vec::new(),
             base_url: self.base_url.trim_end_matches('/').to_owned(),
             credential: None,
             abort_stops_billing: self.abort_stops_billing.map_or(AbortStopsBilling::Unknown, |word| word.0),
@@ -257,6 +258,7 @@ impl ModelAsk {
         ModelRow {
             provider: String::new(),
             id: self.id,
+            dialect: None,
             created: None,
             context_length: self.context_length.unwrap_or(128_000),
             max_output_tokens: self.max_output_tokens,

@@ -6,7 +6,7 @@
 //! `cache_creation.ephemeral_1h_input_tokens` is the part written for an hour; `output_tokens` holds the thinking. So
 //! input = `input_tokens`, prompt = the sum of all three. A stream tells them in `message_start` and again, cumulative, in
 //! `message_delta`: of each member the last that is told counts.
-use super::{Call, Decoder, Encoder, Grammar, Order, Stamp, refusal};
+use super::{Call, Decoder, Downstream, Encoder, Order, Stamp, Upstream};
 use crate::{
     body::Body,
     catalog::Deployment,
@@ -27,21 +27,31 @@ mod usage;
 
 pub(super) struct Anthropic;
 
-impl Grammar for Anthropic {
-    fn decode_request(&self, body: &Body) -> Result<Request, Fault> {
-        request::decode(body)
-    }
-
+impl Upstream for Anthropic {
     fn encode_request(&self, request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
         call::encode(request, order)
     }
 
-    fn forward(&self, body: &Body, request: &Request, order: &Order<'_>) -> Call {
-        call::forward(body, request, order)
+    fn forward(&self, body: &Body, request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
+        Ok(call::forward(body, request, order))
     }
 
     fn decode_response(&self, bytes: &[u8], _deployment: &Deployment) -> Result<Response, UpstreamFault> {
         response::decode(bytes)
+    }
+
+    fn decoder(&self, _deployment: &Deployment) -> Box<dyn Decoder> {
+        Box::new(decoder::MessageDecoder::default())
+    }
+
+    fn credential_header(&self, _deployment: &Deployment) -> (&'static str, &'static str) {
+        ("x-api-key", "")
+    }
+}
+
+impl Downstream for Anthropic {
+    fn decode_request(&self, body: &Body) -> Result<Request, Fault> {
+        request::decode(body)
     }
 
     fn encode_response(&self, response: &Response, stamp: &Stamp) -> Vec<u8> {
@@ -52,16 +62,8 @@ impl Grammar for Anthropic {
         response::relay(bytes, stamp)
     }
 
-    fn decoder(&self, _deployment: &Deployment) -> Box<dyn Decoder> {
-        Box::new(decoder::MessageDecoder::default())
-    }
-
     fn encoder(&self, stamp: Stamp) -> Box<dyn Encoder> {
         Box::new(encoder::MessageEncoder::new(stamp))
-    }
-
-    fn decode_fault(&self, status: u16, bytes: &[u8], retry_after: Option<&str>) -> UpstreamFault {
-        refusal::classify(status, bytes, retry_after)
     }
 
     fn encode_fault(&self, fault: &Fault, request_id: &str) -> Vec<u8> {
@@ -72,8 +74,8 @@ impl Grammar for Anthropic {
         fault::encode_in_stream(fault, request_id)
     }
 
-    fn credential_header(&self) -> (&'static str, &'static str) {
-        ("x-api-key", "")
+    fn terminator(&self) -> &'static [u8] {
+        b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
     }
 }
 

@@ -7,7 +7,7 @@
 //! reasoning (`completion_tokens_details`). So input = prompt - cached - written, output = completion, except for
 //! deployments marked `output_excludes_reasoning` (xAI: output = completion + reasoning) and `output_total_minus_prompt`
 //! (Google: output = total - prompt).
-use super::{Call, Decoder, Encoder, Grammar, Order, Stamp, refusal};
+use super::{Call, Decoder, Downstream, Encoder, Order, Stamp, Upstream};
 use crate::json::json;
 use crate::{
     body::Body,
@@ -28,21 +28,27 @@ mod usage;
 
 pub(super) struct OpenaiChat;
 
-impl Grammar for OpenaiChat {
-    fn decode_request(&self, body: &Body) -> Result<Request, Fault> {
-        request::decode(body)
-    }
-
+impl Upstream for OpenaiChat {
     fn encode_request(&self, request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
         call::encode(request, order)
     }
 
-    fn forward(&self, body: &Body, request: &Request, order: &Order<'_>) -> Call {
-        call::forward(body, request, order)
+    fn forward(&self, body: &Body, request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
+        Ok(call::forward(body, request, order))
     }
 
     fn decode_response(&self, bytes: &[u8], deployment: &Deployment) -> Result<Response, UpstreamFault> {
         response::decode(bytes, deployment)
+    }
+
+    fn decoder(&self, deployment: &Deployment) -> Box<dyn Decoder> {
+        Box::new(decoder::ChatDecoder::new(deployment))
+    }
+}
+
+impl Downstream for OpenaiChat {
+    fn decode_request(&self, body: &Body) -> Result<Request, Fault> {
+        request::decode(body)
     }
 
     fn encode_response(&self, response: &Response, stamp: &Stamp) -> Vec<u8> {
@@ -53,16 +59,8 @@ impl Grammar for OpenaiChat {
         response::relay(bytes, stamp)
     }
 
-    fn decoder(&self, deployment: &Deployment) -> Box<dyn Decoder> {
-        Box::new(decoder::ChatDecoder::new(deployment))
-    }
-
     fn encoder(&self, stamp: Stamp) -> Box<dyn Encoder> {
         Box::new(encoder::ChatEncoder::new(&stamp))
-    }
-
-    fn decode_fault(&self, status: u16, bytes: &[u8], retry_after: Option<&str>) -> UpstreamFault {
-        refusal::classify(status, bytes, retry_after)
     }
 
     fn encode_fault(&self, fault: &Fault, _request_id: &str) -> Vec<u8> {
@@ -73,8 +71,8 @@ impl Grammar for OpenaiChat {
         fault::encode_in_stream(fault)
     }
 
-    fn credential_header(&self) -> (&'static str, &'static str) {
-        ("authorization", "Bearer ")
+    fn terminator(&self) -> &'static [u8] {
+        b"data: [DONE]\n\n"
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     catalog::{Ability, AbortStopsBilling},
-    dialect::{Call, Order, grammar},
+    dialect::{Call, Order, Upstream, between, of_surface, upstream},
     fault::{Cause, Fault, UpstreamFault},
     health::{self, FailedAs, Sample},
     time::Millis,
@@ -65,24 +65,25 @@ impl Exchange {
         let Some(candidate) = self.plan().and_then(|plan| plan.candidates.get(place)) else { return Ok(None) };
         let deployment = candidate.deployment.as_ref();
         let Some(reach) = case.world.reach(&deployment.provider.id) else { return Ok(None) };
-        let upstream = grammar(deployment.provider.dialect);
+        let spoken = between(case.surface, deployment);
+        let upstream = upstream(spoken);
         let order = Order { deployment, max_output_tokens: candidate.output_tokens_max };
-        let Call { path, headers, body } = if self.same_dialect(deployment) {
-            upstream.forward(&case.body, &case.request, &order)
+        let Call { path, headers, body } = if spoken == of_surface(case.surface) {
+            upstream.forward(&case.body, &case.request, &order)?
         } else {
             upstream.encode_request(&case.request, &order)?
         };
         Ok(Some(UpstreamCall {
             url: format!("{}{path}", reach.base_url),
             headers,
-            credential_header: upstream.credential_header(),
+            credential_header: upstream.credential_header(deployment),
             credential: reach.credential,
             body,
         }))
     }
 
     pub(super) fn same_dialect(&self, deployment: &crate::catalog::Deployment) -> bool {
-        deployment.provider.dialect == super::dialect_of(self.case.surface)
+        deployment.speaks(of_surface(self.case.surface))
     }
 
     fn send(&mut self, candidate: usize, call: UpstreamCall, now: Millis, effects: &mut Vec<Effect>) {
@@ -124,7 +125,7 @@ impl Exchange {
         match (stage, event) {
             (Stage::Sent, Event::Head { attempt, head }) if attempt == current => self.head(head, now, effects),
             (Stage::Failing { status, retry_after }, Event::Whole { attempt, bytes }) if attempt == current => {
-                let fault = self.grammar_up().decode_fault(status, &bytes, retry_after.as_deref());
+                let fault = self.spoken().decode_fault(status, &bytes, retry_after.as_deref());
                 self.failed(fault, now, effects);
             }
             (Stage::Answering { status }, Event::Whole { attempt, bytes }) if attempt == current => {
@@ -145,9 +146,11 @@ impl Exchange {
         }
     }
 
-    pub(super) fn grammar_up(&self) -> &'static dyn crate::dialect::Grammar {
-        let dialect = self.candidate().map(|candidate| candidate.deployment.provider.dialect);
-        dialect.map_or(self.case.grammar, grammar)
+    /// The grammar of the provider of the attempt under way.
+    pub(super) fn spoken(&self) -> &'static dyn Upstream {
+        let surface = self.case.surface;
+        let dialect = self.candidate().map_or(of_surface(surface), |candidate| between(surface, &candidate.deployment));
+        upstream(dialect)
     }
 
     fn head(&mut self, head: Head, now: Millis, effects: &mut Vec<Effect>) {
@@ -183,7 +186,7 @@ impl Exchange {
     fn relay(&self) -> Option<Relay> {
         let deployment = &self.candidate()?.deployment;
         let verbatim = self.same_dialect(deployment);
-        Some(Relay::new(self.grammar_up(), self.case.grammar, deployment, self.stamp(), verbatim))
+        Some(Relay::new(self.spoken(), self.case.grammar, deployment, self.stamp(), verbatim))
     }
 
     fn first_bytes(&mut self, mut first: Box<First>, bytes: &[u8], now: Millis, effects: &mut Vec<Effect>) {
@@ -264,7 +267,7 @@ impl Exchange {
 
     fn answered_whole(&mut self, status: u16, bytes: &[u8], now: Millis, effects: &mut Vec<Effect>) {
         let Some(candidate) = self.candidate() else { return };
-        match self.grammar_up().decode_response(bytes, &candidate.deployment) {
+        match self.spoken().decode_response(bytes, &candidate.deployment) {
             Ok(response) => {
                 self.answered(status, now, effects);
                 if self.case.request.stream {
@@ -357,7 +360,7 @@ impl Exchange {
 
     /// A refusal costs nothing, whatever its body would have said.
     fn refused_unread(&mut self, status: u16, retry_after: Option<String>, now: Millis, effects: &mut Vec<Effect>) {
-        let fault = self.grammar_up().decode_fault(status, b"", retry_after.as_deref());
+        let fault = self.spoken().decode_fault(status, b"", retry_after.as_deref());
         self.failed(fault, now, effects);
     }
 

@@ -2,7 +2,7 @@
 use crate::{
     catalog::Deployment,
     chat,
-    dialect::{Decoder, Encoder, Glance, Grammar, MalformedFrame, Stamp},
+    dialect::{Decoder, Downstream, Encoder, Glance, MalformedFrame, Stamp, Upstream},
     fault::{Cause, UpstreamFault},
     money::Nanos,
     sse::{self, Frame, Parser},
@@ -123,7 +123,13 @@ impl Names {
 }
 
 impl Relay {
-    pub fn new(from: &dyn Grammar, to: &dyn Grammar, deployment: &Deployment, stamp: Stamp, verbatim: bool) -> Self {
+    pub fn new(
+        from: &dyn Upstream,
+        to: &dyn Downstream,
+        deployment: &Deployment,
+        stamp: Stamp,
+        verbatim: bool,
+    ) -> Self {
         let names = Names { theirs: Vec::new(), ours: member_of(&stamp.model) };
         let (decoder, encoder) = (from.decoder(deployment), to.encoder(stamp));
         let (meter, parser, events) = (Meter::default(), Parser::default(), Vec::new());

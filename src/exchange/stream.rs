@@ -172,20 +172,12 @@ impl Exchange {
             out.extend_from_slice(b"\n\n");
         }
         if !streaming.relay.meter.terminated {
-            out.extend_from_slice(self.terminator());
+            out.extend_from_slice(self.case.grammar.terminator());
         }
         final_comment(&self.comment(&settled), &mut out);
         effects.push(Effect::Chunk(out));
         effects.push(Effect::Finish);
         self.close_charged(settled, 200, effects);
-    }
-
-    /// The dialect's last frame, for a provider that leaves it out.
-    fn terminator(&self) -> &'static [u8] {
-        match self.case.surface {
-            super::Surface::ChatCompletions => b"data: [DONE]\n\n",
-            super::Surface::Messages => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-        }
     }
 
     fn finish_stream(&mut self, mut streaming: Streaming, mut out: Vec<u8>, effects: &mut Vec<Effect>) {
@@ -228,7 +220,7 @@ impl Exchange {
     pub(super) fn stream_whole(&mut self, response: chat::Response, now: Millis, effects: &mut Vec<Effect>) {
         let Some(candidate) = self.candidate() else { return };
         let stamp = self.stamp();
-        let mut relay = super::Relay::new(self.grammar_up(), self.case.grammar, &candidate.deployment, stamp, false);
+        let mut relay = super::Relay::new(self.spoken(), self.case.grammar, &candidate.deployment, stamp, false);
         let mut out = Vec::new();
         relay.take_whole(response, &mut out);
         if !self.gone {

@@ -12,7 +12,8 @@ use megarouter::{
     body::Body,
     catalog::{Deployment, Dialect},
     chat,
-    dialect::{Grammar, Order, grammar},
+    dialect::{Order, downstream, upstream},
+    endpoint::Surface,
     endpoint::Overrides,
     id::Dice,
     ledger::CallRecord,
@@ -64,12 +65,12 @@ fn deployment(world: &World, dialect: Dialect) -> Rc<Deployment> {
 
 fn decoded(text: &str) -> (Body, chat::Request) {
     let body = Body::parse(text.into()).expect("a body");
-    let request = grammar(Dialect::OpenaiChat).decode_request(&body).expect("a request");
+    let request = downstream(Surface::ChatCompletions).decode_request(&body).expect("a request");
     (body, request)
 }
 
 fn requests(world: &World) -> Vec<Case> {
-    let openai: &dyn Grammar = grammar(Dialect::OpenaiChat);
+    let openai = upstream(Dialect::OpenaiChat);
     let text = chat_body("m", 16_384, "");
     let (body, request) = decoded(&text);
     let (same, other) = (deployment(world, Dialect::OpenaiChat), deployment(world, Dialect::Anthropic));
@@ -95,7 +96,7 @@ fn requests(world: &World) -> Vec<Case> {
             of: 1,
             run: Box::new(move || {
                 let order = Order { deployment: &other, max_output_tokens: 500 };
-                drop(black_box(grammar(Dialect::Anthropic).encode_request(&encoded, &order)));
+                drop(black_box(upstream(Dialect::Anthropic).encode_request(&encoded, &order)));
             }),
         },
     ]

@@ -1,14 +1,68 @@
 //! Reads what a caller wrote, strictly: a value of the wrong type is a 400 that names the parameter, never a guess.
-use crate::{body::Body, fault::Fault};
+//!
+//! Readers note the first fault and go on with nothing in its place; it is looked at once, at the end. Decoders are long,
+//! and a return for each of their members would be most of their code.
+use crate::{
+    body::Body,
+    chat::{CacheMark, Effort, Media, Request},
+    fault::Fault,
+};
 use serde_json::{Map, Value};
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 /// Members that are the router's, on every chat endpoint: never decoded here, never sent on.
 pub(super) const OURS: [&str; 2] = ["megarouter", "models"];
 
+/// The members of a request, by way of `read`.
+pub(super) fn decode(body: &Body, read: fn(&mut Fields<'_>) -> Request) -> Result<Request, Fault> {
+    let wrong = Wrong::default();
+    let request = read(&mut Fields { left: members_of(body)?, path: &Path::ROOT, wrong: &wrong });
+    wrong.verdict(request)
+}
+
+/// The members of a request that are not the router's.
+fn members_of(body: &Body) -> Result<Map<String, Value>, Fault> {
+    let mut left = Map::new();
+    for name in body.names() {
+        if OURS.contains(&name) {
+            continue;
+        }
+        let Some(raw) = body.set(name) else { continue };
+        match serde_json::from_str(raw) {
+            Ok(value) => left.insert(name.to_owned(), value),
+            Err(error) => return Err(Fault::parameter(name, format!("`{name}` cannot be read as JSON: {error}."))),
+        };
+    }
+    // OpenRouter's routing wishes are an object; anything else under that name is not ours to judge.
+    if left.get("provider").is_some_and(Value::is_object) {
+        left.remove("provider");
+    }
+    Ok(left)
+}
+
+/// The first fault that was found.
+#[derive(Default)]
+struct Wrong(Cell<Option<Box<Fault>>>);
+
+impl Wrong {
+    #[cold]
+    #[inline(never)]
+    fn note(&self, fault: Fault) {
+        let first = self.0.take().unwrap_or_else(|| Box::new(fault));
+        self.0.set(Some(first));
+    }
+
+    fn verdict<T>(self, told: T) -> Result<T, Fault> {
+        match self.0.into_inner() {
+            None => Ok(told),
+            Some(fault) => Err(*fault),
+        }
+    }
+}
+
 /// Where a value stands in the body. Rendered only when something is wrong with it.
 #[derive(Clone, Copy)]
-pub(super) struct Path<'a> {
+struct Path<'a> {
     parent: Option<&'a Path<'a>>,
     step: Step<'a>,
 }
@@ -22,16 +76,18 @@ enum Step<'a> {
 impl Path<'_> {
     const ROOT: Path<'static> = Path { parent: None, step: Step::Member("") };
 
-    pub(super) fn member<'b>(&'b self, name: &'b str) -> Path<'b> {
+    fn member<'b>(&'b self, name: &'b str) -> Path<'b> {
         Path { parent: Some(self), step: Step::Member(name) }
     }
 
-    pub(super) fn item(&self, place: usize) -> Path<'_> {
+    fn item(&self, place: usize) -> Path<'_> {
         Path { parent: Some(self), step: Step::Item(place) }
     }
 
     /// A value of the wrong type or out of bounds. `wanted` completes "must be".
-    pub(super) fn must_be(&self, wanted: &str, found: &Value) -> Fault {
+    #[cold]
+    #[inline(never)]
+    fn must_be(&self, wanted: &str, found: &Value) -> Fault {
         let found = match found {
             Value::Null => "null".to_owned(),
             Value::Bool(_) | Value::Number(_) => found.to_string(),
@@ -40,15 +96,7 @@ impl Path<'_> {
             Value::Array(_) => "an array".to_owned(),
             Value::Object(_) => "an object".to_owned(),
         };
-        self.fault(format!("`{self}` must be {wanted}, not {found}."))
-    }
-
-    pub(super) fn missing(&self, wanted: &str) -> Fault {
-        self.fault(format!("`{self}` is missing: give {wanted}."))
-    }
-
-    pub(super) fn fault(&self, message: impl Into<String>) -> Fault {
-        Fault::parameter(&self.to_string(), message)
+        Fault::parameter(&self.to_string(), format!("`{self}` must be {wanted}, not {found}."))
     }
 }
 
@@ -64,160 +112,256 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// The members of an object, taken out one by one; what is left was not understood. `null` is as good as absent.
+/// The members of an object, taken out one by one; what is left was not understood. `null` is as good as absent, and so
+/// is, once it was noted, what is wrong.
 pub(super) struct Fields<'a> {
     left: Map<String, Value>,
     path: &'a Path<'a>,
+    wrong: &'a Wrong,
 }
 
-impl Fields<'static> {
-    /// The members of a request that are not the router's.
-    pub(super) fn body(body: &Body) -> Result<Self, Fault> {
-        let mut left = Map::new();
-        for name in body.names().filter(|name| !OURS.contains(name)) {
-            let Some(raw) = body.set(name) else { continue };
-            let value = serde_json::from_str(raw)
-                .map_err(|error| Fault::parameter(name, format!("`{name}` cannot be read as JSON: {error}.")))?;
-            left.insert(name.to_owned(), value);
-        }
-        // OpenRouter's routing wishes are an object; anything else under that name is not ours to judge.
-        if left.get("provider").is_some_and(Value::is_object) {
-            left.remove("provider");
-        }
-        Ok(Self { left, path: &Path::ROOT })
-    }
-}
+/// Reads the members of one object of several.
+type Reader<'r> = &'r mut dyn FnMut(&mut Fields<'_>);
 
-impl<'a> Fields<'a> {
-    pub(super) fn of(value: Value, path: &'a Path<'a>) -> Result<Self, Fault> {
-        match value {
-            Value::Object(left) => Ok(Self { left, path }),
-            other => Err(path.must_be("an object", &other)),
-        }
-    }
-
-    pub(super) fn path(&self) -> &'a Path<'a> {
-        self.path
-    }
-
+impl Fields<'_> {
     /// What nobody took.
-    pub(super) fn rest(self) -> Map<String, Value> {
-        self.left
+    pub(super) fn rest(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.left)
     }
 
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         self.left.remove(name).filter(|value| !value.is_null())
     }
 
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Fault> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(self.path.member(name).must_be("a string", &other)),
+    /// Notes a complaint of a decoder's own.
+    pub(super) fn wrong(&self, fault: Fault) {
+        self.wrong.note(fault);
+    }
+
+    /// Where a member stands, for such a complaint.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn path_of(&self, name: &str) -> String {
+        self.path.member(name).to_string()
+    }
+
+    /// Notes a member of the wrong type or out of bounds. `wanted` completes "must be".
+    #[cold]
+    #[inline(never)]
+    pub(super) fn must_be(&self, name: &str, wanted: &str, found: &Value) {
+        self.wrong.note(self.path.member(name).must_be(wanted, found));
+    }
+
+    /// Notes a word that is none of `words`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn must_be_one_of(&self, name: &str, words: &[&str], found: &str) {
+        let mut wanted = String::new();
+        for (place, word) in words.iter().enumerate() {
+            wanted.push_str(match words.len() - place {
+                _ if place == 0 => "",
+                1 => " or ",
+                _ => ", ",
+            });
+            wanted.push('"');
+            wanted.push_str(word);
+            wanted.push('"');
         }
+        self.must_be(name, &wanted, &found.into());
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn missing(&self, name: &str, wanted: &str) {
+        let path = self.path_of(name);
+        self.wrong.note(Fault::parameter(&path, format!("`{path}` is missing: give {wanted}.")));
+    }
+
+    /// Notes that the object itself is not enough.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn lacks(&self, what: &str) {
+        let path = self.path.to_string();
+        self.wrong.note(Fault::parameter(&path, format!("`{path}` needs {what}.")));
+    }
+
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        match self.take(name)? {
+            Value::String(text) => return Some(text),
+            other => self.must_be(name, "a string", &other),
+        }
+        None
+    }
+
+    /// A string that must be there; it may be empty.
+    pub(super) fn any_text(&mut self, name: &str) -> String {
+        let text = self.text(name);
+        if text.is_none() {
+            self.missing(name, "a string");
+        }
+        text.unwrap_or_default()
     }
 
     /// A string that must be there and not empty.
-    pub(super) fn needed_text(&mut self, name: &str) -> Result<String, Fault> {
-        let text = self.text(name)?.ok_or_else(|| self.path.member(name).missing("a string"))?;
+    pub(super) fn needed_text(&mut self, name: &str) -> String {
+        let text = self.any_text(name);
         if text.is_empty() {
-            Err(self.path.member(name).fault(format!("`{}` is empty.", self.path.member(name))))
-        } else {
-            Ok(text)
+            let path = self.path_of(name);
+            self.wrong.note(Fault::parameter(&path, format!("`{path}` is empty.")));
         }
+        text
     }
 
-    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, Fault> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::Bool(flag)) => Ok(Some(flag)),
-            Some(other) => Err(self.path.member(name).must_be("true or false", &other)),
+    pub(super) fn flag(&mut self, name: &str) -> Option<bool> {
+        match self.take(name)? {
+            Value::Bool(flag) => return Some(flag),
+            other => self.must_be(name, "true or false", &other),
         }
+        None
     }
 
     /// A whole number of at least `least`.
-    pub(super) fn count(&mut self, name: &str, least: u64) -> Result<Option<u64>, Fault> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        match whole(&value).filter(|count| *count >= least) {
-            Some(count) => Ok(Some(count)),
-            None => Err(self.path.member(name).must_be(&format!("a whole number of at least {least}"), &value)),
+    pub(super) fn count(&mut self, name: &str, least: u64) -> Option<u64> {
+        let value = self.take(name)?;
+        let count = whole(&value).filter(|count| *count >= least);
+        if count.is_none() {
+            self.must_be(name, &format!("a whole number of at least {least}"), &value);
+        }
+        count
+    }
+
+    pub(super) fn number(&mut self, name: &str, least: f64, most: f64) -> Option<f64> {
+        let value = self.take(name)?;
+        let number = value.as_f64().filter(|number| (least..=most).contains(number));
+        if number.is_none() {
+            self.must_be(name, &format!("a number from {least} to {most}"), &value);
+        }
+        number
+    }
+
+    pub(super) fn integer(&mut self, name: &str) -> Option<i64> {
+        let value = self.take(name)?;
+        let number = value.as_i64();
+        if number.is_none() {
+            self.must_be(name, "a whole number within 64 bits", &value);
+        }
+        number
+    }
+
+    pub(super) fn effort(&mut self, name: &str) -> Option<Effort> {
+        let word = self.text(name)?;
+        let effort = Effort::of_word(&word);
+        if effort.is_none() {
+            self.must_be_one_of(name, &Effort::ALL.map(Effort::word), &word);
+        }
+        effort
+    }
+
+    /// A mark with its life.
+    pub(super) fn cache_mark(&mut self, name: &str) -> Option<CacheMark> {
+        let mut ttl = None;
+        self.nested(name, &mut |fields| ttl = fields.text("ttl")).then_some(CacheMark { ttl })
+    }
+
+    /// The catalog holds the standard tier's prices. A dearer tier would overrun the hold, a cheaper one would be overcharged.
+    pub(super) fn standard_tier_only(&mut self) {
+        const NAME: &str = "service_tier";
+        let Some(tier) = self.text(NAME) else { return };
+        if tier != "auto" && tier != "default" {
+            let message = format!(
+                "`{NAME}` {tier:?} has its own prices, which are not offered here. Leave it out, or send \"default\"."
+            );
+            self.wrong.note(Fault::invalid("unsupported_parameter", message).with_param(NAME));
         }
     }
 
-    pub(super) fn number(&mut self, name: &str, least: f64, most: f64) -> Result<Option<f64>, Fault> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        match value.as_f64().filter(|number| (least..=most).contains(number)) {
-            Some(number) => Ok(Some(number)),
-            None => Err(self.path.member(name).must_be(&format!("a number from {least} to {most}"), &value)),
+    pub(super) fn object(&mut self, name: &str) -> Option<Map<String, Value>> {
+        match self.take(name)? {
+            Value::Object(members) => return Some(members),
+            other => self.must_be(name, "an object", &other),
         }
-    }
-
-    pub(super) fn integer(&mut self, name: &str) -> Result<Option<i64>, Fault> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        match value.as_i64() {
-            Some(number) => Ok(Some(number)),
-            None => Err(self.path.member(name).must_be("a whole number within 64 bits", &value)),
-        }
-    }
-
-    pub(super) fn list(&mut self, name: &str) -> Result<Option<Vec<Value>>, Fault> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::Array(items)) => Ok(Some(items)),
-            Some(other) => Err(self.path.member(name).must_be("an array", &other)),
-        }
-    }
-
-    pub(super) fn object(&mut self, name: &str) -> Result<Option<Map<String, Value>>, Fault> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::Object(members)) => Ok(Some(members)),
-            Some(other) => Err(self.path.member(name).must_be("an object", &other)),
-        }
-    }
-
-    /// Reads an object that may be absent with `read`.
-    pub(super) fn nested<T>(
-        &mut self,
-        name: &str,
-        read: impl FnOnce(Fields<'_>) -> Result<T, Fault>,
-    ) -> Result<Option<T>, Fault> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        let path = self.path.member(name);
-        read(Fields::of(value, &path)?).map(Some)
-    }
-
-    /// Reads each item of an array of objects with `read`; absent is empty.
-    pub(super) fn each<T>(
-        &mut self,
-        name: &str,
-        mut read: impl FnMut(Fields<'_>) -> Result<T, Fault>,
-    ) -> Result<Vec<T>, Fault> {
-        let items = self.list(name)?.unwrap_or_default();
-        let path = self.path.member(name);
-        let mut told = Vec::with_capacity(items.len());
-        for (place, item) in items.into_iter().enumerate() {
-            told.push(read(Fields::of(item, &path.item(place))?)?);
-        }
-        Ok(told)
+        None
     }
 
     /// A string or an array of strings; absent is empty.
-    pub(super) fn texts(&mut self, name: &str) -> Result<Vec<String>, Fault> {
-        let path = self.path.member(name);
+    pub(super) fn texts(&mut self, name: &str) -> Vec<String> {
+        let mut texts = Vec::new();
         match self.take(name) {
-            None => Ok(Vec::new()),
-            Some(Value::String(text)) => Ok(vec![text]),
-            Some(Value::Array(items)) => items
-                .into_iter()
-                .enumerate()
-                .map(|(place, item)| match item {
-                    Value::String(text) => Ok(text),
-                    other => Err(path.item(place).must_be("a string", &other)),
-                })
-                .collect(),
-            Some(other) => Err(path.must_be("a string or an array of strings", &other)),
+            None => {}
+            Some(Value::String(text)) => texts.push(text),
+            Some(Value::Array(items)) => {
+                for (place, item) in items.into_iter().enumerate() {
+                    match item {
+                        Value::String(text) => texts.push(text),
+                        other => self.wrong.note(self.path.member(name).item(place).must_be("a string", &other)),
+                    }
+                }
+            }
+            Some(other) => self.must_be(name, "a string or an array of strings", &other),
         }
+        texts
+    }
+
+    /// Reads an object that may be absent; whether it was there.
+    pub(super) fn nested(&mut self, name: &str, read: Reader<'_>) -> bool {
+        let value = self.take(name);
+        let there = value.is_some();
+        if let Some(value) = value {
+            self.inside(&self.path.member(name), value, read);
+        }
+        there
+    }
+
+    /// Reads an object that must be there. `wanted` says what it is.
+    pub(super) fn needed(&mut self, name: &str, wanted: &str, read: Reader<'_>) {
+        if !self.nested(name, read) {
+            self.missing(name, wanted);
+        }
+    }
+
+    /// Reads each item of an array of objects; absent is empty.
+    pub(super) fn each(&mut self, name: &str, read: Reader<'_>) {
+        match self.take(name) {
+            None => {}
+            Some(Value::Array(items)) => self.items(name, items, read),
+            Some(other) => self.must_be(name, "an array", &other),
+        }
+    }
+
+    /// Reads each item of a member that was found to be an array.
+    pub(super) fn items(&self, name: &str, items: Vec<Value>, read: Reader<'_>) {
+        let path = self.path.member(name);
+        for (place, item) in items.into_iter().enumerate() {
+            self.inside(&path.item(place), item, read);
+        }
+    }
+
+    /// Reads a member that was found to be no string.
+    pub(super) fn object_in(&self, name: &str, value: Value, read: Reader<'_>) {
+        self.inside(&self.path.member(name), value, read);
+    }
+
+    fn inside(&self, path: &Path<'_>, value: Value, read: Reader<'_>) {
+        match value {
+            Value::Object(left) => read(&mut Fields { left, path, wrong: self.wrong }),
+            other => self.wrong.note(path.must_be("an object", &other)),
+        }
+    }
+}
+
+/// A data URL becomes its bytes; anything else is an address.
+pub(super) fn media(mut url: String) -> Media {
+    let found = url
+        .strip_prefix("data:")
+        .and_then(|rest| rest.split_once(";base64,"))
+        .map(|(kind, data)| (kind.to_owned(), url.len() - data.len()));
+    match found {
+        Some((media_type, start)) => {
+            // In place: the data may be megabytes.
+            url.drain(..start);
+            Media::Base64 { media_type, data: url }
+        }
+        None => Media::Url(url),
     }
 }
 
@@ -237,8 +381,10 @@ fn whole(value: &Value) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn fields(text: &str) -> Fields<'static> {
-        Fields::body(&Body::parse(text.as_bytes().to_vec()).expect("an object")).expect("readable")
+    fn read<T>(text: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> Result<T, Fault> {
+        let (body, wrong) = (Body::parse(text.as_bytes().to_vec()).expect("an object"), Wrong::default());
+        let told = read(&mut Fields { left: members_of(&body)?, path: &Path::ROOT, wrong: &wrong });
+        wrong.verdict(told)
     }
 
     #[test]
@@ -252,29 +398,54 @@ mod tests {
     #[test]
     fn wrong_types_are_named() {
         let told = |fault: Fault| (fault.param.unwrap_or_default(), fault.message);
+        let n = |text: &str| read(text, |fields| fields.count("n", 1));
         assert_eq!(
-            fields(r#"{"n":"2"}"#).count("n", 1).map_err(told),
+            n(r#"{"n":"2"}"#).map_err(told),
             Err(("n".into(), "`n` must be a whole number of at least 1, not \"2\".".into()))
         );
-        assert!(fields(r#"{"n":0}"#).count("n", 1).is_err() && fields(r#"{"n":1.5}"#).count("n", 1).is_err());
-        assert_eq!(fields(r#"{"n":2.0}"#).count("n", 1), Ok(Some(2)));
-        assert_eq!(fields(r#"{"n":null}"#).count("n", 1), Ok(None));
-        assert!(fields(r#"{"s":["a",1]}"#).texts("s").is_err_and(|fault| fault.param.as_deref() == Some("s[1]")));
+        assert!(n(r#"{"n":0}"#).is_err() && n(r#"{"n":1.5}"#).is_err());
+        assert_eq!(n(r#"{"n":2.0}"#), Ok(Some(2)));
+        assert_eq!(n(r#"{"n":null}"#), Ok(None));
+        let texts = read(r#"{"s":["a",1]}"#, |fields| fields.texts("s"));
+        assert!(texts.is_err_and(|fault| fault.param.as_deref() == Some("s[1]")));
+        let word = read(r#"{"w":"x"}"#, |fields| fields.must_be_one_of("w", &["a", "b", "c"], "x"));
+        assert_eq!(word.expect_err("noted").message, "`w` must be \"a\", \"b\" or \"c\", not \"x\".");
+    }
+
+    #[test]
+    fn the_first_fault_wins_wherever_it_is() {
+        let first = |text: &str| {
+            let told = read(text, |fields| {
+                fields.each("list", &mut |fields| {
+                    fields.nested("in", &mut |fields| drop(fields.needed_text("text")));
+                });
+                fields.needed("object", "an object", &mut |fields| drop(fields.text("flag")));
+            });
+            told.err().and_then(|fault| fault.param)
+        };
+        assert_eq!(first(r#"{"list":[{},{"in":{}},{"in":1}],"object":7}"#).as_deref(), Some("list[1].in.text"));
+        assert_eq!(first(r#"{"list":[{},1],"object":7}"#).as_deref(), Some("list[1]"));
+        assert_eq!(first(r#"{"object":7}"#).as_deref(), Some("object"));
+        assert_eq!(first(r#"{"object":{"flag":1}}"#).as_deref(), Some("object.flag"));
+        assert_eq!(first(r#"{"list":null,"object":{}}"#), None);
     }
 
     #[test]
     fn what_json_allows_but_we_cannot_hold_is_a_fault() {
         let deep = format!(r#"{{"x":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
         for text in [deep.as_str(), r#"{"x":1e999}"#, r#"{"x":"\ud800"}"#] {
-            let body = Body::parse(text.as_bytes().to_vec()).expect("syntax is fine");
-            assert!(Fields::body(&body).is_err_and(|fault| fault.param.as_deref() == Some("x")), "{text}");
+            assert!(read(text, |_| ()).is_err_and(|fault| fault.param.as_deref() == Some("x")), "{text}");
         }
     }
 
     #[test]
     fn the_router_keeps_its_own_members() {
-        let left = fields(r#"{"megarouter":{},"models":[],"provider":{"only":[]},"other":1}"#).rest();
-        assert_eq!(left.keys().collect::<Vec<_>>(), ["other"]);
-        assert!(fields(r#"{"provider":"x"}"#).rest().contains_key("provider"));
+        let rest =
+            |text: &str| read(text, |fields| fields.rest().into_iter().map(|(name, _)| name).collect::<Vec<_>>());
+        assert_eq!(
+            rest(r#"{"megarouter":{},"models":[],"provider":{"only":[]},"other":1}"#),
+            Ok(vec!["other".to_owned()])
+        );
+        assert_eq!(rest(r#"{"provider":"x"}"#), Ok(vec!["provider".to_owned()]));
     }
 }

@@ -1,423 +1,373 @@
 //! A caller's chat completion request to the hub.
-use super::super::reading::{Fields, Path};
+use super::super::reading::{self, Fields, media};
 use crate::{
     body::Body,
-    chat::{CacheMark, Effort, Format, Media, Message, Part, Request, Role, Sampling, Tool, ToolChoice},
+    chat::{CacheMark, Format, Media, Message, Part, Request, Role, Sampling, Tool, ToolChoice},
     fault::Fault,
 };
 use serde_json::{Map, Value};
 
 pub(super) fn decode(body: &Body) -> Result<Request, Fault> {
-    let mut fields = Fields::body(body)?;
-    let model = fields.needed_text("model")?;
-    let messages = messages(&mut fields)?;
-    let mut tools = tools(&mut fields)?;
-    let tool_choice = tool_choice(&mut fields, &mut tools)?;
-    standard_prices_only(&mut fields)?;
+    reading::decode(body, request)
+}
+
+fn request(fields: &mut Fields<'_>) -> Request {
+    let model = fields.needed_text("model");
+    let messages = messages(fields);
+    let mut tools = tools(fields);
+    let tool_choice = tool_choice(fields, &mut tools);
+    fields.standard_tier_only();
     // The newer name wins where a client sends both for the sake of older hosts.
-    let (older, newer) = (fields.count("max_tokens", 1)?, fields.count("max_completion_tokens", 1)?);
-    let wants_usage = fields.nested("stream_options", |mut options| options.flag("include_usage"))?.flatten();
-    let (user, safety_identifier) = (fields.text("user")?, fields.text("safety_identifier")?);
-    Ok(Request {
+    let (older, newer) = (fields.count("max_tokens", 1), fields.count("max_completion_tokens", 1));
+    let mut wants_usage = None;
+    fields.nested("stream_options", &mut |options| wants_usage = options.flag("include_usage"));
+    let (user, safety_identifier) = (fields.text("user"), fields.text("safety_identifier"));
+    Request {
         model,
         messages,
         tools,
         tool_choice,
-        parallel_tool_calls: fields.flag("parallel_tool_calls")?,
-        format: format(&mut fields)?,
+        parallel_tool_calls: fields.flag("parallel_tool_calls"),
+        format: format(fields),
         max_output_tokens: newer.or(older),
-        sampling: sampling(&mut fields)?,
-        effort: effort(&mut fields)?,
-        choices: choices(&mut fields)?,
-        stream: fields.flag("stream")?.unwrap_or(false),
+        sampling: Sampling {
+            temperature: fields.number("temperature", 0.0, 2.0),
+            top_p: fields.number("top_p", 0.0, 1.0),
+            top_k: fields.count("top_k", 0),
+            frequency_penalty: fields.number("frequency_penalty", -2.0, 2.0),
+            presence_penalty: fields.number("presence_penalty", -2.0, 2.0),
+            seed: fields.integer("seed"),
+            stop: fields.texts("stop"),
+        },
+        effort: fields.effort("reasoning_effort"),
+        choices: choices(fields),
+        stream: fields.flag("stream").unwrap_or(false),
         wants_usage: wants_usage.unwrap_or(false),
         user: safety_identifier.or(user),
         rest: fields.rest(),
-    })
-}
-
-/// The catalog holds the standard tier's prices. A dearer tier would overrun the hold, a cheaper one would be overcharged.
-fn standard_prices_only(fields: &mut Fields<'_>) -> Result<(), Fault> {
-    match fields.text("service_tier")?.as_deref() {
-        None | Some("auto" | "default") => Ok(()),
-        Some(tier) => Err(Fault::invalid(
-            "unsupported_parameter",
-            format!("`service_tier` {tier:?} has its own prices, which are not offered here. Leave it out, or send \"default\"."),
-        )
-        .with_param("service_tier")),
     }
 }
 
-fn sampling(fields: &mut Fields<'_>) -> Result<Sampling, Fault> {
-    Ok(Sampling {
-        temperature: fields.number("temperature", 0.0, 2.0)?,
-        top_p: fields.number("top_p", 0.0, 1.0)?,
-        top_k: fields.count("top_k", 0)?,
-        frequency_penalty: fields.number("frequency_penalty", -2.0, 2.0)?,
-        presence_penalty: fields.number("presence_penalty", -2.0, 2.0)?,
-        seed: fields.integer("seed")?,
-        stop: fields.texts("stop")?,
-    })
-}
-
-fn choices(fields: &mut Fields<'_>) -> Result<Option<u32>, Fault> {
-    let path = fields.path().member("n");
-    let Some(count) = fields.count("n", 1)? else { return Ok(None) };
-    match u32::try_from(count).ok().filter(|count| *count <= 128) {
-        Some(count) => Ok(Some(count)),
-        None => Err(path.must_be("a whole number from 1 to 128", &count.into())),
+fn choices(fields: &mut Fields<'_>) -> Option<u32> {
+    let count = fields.count("n", 1)?;
+    let choices = u32::try_from(count).ok().filter(|count| *count <= 128);
+    if choices.is_none() {
+        fields.must_be("n", "a whole number from 1 to 128", &count.into());
     }
+    choices
 }
 
-fn effort(fields: &mut Fields<'_>) -> Result<Option<Effort>, Fault> {
-    let path = fields.path().member("reasoning_effort");
-    let Some(word) = fields.text("reasoning_effort")? else { return Ok(None) };
-    match Effort::of_word(&word) {
-        Some(effort) => Ok(Some(effort)),
-        None => Err(path.must_be(&one_of(Effort::ALL.map(Effort::word)), &word.into())),
-    }
-}
-
-/// `"a", "b" or "c"`.
-fn one_of<const N: usize>(words: [&str; N]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-    match quoted.split_last() {
-        Some((last, firsts)) if !firsts.is_empty() => format!("{} or {last}", firsts.join(", ")),
-        _ => quoted.concat(),
-    }
-}
-
-fn format(fields: &mut Fields<'_>) -> Result<Format, Fault> {
-    let read = |mut fields: Fields<'_>| {
-        let kind = fields.needed_text("type")?;
+fn format(fields: &mut Fields<'_>) -> Format {
+    let mut format = Format::Text;
+    fields.nested("response_format", &mut |fields| {
+        let kind = fields.needed_text("type");
         match kind.as_str() {
-            "text" => Ok(Format::Text),
-            "json_object" => Ok(Format::JsonObject),
-            "json_schema" => {
-                let missing = fields.path().member("json_schema").missing("an object with `name` and `schema`");
-                fields.nested("json_schema", schema)?.ok_or(missing)
-            }
-            _ => {
-                Err(fields.path().member("type").must_be(&one_of(["text", "json_object", "json_schema"]), &kind.into()))
-            }
+            "text" => {}
+            "json_object" => format = Format::JsonObject,
+            "json_schema" => fields.needed("json_schema", "an object with `name` and `schema`", &mut |fields| {
+                format = Format::JsonSchema {
+                    name: fields.needed_text("name"),
+                    description: fields.text("description"),
+                    schema: Value::Object(fields.object("schema").unwrap_or_default()),
+                    strict: fields.flag("strict"),
+                };
+            }),
+            _ => fields.must_be_one_of("type", &["text", "json_object", "json_schema"], &kind),
         }
-    };
-    Ok(fields.nested("response_format", read)?.unwrap_or_default())
-}
-
-fn schema(mut fields: Fields<'_>) -> Result<Format, Fault> {
-    Ok(Format::JsonSchema {
-        name: fields.needed_text("name")?,
-        description: fields.text("description")?,
-        schema: Value::Object(fields.object("schema")?.unwrap_or_default()),
-        strict: fields.flag("strict")?,
-    })
+    });
+    format
 }
 
 /// `tools`, and the deprecated `functions`.
-fn tools(fields: &mut Fields<'_>) -> Result<Vec<Tool>, Fault> {
-    let mut told = fields.each("tools", |mut fields| {
-        let kind = fields.text("type")?.unwrap_or_else(|| "function".to_owned());
-        if kind != "function" {
+fn tools(fields: &mut Fields<'_>) -> Vec<Tool> {
+    let mut told = Vec::new();
+    fields.each("tools", &mut |fields| {
+        if let Some(kind) = fields.text("type").filter(|kind| kind != "function") {
             let mut native = fields.rest();
             native.insert("type".to_owned(), kind.into());
-            return Ok(Tool::Native(Value::Object(native)));
+            told.push(Tool::Native(Value::Object(native)));
+            return;
         }
-        let cache = cache_mark(&mut fields)?;
-        let missing = fields.path().member("function").missing("an object with `name` and `parameters`");
-        fields.nested("function", |fields| function(fields, cache))?.ok_or(missing)
-    })?;
-    told.extend(fields.each("functions", |fields| function(fields, None))?);
-    Ok(told)
+        let mut cache = cache_mark(fields);
+        fields.needed("function", "an object with `name` and `parameters`", &mut |fields| {
+            told.push(function(fields, cache.take()));
+        });
+    });
+    fields.each("functions", &mut |fields| told.push(function(fields, None)));
+    told
 }
 
-fn function(mut fields: Fields<'_>, cache: Option<CacheMark>) -> Result<Tool, Fault> {
-    Ok(Tool::Function {
-        name: fields.needed_text("name")?,
-        description: fields.text("description")?,
-        parameters: fields.object("parameters")?.map(Value::Object),
-        strict: fields.flag("strict")?,
+fn function(fields: &mut Fields<'_>, cache: Option<CacheMark>) -> Tool {
+    Tool::Function {
+        name: fields.needed_text("name"),
+        description: fields.text("description"),
+        parameters: fields.object("parameters").map(Value::Object),
+        strict: fields.flag("strict"),
         cache,
-    })
+    }
 }
 
 /// `tool_choice`, and the deprecated `function_call`. A choice among allowed tools is that many tools.
-fn tool_choice(fields: &mut Fields<'_>, tools: &mut Vec<Tool>) -> Result<Option<ToolChoice>, Fault> {
+fn tool_choice(fields: &mut Fields<'_>, tools: &mut Vec<Tool>) -> Option<ToolChoice> {
     for name in ["tool_choice", "function_call"] {
-        let path = fields.path().member(name);
+        let mut choice = None;
         match fields.take(name) {
-            None => {}
-            Some(Value::String(word)) => return choice_word(&word, &path).map(Some),
-            Some(Value::Object(members)) if name == "function_call" => {
-                let mut fields = Fields::of(Value::Object(members), &path)?;
-                return Ok(Some(ToolChoice::Named(fields.needed_text("name")?)));
-            }
-            Some(value) => return choice_object(Fields::of(value, &path)?, tools).map(Some),
+            None => continue,
+            Some(Value::String(word)) => choice = choice_word(fields, name, &word),
+            Some(value) => fields.object_in(name, value, &mut |fields| {
+                choice = match name {
+                    "function_call" => Some(ToolChoice::Named(fields.needed_text("name"))),
+                    _ => choice_object(fields, tools),
+                };
+            }),
         }
+        return choice;
     }
-    Ok(None)
+    None
 }
 
-fn choice_word(word: &str, path: &Path<'_>) -> Result<ToolChoice, Fault> {
+fn choice_word(fields: &Fields<'_>, name: &str, word: &str) -> Option<ToolChoice> {
     match word {
-        "auto" => Ok(ToolChoice::Auto),
-        "none" => Ok(ToolChoice::None),
+        "auto" => Some(ToolChoice::Auto),
+        "none" => Some(ToolChoice::None),
         // Mistral's older word.
-        "required" | "any" => Ok(ToolChoice::Required),
-        _ => Err(path.must_be("\"auto\", \"none\", \"required\" or an object that names a tool", &word.into())),
+        "required" | "any" => Some(ToolChoice::Required),
+        _ => {
+            fields.must_be(name, "\"auto\", \"none\", \"required\" or an object that names a tool", &word.into());
+            None
+        }
     }
 }
 
-fn choice_object(mut fields: Fields<'_>, tools: &mut Vec<Tool>) -> Result<ToolChoice, Fault> {
-    let kind = fields.needed_text("type")?;
-    let path = fields.path();
+fn choice_object(fields: &mut Fields<'_>, tools: &mut Vec<Tool>) -> Option<ToolChoice> {
+    let kind = fields.needed_text("type");
+    let mut choice = None;
     match kind.as_str() {
-        "function" | "custom" => {
-            let missing = path.member(&kind).missing("an object with the tool's `name`");
-            fields.nested(&kind, |mut fields| fields.needed_text("name"))?.map(ToolChoice::Named).ok_or(missing)
-        }
-        "allowed_tools" => {
-            let missing = path.member("allowed_tools").missing("an object with `mode` and `tools`");
-            let read = |mut fields: Fields<'_>| {
-                let mode = fields.text("mode")?.unwrap_or_else(|| "auto".to_owned());
-                let choice = choice_word(&mode, &fields.path().member("mode"))?;
-                let names = fields
-                    .each("tools", |mut fields| fields.nested("function", |mut fields| fields.needed_text("name")))?;
-                tools.retain(|tool| match tool {
-                    Tool::Function { name, .. } => names.iter().flatten().any(|allowed| allowed == name),
-                    Tool::Native(_) => true,
-                });
-                Ok(choice)
-            };
-            fields.nested("allowed_tools", read)?.ok_or(missing)
-        }
-        _ => Err(path.member("type").must_be(&one_of(["function", "custom", "allowed_tools"]), &kind.into())),
+        "function" | "custom" => fields.needed(&kind, "an object with the tool's `name`", &mut |fields| {
+            choice = Some(ToolChoice::Named(fields.needed_text("name")));
+        }),
+        "allowed_tools" => fields.needed("allowed_tools", "an object with `mode` and `tools`", &mut |fields| {
+            let mode = fields.text("mode");
+            choice = choice_word(fields, "mode", mode.as_deref().unwrap_or("auto"));
+            let mut names = Vec::new();
+            fields.each("tools", &mut |fields| {
+                fields.nested("function", &mut |fields| names.push(fields.needed_text("name")));
+            });
+            tools.retain(|tool| match tool {
+                Tool::Function { name, .. } => names.contains(name),
+                Tool::Native(_) => true,
+            });
+        }),
+        _ => fields.must_be_one_of("type", &["function", "custom", "allowed_tools"], &kind),
     }
+    choice
 }
 
-fn messages(fields: &mut Fields<'_>) -> Result<Vec<Message>, Fault> {
-    let path = fields.path().member("messages");
+fn messages(fields: &mut Fields<'_>) -> Vec<Message> {
+    let mut told = Vec::new();
     // The deprecated function calls have no ids: a result answers the call before it.
     let mut function_call = None;
-    let mut place = 0;
-    let told = fields.each("messages", |fields| {
-        place += 1;
-        message(fields, place, &mut function_call)
-    })?;
-    if told.is_empty() { Err(path.missing("at least one message")) } else { Ok(told) }
+    fields.each("messages", &mut |fields| {
+        let message = message(fields, told.len() + 1, &mut function_call);
+        told.push(message);
+    });
+    if told.is_empty() {
+        fields.missing("messages", "at least one message");
+    }
+    told
 }
 
-fn message(mut fields: Fields<'_>, place: usize, function_call: &mut Option<String>) -> Result<Message, Fault> {
-    let word = fields.needed_text("role")?;
-    let (role, parts) = match word.as_str() {
-        "system" | "developer" => (Role::System, content(&mut fields, &["text"], true)?),
+fn message(fields: &mut Fields<'_>, place: usize, function_call: &mut Option<String>) -> Message {
+    const USER: [&str; 5] = ["text", "image_url", "input_audio", "file", "document_url"];
+    let word = fields.needed_text("role");
+    let mut parts = Vec::new();
+    let role = match word.as_str() {
+        "system" | "developer" => {
+            content(fields, &["text"], true, &mut parts);
+            Role::System
+        }
         "user" => {
-            (Role::User, content(&mut fields, &["text", "image_url", "input_audio", "file", "document_url"], true)?)
+            content(fields, &USER, true, &mut parts);
+            Role::User
         }
-        "assistant" => (Role::Assistant, assistant(&mut fields, place, function_call)?),
-        "tool" => {
-            let id = fields.needed_text("tool_call_id")?;
-            (Role::Tool, vec![result(&mut fields, id)?])
+        "assistant" => {
+            assistant(fields, place, function_call, &mut parts);
+            Role::Assistant
         }
-        "function" => {
-            let id = function_call.clone().unwrap_or_else(|| format!("call_{place}"));
-            (Role::Tool, vec![result(&mut fields, id)?])
+        "tool" | "function" => {
+            let id = match &*function_call {
+                _ if word == "tool" => fields.needed_text("tool_call_id"),
+                Some(id) => id.clone(),
+                None => format!("call_{place}"),
+            };
+            let (cache, mut inner) = (cache_mark(fields), Vec::new());
+            content(fields, &["text", "image_url", "file"], false, &mut inner);
+            parts.push(Part::ToolResult { id, parts: inner, is_error: false, cache });
+            Role::Tool
         }
         _ => {
-            let wanted = one_of(["system", "developer", "user", "assistant", "tool"]);
-            return Err(fields.path().member("role").must_be(&wanted, &word.into()));
+            fields.must_be_one_of("role", &["system", "developer", "user", "assistant", "tool"], &word);
+            Role::User
         }
     };
-    Ok(Message { role, parts, name: fields.text("name")? })
-}
-
-fn result(fields: &mut Fields<'_>, id: String) -> Result<Part, Fault> {
-    let cache = cache_mark(fields)?;
-    Ok(Part::ToolResult { id, parts: content(fields, &["text", "image_url", "file"], false)?, is_error: false, cache })
+    Message { role, parts, name: fields.text("name") }
 }
 
 /// `content`: a string, an array of parts of the `allowed` types, or nothing where it need not be there.
-fn content(fields: &mut Fields<'_>, allowed: &[&str], needed: bool) -> Result<Vec<Part>, Fault> {
-    let path = fields.path().member("content");
+fn content(fields: &mut Fields<'_>, allowed: &[&str], needed: bool, parts: &mut Vec<Part>) {
+    const WANTED: &str = "a string or an array of content parts";
     match fields.take("content") {
-        None if needed => Err(path.missing("a string or an array of content parts")),
-        None => Ok(Vec::new()),
-        Some(Value::String(text)) => Ok(vec![Part::Text { text, cache: cache_mark(fields)? }]),
+        None if needed => fields.missing("content", WANTED),
+        None => {}
+        Some(Value::String(text)) => parts.push(Part::Text { text, cache: cache_mark(fields) }),
         Some(Value::Array(items)) => {
-            let read = |(place, item)| part(Fields::of(item, &path.item(place))?, allowed);
-            items.into_iter().enumerate().map(read).collect()
+            fields.items("content", items, &mut |fields| parts.push(part(fields, allowed)));
         }
-        Some(other) => Err(path.must_be("a string or an array of content parts", &other)),
+        Some(other) => fields.must_be("content", WANTED, &other),
     }
 }
 
-fn part(mut fields: Fields<'_>, allowed: &[&str]) -> Result<Part, Fault> {
-    let kind = fields.needed_text("type")?;
-    let path = fields.path();
+fn part(fields: &mut Fields<'_>, allowed: &[&str]) -> Part {
+    let kind = fields.needed_text("type");
     if !allowed.contains(&kind.as_str()) {
-        let known: Vec<String> = allowed.iter().map(|kind| format!("\"{kind}\"")).collect();
-        return Err(path.member("type").must_be(&format!("one of {} in this place", known.join(", ")), &kind.into()));
+        let wanted = format!("one of \"{}\" in this place", allowed.join("\", \""));
+        fields.must_be("type", &wanted, &kind.as_str().into());
     }
-    let cache = cache_mark(&mut fields)?;
+    let cache = cache_mark(fields);
     match kind.as_str() {
         "image_url" => image(fields, cache),
         "input_audio" => {
-            let missing = path.member("input_audio").missing("an object with `data` and `format`");
-            let read = |mut fields: Fields<'_>| {
-                Ok(Part::Audio { data: fields.needed_text("data")?, format: fields.needed_text("format")? })
-            };
-            fields.nested("input_audio", read)?.ok_or(missing)
+            let (mut data, mut format) = (String::new(), String::new());
+            fields.needed("input_audio", "an object with `data` and `format`", &mut |fields| {
+                data = fields.needed_text("data");
+                format = fields.needed_text("format");
+            });
+            Part::Audio { data, format }
         }
         "file" => {
-            let missing = path.member("file").missing("an object with `file_data` or `file_id`");
-            fields.nested("file", |fields| file(fields, cache))?.ok_or(missing)
+            let (mut source, mut name) = (Media::Url(String::new()), None);
+            fields.needed("file", "an object with `file_data` or `file_id`", &mut |fields| {
+                name = fields.text("filename");
+                match (fields.text("file_data"), fields.text("file_id")) {
+                    (Some(data), _) => source = media(data),
+                    (None, Some(id)) => source = Media::Id(id),
+                    (None, None) => fields.lacks("`file_data` or `file_id`"),
+                }
+            });
+            Part::File { source, name, cache }
         }
         // Mistral's.
         "document_url" => {
-            let (url, name) = (fields.needed_text("document_url")?, fields.text("document_name")?);
-            Ok(Part::File { source: media(url), name, cache })
+            let (url, name) = (fields.needed_text("document_url"), fields.text("document_name"));
+            Part::File { source: media(url), name, cache }
         }
-        "refusal" => fields.text("refusal").map(|text| Part::Refusal(text.unwrap_or_default())),
-        "thinking" => Ok(Part::Reasoning {
+        "refusal" => Part::Refusal(fields.text("refusal").unwrap_or_default()),
+        "thinking" => Part::Reasoning {
             text: fields.take("thinking").as_ref().map_or_default(super::thinking_text),
-            signature: fields.text("signature")?,
-        }),
-        _ => {
-            let text = fields.text("text")?.ok_or_else(|| path.member("text").missing("a string"))?;
-            Ok(Part::Text { text, cache })
-        }
+            signature: fields.text("signature"),
+        },
+        _ => Part::Text { text: fields.any_text("text"), cache },
     }
 }
 
-fn image(mut fields: Fields<'_>, cache: Option<CacheMark>) -> Result<Part, Fault> {
-    let path = fields.path().member("image_url");
+fn image(fields: &mut Fields<'_>, cache: Option<CacheMark>) -> Part {
+    let (mut url, mut detail) = (String::new(), None);
     match fields.take("image_url") {
         // Not by the book, but common.
-        Some(Value::String(url)) => Ok(Part::Image { source: media(url), detail: None, cache }),
-        Some(value) => {
-            let mut fields = Fields::of(value, &path)?;
-            Ok(Part::Image { source: media(fields.needed_text("url")?), detail: fields.text("detail")?, cache })
-        }
-        None => Err(path.missing("an object with `url`")),
+        Some(Value::String(text)) => url = text,
+        Some(value) => fields.object_in("image_url", value, &mut |fields| {
+            url = fields.needed_text("url");
+            detail = fields.text("detail");
+        }),
+        None => fields.missing("image_url", "an object with `url`"),
     }
-}
-
-fn file(mut fields: Fields<'_>, cache: Option<CacheMark>) -> Result<Part, Fault> {
-    let name = fields.text("filename")?;
-    let source = match (fields.text("file_data")?, fields.text("file_id")?) {
-        (Some(data), _) => media(data),
-        (None, Some(id)) => Media::Id(id),
-        (None, None) => {
-            return Err(fields.path().fault(format!("`{}` needs `file_data` or `file_id`.", fields.path())));
-        }
-    };
-    Ok(Part::File { source, name, cache })
-}
-
-/// A data URL becomes its bytes; anything else is an address.
-pub(super) fn media(mut url: String) -> Media {
-    let found = url
-        .strip_prefix("data:")
-        .and_then(|rest| rest.split_once(";base64,"))
-        .map(|(kind, data)| (kind.to_owned(), url.len() - data.len()));
-    match found {
-        Some((media_type, start)) => {
-            // In place: the data may be megabytes.
-            url.drain(..start);
-            Media::Base64 { media_type, data: url }
-        }
-        None => Media::Url(url),
-    }
+    Part::Image { source: media(url), detail, cache }
 }
 
 /// Anthropic's `cache_control`, as `LiteLLM` and OpenRouter carry it, or OpenAI's explicit breakpoint.
-fn cache_mark(fields: &mut Fields<'_>) -> Result<Option<CacheMark>, Fault> {
-    let read = |mut fields: Fields<'_>| Ok(CacheMark { ttl: fields.text("ttl")? });
-    let breakpoint = fields.nested("prompt_cache_breakpoint", read)?;
-    Ok(fields.nested("cache_control", read)?.or(breakpoint))
+fn cache_mark(fields: &mut Fields<'_>) -> Option<CacheMark> {
+    let breakpoint = fields.cache_mark("prompt_cache_breakpoint");
+    fields.cache_mark("cache_control").or(breakpoint)
 }
 
-fn assistant(fields: &mut Fields<'_>, place: usize, function_call: &mut Option<String>) -> Result<Vec<Part>, Fault> {
-    let mut parts = reasoning(fields)?;
-    parts.extend(content(fields, &["text", "refusal", "thinking"], false)?);
-    parts.extend(fields.text("refusal")?.filter(|text| !text.is_empty()).map(Part::Refusal));
-    parts.extend(fields.each("tool_calls", tool_call)?);
-    let legacy = |mut fields: Fields<'_>| {
-        let (name, arguments) = (fields.needed_text("name")?, fields.text("arguments")?.unwrap_or_default());
-        Ok(Part::ToolCall { id: format!("call_{place}"), name, arguments })
-    };
-    if let Some(call) = fields.nested("function_call", legacy)? {
-        *function_call = Some(format!("call_{place}"));
-        parts.push(call);
+fn assistant(fields: &mut Fields<'_>, place: usize, function_call: &mut Option<String>, parts: &mut Vec<Part>) {
+    reasoning(fields, parts);
+    content(fields, &["text", "refusal", "thinking"], false, parts);
+    if let Some(text) = fields.text("refusal").filter(|text| !text.is_empty()) {
+        parts.push(Part::Refusal(text));
     }
-    Ok(parts)
+    fields.each("tool_calls", &mut |fields| parts.push(tool_call(fields)));
+    fields.nested("function_call", &mut |fields| {
+        let id = format!("call_{place}");
+        *function_call = Some(id.clone());
+        parts.push(called(fields, id));
+    });
 }
 
-fn tool_call(mut fields: Fields<'_>) -> Result<Part, Fault> {
-    let id = fields.needed_text("id")?;
-    let path = fields.path();
-    if let Some((name, input)) = fields
-        .nested("custom", |mut fields| Ok((fields.needed_text("name")?, fields.text("input")?.unwrap_or_default())))?
-    {
+fn tool_call(fields: &mut Fields<'_>) -> Part {
+    let id = fields.needed_text("id");
+    let mut call = Part::Refusal(String::new());
+    let custom = fields.nested("custom", &mut |fields| {
+        let (name, input) = (fields.needed_text("name"), fields.text("input").unwrap_or_default());
         let arguments = Value::Object(Map::from_iter([("input".to_owned(), input.into())])).to_string();
-        return Ok(Part::ToolCall { id, name, arguments });
+        call = Part::ToolCall { id: id.clone(), name, arguments };
+    });
+    if !custom {
+        fields.needed("function", "an object with `name` and `arguments`", &mut |fields| {
+            call = called(fields, id.clone());
+        });
     }
-    let read =
-        |mut fields: Fields<'_>| Ok((fields.needed_text("name")?, fields.text("arguments")?.unwrap_or_default()));
-    let missing = path.member("function").missing("an object with `name` and `arguments`");
-    let (name, arguments) = fields.nested("function", read)?.ok_or(missing)?;
-    Ok(Part::ToolCall { id, name, arguments })
+    call
+}
+
+fn called(fields: &mut Fields<'_>, id: String) -> Part {
+    Part::ToolCall { id, name: fields.needed_text("name"), arguments: fields.text("arguments").unwrap_or_default() }
 }
 
 /// Reasoning of earlier turns, under any of the names it travels by. Forms with signatures win over plain text.
-fn reasoning(fields: &mut Fields<'_>) -> Result<Vec<Part>, Fault> {
-    let (ours, other) = (fields.text("reasoning_content")?, fields.text("reasoning")?);
+fn reasoning(fields: &mut Fields<'_>, told: &mut Vec<Part>) {
+    let (ours, other) = (fields.text("reasoning_content"), fields.text("reasoning"));
     let text = ours.or(other).filter(|text| !text.is_empty());
-    let mut parts = fields.each("thinking_blocks", thinking_block)?;
-    let details = fields.each("reasoning_details", reasoning_detail)?;
-    if parts.iter().all(Option::is_none) {
-        parts = details;
-    }
-    let mut told: Vec<Part> = Vec::new();
-    for part in parts.into_iter().flatten() {
-        match (told.last_mut(), part) {
-            // OpenRouter streams a text's signature, and the text itself, in pieces of their own.
-            (Some(Part::Reasoning { text, signature: open @ None }), Part::Reasoning { text: more, signature }) => {
-                text.push_str(&more);
-                *open = signature;
-            }
-            (_, part) => told.push(part),
-        }
+    let mut details = Vec::new();
+    fields.each("thinking_blocks", &mut |fields| reasoning_piece(fields, told));
+    fields.each("reasoning_details", &mut |fields| reasoning_piece(fields, &mut details));
+    if told.is_empty() {
+        *told = details;
     }
     match (told.first_mut(), text) {
         (None, Some(text)) => told.push(Part::Reasoning { text, signature: None }),
         (Some(Part::Reasoning { text: known, .. }), Some(text)) if known.is_empty() => *known = text,
         _ => {}
     }
-    Ok(told)
 }
 
-fn thinking_block(mut fields: Fields<'_>) -> Result<Option<Part>, Fault> {
-    Ok(match fields.text("type")?.as_deref() {
-        Some("redacted_thinking") => fields.text("data")?.map(Part::RedactedReasoning),
-        Some("thinking") => Some(Part::Reasoning {
-            text: fields.text("thinking")?.unwrap_or_default(),
-            signature: fields.text("signature")?.filter(|text| !text.is_empty()),
-        }),
-        _ => None,
-    })
-}
-
-fn reasoning_detail(mut fields: Fields<'_>) -> Result<Option<Part>, Fault> {
-    Ok(match fields.text("type")?.as_deref() {
-        Some("reasoning.encrypted") => fields.text("data")?.map(Part::RedactedReasoning),
-        Some("reasoning.text") => Some(Part::Reasoning {
-            text: fields.text("text")?.unwrap_or_default(),
-            signature: fields.text("signature")?.filter(|text| !text.is_empty()),
-        }),
-        Some("reasoning.summary") => fields.text("summary")?.map(|text| Part::Reasoning { text, signature: None }),
-        _ => None,
-    })
+/// A block in Anthropic's words, or a detail in OpenRouter's.
+fn reasoning_piece(fields: &mut Fields<'_>, told: &mut Vec<Part>) {
+    let kind = fields.text("type").unwrap_or_default();
+    let member = match kind.as_str() {
+        "redacted_thinking" | "reasoning.encrypted" => {
+            told.extend(fields.text("data").map(Part::RedactedReasoning));
+            return;
+        }
+        "thinking" => "thinking",
+        "reasoning.text" => "text",
+        "reasoning.summary" => "summary",
+        _ => return,
+    };
+    let text = fields.text(member);
+    if member == "summary" && text.is_none() {
+        return;
+    }
+    let text = text.unwrap_or_default();
+    let signature = if member == "summary" { None } else { fields.text("signature").filter(|text| !text.is_empty()) };
+    match told.last_mut() {
+        // OpenRouter streams a text's signature, and the text itself, in pieces of their own.
+        Some(Part::Reasoning { text: known, signature: open @ None }) => {
+            known.push_str(&text);
+            *open = signature;
+        }
+        _ => told.push(Part::Reasoning { text, signature }),
+    }
 }
 
 #[cfg(test)]

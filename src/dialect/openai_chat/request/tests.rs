@@ -1,4 +1,5 @@
 use super::{super::fixtures::body, *};
+use crate::chat::Effort;
 
 fn read(text: &str) -> Result<Request, Fault> {
     decode(&body(text))

@@ -1,7 +1,13 @@
 //! Providers, models and their prices: one immutable document, addressed by the hash of its bytes.
 //!
 //! A provider and a model are rows. What differs between providers of one dialect is a [`Quirk`] word, never code.
-use crate::{json, money::Pico, table::Table};
+use crate::{
+    chat::{Effort, ServiceTier},
+    json,
+    money::{Nanos, Pico},
+    table::Table,
+    time::Millis,
+};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::{collections::HashMap, fmt::Write as _, rc::Rc};
@@ -105,6 +111,8 @@ pub enum Ability {
     JsonSchema,
     Reasoning,
     Prefill,
+    /// Answers on the legacy completions endpoint too.
+    Completions,
 }
 
 json::words!(Ability {
@@ -114,6 +122,7 @@ json::words!(Ability {
     JsonSchema = "json_schema",
     Reasoning = "reasoning",
     Prefill = "prefill",
+    Completions = "completions",
 });
 
 /// A kind of input.
@@ -152,7 +161,7 @@ json::members!(strict Provider {
     id, name, dialect, also = Vec::new(), base_url, credential, abort_stops_billing = AbortStopsBilling::Unknown, quirks = Vec::new(),
 });
 
-/// Prices per token, in force up to a prompt length.
+/// Prices per token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
     pub input: Pico,
@@ -160,27 +169,89 @@ pub struct Rates {
     pub cache_read: Pico,
     pub cache_write: Pico,
     pub cache_write_1h: Pico,
+    /// Spoken input.
+    pub audio_input: Pico,
 }
 
-/// A deployment's prices. Above a tier's prompt length *all* tokens of the request cost the tier's rates.
+/// What decides, beside the tokens, which rates a call meets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct When {
+    /// The moment the request arrived: its price stays what it was then, however long the answer takes.
+    pub at: Millis,
+    pub tier: Option<ServiceTier>,
+}
+
+/// A deployment's prices: the base, and alternatives with conditions, of which the last one that holds counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateCard {
     base: Rates,
-    /// By rising threshold.
-    tiers: Vec<(u64, Rates)>,
+    alternatives: Vec<Alternative>,
+    /// What every call costs, whatever its tokens.
+    pub request: Nanos,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Alternative {
+    rates: Rates,
+    /// Only above that many prompt tokens, cached ones included; then *all* tokens of the call cost these rates.
+    above: u64,
+    tier: Option<ServiceTier>,
+    from: Millis,
+    until: Option<Millis>,
+    /// Minutes of the day in UTC, the end excluded. Empty is all day.
+    hours: Vec<(u64, u64)>,
+    weekdays: bool,
+}
+
+impl Alternative {
+    /// Whether every condition but the prompt's length holds.
+    fn holds(&self, when: When) -> bool {
+        let minute = when.at.minute_of_day();
+        self.tier == when.tier
+            && when.at >= self.from
+            && self.until.is_none_or(|until| when.at < until)
+            && (self.hours.is_empty() || self.hours.iter().any(|(from, to)| (*from..*to).contains(&minute)))
+            && !(self.weekdays && when.at.is_weekend())
+    }
 }
 
 impl RateCard {
     /// The rates of a request whose prompt has that many tokens, cached ones included.
     #[must_use]
-    pub fn at(&self, prompt_tokens: u64) -> &Rates {
-        self.tiers.iter().rev().find(|(above, _)| prompt_tokens > *above).map_or(&self.base, |(_, rates)| rates)
+    pub fn at(&self, prompt_tokens: u64, when: When) -> &Rates {
+        let meets = |one: &&Alternative| prompt_tokens >= one.above && one.holds(when);
+        self.alternatives.iter().rev().find(meets).map_or(&self.base, |one| &one.rates)
     }
 
     /// All rates a request of at most that many prompt tokens may meet.
-    pub fn up_to(&self, prompt_tokens: u64) -> impl Iterator<Item = &Rates> {
-        let tiers = self.tiers.iter().filter(move |(above, _)| prompt_tokens > *above).map(|(_, rates)| rates);
-        std::iter::once(&self.base).chain(tiers)
+    pub fn up_to(&self, prompt_tokens: u64, when: When) -> impl Iterator<Item = &Rates> {
+        let met = self.alternatives.iter().filter(move |one| prompt_tokens >= one.above && one.holds(when));
+        std::iter::once(&self.base).chain(met.map(|one| &one.rates))
+    }
+
+    /// Whether the provider sells that tier.
+    #[must_use]
+    pub fn offers(&self, tier: ServiceTier) -> bool {
+        self.alternatives.iter().any(|one| one.tier == Some(tier))
+    }
+}
+
+/// What a deployment answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    #[default]
+    Chat,
+    Embedding,
+    /// Only the legacy completions.
+    Completion,
+}
+
+json::words!(Kind { Chat = "chat", Embedding = "embedding", Completion = "completion" });
+
+impl Kind {
+    fn is_chat(&self) -> bool {
+        *self == Self::Chat
     }
 }
 
@@ -196,11 +267,18 @@ pub struct Deployment {
     pub dialect: Dialect,
     /// It speaks nothing else, whatever its provider does.
     only_dialect: bool,
+    pub kind: Kind,
+    pub created: Option<Millis>,
+    pub retires: Option<Millis>,
     pub context_length: u64,
     pub max_output_tokens: u64,
     pub rates: RateCard,
     pub input: Vec<Modality>,
     pub supports: Vec<Ability>,
+    /// The reasoning efforts it takes; empty where that is not known.
+    pub efforts: Vec<Effort>,
+    /// The id at the same provider of a model with a larger context.
+    pub larger_context: Option<String>,
     /// Reasoning tokens do not show in the stream.
     pub hidden_reasoning: bool,
     quirks: Vec<Quirk>,
@@ -226,7 +304,7 @@ impl Deployment {
 }
 
 /// A model row of the document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ModelRow {
     /// Absent inside an organisation's own provider.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -235,13 +313,20 @@ pub struct ModelRow {
     /// Where it is not the provider's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,
+    #[serde(skip_serializing_if = "Kind::is_chat")]
+    pub kind: Kind,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
+    /// The day it stops answering.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retires: Option<String>,
     pub context_length: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
     pub input_usd_per_mtok: Pico,
-    pub output_usd_per_mtok: Pico,
+    /// Absent for models that write nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_usd_per_mtok: Option<Pico>,
     /// Absent: cached input costs as much as fresh.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_read_usd_per_mtok: Option<Pico>,
@@ -250,12 +335,23 @@ pub struct ModelRow {
     pub cache_write_usd_per_mtok: Option<Pico>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_1h_usd_per_mtok: Option<Pico>,
+    /// Absent: spoken input costs as much as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_input_usd_per_mtok: Option<Pico>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_usd: Option<Nanos>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tiers: Vec<TierRow>,
+    pub rates: Vec<RateRow>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub input: Vec<Modality>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub supports: Vec<Ability>,
+    /// The reasoning efforts it takes; empty where that is not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub efforts: Vec<Effort>,
+    /// A model of the same provider and family with a larger context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub larger_context: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hidden_reasoning: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -265,10 +361,10 @@ pub struct ModelRow {
 }
 
 json::members!(strict ModelRow {
-    provider = String::new(), id, dialect, created, context_length = default_context_length(), max_output_tokens,
-    input_usd_per_mtok, output_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
-    cache_write_1h_usd_per_mtok, tiers = Vec::new(), input = Vec::new(),
-    supports = Vec::new(), hidden_reasoning = false, quirks = Vec::new(),
+    provider = String::new(), id, dialect, kind = Kind::Chat, created, retires, context_length = default_context_length(),
+    max_output_tokens, input_usd_per_mtok, output_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
+    cache_write_1h_usd_per_mtok, audio_input_usd_per_mtok, request_usd, rates = Vec::new(), input = Vec::new(),
+    supports = Vec::new(), efforts = Vec::new(), larger_context, hidden_reasoning = false, quirks = Vec::new(),
     sources = Vec::new(),
 });
 
@@ -276,7 +372,9 @@ json::members!(strict ModelRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Prices {
     pub input_usd_per_mtok: Pico,
-    pub output_usd_per_mtok: Pico,
+    /// Absent for models that write nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_usd_per_mtok: Option<Pico>,
     /// Absent: cached input costs as much as fresh.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_read_usd_per_mtok: Option<Pico>,
@@ -285,6 +383,9 @@ pub struct Prices {
     pub cache_write_usd_per_mtok: Option<Pico>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_1h_usd_per_mtok: Option<Pico>,
+    /// Absent: spoken input costs as much as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_input_usd_per_mtok: Option<Pico>,
 }
 
 json::members!(Prices {
@@ -293,6 +394,7 @@ json::members!(Prices {
     cache_read_usd_per_mtok,
     cache_write_usd_per_mtok,
     cache_write_1h_usd_per_mtok,
+    audio_input_usd_per_mtok,
 });
 
 impl Prices {
@@ -300,19 +402,39 @@ impl Prices {
         let cache_write = self.cache_write_usd_per_mtok.unwrap_or(self.input_usd_per_mtok);
         Rates {
             input: self.input_usd_per_mtok,
-            output: self.output_usd_per_mtok,
+            output: self.output_usd_per_mtok.unwrap_or_default(),
             cache_read: self.cache_read_usd_per_mtok.unwrap_or(self.input_usd_per_mtok),
             cache_write,
             cache_write_1h: self.cache_write_1h_usd_per_mtok.unwrap_or(cache_write),
+            audio_input: self.audio_input_usd_per_mtok.unwrap_or(self.input_usd_per_mtok),
         }
     }
 }
 
+/// Other prices of a model, and when they count. All conditions must hold; the last row that does counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TierRow {
-    pub above_prompt_tokens: u64,
+pub struct RateRow {
+    /// Above that many prompt tokens, cached ones included, *all* tokens of a call cost these prices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub above_prompt_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<ServiceTier>,
+    /// A date, from 00:00 UTC on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// A date, until 00:00 UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Like `01:00-04:00`, in UTC.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub utc_hours: Vec<String>,
+    /// Monday to Friday only, in UTC.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub weekdays: bool,
     pub input_usd_per_mtok: Pico,
-    pub output_usd_per_mtok: Pico,
+    /// Absent for models that write nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_usd_per_mtok: Option<Pico>,
     /// Absent: cached input costs as much as fresh.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_read_usd_per_mtok: Option<Pico>,
@@ -321,15 +443,15 @@ pub struct TierRow {
     pub cache_write_usd_per_mtok: Option<Pico>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_1h_usd_per_mtok: Option<Pico>,
+    /// Absent: spoken input costs as much as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_input_usd_per_mtok: Option<Pico>,
 }
 
-json::members!(TierRow {
-    above_prompt_tokens,
-    input_usd_per_mtok,
-    output_usd_per_mtok,
-    cache_read_usd_per_mtok,
-    cache_write_usd_per_mtok,
-    cache_write_1h_usd_per_mtok,
+json::members!(strict RateRow {
+    above_prompt_tokens, service_tier, from, until, utc_hours = Vec::new(), weekdays = false, input_usd_per_mtok,
+    output_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, cache_write_1h_usd_per_mtok,
+    audio_input_usd_per_mtok,
 });
 
 /// The prices of a row; `flatten` would say the same with a third of the upload's code for reading.
@@ -341,8 +463,43 @@ macro_rules! prices_of {
             cache_read_usd_per_mtok: $row.cache_read_usd_per_mtok,
             cache_write_usd_per_mtok: $row.cache_write_usd_per_mtok,
             cache_write_1h_usd_per_mtok: $row.cache_write_1h_usd_per_mtok,
+            audio_input_usd_per_mtok: $row.audio_input_usd_per_mtok,
         }
     };
+}
+
+impl RateRow {
+    fn alternative(&self) -> Result<Alternative, String> {
+        let date = |text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => Millis::of_date(text).map(Some).ok_or_else(|| format!("{text:?} is no date like 2027-01-31")),
+        };
+        let mut hours = Vec::new();
+        for span in &self.utc_hours {
+            hours.push(minutes_of(span).ok_or_else(|| format!("{span:?} is no span like 01:00-04:00"))?);
+        }
+        Ok(Alternative {
+            rates: prices_of!(self).rates(),
+            above: self.above_prompt_tokens.map_or(0, |tokens| tokens.saturating_add(1)),
+            tier: self.service_tier,
+            from: date(&self.from)?.unwrap_or_default(),
+            until: date(&self.until)?,
+            hours,
+            weekdays: self.weekdays,
+        })
+    }
+}
+
+/// The minutes of the day a span like `01:00-04:00` goes from and to.
+fn minutes_of(span: &str) -> Option<(u64, u64)> {
+    let minute = |text: &str| {
+        let (hour, minute) = text.split_once(':')?;
+        let (hour, minute) = (hour.parse::<u64>().ok()?, minute.parse::<u64>().ok()?);
+        (hour <= 24 && minute < 60).then_some(hour * 60 + minute)
+    };
+    let (from, to) = span.split_once('-')?;
+    let (from, to) = (minute(from)?, minute(to)?);
+    (from < to && to <= 24 * 60).then_some((from, to))
 }
 
 /// What a context length is taken for where an own model's row tells none.
@@ -433,7 +590,7 @@ impl Catalog {
         let mut folded = self.clone();
         for slot in &mut folded.deployments {
             if let Some(prices) = overrides.get(&slot.id) {
-                let rates = RateCard { base: prices.rates(), tiers: Vec::new() };
+                let rates = RateCard { base: prices.rates(), alternatives: Vec::new(), request: slot.rates.request };
                 *slot = Rc::new(Deployment { rates, ..Deployment::clone(slot) });
             }
         }
@@ -448,7 +605,7 @@ impl Catalog {
         let far = |a: Pico, b: Pico| a.0 > b.0.saturating_mul(5) || b.0 > a.0.saturating_mul(5);
         let jump = |old: &Rc<Deployment>| {
             let new = other.deployment(&old.id)?;
-            let (a, b) = (old.rates.at(0), new.rates.at(0));
+            let (a, b) = (&old.rates.base, &new.rates.base);
             (far(a.input, b.input) || far(a.output, b.output))
                 .then(|| format!("{}: {}/{} to {}/{} per million", old.id, a.input, a.output, b.input, b.output))
         };
@@ -473,12 +630,15 @@ pub fn deployment(provider: &Rc<Provider>, row: ModelRow) -> Result<Deployment, 
     if row.context_length == 0 || row.max_output_tokens == Some(0) {
         return Err(format!("{id}: context_length and max_output_tokens must be above 0"));
     }
-    let mut tiers: Vec<(u64, Rates)> =
-        row.tiers.iter().map(|t| (t.above_prompt_tokens, prices_of!(t).rates())).collect();
-    if !tiers.is_sorted_by(|a, b| a.0 < b.0) {
-        return Err(format!("{id}: tiers must rise in above_prompt_tokens"));
+    if row.kind != Kind::Embedding && row.output_usd_per_mtok.is_none() {
+        return Err(format!("{id}: output_usd_per_mtok is missing"));
     }
-    tiers.shrink_to_fit();
+    let mut alternatives = Vec::with_capacity(row.rates.len());
+    for rate in &row.rates {
+        alternatives.push(rate.alternative().map_err(|why| format!("{id}: rates: {why}"))?);
+    }
+    let date = |text: &Option<String>| text.as_deref().and_then(Millis::of_date);
+    let rates = RateCard { base: prices_of!(row).rates(), alternatives, request: row.request_usd.unwrap_or_default() };
     Ok(Deployment {
         provider: Rc::clone(provider),
         model: row.id,
@@ -487,9 +647,14 @@ pub fn deployment(provider: &Rc<Provider>, row: ModelRow) -> Result<Deployment, 
         only_dialect: row.dialect.is_some(),
         context_length: row.context_length,
         max_output_tokens: row.max_output_tokens.unwrap_or(MAX_OUTPUT_DEFAULT).min(row.context_length),
-        rates: RateCard { base: prices_of!(row).rates(), tiers },
+        rates,
+        kind: row.kind,
+        created: date(&row.created),
+        retires: date(&row.retires),
         input: if row.input.is_empty() { vec![Modality::Text] } else { row.input },
         supports: row.supports,
+        efforts: row.efforts,
+        larger_context: row.larger_context,
         hidden_reasoning: row.hidden_reasoning,
         quirks: row.quirks,
     })
@@ -512,7 +677,7 @@ mod tests {
     const DOCUMENT: &str = r#"{"version":1,"providers":[{"id":"acme","name":"Acme","dialect":"openai_chat",
         "base_url":"https://api.acme.test/v1","credential":"ACME_API_KEY","quirks":["max_tokens"]}],
         "models":[{"provider":"acme","id":"m","context_length":1000,"max_output_tokens":100,"input_usd_per_mtok":"1",
-        "output_usd_per_mtok":"2","cache_read_usd_per_mtok":"0.1","tiers":[{"above_prompt_tokens":200,
+        "output_usd_per_mtok":"2","cache_read_usd_per_mtok":"0.1","rates":[{"above_prompt_tokens":200,
         "input_usd_per_mtok":"4","output_usd_per_mtok":"8"}]}]}"#;
 
     fn broken(from: &str, to: &str) -> String {
@@ -525,9 +690,48 @@ mod tests {
         let found = catalog.deployment("acme/m").expect("there");
         assert_eq!(catalog.serving("m").count(), 1);
         assert!(found.has(Quirk::MaxTokens) && !found.has(Quirk::NoStop));
-        assert_eq!(found.rates.at(200).input, Pico(1_000_000), "a tier begins above its threshold");
-        assert_eq!(found.rates.at(201).cache_read, Pico(4_000_000), "a tier without a cache price bills it as input");
+        assert_eq!(found.rates.at(200, When::default()).input, Pico(1_000_000), "a tier begins above its threshold");
+        assert_eq!(
+            found.rates.at(201, When::default()).cache_read,
+            Pico(4_000_000),
+            "a tier without a cache price bills it as input"
+        );
         assert_eq!(catalog.id.len(), 64);
+    }
+
+    #[test]
+    fn the_last_rate_that_holds_counts() {
+        let text = DOCUMENT.replace(
+            r#""rates":[{"#,
+            r#""rates":[{"service_tier":"flex","input_usd_per_mtok":"0.5","output_usd_per_mtok":"1"},
+            {"from":"2027-01-01","input_usd_per_mtok":"3","output_usd_per_mtok":"6"},{"utc_hours":["01:00-04:00"],
+            "weekdays":true,"input_usd_per_mtok":"7","output_usd_per_mtok":"9"},{"#,
+        );
+        let catalog = Catalog::parse(&text).expect("valid");
+        let rates = &catalog.deployment("acme/m").expect("there").rates;
+        let input = |date: &str, hour: u64, tier| {
+            let at = Millis::of_date(date).expect("a date").after(hour * 3_600_000);
+            rates.at(1, When { at, tier }).input.0 / 100_000
+        };
+        // 2026-11-27 is a Friday.
+        for (date, hour, tier, wanted) in [
+            ("2026-11-27", 0, None, 10),
+            ("2026-11-27", 1, None, 70),
+            ("2026-11-27", 4, None, 10),
+            ("2026-11-28", 1, None, 10),
+            ("2027-01-03", 1, None, 30),
+            ("2027-01-04", 3, None, 70),
+            ("2027-01-04", 3, Some(ServiceTier::Flex), 5),
+            // No such price: the base, and routing leaves the deployment out.
+            ("2027-01-04", 3, Some(ServiceTier::Priority), 10),
+        ] {
+            assert_eq!(input(date, hour, tier), wanted, "{date} {hour}:00 {tier:?}");
+        }
+        assert!(rates.offers(ServiceTier::Flex) && !rates.offers(ServiceTier::Priority));
+        assert_eq!(rates.up_to(1, When { at: Millis(0), tier: None }).count(), 1);
+        for (from, to) in [("01:00-04:00", "1-4"), ("2027-01-01", "2027-13-01")] {
+            assert!(Catalog::parse(&text.replace(from, to)).is_err_and(|why| why.contains(to)), "{to}");
+        }
     }
 
     #[test]
@@ -548,7 +752,7 @@ mod tests {
         )
         .expect("valid");
         let folded = catalog.with_overrides(&overrides);
-        assert_eq!(folded.deployment("acme/m").map(|d| d.rates.at(999).input), Some(Pico(10_000_000)));
+        assert_eq!(folded.deployment("acme/m").map(|d| d.rates.at(999, When::default()).input), Some(Pico(10_000_000)));
         assert_ne!(folded.id, catalog.id);
         assert_eq!(catalog.price_jumps(&folded).len(), 1);
         assert_eq!(catalog.with_overrides(&PriceOverrides::default()).id, catalog.id);

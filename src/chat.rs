@@ -2,7 +2,8 @@
 //!
 //! It holds what at least two dialects can say. What only the caller's dialect knows stays in [`Request::rest`] and goes
 //! on only to providers that speak the same dialect.
-use crate::usage::Usage;
+use crate::{json, usage::Usage};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// One turn of a conversation, asked for.
@@ -19,11 +20,14 @@ pub struct Request {
     pub max_output_tokens: Option<u64>,
     pub sampling: Sampling,
     pub effort: Option<Effort>,
+    pub service_tier: Option<ServiceTier>,
     /// How many answers (OpenAI's `n`).
     pub choices: Option<u32>,
     pub stream: bool,
     /// Whether a streamed answer shall end with usage. Always true where the dialect always tells it.
     pub wants_usage: bool,
+    /// Whether vectors shall come as base64.
+    pub base64_vectors: bool,
     /// An opaque end-user id for the provider's abuse control.
     pub user: Option<String>,
     /// Members without a place in the hub.
@@ -166,7 +170,8 @@ pub struct Sampling {
 }
 
 /// How much a model shall reason before it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Effort {
     None,
     Minimal,
@@ -176,6 +181,16 @@ pub enum Effort {
     XHigh,
     Max,
 }
+
+json::words!(Effort {
+    None = "none",
+    Minimal = "minimal",
+    Low = "low",
+    Medium = "medium",
+    High = "high",
+    XHigh = "xhigh",
+    Max = "max",
+});
 
 impl Effort {
     pub const ALL: [Self; 7] = [Self::None, Self::Minimal, Self::Low, Self::Medium, Self::High, Self::XHigh, Self::Max];
@@ -196,6 +211,26 @@ impl Effort {
     #[must_use]
     pub fn of_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|effort| effort.word() == word)
+    }
+}
+
+/// How urgently a provider serves a call, where it sells that apart. Absent is the standard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceTier {
+    Flex,
+    Priority,
+}
+
+json::words!(ServiceTier { Flex = "flex", Priority = "priority" });
+
+impl ServiceTier {
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Flex => "flex",
+            Self::Priority => "priority",
+        }
     }
 }
 

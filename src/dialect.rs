@@ -13,10 +13,14 @@ use crate::{
     sse::Frame,
     usage::Usage,
 };
+use std::borrow::Cow;
 
 mod anthropic;
+mod completions;
+mod embeddings;
 mod lenient;
 mod openai_chat;
+mod prompts;
 mod reading;
 mod refusal;
 
@@ -99,24 +103,38 @@ pub fn downstream(surface: Surface) -> &'static dyn Downstream {
     match surface {
         Surface::ChatCompletions => &openai_chat::OpenaiChat,
         Surface::Messages => &anthropic::Anthropic,
+        Surface::Completions => &completions::Completions,
+        Surface::Embeddings => &embeddings::Embeddings,
     }
 }
 
-/// The dialect callers of a surface speak.
-#[must_use]
-pub fn of_surface(surface: Surface) -> Dialect {
+/// The dialect callers of a surface speak. `None` for the endpoints nobody translates.
+fn of_surface(surface: Surface) -> Option<Dialect> {
     match surface {
-        Surface::ChatCompletions => Dialect::OpenaiChat,
-        Surface::Messages => Dialect::Anthropic,
+        Surface::ChatCompletions => Some(Dialect::OpenaiChat),
+        Surface::Messages => Some(Dialect::Anthropic),
+        Surface::Completions | Surface::Embeddings => None,
     }
 }
 
-/// The dialect to speak with a deployment: the caller's own if it is understood there, so that nothing is lost in
+/// What to speak with a deployment for a caller.
+#[derive(Clone, Copy)]
+pub struct Between {
+    pub upstream: &'static dyn Upstream,
+    /// It is the caller's own dialect: requests are forwarded and answers relayed.
+    pub same: bool,
+}
+
+/// What to speak with a deployment: the caller's own dialect if it is understood there, so that nothing is lost in
 /// translation, else the deployment's first.
 #[must_use]
-pub fn between(surface: Surface, deployment: &Deployment) -> Dialect {
-    let own = of_surface(surface);
-    if deployment.speaks(own) { own } else { deployment.dialect }
+pub fn between(surface: Surface, deployment: &Deployment) -> Between {
+    match (surface, of_surface(surface)) {
+        (Surface::Completions, _) => Between { upstream: &completions::Completions, same: true },
+        (Surface::Embeddings, _) => Between { upstream: &embeddings::Embeddings, same: true },
+        (_, Some(own)) if deployment.speaks(own) => Between { upstream: upstream(own), same: true },
+        _ => Between { upstream: upstream(deployment.dialect), same: false },
+    }
 }
 
 /// What is wanted of one attempt.
@@ -148,6 +166,8 @@ pub struct Stamp {
     pub created: u64,
     /// Whether a stream ends with usage.
     pub wants_usage: bool,
+    /// Whether vectors shall come as base64.
+    pub base64_vectors: bool,
     /// The charge, once it is known.
     pub cost: Option<Nanos>,
 }
@@ -195,6 +215,15 @@ pub trait Encoder {
 
     /// Appends what ends a relayed stream: the usage frame held back, with its cost, and the terminator.
     fn finish_relayed(&mut self, cost: Option<Nanos>, out: &mut Vec<u8>);
+}
+
+/// A caller's body on its way to a provider: with these changes, and without what is the router's.
+fn routed(body: &Body, mut changes: Vec<(&str, Option<Cow<'_, str>>)>) -> Vec<u8> {
+    changes.extend(reading::OURS.map(|name| (name, None)));
+    if body.get("provider").is_some_and(|raw| raw.starts_with('{')) {
+        changes.push(("provider", None));
+    }
+    body.rewritten(&changes)
 }
 
 /// A provider's usage object with the charge in it.

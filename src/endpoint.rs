@@ -27,6 +27,10 @@ pub enum Surface {
     ChatCompletions,
     /// `POST /v1/messages`
     Messages,
+    /// `POST /v1/completions`
+    Completions,
+    /// `POST /v1/embeddings`
+    Embeddings,
 }
 
 /// The organisation's own plane, with an admin key.
@@ -73,6 +77,8 @@ impl Endpoint {
         match segments.as_slice() {
             ["healthz"] => only(method, &[("GET", Self::Healthz)]),
             ["v1", "chat", "completions"] => only(method, &[("POST", Self::Chat(Surface::ChatCompletions))]),
+            ["v1", "completions"] => only(method, &[("POST", Self::Chat(Surface::Completions))]),
+            ["v1", "embeddings"] => only(method, &[("POST", Self::Chat(Surface::Embeddings))]),
             ["v1", "messages"] => only(method, &[("POST", Self::Chat(Surface::Messages))]),
             ["v1", "models"] => only(method, &[("GET", Self::Models)]),
             ["v1", "models", id @ ..] if !id.is_empty() => {

@@ -34,7 +34,7 @@
 //! Invariants, each a property test: a granted hold is closed by postings of one id and at least one; nothing is sent
 //! before a hold; one reply; attempts are bounded; no attempt begins after the reply; `Done` absorbs; a hang-up anywhere
 //! still posts.
-use crate::{access::Knock, dialect::Downstream};
+use crate::{access::Knock, catalog::When, dialect::Downstream};
 use crate::{
     account::letter::{Grant, PostLetter},
     analysis::{Signals, analyse},
@@ -352,6 +352,11 @@ impl Case {
         }
     }
 
+    /// What the prices of this request depend on.
+    fn when(&self) -> When {
+        When { at: self.arrived, tier: self.request.service_tier }
+    }
+
     /// Plans again, with what is now known of the organisation.
     fn replan(&mut self, now: Millis) {
         let question = crate::route::Question {
@@ -360,6 +365,8 @@ impl Case {
             overrides: &self.overrides,
             allowed: &self.allowed,
             output_cap: self.request.max_output_tokens,
+            surface: self.surface,
+            when: self.when(),
             now,
         };
         self.plan = crate::route::plan(&question, &self.world, &mut self.dice);

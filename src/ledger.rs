@@ -40,6 +40,12 @@ pub struct CallRecord {
     pub task: String,
     pub catalog_id: String,
     pub usage: Usage,
+    /// The moment whose prices count.
+    #[serde(skip_serializing_if = "Millis::is_zero")]
+    pub priced_at: Millis,
+    /// Empty for the standard tier.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub service_tier: String,
     /// The provider told no usage; the counts are ours.
     pub estimated: bool,
     /// The charge was above the hold.
@@ -52,7 +58,8 @@ pub struct CallRecord {
 }
 
 json::members!(default CallRecord {
-    api_key_id, model_requested, provider, model, mode, reason, task, catalog_id, usage, estimated, overrun, attempts,
+    api_key_id, model_requested, provider, model, mode, reason, task, catalog_id, usage, priced_at, service_tier,
+    estimated, overrun, attempts,
     status, ttft_ms, duration_ms,
 });
 

@@ -5,8 +5,8 @@
 use crate::{
     access::Deadlines,
     analysis::Signals,
-    catalog::Deployment,
-    endpoint::{Overrides, Weights},
+    catalog::{Deployment, When},
+    endpoint::{Overrides, Surface, Weights},
     fault::Fault,
     id::Dice,
     mode::Mode,
@@ -116,6 +116,9 @@ pub struct Question<'a> {
     pub allowed: &'a Allowed,
     /// The caller's own bound on output tokens.
     pub output_cap: Option<u64>,
+    pub surface: Surface,
+    /// What prices depend on.
+    pub when: When,
     pub now: Millis,
 }
 

@@ -24,10 +24,45 @@ impl Millis {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// The beginning of 1970: what stands where no moment was written down.
+    #[must_use]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks with")]
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// Whole seconds since 1970: the unit of OpenAI's `created`.
     #[must_use]
     pub fn seconds(self) -> u64 {
         self.0 / 1_000
+    }
+
+    /// The minute of the day in UTC.
+    #[must_use]
+    pub fn minute_of_day(self) -> u64 {
+        self.0 % DAY_MS / 60_000
+    }
+
+    /// Saturday or Sunday in UTC. The first day of 1970 was a Thursday.
+    #[must_use]
+    pub fn is_weekend(self) -> bool {
+        (self.0 / DAY_MS + 3) % 7 >= 5
+    }
+
+    /// 00:00 UTC of a date like `2027-01-31`. `None` for what is no date from 1970 to 9999.
+    #[must_use]
+    pub fn of_date(text: &str) -> Option<Self> {
+        let mut parts = text.split('-').map(|part| part.parse::<u64>().ok());
+        let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+        if text.len() != 10 || !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day)
+        {
+            return None;
+        }
+        // Years begin in March, so that the leap day is their last:
+        // https://howardhinnant.github.io/date_algorithms.html#days_from_civil
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+        Some(Self(days * DAY_MS))
     }
 
     /// RFC 3339 in UTC, to the second.
@@ -156,6 +191,19 @@ mod tests {
 
     /// 2026-11-24T23:20:48Z, a Tuesday.
     const TUESDAY: Millis = Millis(1_795_562_448_000);
+
+    #[test]
+    fn dates_are_read_and_written_alike() {
+        for date in ["1970-01-01", "2000-02-29", "2026-11-25", "2027-01-01", "2100-03-01"] {
+            assert_eq!(Millis::of_date(date).map(Millis::rfc3339), Some(format!("{date}T00:00:00Z")));
+        }
+        for text in ["2026-13-01", "2026-1-1", "2026-11-25T00", "x", "", "1969-01-01", "2026-11-2é"] {
+            assert_eq!(Millis::of_date(text), None, "{text}");
+        }
+        let weekend: Vec<bool> = (0..7).map(|day| TUESDAY.after(day * DAY_MS).is_weekend()).collect();
+        assert_eq!(weekend, [false, false, false, false, true, true, false]);
+        assert_eq!(TUESDAY.minute_of_day(), 23 * 60 + 20);
+    }
 
     #[test]
     fn windows_have_ids_and_ends() {

@@ -13,19 +13,29 @@ pub struct Usage {
     pub cache_write: u64,
     /// Input written to the provider's cache for an hour.
     pub cache_write_1h: u64,
+    /// Spoken input, apart from the other classes.
+    #[serde(skip_serializing_if = "is_none")]
+    pub audio_input: u64,
     /// Everything billed as output, hidden reasoning included.
     pub output: u64,
     /// The part of `output` that was reasoning.
     pub reasoning: u64,
 }
 
-json::members!(default Usage { input, cache_read, cache_write, cache_write_1h, output, reasoning });
+json::members!(default Usage { input, cache_read, cache_write, cache_write_1h, audio_input, output, reasoning });
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks with")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
 
 impl Usage {
     /// Every input token, of whatever class.
     #[must_use]
     pub fn prompt(&self) -> u64 {
-        [self.input, self.cache_read, self.cache_write, self.cache_write_1h].into_iter().fold(0, u64::saturating_add)
+        [self.input, self.cache_read, self.cache_write, self.cache_write_1h, self.audio_input]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 
     /// Counts whose input includes the cached part, as OpenAI and most compatible providers tell them.

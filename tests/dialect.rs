@@ -94,7 +94,14 @@ fn deployment(dialect: Dialect, quirks: &str) -> Rc<Deployment> {
 }
 
 fn stamp(wants_usage: bool) -> Stamp {
-    Stamp { request_id: "req_1".into(), model: "acme/m-1".into(), created: 5, wants_usage, cost: None }
+    Stamp {
+        request_id: "req_1".into(),
+        model: "acme/m-1".into(),
+        created: 5,
+        wants_usage,
+        cost: None,
+        ..Stamp::default()
+    }
 }
 
 /// A dialect as callers speak it.

@@ -256,23 +256,16 @@ impl ModelAsk {
             input.extend([Modality::Image, Modality::File]);
         }
         ModelRow {
-            provider: String::new(),
             id: self.id,
-            dialect: None,
-            created: None,
             context_length: self.context_length.unwrap_or(128_000),
             max_output_tokens: self.max_output_tokens,
             input_usd_per_mtok: self.input_usd_per_mtok,
-            output_usd_per_mtok: self.output_usd_per_mtok,
+            output_usd_per_mtok: Some(self.output_usd_per_mtok),
             cache_read_usd_per_mtok: self.cache_read_usd_per_mtok,
             cache_write_usd_per_mtok: self.cache_write_usd_per_mtok,
-            cache_write_1h_usd_per_mtok: None,
-            tiers: Vec::new(),
             input,
             supports,
-            hidden_reasoning: false,
-            quirks: Vec::new(),
-            sources: Vec::new(),
+            ..ModelRow::default()
         }
     }
 }

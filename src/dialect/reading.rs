@@ -4,7 +4,7 @@
 //! and a return for each of their members would be most of their code.
 use crate::{
     body::Body,
-    chat::{CacheMark, Effort, Media, Request},
+    chat::{CacheMark, Effort, Media, Request, ServiceTier},
     fault::Fault,
 };
 use serde_json::{Map, Value};
@@ -263,16 +263,17 @@ impl Fields<'_> {
         self.nested(name, &mut |fields| ttl = fields.text("ttl")).then_some(CacheMark { ttl })
     }
 
-    /// The catalog holds the standard tier's prices. A dearer tier would overrun the hold, a cheaper one would be overcharged.
-    pub(super) fn standard_tier_only(&mut self) {
+    /// The tiers of which catalogs hold prices. Another would overrun the hold or be overcharged.
+    pub(super) fn service_tier(&mut self) -> Option<ServiceTier> {
         const NAME: &str = "service_tier";
-        let Some(tier) = self.text(NAME) else { return };
-        if tier != "auto" && tier != "default" {
-            let message = format!(
-                "`{NAME}` {tier:?} has its own prices, which are not offered here. Leave it out, or send \"default\"."
-            );
-            self.wrong.note(Fault::invalid("unsupported_parameter", message).with_param(NAME));
+        let tier = self.text(NAME)?;
+        match tier.as_str() {
+            "flex" => return Some(ServiceTier::Flex),
+            "priority" => return Some(ServiceTier::Priority),
+            "auto" | "default" | "standard" => {}
+            _ => self.must_be_one_of(NAME, &["auto", "default", "flex", "priority"], &tier),
         }
+        None
     }
 
     pub(super) fn object(&mut self, name: &str) -> Option<Map<String, Value>> {

@@ -70,7 +70,7 @@ pub async fn get(id: &str, headers: &Headers, env: &Env, ctx: &Context) -> Resul
 }
 
 fn row(deployment: &Deployment) -> Value {
-    let rates = deployment.rates.at(0);
+    let rates = deployment.rates.at(0, When { at: super::now(), tier: None });
     json!({
         "id": deployment.id,
         "object": "model",

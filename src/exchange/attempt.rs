@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     catalog::{Ability, AbortStopsBilling},
-    dialect::{Call, Order, Upstream, between, of_surface, upstream},
+    dialect::{Between, Call, Order, between},
+    endpoint::Surface,
     fault::{Cause, Fault, UpstreamFault},
     health::{self, FailedAs, Sample},
     time::Millis,
@@ -65,10 +66,9 @@ impl Exchange {
         let Some(candidate) = self.plan().and_then(|plan| plan.candidates.get(place)) else { return Ok(None) };
         let deployment = candidate.deployment.as_ref();
         let Some(reach) = case.world.reach(&deployment.provider.id) else { return Ok(None) };
-        let spoken = between(case.surface, deployment);
-        let upstream = upstream(spoken);
+        let Between { upstream, same } = between(case.surface, deployment);
         let order = Order { deployment, max_output_tokens: candidate.output_tokens_max };
-        let Call { path, headers, body } = if spoken == of_surface(case.surface) {
+        let Call { path, headers, body } = if same {
             upstream.forward(&case.body, &case.request, &order)?
         } else {
             upstream.encode_request(&case.request, &order)?
@@ -80,10 +80,6 @@ impl Exchange {
             credential: reach.credential,
             body,
         }))
-    }
-
-    pub(super) fn same_dialect(&self, deployment: &crate::catalog::Deployment) -> bool {
-        deployment.speaks(of_surface(self.case.surface))
     }
 
     fn send(&mut self, candidate: usize, call: UpstreamCall, now: Millis, effects: &mut Vec<Effect>) {
@@ -125,7 +121,7 @@ impl Exchange {
         match (stage, event) {
             (Stage::Sent, Event::Head { attempt, head }) if attempt == current => self.head(head, now, effects),
             (Stage::Failing { status, retry_after }, Event::Whole { attempt, bytes }) if attempt == current => {
-                let fault = self.spoken().decode_fault(status, &bytes, retry_after.as_deref());
+                let fault = self.refusal(status, &bytes, retry_after.as_deref());
                 self.failed(fault, now, effects);
             }
             (Stage::Answering { status }, Event::Whole { attempt, bytes }) if attempt == current => {
@@ -146,11 +142,17 @@ impl Exchange {
         }
     }
 
-    /// The grammar of the provider of the attempt under way.
-    pub(super) fn spoken(&self) -> &'static dyn Upstream {
-        let surface = self.case.surface;
-        let dialect = self.candidate().map_or(of_surface(surface), |candidate| between(surface, &candidate.deployment));
-        upstream(dialect)
+    /// What is spoken in the attempt under way.
+    pub(super) fn spoken(&self) -> Option<Between> {
+        self.candidate().map(|candidate| between(self.case.surface, &candidate.deployment))
+    }
+
+    /// A provider's refusal.
+    fn refusal(&self, status: u16, bytes: &[u8], retry_after: Option<&str>) -> UpstreamFault {
+        self.spoken().map_or_else(
+            || UpstreamFault::new(status, Cause::Server, "nobody was asked"),
+            |spoken| spoken.upstream.decode_fault(status, bytes, retry_after),
+        )
     }
 
     fn head(&mut self, head: Head, now: Millis, effects: &mut Vec<Effect>) {
@@ -185,8 +187,7 @@ impl Exchange {
 
     fn relay(&self) -> Option<Relay> {
         let deployment = &self.candidate()?.deployment;
-        let verbatim = self.same_dialect(deployment);
-        Some(Relay::new(self.spoken(), self.case.grammar, deployment, self.stamp(), verbatim))
+        Some(Relay::new(self.spoken()?, self.case.grammar, deployment, self.stamp()))
     }
 
     fn first_bytes(&mut self, mut first: Box<First>, bytes: &[u8], now: Millis, effects: &mut Vec<Effect>) {
@@ -254,7 +255,7 @@ impl Exchange {
     fn may_pipe(&self, relay: &Relay) -> bool {
         let Some(candidate) = self.candidate() else { return false };
         self.case.request.wants_usage
-            && self.same_dialect(&candidate.deployment)
+            && self.spoken().is_some_and(|spoken| spoken.same)
             && !relay.meter.ended
             && candidate.output_tokens_max.saturating_mul(BYTES_PER_TOKEN) <= PIPED_BYTES_MAX
     }
@@ -266,8 +267,13 @@ impl Exchange {
     }
 
     fn answered_whole(&mut self, status: u16, bytes: &[u8], now: Millis, effects: &mut Vec<Effect>) {
-        let Some(candidate) = self.candidate() else { return };
-        match self.spoken().decode_response(bytes, &candidate.deployment) {
+        let (Some(candidate), Some(spoken)) = (self.candidate(), self.spoken()) else { return };
+        match spoken.upstream.decode_response(bytes, &candidate.deployment) {
+            Ok(_) if self.case.request.stream && self.case.surface == Surface::Completions => {
+                let whole =
+                    UpstreamFault::new(200, Cause::Server, "the provider answered whole where a stream was asked for");
+                self.failed(whole, now, effects);
+            }
             Ok(response) => {
                 self.answered(status, now, effects);
                 if self.case.request.stream {
@@ -360,7 +366,7 @@ impl Exchange {
 
     /// A refusal costs nothing, whatever its body would have said.
     fn refused_unread(&mut self, status: u16, retry_after: Option<String>, now: Millis, effects: &mut Vec<Effect>) {
-        let fault = self.spoken().decode_fault(status, b"", retry_after.as_deref());
+        let fault = self.refusal(status, b"", retry_after.as_deref());
         self.failed(fault, now, effects);
     }
 

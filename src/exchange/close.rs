@@ -25,7 +25,7 @@ impl Exchange {
             let bound = candidate.output_tokens_max.saturating_mul(self.case.signals.choices);
             usage.output = usage.output.max(output_seen.min(bound));
         }
-        let charge = price::charge(&candidate.deployment.rates, &usage);
+        let charge = price::charge(&candidate.deployment.rates, self.case.when(), &usage);
         // Counts no call can have (they do not even fit an amount) are not believed beyond the hold.
         let held = self.grant.as_ref().map_or(Nanos::ZERO, |grant| grant.amount);
         let cost = charge.map_or(held, |charge| if estimated { charge.min(held) } else { charge });
@@ -123,6 +123,8 @@ impl Exchange {
             task: self.case.signals.task.word().to_owned(),
             catalog_id: self.case.world.catalog.id.clone(),
             usage: settled.usage,
+            priced_at: self.case.arrived,
+            service_tier: self.case.request.service_tier.map_or_default(|tier| tier.word().to_owned()),
             estimated: settled.estimated,
             attempts: self.attempt_records(settled.cost),
             status,

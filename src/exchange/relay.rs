@@ -2,7 +2,7 @@
 use crate::{
     catalog::Deployment,
     chat,
-    dialect::{Decoder, Downstream, Encoder, Glance, MalformedFrame, Stamp, Upstream},
+    dialect::{Between, Decoder, Downstream, Encoder, Glance, MalformedFrame, Stamp},
     fault::{Cause, UpstreamFault},
     money::Nanos,
     sse::{self, Frame, Parser},
@@ -123,17 +123,11 @@ impl Names {
 }
 
 impl Relay {
-    pub fn new(
-        from: &dyn Upstream,
-        to: &dyn Downstream,
-        deployment: &Deployment,
-        stamp: Stamp,
-        verbatim: bool,
-    ) -> Self {
+    pub fn new(from: Between, to: &dyn Downstream, deployment: &Deployment, stamp: Stamp) -> Self {
         let names = Names { theirs: Vec::new(), ours: member_of(&stamp.model) };
-        let (decoder, encoder) = (from.decoder(deployment), to.encoder(stamp));
+        let (decoder, encoder) = (from.upstream.decoder(deployment), to.encoder(stamp));
         let (meter, parser, events) = (Meter::default(), Parser::default(), Vec::new());
-        Self { meter, parser, decoder, encoder, verbatim, names, events }
+        Self { meter, parser, decoder, encoder, verbatim: from.same, names, events }
     }
 
     /// Takes the next bytes of the provider, appends what the caller shall see of them.

@@ -23,6 +23,7 @@ impl Exchange {
             model: self.model_told(),
             created: self.case.arrived.seconds(),
             wants_usage: self.case.request.wants_usage,
+            base64_vectors: self.case.request.base64_vectors,
             cost: None,
         }
     }
@@ -86,7 +87,7 @@ impl Exchange {
         let seen = if response.usage.is_some() { 0 } else { Meter::of(&response).output_tokens_seen() };
         let settled = self.settled(response.usage, true, seen);
         let stamp = Stamp { cost: Some(settled.cost), ..self.stamp() };
-        let same = self.candidate().is_some_and(|candidate| self.same_dialect(&candidate.deployment));
+        let same = self.spoken().is_some_and(|spoken| spoken.same);
         let relayed = if same { self.case.grammar.relay_response(bytes, &stamp) } else { None };
         let mut body = relayed.unwrap_or_else(|| self.case.grammar.encode_response(&response, &stamp));
         if self.case.overrides.explain == Explain::Yes {

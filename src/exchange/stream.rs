@@ -218,9 +218,8 @@ impl Exchange {
 
     /// A provider that answered whole where a stream was asked for.
     pub(super) fn stream_whole(&mut self, response: chat::Response, now: Millis, effects: &mut Vec<Effect>) {
-        let Some(candidate) = self.candidate() else { return };
-        let stamp = self.stamp();
-        let mut relay = super::Relay::new(self.spoken(), self.case.grammar, &candidate.deployment, stamp, false);
+        let (Some(candidate), Some(spoken)) = (self.candidate(), self.spoken()) else { return };
+        let mut relay = super::Relay::new(spoken, self.case.grammar, &candidate.deployment, self.stamp());
         let mut out = Vec::new();
         relay.take_whole(response, &mut out);
         if !self.gone {

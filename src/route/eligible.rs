@@ -3,8 +3,9 @@ use super::{Candidate, Question, Selection};
 use crate::{
     access::{allows_model, allows_provider},
     analysis::Needs,
-    catalog::{Ability, Deployment, Modality},
+    catalog::{Ability, Deployment, Kind, Modality},
     chat::Effort,
+    endpoint::Surface,
     fault::Fault,
     money::Nanos,
     price, quality,
@@ -54,7 +55,7 @@ fn candidate(
     if world.reach(&deployment.provider.id).is_none() {
         return Err("no credential for the provider");
     }
-    if let Some(lack) = lack(question.signals.needs, deployment) {
+    if let Some(lack) = unfit(question, deployment).or_else(|| lack(question.signals.needs, deployment)) {
         return Err(lack);
     }
     unwanted(question, deployment)?;
@@ -75,7 +76,12 @@ fn candidate(
         rank,
         output_tokens_max,
         quote,
-        expected: price::expected(deployment, signals.prompt_tokens, signals.output_tokens * signals.choices),
+        expected: price::expected(
+            &deployment.rates,
+            question.when,
+            signals.prompt_tokens,
+            signals.output_tokens * signals.choices,
+        ),
         quality: quality::prior(deployment),
         ttft_ms,
         success: score.map_or(1.0, |score| score.success),
@@ -87,6 +93,22 @@ fn candidate(
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of one request")]
 fn millis(ms: u64) -> f64 {
     ms as f64
+}
+
+/// What the endpoint, the tier and the day leave out.
+fn unfit(question: &Question<'_>, deployment: &Deployment) -> Option<&'static str> {
+    let serves = match question.surface {
+        Surface::ChatCompletions | Surface::Messages => deployment.kind == Kind::Chat,
+        Surface::Completions => deployment.kind == Kind::Completion || deployment.can(Ability::Completions),
+        Surface::Embeddings => deployment.kind == Kind::Embedding,
+    };
+    if !serves {
+        return Some("not served on this endpoint");
+    }
+    if question.when.tier.is_some_and(|tier| !deployment.rates.offers(tier)) {
+        return Some("does not sell this service tier");
+    }
+    deployment.retires.is_some_and(|day| question.now >= day).then_some("retired")
 }
 
 fn lack(needs: Needs, deployment: &Deployment) -> Option<&'static str> {
@@ -114,7 +136,7 @@ fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'st
     if allowed.providers.as_ref().is_some_and(|list| !allows_provider(list, provider)) {
         return Err("provider not allowed for this key");
     }
-    let (rates, cap) = (deployment.rates.at(question.signals.prompt_tokens), overrides.max_price);
+    let (rates, cap) = (deployment.rates.at(question.signals.prompt_tokens, question.when), overrides.max_price);
     if cap.input.is_some_and(|cap| rates.input > cap) || cap.output.is_some_and(|cap| rates.output > cap) {
         return Err("dearer than max_price");
     }
@@ -131,7 +153,7 @@ fn bound(question: &Question<'_>, deployment: &Deployment) -> Result<(u64, Nanos
     let usual = if deployment.can(Ability::Reasoning) { OUTPUT_TOKENS_MAX_REASONING } else { OUTPUT_TOKENS_MAX };
     let output_max = question.output_cap.unwrap_or(usual).min(deployment.max_output_tokens).max(1);
     let quoted = |output: u64| {
-        price::quote(deployment, prompt_max, output.saturating_mul(signals.choices))
+        price::quote(&deployment.rates, question.when, prompt_max, output.saturating_mul(signals.choices))
             .ok_or("costs more than can be held")
     };
     let quote = quoted(output_max)?;

@@ -44,7 +44,16 @@ fn planned(world: &World, model: &str, request: &Request, overrides: &Overrides)
     let signals = analyse(request, overrides);
     let allowed = Allowed::default();
     let output_cap = request.max_output_tokens;
-    let question = Question { model, signals: &signals, overrides, allowed: &allowed, output_cap, now: Millis(1_000) };
+    let question = Question {
+        model,
+        signals: &signals,
+        overrides,
+        allowed: &allowed,
+        output_cap,
+        surface: Surface::ChatCompletions,
+        when: When::default(),
+        now: Millis(1_000),
+    };
     plan(&question, world, &mut Dice::new(1))
 }
 
@@ -83,7 +92,7 @@ fn balanced_spends_more_on_what_looks_hard() {
     let world = world(ROWS);
     let first = |request: &Request| {
         let plan = planned(&world, "auto", request, &Overrides::default()).expect("a plan");
-        plan.candidates[0].deployment.rates.at(0).output
+        plan.candidates[0].deployment.rates.at(0, When::default()).output
     };
     let mut hard = ask();
     hard.effort = Some(crate::chat::Effort::High);

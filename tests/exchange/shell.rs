@@ -543,7 +543,9 @@ impl Shell<'_> {
         if *finished {
             let text = String::from_utf8_lossy(text);
             let (end, fault) = match self.surface {
-                Surface::ChatCompletions => ("data: [DONE]", "data: {\"error\":"),
+                Surface::ChatCompletions | Surface::Completions | Surface::Embeddings => {
+                    ("data: [DONE]", "data: {\"error\":")
+                }
                 Surface::Messages => ("event: message_stop", "event: error"),
             };
             must(text.contains(end) != text.contains(fault), &format!("a stream ends whole or with a fault: {text}"))?;

@@ -118,6 +118,8 @@ impl Ask {
         let (path, bound) = match self.surface {
             Surface::ChatCompletions => ("/v1/chat/completions", "max_completion_tokens"),
             Surface::Messages => ("/v1/messages", "max_tokens"),
+            Surface::Completions => ("/v1/completions", "max_tokens"),
+            Surface::Embeddings => ("/v1/embeddings", "max_tokens"),
         };
         body[bound] = self.output_tokens.into();
         if self.usage && self.surface == Surface::ChatCompletions {

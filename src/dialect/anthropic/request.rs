@@ -30,6 +30,8 @@ fn request(fields: &mut Fields<'_>) -> Request {
     let mut user = None;
     fields.nested("metadata", &mut |fields| user = fields.text("user_id"));
     Request {
+        service_tier: None,
+        base64_vectors: false,
         model,
         messages,
         tools,

@@ -47,6 +47,7 @@ impl Counts {
             cache_read: self.cache_read.unwrap_or(0),
             cache_write: written - hour,
             cache_write_1h: hour,
+            audio_input: 0,
             output,
             reasoning: self.thinking.unwrap_or(0).min(output),
         }
@@ -87,7 +88,15 @@ mod tests {
             "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 7}}))));
         counts.take(Some(&json!({"input_tokens": 61, "output_tokens": 5, "cache_read_input_tokens": null,
             "output_tokens_details": {"thinking_tokens": 3}})));
-        let usage = Usage { input: 61, cache_read: 0, cache_write: 2, cache_write_1h: 7, output: 5, reasoning: 3 };
+        let usage = Usage {
+            input: 61,
+            cache_read: 0,
+            cache_write: 2,
+            cache_write_1h: 7,
+            output: 5,
+            reasoning: 3,
+            audio_input: 0,
+        };
         assert_eq!(counts.usage(), usage);
         let mut again = Counts::default();
         again.take(Some(&Value::Object(write(&usage, None))));

@@ -1,6 +1,6 @@
 //! Requests to a deployment: a caller's own passed on with what must change, or written anew from the hub.
 use super::{
-    super::{Call, Order},
+    super::{Call, Order, routed},
     history,
 };
 use crate::json::json;
@@ -21,10 +21,6 @@ pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call
         .into_iter()
         .map(|(name, value)| (name, value.map(|value| Cow::Owned(value.to_string()))))
         .collect();
-    changes.extend([("megarouter", None), ("models", None)]);
-    if body.get("provider").is_some_and(|raw| raw.starts_with('{')) {
-        changes.push(("provider", None));
-    }
     // A caller's options may hold more than the wish for usage.
     if let Some(slot) = changes.iter_mut().find(|(name, wish)| *name == "stream_options" && wish.is_some())
         && let Some(options) = body.set("stream_options").and_then(|raw| Body::parse(raw.as_bytes().to_vec()).ok())
@@ -37,7 +33,7 @@ pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call
     {
         changes.push(("messages", Some(mended.into())));
     }
-    call(body.rewritten(&changes))
+    call(routed(body, changes))
 }
 
 pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault> {

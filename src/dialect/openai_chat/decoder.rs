@@ -90,6 +90,10 @@ impl ChatDecoder {
         if let Some(delta) = told.get("delta").filter(|delta| delta.is_object()) {
             choice.delta(delta, &self.id, events);
         }
+        // Legacy completions have no delta.
+        if let Some(text) = lenient::text(told, "text") {
+            events.push(Event::Text { choice: choice.index, text: text.to_owned() });
+        }
         if let Some(word) = lenient::text(told, "finish_reason")
             && !failed
         {

@@ -47,6 +47,8 @@ fn choice(told: &Value, id: &str, place: usize) -> Choice {
             lenient::list(message, "tool_calls").iter().chain(message.get("function_call").filter(|c| c.is_object()));
         parts.extend(calls.enumerate().filter_map(|(index, call)| tool_call(call, id, place, index)));
     }
+    // Legacy completions have no message.
+    parts.extend(lenient::text(told, "text").map(Part::text));
     let native = lenient::text(told, "finish_reason");
     let calls = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
     let finish = match native.map_or(Finish::Stop, finish_of) {

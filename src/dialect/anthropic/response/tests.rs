@@ -8,6 +8,7 @@ fn stamp() -> Stamp {
         created: 5,
         wants_usage: true,
         cost: Some(Nanos(2_000)),
+        ..Stamp::default()
     }
 }
 
@@ -21,8 +22,15 @@ fn blocks_become_parts() {
         "cache_creation":{"ephemeral_1h_input_tokens":400,"ephemeral_5m_input_tokens":26},"output_tokens_details":{"thinking_tokens":15}}}"#,
     )
     .expect("an answer");
-    let usage =
-        Usage { input: 4, cache_read: 14_210, cache_write: 26, cache_write_1h: 400, output: 290, reasoning: 15 };
+    let usage = Usage {
+        input: 4,
+        cache_read: 14_210,
+        cache_write: 26,
+        cache_write_1h: 400,
+        output: 290,
+        reasoning: 15,
+        ..Usage::default()
+    };
     assert_eq!((told.usage, told.choices[0].finish), (Some(usage), Finish::ToolCalls));
     assert_eq!(
         told.choices[0].parts,

@@ -1,7 +1,14 @@
 use super::*;
 
 fn encoder(wants_usage: bool) -> ChatEncoder {
-    ChatEncoder::new(&Stamp { request_id: "req_1".into(), model: "acme/m".into(), created: 5, wants_usage, cost: None })
+    ChatEncoder::new(&Stamp {
+        request_id: "req_1".into(),
+        model: "acme/m".into(),
+        created: 5,
+        wants_usage,
+        cost: None,
+        ..Stamp::default()
+    })
 }
 
 /// The bodies of the chunks, without what they all begin with.

@@ -62,7 +62,7 @@ fn wrong_types_name_the_parameter() {
         (r#""tools":[{"type":"function","function":{}}]"#, "tools[0].function.name"),
         (r#""tool_choice":"always""#, "tool_choice"),
         (r#""tool_choice":{"type":"magic"}"#, "tool_choice.type"),
-        (r#""service_tier":"priority""#, "service_tier"),
+        (r#""service_tier":"scale""#, "service_tier"),
     ] {
         assert_eq!(param(asking(members)), name, "{members}");
     }

@@ -17,6 +17,7 @@ fn stamp() -> Stamp {
         created: 5,
         wants_usage: true,
         cost: Some(Nanos(2_000)),
+        ..Stamp::default()
     }
 }
 

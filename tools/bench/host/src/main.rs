@@ -10,7 +10,7 @@ use megarouter::{
     },
     analysis::analyse,
     body::Body,
-    catalog::{Deployment, Dialect},
+    catalog::{Deployment, Dialect, When},
     chat,
     dialect::{Order, downstream, upstream},
     endpoint::Surface,
@@ -111,6 +111,8 @@ fn planned(world: &World, request: &chat::Request, model: &str) {
         overrides: &overrides,
         allowed: &allowed,
         output_cap: Some(500),
+        surface: Surface::ChatCompletions,
+        when: When::default(),
         now: NOW,
     };
     black_box(plan(&question, world, &mut Dice::new(1)).expect("a plan"));

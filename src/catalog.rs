@@ -43,6 +43,8 @@ json::words!(AbortStopsBilling { Yes = "yes", No = "no", Unknown = "unknown" });
 pub enum Quirk {
     /// Claude that reasons only with `thinking: adaptive` and an effort.
     AdaptiveThinking,
+    /// Takes `anthropic-beta` and the members that come with it.
+    Betas,
     /// Wants `max_tokens`, not `max_completion_tokens`.
     MaxTokens,
     /// Knows `system`, not `developer`.
@@ -82,6 +84,7 @@ pub enum Quirk {
 
 json::words!(Quirk {
     AdaptiveThinking = "adaptive_thinking",
+    Betas = "betas",
     MaxTokens = "max_tokens",
     NoDeveloperRole = "no_developer_role",
     NoForcedTool = "no_forced_tool",
@@ -250,6 +253,7 @@ pub enum Kind {
 json::words!(Kind { Chat = "chat", Embedding = "embedding", Completion = "completion" });
 
 impl Kind {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks with")]
     fn is_chat(&self) -> bool {
         *self == Self::Chat
     }

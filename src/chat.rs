@@ -30,6 +30,10 @@ pub struct Request {
     pub base64_vectors: bool,
     /// An opaque end-user id for the provider's abuse control.
     pub user: Option<String>,
+    /// Headers that go on to providers of the caller's own dialect.
+    pub headers: Vec<(&'static str, String)>,
+    /// The types of tools that were left out because a provider would run them.
+    pub hosted: Vec<String>,
     /// Members without a place in the hub.
     pub rest: Map<String, Value>,
 }

@@ -7,7 +7,7 @@ use crate::{
     body::{Body, quoted},
     catalog::{Deployment, Dialect},
     chat,
-    endpoint::Surface,
+    endpoint::{Headers, Surface},
     fault::{Fault, UpstreamFault},
     money::Nanos,
     sse::Frame,
@@ -68,6 +68,14 @@ pub trait Downstream {
     /// # Errors
     /// A 400 that names the parameter.
     fn decode_request(&self, body: &Body) -> Result<chat::Request, Fault>;
+
+    /// Takes in what a request says in its headers.
+    ///
+    /// # Errors
+    /// A 400 that names the header or the member it forbids.
+    fn decode_headers(&self, _headers: &Headers, _body: &Body, _request: &mut chat::Request) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// Writes a whole answer for the caller.
     fn encode_response(&self, response: &chat::Response, stamp: &Stamp) -> Vec<u8>;
@@ -224,6 +232,29 @@ fn routed(body: &Body, mut changes: Vec<(&str, Option<Cow<'_, str>>)>) -> Vec<u8
         changes.push(("provider", None));
     }
     body.rewritten(&changes)
+}
+
+/// A caller's tools without the hosted ones. `None` where there are none of these, or nothing but these.
+fn own_tools(body: &Body, request: &chat::Request) -> Option<String> {
+    if request.hosted.is_empty() {
+        return None;
+    }
+    let mut tools: Vec<serde_json::Value> = serde_json::from_str(body.set("tools")?).ok()?;
+    tools.retain(|tool| {
+        !tool.get("type").and_then(|kind| kind.as_str()).is_some_and(|kind| request.hosted.iter().any(|h| h == kind))
+    });
+    (!tools.is_empty()).then(|| serde_json::Value::Array(tools).to_string())
+}
+
+/// What becomes of a forwarded request's tools where some were hosted.
+fn without_hosted(body: &Body, request: &chat::Request, changes: &mut Vec<(&str, Option<Cow<'_, str>>)>) {
+    if !request.hosted.is_empty() {
+        let own = own_tools(body, request);
+        if own.is_none() {
+            changes.push(("tool_choice", None));
+        }
+        changes.push(("tools", own.map(Cow::Owned)));
+    }
 }
 
 /// A provider's usage object with the charge in it.

@@ -53,35 +53,48 @@ async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
         Ok(chance) => chance,
         Err(fault) => return Ok(fault_response(Surface::ChatCompletions, &fault, "")),
     };
-    let asked = Clone::clone(&request);
     let id = mint("req", now(), chance);
     // An id is made of the low 80 bits; the seed has the other 48.
     let seed = (chance >> 80) as u64;
-    Ok(match answer(request, &env, ctx, &id, seed).await {
-        Ok(response) => response,
-        Err(fault) => fault_response(surface_of(&asked), &fault, &id),
-    })
+    let (method, url, headers) = head_of(&JsInbound::head(&request));
+    let surface = surface_of(&url, &headers);
+    let allowed = headers.get("origin").and_then(|origin| secrets::cors_origin(&env, origin));
+    let answered = if method == "OPTIONS" {
+        Ok(preflight(headers.get("access-control-request-headers")))
+    } else {
+        answer(&method, url, headers, request, &env, ctx, &id, seed).await
+    };
+    let response = answered.unwrap_or_else(|fault| fault_response(surface, &fault, &id));
+    if let Some(origin) = allowed {
+        downstream::allow_origin(&response, &origin);
+    }
+    Ok(response)
 }
 
+#[expect(clippy::too_many_arguments, reason = "one request and its surroundings, handed on once")]
 async fn answer(
+    method: &str,
+    url: String,
+    headers: Headers,
     request: Request,
     env: &Env,
     ctx: Context,
     id: &str,
     seed: u64,
 ) -> std::result::Result<Response, Fault> {
-    let (method, url, headers) = head_of(&JsInbound::head(&request));
     let (path, query) = path_of(&url);
-    if method == "OPTIONS" {
-        return Ok(preflight());
-    }
-    let endpoint = Endpoint::of(&method, path)?;
+    let endpoint = Endpoint::of(method, path)?;
     match endpoint {
         Endpoint::Healthz => Ok(json_response(200, &crate::json::json!({"status": "ok"}), id)),
         Endpoint::Chat(surface) => match body_of(&request, &headers).await {
             Ok(body) => chat(surface, url, headers, body, id, seed, request, env, ctx).await,
             Err(fault) => Ok(fault_response(surface, &fault, id)),
         },
+        Endpoint::CountTokens => {
+            caller(&headers, env)?;
+            let body = body_of(&request, &headers).await?;
+            crate::exchange::count_tokens(&headers, body).map(|told| json_response(200, &told, id))
+        }
         Endpoint::Models => models::list(&headers, env, &ctx).await.map(|told| json_response(200, &told, id)),
         Endpoint::Model(model) => {
             models::get(&model, &headers, env, &ctx).await.map(|told| json_response(200, &told, id))
@@ -100,6 +113,18 @@ async fn answer(
                 .await
                 .map(|(status, told)| json_response(status, &told, id))
         }
+    }
+}
+
+/// Lets through who shows a key that carries our code; whether it was revoked since is not asked where nothing is spent.
+fn caller(headers: &Headers, env: &Env) -> std::result::Result<(), Fault> {
+    let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
+    match knock(headers.credential(), &pepper) {
+        Knock::Known(..) => Ok(()),
+        Knock::Stranger => {
+            Err(Fault::credential("missing_key", "Send a MegaRouter key: Authorization: Bearer mr_sk_…."))
+        }
+        Knock::Forged => Err(Fault::credential("invalid_key", "This key is not one of ours: it was changed or cut.")),
     }
 }
 
@@ -146,17 +171,22 @@ async fn chat(
 fn head_of(told: &str) -> (String, String, Headers) {
     let mut lines = told.split('\n').map(str::to_owned);
     let (method, url) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-    let mut headers = Vec::new();
+    let mut headers = Headers::default();
     while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
-        headers.push((name, value));
+        headers.0.push((name, value));
     }
-    (method, url, Headers(headers))
+    headers.add_query_key(path_of(&url).1);
+    (method, url, headers)
 }
 
 /// Who speaks Messages is refused in Messages, also where no endpoint is known.
-fn surface_of(request: &Request) -> Surface {
-    let messages = path_of(&request.url()).0.ends_with("/messages");
-    if messages { Surface::Messages } else { Surface::ChatCompletions }
+fn surface_of(url: &str, headers: &Headers) -> Surface {
+    let path = path_of(url).0;
+    if headers.of_anthropic() || path.ends_with("/messages") || path.ends_with("/messages/count_tokens") {
+        Surface::Messages
+    } else {
+        Surface::ChatCompletions
+    }
 }
 
 /// Path and query of a full URL.
@@ -201,9 +231,15 @@ fn fault_response(surface: Surface, fault: &Fault, id: &str) -> Response {
     downstream::whole(fault.status, &headers, &dialect::downstream(surface).encode_fault(fault, id))
 }
 
-/// Browsers may ask; without an allowed origin they are told nothing they could use.
-fn preflight() -> Response {
-    downstream::whole(204, &[("allow", "GET, POST, PUT, DELETE, OPTIONS".to_owned())], b"")
+/// What a browser asks before it sends. Without an allowed origin beside it, it tells a page nothing.
+fn preflight(asked: Option<&str>) -> Response {
+    let headers = [
+        ("allow", "GET, POST, PUT, DELETE, OPTIONS".to_owned()),
+        ("access-control-allow-methods", "GET, POST, PUT, DELETE, OPTIONS".to_owned()),
+        ("access-control-allow-headers", asked.unwrap_or("authorization, content-type").to_owned()),
+        ("access-control-max-age", "86400".to_owned()),
+    ];
+    downstream::whole(204, &headers, b"")
 }
 
 /// Once an hour: every account is knocked at, so that an alarm that was lost is set again.

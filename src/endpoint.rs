@@ -12,6 +12,8 @@ pub use overrides::{Explain, MaxPrice, Overrides, Priority, Providers, Weights};
 pub enum Endpoint {
     /// An answer of a model, asked for in the caller's dialect.
     Chat(Surface),
+    /// How many tokens a request of Messages has, by our estimate. Free.
+    CountTokens,
     Models,
     Model(String),
     /// Whether the worker is up. Touches nothing.
@@ -80,6 +82,7 @@ impl Endpoint {
             ["v1", "completions"] => only(method, &[("POST", Self::Chat(Surface::Completions))]),
             ["v1", "embeddings"] => only(method, &[("POST", Self::Chat(Surface::Embeddings))]),
             ["v1", "messages"] => only(method, &[("POST", Self::Chat(Surface::Messages))]),
+            ["v1", "messages", "count_tokens"] => only(method, &[("POST", Self::CountTokens)]),
             ["v1", "models"] => only(method, &[("GET", Self::Models)]),
             ["v1", "models", id @ ..] if !id.is_empty() => {
                 only(method, &[("GET", Self::Model(percent_decoded(&id.join("/"))))])
@@ -155,10 +158,14 @@ fn only(method: &str, served: &[(&str, Endpoint)]) -> Result<Endpoint, Fault> {
 fn unknown(path: &str) -> Fault {
     let hint = if path.starts_with("/v1/v1/") {
         "Your base URL ends in /v1 and the client appends it once more: leave one of them out.".to_owned()
-    } else if ["/chat/completions", "/models", "/messages"].iter().any(|end| path.ends_with(end)) {
+    } else if ["/chat/completions", "/responses", "/models", "/messages", "/embeddings", "/completions"]
+        .iter()
+        .any(|end| path.ends_with(end))
+    {
         "Set the client's base URL to this host followed by /v1.".to_owned()
     } else {
-        "Served are /v1/chat/completions, /v1/messages, /v1/models, /admin/v1 and /platform/v1.".to_owned()
+        "Served are /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings, /v1/completions, /v1/models, /admin/v1 and \
+         /platform/v1.".to_owned()
     };
     Fault::not_found("unknown_endpoint", format!("Nothing is served at {path:.200}. {hint}"))
 }
@@ -191,6 +198,20 @@ impl Headers {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Takes in a credential from the query, as Google's SDKs can send one.
+    pub fn add_query_key(&mut self, query: &str) {
+        let found = query.split('&').find_map(|pair| pair.strip_prefix("key=")).filter(|key| key.starts_with("mr_"));
+        if let Some(key) = found {
+            self.0.push(("x-goog-api-key".to_owned(), percent_decoded(key)));
+        }
+    }
+
+    /// Whether an Anthropic client asks.
+    #[must_use]
+    pub fn of_anthropic(&self) -> bool {
+        self.get("anthropic-version").is_some()
     }
 
     /// The caller's credential, in any of the four ways clients send one. `None` also for one that is not ours.

@@ -39,7 +39,7 @@ use crate::{
     account::letter::{Grant, PostLetter},
     analysis::{Signals, analyse},
     body::Body,
-    chat,
+    chat::{self, ToolChoice},
     endpoint::{Headers, Overrides, Surface},
     fault::Fault,
     id::Dice,
@@ -277,6 +277,20 @@ impl Exchange {
     }
 }
 
+/// Our estimate of the tokens of a request of Messages, in its answer's shape.
+///
+/// # Errors
+/// As for the request itself; `max_tokens` need not be there.
+pub fn count_tokens(headers: &Headers, bytes: Vec<u8>) -> Result<serde_json::Value, Fault> {
+    let body = Body::parse(bytes).map_err(body_fault)?;
+    let body = Body::parse(body.rewritten(&[("max_tokens", Some("1".into()))])).map_err(body_fault)?;
+    let grammar = crate::dialect::downstream(Surface::Messages);
+    let mut request = grammar.decode_request(&body)?;
+    grammar.decode_headers(headers, &body, &mut request)?;
+    let signals = analyse(&request, &Overrides::default());
+    Ok(crate::json::json!({"input_tokens": signals.prompt_tokens.max(1)}))
+}
+
 impl Case {
     /// Understands a request.
     ///
@@ -326,28 +340,43 @@ impl Case {
         self.body = Body::parse(bytes).map_err(body_fault)?;
         self.overrides = Overrides::read(&self.body, headers)?;
         self.request = self.grammar.decode_request(&self.body)?;
-        self.refuse_unpriced_tools()?;
+        self.grammar.decode_headers(headers, &self.body, &mut self.request)?;
+        self.drop_hosted_tools()?;
         self.signals = analyse(&self.request, &self.overrides);
         self.replan(self.arrived);
         Ok(())
     }
 
-    /// Tools that the provider runs have fees and inputs of their own, which no quote bounds. Those the caller runs pass.
-    fn refuse_unpriced_tools(&self) -> Result<(), Fault> {
+    /// Tools that a provider runs have fees and inputs of their own, which no quote bounds. They are left out, because agents
+    /// offer them with every request; one that must be used is refused. Tools the caller runs pass.
+    fn drop_hosted_tools(&mut self) -> Result<(), Fault> {
         const RUN_BY_CALLERS: [&str; 5] = ["custom", "function", "bash_", "text_editor_", "computer_"];
-        let told = |tool: &chat::Tool| match tool {
-            chat::Tool::Native(tool) => tool.get("type").and_then(|kind| kind.as_str()).map(str::to_owned),
-            chat::Tool::Function { .. } => None,
+        let request = &mut self.request;
+        let mut kept = Vec::with_capacity(request.tools.len());
+        for tool in std::mem::take(&mut request.tools) {
+            match hosted_kind(&tool).filter(|kind| !RUN_BY_CALLERS.iter().any(|start| kind.starts_with(start))) {
+                Some(kind) => request.hosted.push(kind.to_owned()),
+                None => kept.push(tool),
+            }
+        }
+        request.tools = kept;
+        let forced = match &request.tool_choice {
+            Some(ToolChoice::Named(name)) => request.hosted.iter().any(|kind| kind.starts_with(name.as_str())),
+            Some(ToolChoice::Required) => request.tools.is_empty() && !request.hosted.is_empty(),
+            _ => false,
         };
-        let hosted = |kind: &String| !RUN_BY_CALLERS.iter().any(|start| kind.starts_with(start));
-        let searches = self.body.set("web_search_options").map(|_| "web_search_options".to_owned());
-        match self.request.tools.iter().filter_map(told).find(hosted).or(searches) {
+        let searches = self.body.set("web_search_options").map(|_| "web_search_options");
+        match searches.or(request.hosted.first().filter(|_| forced).map(String::as_str)) {
             None => Ok(()),
             Some(kind) => {
                 let text = format!(
-                    "{kind:.60} is run by the provider at a price this version cannot bound. Leave it out, or run the tool yourself."
+                    "{kind:.60} is run by the provider at a price nobody can bound. Leave it out, or run the tool yourself."
                 );
-                Err(Fault::invalid("unsupported_parameter", text).with_param("tools"))
+                Err(Fault::invalid("unsupported_parameter", text).with_param(if searches.is_some() {
+                    kind
+                } else {
+                    "tool_choice"
+                }))
             }
         }
     }
@@ -370,6 +399,14 @@ impl Case {
             now,
         };
         self.plan = crate::route::plan(&question, &self.world, &mut self.dice);
+    }
+}
+
+/// The type of a tool only its own dialect knows.
+fn hosted_kind(tool: &chat::Tool) -> Option<&str> {
+    match tool {
+        chat::Tool::Native(tool) => tool.get("type").and_then(|kind| kind.as_str()),
+        chat::Tool::Function { .. } => None,
     }
 }
 

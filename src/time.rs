@@ -26,7 +26,7 @@ impl Millis {
 
     /// The beginning of 1970: what stands where no moment was written down.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks with")]
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks with")]
     pub fn is_zero(&self) -> bool {
         self.0 == 0
     }

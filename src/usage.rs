@@ -24,7 +24,7 @@ pub struct Usage {
 
 json::members!(default Usage { input, cache_read, cache_write, cache_write_1h, audio_input, output, reasoning });
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks with")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks with")]
 fn is_none(count: &u64) -> bool {
     *count == 0
 }

@@ -1,4 +1,4 @@
-//! Anthropic Messages, version 2023-06-01.
+//! Anthropic Messages, versions 2023-06-01 and 2026-10-21.
 //!
 //! <https://platform.claude.com/docs/en/api/messages>, streams <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 //!
@@ -11,6 +11,7 @@ use crate::{
     body::Body,
     catalog::Deployment,
     chat::{Finish, Request, Response},
+    endpoint::Headers,
     fault::{Fault, UpstreamFault},
 };
 use serde_json::{Map, Value};
@@ -24,6 +25,7 @@ mod request;
 mod response;
 mod thinking;
 mod usage;
+mod version;
 
 pub(super) struct Anthropic;
 
@@ -52,6 +54,10 @@ impl Upstream for Anthropic {
 impl Downstream for Anthropic {
     fn decode_request(&self, body: &Body) -> Result<Request, Fault> {
         request::decode(body)
+    }
+
+    fn decode_headers(&self, headers: &Headers, body: &Body, request: &mut Request) -> Result<(), Fault> {
+        version::read(headers, body, request)
     }
 
     fn encode_response(&self, response: &Response, stamp: &Stamp) -> Vec<u8> {

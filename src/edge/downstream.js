@@ -7,6 +7,12 @@ export class Downstream {
   static whole(status, headers, body) { return new Response(body, { status, headers: JSON.parse(headers) }); }
   response(status, headers) { return new Response(this.#stream.readable, { status, headers: JSON.parse(headers) }); }
 
+  static allow({ headers }, origin, vary, exposed) {
+    headers.set("access-control-allow-origin", origin);
+    headers.set("access-control-expose-headers", exposed);
+    if (vary) headers.append("vary", vary);
+  }
+
   // Resolves when the caller's side has taken the bytes; rejects when it hung up.
   write(bytes) { return this.#writer.write(bytes); }
   close() { return this.#writer.close(); }

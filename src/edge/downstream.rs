@@ -12,6 +12,8 @@ extern "C" {
     fn new() -> JsDownstream;
     #[wasm_bindgen(static_method_of = JsDownstream, js_class = Downstream)]
     fn whole(status: u16, headers: &str, body: Uint8Array) -> web_sys::Response;
+    #[wasm_bindgen(static_method_of = JsDownstream, js_class = Downstream)]
+    fn allow(response: &web_sys::Response, origin: &str, vary: &str, exposed: &str);
     #[wasm_bindgen(method)]
     fn response(this: &JsDownstream, status: u16, headers: &str) -> web_sys::Response;
     #[wasm_bindgen(method, catch)]
@@ -58,6 +60,15 @@ impl Downstream {
 /// A whole answer.
 pub fn whole(status: u16, headers: &[(&'static str, String)], body: &[u8]) -> web_sys::Response {
     JsDownstream::whole(status, &pairs(headers), Uint8Array::from(body))
+}
+
+/// Lets a page of that origin read an answer, and the headers of ours it may want.
+pub fn allow_origin(response: &web_sys::Response, origin: &str) {
+    const EXPOSED: &str = "x-request-id, request-id, retry-after, x-should-retry, payment-required, server-timing, \
+        x-megarouter-provider, x-megarouter-model, x-megarouter-mode, x-megarouter-reason, x-megarouter-attempts, \
+        x-megarouter-cost-usd, x-megarouter-simulated, x-megarouter-dropped-tools";
+    let vary = if origin == "*" { "" } else { "Origin" };
+    JsDownstream::allow(response, origin, vary, EXPOSED);
 }
 
 fn pairs(headers: &[(&'static str, String)]) -> String {

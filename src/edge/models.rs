@@ -7,10 +7,11 @@ use crate::json::json;
 use crate::{
     access::{KeyKind, Knock, knock},
     account::letter::{Answer, Caller, KeySpec, Letter, wrong_kind},
-    catalog::{Ability, Deployment},
+    catalog::{Ability, Deployment, When},
     endpoint::Headers,
     fault::Fault,
     json::list_of,
+    time::Millis,
     world::World,
 };
 use serde_json::Value;
@@ -56,7 +57,7 @@ fn all(world: &World) -> impl Iterator<Item = &Rc<Deployment>> {
 /// The list.
 pub async fn list(headers: &Headers, env: &Env, ctx: &Context) -> Result<Value, Fault> {
     let deployments = visible(headers, env, ctx).await?;
-    let data: Vec<Value> = deployments.iter().map(|deployment| row(deployment)).collect();
+    let data: Vec<Value> = deployments.iter().map(|deployment| row(deployment, headers.of_anthropic())).collect();
     Ok(list_of(data, false))
 }
 
@@ -64,17 +65,19 @@ pub async fn list(headers: &Headers, env: &Env, ctx: &Context) -> Result<Value, 
 pub async fn get(id: &str, headers: &Headers, env: &Env, ctx: &Context) -> Result<Value, Fault> {
     let deployments = visible(headers, env, ctx).await?;
     let found = deployments.iter().find(|deployment| deployment.id == id);
-    found.map(|deployment| row(deployment)).ok_or_else(|| {
+    found.map(|deployment| row(deployment, headers.of_anthropic())).ok_or_else(|| {
         Fault::not_found("model_not_found", format!("There is no model {id:?}. GET /v1/models lists every model."))
     })
 }
 
-fn row(deployment: &Deployment) -> Value {
+/// A row in the shape of the caller's dialect, beside what both share.
+fn row(deployment: &Deployment, anthropic: bool) -> Value {
     let rates = deployment.rates.at(0, When { at: super::now(), tier: None });
-    json!({
+    let created = deployment.created.unwrap_or_default();
+    let mut told = json!({
         "id": deployment.id,
         "object": "model",
-        "created": 0,
+        "created": created.seconds(),
         "owned_by": deployment.provider.id,
         "context_length": deployment.context_length,
         "max_output_tokens": deployment.max_output_tokens,
@@ -86,5 +89,14 @@ fn row(deployment: &Deployment) -> Value {
         },
         "input": deployment.input,
         "supports": deployment.supports.iter().filter(|ability| **ability != Ability::ParallelTools).collect::<Vec<_>>(),
-    })
+        "shutdown_date": deployment.retires.map(Millis::seconds),
+    });
+    if anthropic && let Some(members) = told.as_object_mut() {
+        members.insert("type".into(), "model".into());
+        members.insert("display_name".into(), deployment.model.as_str().into());
+        members.insert("created_at".into(), created.rfc3339().into());
+        members.insert("max_input_tokens".into(), deployment.context_length.into());
+        members.insert("max_tokens".into(), deployment.max_output_tokens.into());
+    }
+    told
 }

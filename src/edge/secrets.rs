@@ -36,6 +36,27 @@ pub fn reveal(credential: &Credential, env: &Env) -> Option<String> {
     }
 }
 
+/// An address with its `{NAME}`s filled in from the worker's variables. `None` while one of them is not set.
+fn placed(base_url: &str, env: &Env) -> Option<String> {
+    let mut told = String::new();
+    let mut rest = base_url;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, behind) = after.split_once('}')?;
+        told.push_str(before);
+        told.push_str(&variable(env, name)?);
+        rest = behind;
+    }
+    told.push_str(rest);
+    Some(told)
+}
+
+/// Which pages of other origins may read our answers: `*`, or a list with commas. `None` where none may.
+pub fn cors_origin(env: &Env, origin: &str) -> Option<String> {
+    let allowed = variable(env, "CORS_ORIGINS")?;
+    let listed = allowed.split(',').map(str::trim).any(|one| one == "*" || one == origin);
+    listed.then(|| if allowed.trim() == "*" { allowed.trim().to_owned() } else { origin.to_owned() })
+}
+
 /// The times of accounts.
 pub fn terms(env: &Env) -> Terms {
     Terms {
@@ -64,11 +85,9 @@ pub fn settings(env: &Env, catalog: &Catalog) -> Settings {
             continue;
         }
         let named = provider.credential.as_ref().filter(|name| variable(env, name).is_some());
-        let reach = match (named, &sandbox) {
-            (Some(name), _) => {
-                let credential = Credential::Named(name.clone());
-                Some(Reach { base_url: provider.base_url.clone(), credential })
-            }
+        let real = named.and_then(|name| Some((name, placed(&provider.base_url, env)?)));
+        let reach = match (real, &sandbox) {
+            (Some((name, base_url)), _) => Some(Reach { base_url, credential: Credential::Named(name.clone()) }),
             (None, Some(sandbox)) => {
                 let credential = Credential::Own(Secret("sandbox".to_owned()));
                 Some(Reach { base_url: format!("{sandbox}/{}", provider.id), credential })

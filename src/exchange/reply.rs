@@ -54,6 +54,11 @@ impl Exchange {
             headers.push(("x-megarouter-reason", self.reason().to_owned()));
         }
         headers.push(("x-megarouter-attempts", self.attempts.len().to_string()));
+        if !self.case.request.hosted.is_empty() {
+            let plain = |letter: &char| letter.is_ascii_alphanumeric() || "_,.-".contains(*letter);
+            let told = self.case.request.hosted.join(",").chars().filter(plain).take(400).collect();
+            headers.push(("x-megarouter-dropped-tools", told));
+        }
         headers.push(("server-timing", self.timing()));
         if self.attempts.last().is_some_and(|attempt| attempt.simulated) {
             headers.push(("x-megarouter-simulated", "true".to_owned()));

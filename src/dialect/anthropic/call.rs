@@ -1,8 +1,9 @@
 //! Requests to a deployment: a caller's own passed on with what must change, or written anew from the hub.
 use super::{
-    super::{Call, Order},
+    super::{Call, Order, routed, without_hosted},
     history, thinking,
     thinking::Thinking,
+    version,
 };
 use crate::json::json;
 use crate::{
@@ -14,10 +15,7 @@ use crate::{
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
-/// What every request of ours is written for; a newer version would refuse sampling even of models that take it.
-const VERSION: &str = "2023-06-01";
-
-/// Members that need a beta header, which callers' requests lose on their way through us.
+/// Members that need a beta header.
 const BETA_MEMBERS: [&str; 2] = ["context_management", "diagnostics"];
 
 const JSON_ONLY: &str = "Answer with one JSON object and nothing else: no prose, no code fence.";
@@ -25,16 +23,15 @@ const JSON_ONLY: &str = "Answer with one JSON object and nothing else: no prose,
 pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call {
     let deployment = order.deployment;
     let text = |value: Value| Some(Cow::Owned(value.to_string()));
-    let mut changes: Vec<(&str, Option<Cow<'_, str>>)> = vec![
-        ("model", text(deployment.model.as_str().into())),
-        ("max_tokens", text(order.max_output_tokens.into())),
-        ("megarouter", None),
-        ("models", None),
-    ];
-    if body.get("provider").is_some_and(|raw| raw.starts_with('{')) {
-        changes.push(("provider", None));
+    let mut changes: Vec<(&str, Option<Cow<'_, str>>)> =
+        vec![("model", text(deployment.model.as_str().into())), ("max_tokens", text(order.max_output_tokens.into()))];
+    without_hosted(body, request, &mut changes);
+    // Clouds refuse betas they do not know, and with them whole requests.
+    let mut headers = request.headers.clone();
+    if !deployment.has(Quirk::Betas) {
+        headers.retain(|(name, _)| *name != version::BETA);
+        changes.extend(BETA_MEMBERS.map(|name| (name, None)));
     }
-    changes.extend(BETA_MEMBERS.map(|name| (name, None)));
     if deployment.has(Quirk::NoSampling) {
         changes.extend(["temperature", "top_p", "top_k"].map(|name| (name, None)));
     }
@@ -50,11 +47,14 @@ pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call
     if let Some(mended) = history::mended(body, request, deployment) {
         changes.push(("messages", Some(mended.into())));
     }
-    call(body.rewritten(&changes))
+    if headers.is_empty() {
+        headers.push((version::VERSION, version::OURS.to_owned()));
+    }
+    call(routed(body, changes), headers)
 }
 
-fn call(body: Vec<u8>) -> Call {
-    Call { path: "/v1/messages".to_owned(), headers: vec![("anthropic-version", VERSION.to_owned())], body }
+fn call(body: Vec<u8>, headers: Vec<(&'static str, String)>) -> Call {
+    Call { path: "/v1/messages".to_owned(), headers, body }
 }
 
 pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
@@ -83,7 +83,8 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     put("output_config", output_config(request, thinking));
     sampling(request, order, thinking, &mut put);
     put("metadata", request.user.as_ref().map(|user| json!({ "user_id": user })));
-    Ok(call(Value::Object(members).to_string().into_bytes()))
+    let headers = vec![(version::VERSION, version::OURS.to_owned())];
+    Ok(call(Value::Object(members).to_string().into_bytes(), headers))
 }
 
 /// What a caller asked for and this dialect has no word for. Hints (penalties, seed, logit bias) are let go.

@@ -32,6 +32,8 @@ fn request(fields: &mut Fields<'_>) -> Request {
     Request {
         service_tier: None,
         base64_vectors: false,
+        hosted: Vec::new(),
+        headers: Vec::new(),
         model,
         messages,
         tools,

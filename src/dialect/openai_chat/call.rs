@@ -1,6 +1,6 @@
 //! Requests to a deployment: a caller's own passed on with what must change, or written anew from the hub.
 use super::{
-    super::{Call, Order, routed},
+    super::{Call, Order, routed, without_hosted},
     history,
 };
 use crate::json::json;
@@ -21,6 +21,7 @@ pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call
         .into_iter()
         .map(|(name, value)| (name, value.map(|value| Cow::Owned(value.to_string()))))
         .collect();
+    without_hosted(body, request, &mut changes);
     // A caller's options may hold more than the wish for usage.
     if let Some(slot) = changes.iter_mut().find(|(name, wish)| *name == "stream_options" && wish.is_some())
         && let Some(options) = body.set("stream_options").and_then(|raw| Body::parse(raw.as_bytes().to_vec()).ok())

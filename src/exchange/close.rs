@@ -86,9 +86,9 @@ impl Exchange {
 
     fn post(&mut self, outcome: PostOutcome, call: CallRecord, tokens: u64, effects: &mut Vec<Effect>) {
         let request_id = self.case.request_id.clone();
-        let letter = PostLetter { request_id, outcome, call, tokens };
+        let letter = Box::new(PostLetter { request_id, outcome, call, tokens });
         effects.push(Effect::Post(letter.clone()));
-        self.phase = Phase::Closing { letter: Box::new(letter), tries: 1 };
+        self.phase = Phase::Closing { letter, tries: 1 };
     }
 
     pub(super) fn closing(&mut self, letter: Box<PostLetter>, tries: u32, event: Event, effects: &mut Vec<Effect>) {
@@ -100,7 +100,7 @@ impl Exchange {
                 self.phase = Phase::Closing { letter, tries };
             }
             Event::Elapsed(Timer::Repost) => {
-                effects.push(Effect::Post(PostLetter::clone(&letter)));
+                effects.push(Effect::Post(letter.clone()));
                 self.phase = Phase::Closing { letter, tries: tries + 1 };
             }
             _ => self.phase = Phase::Closing { letter, tries },

@@ -28,7 +28,7 @@ pub enum Effect {
     /// The streamed answer is whole.
     Finish,
     /// Close the hold. Answers `Posted` or `Unreachable`.
-    Post(PostLetter),
+    Post(Box<PostLetter>),
     /// What was seen of a deployment.
     Note(Sample),
 }

@@ -244,12 +244,13 @@ pub struct Deadlines {
 
 json::members!(strict Deadlines { head_ms, first_token_ms, stall_ms, total_ms });
 
-/// Whether an allowlist names a model: `*`, `provider/*`, `provider/model` or the bare model.
+/// Whether an allowlist names a model: `*`, `provider/*`, `provider/model` or a bare model without a slash. With one it is
+/// read as a provider's: a reseller's `openai/gpt-x` is not what an admin means by it.
 #[must_use]
 pub fn allows_model(list: &[String], provider: &str, model: &str) -> bool {
     list.iter().any(|pattern| {
         pattern == "*"
-            || pattern == model
+            || (pattern == model && !model.contains('/'))
             || pattern
                 .strip_prefix(provider)
                 .and_then(|rest| rest.strip_prefix('/'))
@@ -283,8 +284,9 @@ mod tests {
     #[test]
     fn lists_name_models_and_providers() {
         let model = |pattern: &str| allows_model(&[pattern.to_owned()], "acme", "m/1");
-        assert!(["*", "acme/*", "acme/m/1", "m/1"].into_iter().all(model));
-        assert!(!["", "acme", "acme/", "acme/m", "acm/*", "acme2/*", "m", "other/m/1"].into_iter().any(model));
+        assert!(["*", "acme/*", "acme/m/1"].into_iter().all(model));
+        assert!(!["", "acme", "acme/", "acme/m", "acm/*", "acme2/*", "m", "m/1", "other/m/1"].into_iter().any(model));
+        assert!(allows_model(&["m".to_owned()], "acme", "m"));
         let provider = |pattern: &str| allows_provider(&[pattern.to_owned()], "acme");
         assert!(provider("*") && provider("acme") && !provider("acme/*") && !provider(""));
     }

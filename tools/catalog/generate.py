@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Write schema/catalog.json from the reduced price tables in sources/.
 
-    python3 tools/catalog/generate.py           write
+    python3 tools/catalog/generate.py           write, and tell what changed
     python3 tools/catalog/generate.py --check   fail if the file on disk differs
     python3 tools/catalog/generate.py --why     also list what was left out, and why
+    python3 tools/catalog/generate.py --counts  only print models per provider
 
 The output depends on the files here alone: no clock, no network.
 """
@@ -12,12 +13,15 @@ import json
 import re
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from providers import (CHURN, HIDES_REASONING, LEFT_OUT, MODEL_QUIRKS, NO_JSON_SCHEMA, PARALLEL_TOOLS,
-                       PROVIDERS, TAKES_FILES, TAKES_PREFILL)
+import tables
+from agree import ORDER, agreeing, card_of, cliffs_of, near, tiers_of
+from facts import (CONTEXT_MAX, created_of, dialect_of, efforts_of, hides_reasoning, input_of, kind_of,
+                   limits_of, link_larger, quirks_of, supports_of)
+from providers import (CHURN, EMBEDS, LEFT_OUT, ONLY_EMBEDS, PROVIDERS, ROSTER, SAME_GENAI, SAME_TABLES, SELLS_TIERS, TOO_OLD, UNREAD_QUIRKS,
+                       UNSPOKEN)
 
 HERE = Path(__file__).parent
 OUT = HERE.parent.parent / "schema" / "catalog.json"
@@ -32,369 +36,192 @@ SOURCES = [
     {"name": "models.dev", "date": "2026-07-02", "licence": "MIT"},
     {"name": "portkey", "date": "2026-08-21", "licence": "MIT"},
 ]
-ORDER = [s["name"] for s in SOURCES]
-# The others predate several price cuts: they may confirm a price, not contest it.
-FRESH = ("litellm", "genai", "pi")
-
-MILLION = Decimal(1_000_000)
-PICO = Decimal("0.000001")  # one pico-dollar per token, in USD per million tokens
 PRICE_MAX = Decimal(1000)
-TOLERANCE = Decimal("0.005")
-CONTEXT_MAX = 20_000_000
 
 
-@dataclass
-class Rates:
-    """USD per million tokens; None where the table is silent."""
+# --- prices -------------------------------------------------------------------
 
-    input: Decimal = None
-    output: Decimal = None
-    cache_read: Decimal = None
-    cache_write: Decimal = None
-    cache_write_1h: Decimal = None
-
-    def set(self, name, value):
-        # A zero is a table's way to say "no such price", never a gift.
-        if value:
-            setattr(self, name, Decimal(value).quantize(PICO))
-
-
-@dataclass
-class Quote:
-    base: Rates
-    tiers: dict = field(default_factory=dict)  # prompt tokens above which -> Rates
-
-
-# --- one reader per table -----------------------------------------------------
-
-LITELLM_RATES = {
-    "input_cost_per_token": "input",
-    "output_cost_per_token": "output",
-    "cache_read_input_token_cost": "cache_read",
-    "cache_creation_input_token_cost": "cache_write",
-    "cache_creation_input_token_cost_above_1hr": "cache_write_1h",
-}
-LITELLM_FIELD = re.compile(rf"({'|'.join(LITELLM_RATES)})(?:_above_(\d+)k_tokens)?")
-
-
-def quote_litellm(row):
-    quote = Quote(Rates())
-    for key, value in row.items():
-        if match := LITELLM_FIELD.fullmatch(key):
-            name, above = LITELLM_RATES[match[1]], match[2]
-            rates = quote.tiers.setdefault(int(above) * 1000, Rates()) if above else quote.base
-            rates.set(name, value * MILLION)
-    return quote
-
-
-def quote_pi(row):
-    def rates(cost):
-        out = Rates()
-        for theirs, ours in (("input", "input"), ("output", "output"),
-                             ("cacheRead", "cache_read"), ("cacheWrite", "cache_write")):
-            out.set(ours, cost.get(theirs))
-        return out
-
-    cost = row["cost"]
-    return Quote(rates(cost), {t["inputTokensAbove"]: rates(t) for t in cost.get("tiers", [])})
-
-
-def quote_models_dev(row):
-    base = Rates()
-    for name in ("input", "output", "cache_read", "cache_write"):
-        base.set(name, row["cost"].get(name))
-    return Quote(base)
-
-
-def quote_portkey(row):
-    base = Rates()
-    for theirs, ours in (("request_token", "input"), ("response_token", "output"),
-                         ("cache_read_input_token", "cache_read")):
-        if theirs in row:
-            base.set(ours, row[theirs] * MILLION / 100)  # US cents per token
-    return Quote(base)
-
-
-GENAI_RATES = {
-    "input_mtok": "input", "output_mtok": "output", "cache_read_mtok": "cache_read",
-    "cache_write_mtok": "cache_write", "cache_write_1h_mtok": "cache_write_1h",
-}
-
-
-def quote_genai(row):
-    prices = row["prices"]
-    if isinstance(prices, dict):
-        return rates_genai(prices)
-    dated, daily = None, []
-    for entry in prices:  # of the entries in force, the last one wins
-        constraint = entry.get("constraint") or {}
-        if constraint.get("_t") == "TimeOfDateConstraint":
-            daily.append(rates_genai(entry["prices"]))
-        elif constraint.get("start_date", "") <= AS_OF:
-            dated = rates_genai(entry["prices"])
-    # Peak hours cost more; a table without a clock must not promise less.
-    known = [q for q in [dated, *daily] if q and q.base.input and q.base.output]
-    return max(known, key=lambda q: q.base.input + q.base.output, default=Quote(Rates()))
-
-
-def rates_genai(prices):
-    quote = Quote(Rates())
-    for theirs, ours in GENAI_RATES.items():
-        value = prices.get(theirs)
-        if isinstance(value, dict):
-            quote.base.set(ours, value["base"])
-            for tier in value["tiers"]:
-                quote.tiers.setdefault(tier["start"], Rates()).set(ours, tier["price"])
-        else:
-            quote.base.set(ours, value)
-    return quote
-
-
-def clause_holds(clause, text):
-    kind = clause["_t"]
-    if kind == "ClauseOr":
-        return any(clause_holds(c, text) for c in clause["or_"])
-    if kind == "ClauseAnd":
-        return all(clause_holds(c, text) for c in clause["and_"])
-    if kind == "ClauseEquals":
-        return text == clause["equals"].lower()
-    if kind == "ClauseStartsWith":
-        return text.startswith(clause["starts_with"].lower())
-    if kind == "ClauseEndsWith":
-        return text.endswith(clause["ends_with"].lower())
-    if kind == "ClauseContains":
-        return clause["contains"].lower() in text
-    if kind == "ClauseRegex":
-        return re.search(clause["regex"], text) is not None
-    raise ValueError(f"unknown clause {kind}")
-
-
-def find_genai(rows, model_id):
-    for text in (model_id.lower(), model_id.lower().rsplit("/", 1)[-1]):
-        for row in rows:
-            if clause_holds(row["match"], text):
-                return row
-    return None
-
-
-READERS = {"litellm": quote_litellm, "genai": quote_genai, "pi": quote_pi,
-           "models.dev": quote_models_dev, "portkey": quote_portkey}
-
-
-# --- agreement ----------------------------------------------------------------
-
-def near(a, b):
-    return abs(a - b) <= TOLERANCE * max(a, b)
-
-
-def agreeing(quotes):
-    """The tables that state one common price, or a reason why there are none."""
-    priced = {t: q for t, q in quotes.items() if q.base.input and q.base.output}
-    fresh = [t for t in FRESH if t in priced]
-    if not fresh:
-        return None, "no fresh table prices it"
-    lead = priced[fresh[0]].base
-    group = [t for t in ORDER if t in priced
-             and near(priced[t].base.input, lead.input)
-             and near(priced[t].base.output, lead.output)]
-    if any(t not in group for t in fresh):
-        return None, "fresh tables conflict"
-    if len(group) < 2:
-        return None, "only one table states this price"
-    if len(group) < len(priced) and len(fresh) < 2:
-        return None, "an older table conflicts with the only fresh one"
-    return group, None
-
-
-def common(values):
-    """The most often stated value; the freshest table breaks a tie."""
-    values = [v for v in values if v is not None]
-    return Counter(values).most_common(1)[0][0] if values else None
-
-
-def rates_of(tables, pick):
-    """One card out of the agreeing tables' cards. A discount for cached input
-    counts if a fresh table or two others state it, else cached is plain input."""
-    card = {name: common([getattr(pick(t), name) for t in tables])
-            for name in ("input", "output", "cache_write", "cache_write_1h")}
-    reads = {t: pick(t).cache_read for t in tables if pick(t).cache_read is not None}
-    sure = len(reads) >= 2 or any(t in FRESH for t in reads)
-    card["cache_read"] = common(reads.values()) if sure else card["input"]
-    return card
-
-
-def tiers_of(tables, quotes):
-    tiered = [t for t in tables if quotes[t].tiers]
-    if not tiered:
-        return []
-    # xAI's bound is inclusive ("at or above 200k"): one table says so with
-    # 199999, the others with 200000. The lower bound never bills too little.
-    starts = [sorted(quotes[t].tiers) for t in tiered]
-    if any(len(s) != len(starts[0]) or abs(a - b) > 1 for s in starts for a, b in zip(s, starts[0])):
-        raise ValueError(f"tier bounds differ: {dict(zip(tiered, starts))}")
-    return [(min(s[i] for s in starts),
-             rates_of(tiered, lambda t, i=i: quotes[t].tiers[sorted(quotes[t].tiers)[i]]))
-            for i in range(len(starts[0]))]
+def quotes_of(rows):
+    quotes = {t: getattr(tables, t.replace(".", "_"))(row) for t, row in rows.items() if t != "genai"}
+    if "genai" in rows:
+        quotes["genai"] = tables.genai(rows["genai"], AS_OF)
+    peaked = [q for t, q in sorted(quotes.items(), key=lambda kv: ORDER.index(kv[0])) if q.peak]
+    if peaked:
+        # A table without a clock states the peak: an upper bound. It confirms the peak, not the rest of the day.
+        for quote in quotes.values():
+            base, peak = quote.base, peaked[0].peak
+            if not quote.peak and base.input and base.output \
+                    and near(base.input, peak.input) and near(base.output, peak.output):
+                quote.peak, quote.base = base, peaked[0].base
+    return quotes
 
 
 def price_text(value):
     return format(value.normalize(), "f")
 
 
-def card_json(card):
-    out = {f"{name}_usd_per_mtok": price_text(card[name]) for name in ("input", "output", "cache_read")}
-    for name in ("cache_write", "cache_write_1h"):
-        if card[name] is not None:
-            out[f"{name}_usd_per_mtok"] = price_text(card[name])
+def card_json(card, names=tables.NAMES):
+    """A cache or audio price equal to the input's says nothing."""
+    out = {}
+    for name in names:
+        value = card[name]
+        if value is not None and (name in ("input", "output") or value != card["input"]):
+            out[f"{name}_usd_per_mtok"] = price_text(value)
     return out
 
 
-# --- everything but the price -------------------------------------------------
+def dear_enough(card):
+    """Cached input never costs more than fresh, and a write never less: such a figure is a slip."""
+    out = dict(card)
+    if out["cache_read"] is not None and out["cache_read"] > out["input"]:
+        out["cache_read"] = None
+    for name in ("cache_write", "cache_write_1h"):
+        if out[name] is not None and out[name] < out["input"]:
+            out[name] = None
+    return out
 
-def limits_of(provider, rows):
-    """Context (prompt and answer together) and longest answer."""
-    lite, dev, pi = rows.get("litellm", {}), rows.get("models.dev", {}), rows.get("pi", {})
-    context = dev.get("limit", {}).get("context")
-    if not context and lite.get("max_input_tokens"):
-        context = lite["max_input_tokens"]
-        # For its newer models OpenAI, and so litellm, states the prompt alone.
-        if provider == "openai" and context in (272_000, 922_000):
-            context += lite.get("max_output_tokens", 0)
-    context = context or pi.get("contextWindow") or rows.get("genai", {}).get("context_window")
-    if not context:
+
+def rates_of(provider, tables_, quotes, base, context):
+    """The rows under conditions; the last that holds is in force. Or why they cannot be told."""
+    cliffs, why = cliffs_of(tables_, quotes)
+    if why:
+        return None, why
+    # No prompt can pass a bound at the context's end or beyond.
+    cliffs = [(above, card) for above, card in cliffs if above < context]
+    out = [{"above_prompt_tokens": above} | card_json(dear_enough(card)) for above, card in cliffs]
+    for tier, above, card in tiers_of(quotes, base, cliffs) if provider in SELLS_TIERS else ():
+        when = {"above_prompt_tokens": above} if above else {}
+        out.append(when | {"service_tier": tier} | card_json(dear_enough(card)))
+    dated = quotes["genai"].later if "genai" in quotes else {}
+    for date, card in sorted(dated.items()):
+        if cliffs:
+            return None, "changes its price, and has another for long prompts"
+        out.append({"from": date} | card_json(vars(card)))
+    peaks = [t for t in tables_ if quotes[t].peak]
+    if peaks:
+        hours = [q.peak_hours for q in quotes.values() if q.peak_hours]
+        if not hours or len(peaks) < 2:
+            return None, "its peak is stated by one table alone, or without hours"
+        when = {"utc_hours": list(hours[0])}
+        if any(q.weekdays for q in quotes.values()):
+            when["weekdays"] = True
+        out.append(when | card_json(card_of(peaks, lambda t: quotes[t].peak)))
+    return out, None
+
+
+def fee_of(provider, quotes):
+    """USD per call, where searching is part of every call. Two tables must agree."""
+    if provider != "perplexity":
         return None, None
-    stated = [lite.get("max_output_tokens"), dev.get("limit", {}).get("output"), pi.get("maxTokens")]
-    # A table that gives the whole context does not know better: ask the next.
-    output = next((o for o in stated if o and o < context), context)
-    return int(context), int(output)
-
-
-def created_of(model_id, rows):
-    date = rows.get("models.dev", {}).get("release_date", "")
-    month = re.search(r"-(\d\d)(\d\d)$", model_id)  # as in mistral-large-2512
-    if len(date) == 10 and not (month and date[2:7] != "-".join(month.groups())):
-        return date
-    if match := re.search(r"(20\d\d)-?(\d\d)-?(\d\d)$", model_id):
-        return "-".join(match.groups())
-    return None
-
-
-def input_of(provider, rows):
-    lite, dev, pi = rows.get("litellm", {}), rows.get("models.dev", {}), rows.get("pi", {})
-    modalities = dev.get("modalities", {}).get("input", [])
-    kinds = ["text"]
-    if lite.get("supports_vision") or "image" in modalities or "image" in pi.get("input", []):
-        kinds.append("image")
-    # Only where a spoken token costs what a written one does.
-    audio = lite.get("input_cost_per_audio_token") or lite.get("input_cost_per_token")
-    if (lite.get("supports_audio_input") and audio == lite.get("input_cost_per_token")
-            and "input_audio_mtok" not in json.dumps(rows.get("genai", {}), default=str)):
-        kinds.append("audio")
-    if provider in TAKES_FILES and (lite.get("supports_pdf_input") or "pdf" in modalities):
-        kinds.append("file")
-    return kinds
-
-
-def supports_of(provider, model_id, rows, kinds):
-    lite, dev, pi = rows.get("litellm", {}), rows.get("models.dev", {}), rows.get("pi", {})
-    tools = lite.get("supports_function_calling") or dev.get("tool_call") or "pi" in rows
-    words = {
-        "json_schema": provider not in NO_JSON_SCHEMA
-        and (lite.get("supports_response_schema") or dev.get("structured_output")),
-        "parallel_tools": tools and (lite.get("supports_parallel_function_calling")
-                                     or provider in PARALLEL_TOOLS),
-        "prefill": provider in TAKES_PREFILL and lite.get("supports_assistant_prefill"),
-        "reasoning": "non-reasoning" not in model_id
-        and (lite.get("supports_reasoning") or dev.get("reasoning") or pi.get("reasoning")),
-        "tools": tools,
-        "vision": "image" in kinds,
-    }
-    return sorted(word for word, yes in words.items() if yes)
-
-
-def quirks_of(provider, model_id, rows, supports):
-    lite, dev, pi = rows.get("litellm", {}), rows.get("models.dev", {}), rows.get("pi", {})
-    compat = pi.get("compat", {})
-    reasoning = "reasoning" in supports
-    words = {
-        "adaptive_thinking": provider == "anthropic"
-        and (compat.get("forceAdaptiveThinking") or lite.get("supports_adaptive_thinking")),
-        "no_forced_tool": lite.get("supports_forced_tool_use") is False,
-        "no_reasoning_effort": reasoning and compat.get("supportsReasoningEffort") is False,
-        "no_sampling": lite.get("supports_sampling_params") is False
-        or compat.get("supportsTemperature") is False or dev.get("temperature") is False,
-        "reasoning_replay": compat.get("requiresReasoningContentOnAssistantMessages"),
-    }
-    found = {word for word, yes in words.items() if yes}
-    for owner, pattern, needs_reasoning, quirks in MODEL_QUIRKS:
-        if owner == provider and pattern.search(model_id) and (reasoning or not needs_reasoning):
-            found.update(quirks)
-    return sorted(found)
+    fees = [q.request for q in quotes.values() if q.request]
+    if len(fees) < 2 or not near(fees[0], fees[1]):
+        return None, "its fee per call is not agreed on"
+    return price_text(fees[0]), None
 
 
 # --- the catalog --------------------------------------------------------------
 
-def reason_left_out(provider, model_id, rows):
+def reason_left_out(provider, model_id, kind, rows, known):
     for owner, pattern, why in LEFT_OUT:
         if owner in ("*", provider) and pattern.search(model_id):
             return why
+    if kind == "embedding" and provider not in EMBEDS or kind != "embedding" and provider in ONLY_EMBEDS:
+        return "not served by this address"
+    if kind == "completion" and provider not in ("azure", "openai"):
+        return "not served by this address"
     lite, genai, dev = rows.get("litellm"), rows.get("genai"), rows.get("models.dev", {})
     if lite and lite.get("deprecation_date", "9") <= AS_OF:
         return "retired " + lite["deprecation_date"]
     if genai and genai.get("deprecated") or dev.get("status") == "deprecated":
         return "marked deprecated"
-    if provider == "openai":
-        endpoints = (lite or {}).get("supported_endpoints") or ["/v1/chat/completions"]
-        if not lite or lite.get("mode") != "chat" or "/v1/chat/completions" not in endpoints:
-            return "not served by chat completions"
+    if provider in ("openai", "azure") and not lite:
+        return "no table says which endpoint serves it"
     # models.dev first: litellm counts a picture made by a tool as the model's own.
-    answers = dev.get("modalities", {}).get("output") or (lite or {}).get("supported_output_modalities")
-    if any(kind != "text" for kind in answers or []):
+    answers = known.get("models.dev", {}).get("modalities", {}).get("output") or (lite or {}).get("supported_output_modalities")
+    if kind == "chat" and any(word != "text" for word in answers or []):
         return "answers with more than text"
-    if lite and lite.get("output_cost_per_reasoning_token") not in (
-            None, lite.get("output_cost_per_token")):
-        return "reasoning has a price of its own"
-    if dev and not lite:
-        return "an older table lists it, the widest fresh one no longer does"
-    if provider in CHURN and "pi" not in rows:
+    if not lite and "pi" not in rows:
+        return "only histories of prices list it: it may be gone"
+    if kind == "chat" and provider in CHURN and "pi" not in rows and "genai" not in rows:
         return "not in the list of what this provider still serves"
-    if sum(t in rows for t in FRESH) < 2:
-        return "only one fresh table lists it"
+    if created_of(model_id, known) and created_of(model_id, known) < TOO_OLD.get(provider, ""):
+        return "of an older generation"
+    if provider in ROSTER and not any(t in rows for t in ROSTER[provider]):
+        return "not in the list of what this provider still serves"
     return None
 
 
-def model_of(provider, model_id, rows):
-    """The catalog's row, or why there is none."""
-    if why := reason_left_out(provider, model_id, rows):
+def model_of(provider, model_id, rows, known=None):
+    """The catalog's row, or why there is none. `known` has more rows to take facts, not prices, from."""
+    known = known or rows
+    kind = kind_of(model_id, rows)
+    if why := reason_left_out(provider, model_id, kind, rows, known):
         return None, why
-    quotes = {t: READERS[t](row) for t, row in rows.items()}
-    tables, why = agreeing(quotes)
-    if not tables:
+    quotes = quotes_of(rows)
+    agreed, why = agreeing(quotes, kind != "embedding")
+    if not agreed:
         return None, why
-    context, output = limits_of(provider, rows)
+    if kind != "embedding" and any(q.reasoning and not near(Decimal(q.reasoning), q.base.output)
+                                   for t, q in quotes.items() if t in agreed):
+        return None, "reasoning has a price of its own"
+    context, output = limits_of(provider, known)
     if not context or context > CONTEXT_MAX:
         return None, "no table knows its context length, or one is out of bounds"
-    base = rates_of(tables, lambda t: quotes[t].base)
-    # No prompt can pass a bound at the context's end or beyond.
-    tiers = [(above, card) for above, card in tiers_of(tables, quotes) if above < context]
-    if any(v and v > PRICE_MAX for card in [base, *(c for _, c in tiers)] for v in card.values()):
+    base = dear_enough(card_of(agreed, lambda t: quotes[t].base))
+    rates, why = rates_of(provider, agreed, quotes, base, context)
+    fee, no_fee = fee_of(provider, quotes)
+    if why or no_fee:
+        return None, why or no_fee
+    if any(v and v > PRICE_MAX for v in base.values()):
         return None, "a price out of bounds"
-    kinds = input_of(provider, rows)
-    supports = supports_of(provider, model_id, rows, kinds)
-    quirks = quirks_of(provider, model_id, rows, supports)
-    row = {"provider": provider, "id": model_id}
+    dialect = dialect_of(provider, model_id, known)
+    out = {"provider": provider, "id": model_id} | facts_before(model_id, kind, dialect, rows)
+    out["context_length"] = context
+    names = tables.NAMES
+    if kind == "embedding":
+        names = ("input",)
+    else:
+        out["max_output_tokens"] = output
+    kinds = input_of(provider, known, base["audio_input"])
+    if "audio" not in kinds:
+        base["audio_input"] = None
+    out |= card_json(base, names)
+    if fee:
+        out["request_usd"] = fee
+    if rates and kind != "embedding":
+        out["rates"] = rates
+    out |= facts_after(provider, model_id, kind, dialect, known, kinds) | {"sources": agreed}
+    if out["input"] == ["text"]:
+        del out["input"]  # what a row that names none takes
+    return out, None
+
+
+def facts_before(model_id, kind, dialect, rows):
+    out = {}
+    if dialect:
+        out["dialect"] = dialect
+    if kind != "chat":
+        out["kind"] = kind
     if created := created_of(model_id, rows):
-        row["created"] = created
-    row |= {"context_length": context, "max_output_tokens": output} | card_json(base)
-    if tiers:
-        row["tiers"] = [{"above_prompt_tokens": above} | card_json(card) for above, card in tiers]
-    row |= {"input": kinds, "supports": supports}
-    if provider in HIDES_REASONING and "reasoning" in supports:
-        row["hidden_reasoning"] = True
+        out["created"] = created
+    if retires := rows.get("litellm", {}).get("deprecation_date"):
+        out["retires"] = retires
+    return out
+
+
+def facts_after(provider, model_id, kind, dialect, rows, kinds):
+    if kind != "chat":
+        return {"input": ["text"], "supports": ["completions"] if kind == "completion" else []}
+    supports = supports_of(provider, model_id, rows, kinds)
+    quirks = quirks_of(provider, model_id, dialect, rows, supports)
+    out = {"input": kinds, "supports": supports}
+    if "reasoning" in supports and "no_reasoning_effort" not in quirks and (efforts := efforts_of(rows)):
+        out["efforts"] = efforts
+    if hides_reasoning(provider, model_id, supports):
+        out["hidden_reasoning"] = True
     if quirks:
-        row["quirks"] = quirks
-    row["sources"] = tables
-    return row, None
+        out["quirks"] = quirks
+    return out
 
 
 def load():
@@ -402,22 +229,51 @@ def load():
             for t in ORDER}
 
 
-def build(tables, left_out=None):
+def with_kin(sources, provider, listed, model_id, rows):
+    """More rows to take facts from: a dated snapshot can what the model it dates can,
+    and Azure's models what OpenAI's can, of which the tables know more."""
+    name = re.sub(r"-\d{4}-\d\d-\d\d$", "", model_id)
+    known = {t: listed[t][name] for t in ("pi", "models.dev") if name in listed[t]} | rows
+    if provider == "azure" and model_id in sources["pi"]["openai"]:
+        known["pi"] = sources["pi"]["openai"][model_id]
+    return known
+
+
+def build(sources, left_out=None):
     models = []
     for provider in (p["id"] for p in PROVIDERS):
-        # These two are keyed by the ids the API takes, and are fresh.
-        ids = set(tables["litellm"][provider]) | set(tables["pi"][provider])
-        for model_id in sorted(ids):
-            rows = {t: tables[t][provider][model_id] for t in ORDER
-                    if t != "genai" and model_id in tables[t][provider]}
-            if found := find_genai(tables["genai"][provider], model_id):
+        key = SAME_TABLES.get(provider, provider)
+        listed = {t: sources[t].get(key, {}) for t in ORDER if t != "genai"}
+        histories = sources["genai"].get(SAME_GENAI.get(key, key), [])
+        # genai is keyed by clauses, not by the ids the API takes.
+        for model_id in sorted(set().union(*listed.values())):
+            rows = {t: listed[t][model_id] for t in listed if model_id in listed[t]}
+            if found := tables.find_genai(histories, model_id):
                 rows["genai"] = found
-            row, why = model_of(provider, model_id, rows)
+            row, why = model_of(provider, model_id, rows, with_kin(sources, provider, listed, model_id, rows))
             if row:
                 models.append(row)
             elif left_out is not None:
                 left_out.append((provider, model_id, why))
-    return {"version": 1, "sources": SOURCES, "providers": PROVIDERS, "models": models}
+    providers, models = understood(PROVIDERS, models)
+    link_larger(models)
+    return {"version": 1, "sources": SOURCES, "providers": providers, "models": models}
+
+
+def understood(providers, models):
+    """Without what the router does not read yet: it refuses a catalog with a word it does not know."""
+    providers = [p | {"quirks": [q for q in p["quirks"] if q not in UNREAD_QUIRKS]}
+                 for p in providers if p["dialect"] not in UNSPOKEN]
+    for provider in providers:
+        if "also" in provider and not set(provider["also"]) - UNSPOKEN:
+            del provider["also"]
+    ids = {p["id"] for p in providers}
+    return providers, [m for m in models if m["provider"] in ids and m.get("dialect") not in UNSPOKEN]
+
+
+MEMBERS = ("provider", "id", "dialect", "kind", "created", "retires", "context_length", "max_output_tokens",
+           *(f"{name}_usd_per_mtok" for name in tables.NAMES), "request_usd", "rates", "input", "supports",
+           "efforts", "larger_context", "hidden_reasoning", "quirks", "sources")
 
 
 def render(catalog):
@@ -425,22 +281,60 @@ def render(catalog):
     def lines(rows):
         return ",\n".join("  " + json.dumps(r, separators=(",", ":")) for r in rows)
 
+    models = [{name: m[name] for name in MEMBERS if name in m} for m in catalog["models"]]
     parts = [f' "version": {catalog["version"]}']
-    parts += [f' "{name}": [\n{lines(catalog[name])}\n ]' for name in ("sources", "providers", "models")]
+    parts += [f' "{name}": [\n{lines(rows)}\n ]' for name, rows in (
+        ("sources", catalog["sources"]), ("providers", catalog["providers"]), ("models", models))]
     return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def count_table(catalog):
+    per = {p["id"]: Counter() for p in catalog["providers"]}
+    for model in catalog["models"]:
+        per[model["provider"]][model.get("kind", "chat")] += 1
+    kinds = ("chat", "embedding")
+    lines = ["| provider | chat | embedding |", "|---|---|---|"]
+    lines += [f"| `{p}` | " + " | ".join(str(n[k] or "") for k in kinds) + " |" for p, n in per.items()]
+    total = sum(per.values(), Counter())
+    return "\n".join([*lines, f"| {len(per)} providers | " + " | ".join(str(total[k]) for k in kinds) + " |"])
+
+
+def change(old, new):
+    """What an editor of prices wants to see: models that came or went, and prices that moved."""
+    def prices(model):
+        words = [model.get(f"{name}_usd_per_mtok", "") for name in ("input", "output", "cache_read")]
+        return "/".join(words) + "".join(" " + json.dumps(r, separators=(",", ":")) for r in model.get("rates", []))
+
+    before, after = ({f"{m['provider']}/{m['id']}": m for m in c["models"]} for c in (old, new))
+    out = [f"- {name}" for name in sorted(before.keys() - after.keys())]
+    out += [f"+ {name} {prices(after[name])}" for name in sorted(after.keys() - before.keys())]
+    for name in sorted(before.keys() & after.keys()):
+        if prices(before[name]) != prices(after[name]):
+            out.append(f"~ {name} {prices(before[name])} -> {prices(after[name])}")
+        elif before[name] != after[name]:
+            members = sorted(k for k in before[name] | after[name] if before[name].get(k) != after[name].get(k))
+            out.append(f"~ {name} ({', '.join(members)})")
+    old_rows, new_rows = ({p["id"]: p for p in c["providers"]} for c in (old, new))
+    out += [f"~ provider {p}" for p in sorted(old_rows | new_rows) if old_rows.get(p) != new_rows.get(p)]
+    return out
 
 
 def main(args):
     left_out = []
-    text = render(build(load(), left_out))
+    catalog = build(load(), left_out)
+    text = render(catalog)
     if "--why" in args:
         for provider, model_id, why in left_out:
             print(f"{provider}/{model_id}: {why}", file=sys.stderr)
-    if "--check" in args:
+    if "--counts" in args:
+        print(count_table(catalog))
+    elif "--check" in args:
         if not OUT.exists() or OUT.read_text() != text:
             sys.exit(f"{OUT.name} is stale: run python3 tools/catalog/generate.py")
     else:
+        told = change(json.loads(OUT.read_text()), json.loads(text)) if OUT.exists() else []
         OUT.write_text(text)
+        print("\n".join(told or ["nothing changed"]))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Cut the upstream price tables down to what generate.py reads.
+"""Cut the upstream price tables down to what the generator reads.
 
     python3 tools/catalog/reduce.py FOLDER
 
@@ -15,46 +15,78 @@ from pathlib import Path
 
 OUT = Path(__file__).parent / "sources"
 
-# Our provider id -> the name each table uses.
+# Our provider id -> the name each table uses. litellm: (providers, key prefix).
 NAMES = {
-    "litellm": {
-        "openai": "openai", "anthropic": "anthropic", "google": "gemini", "deepseek": "deepseek",
-        "xai": "xai", "mistral": "mistral", "groq": "groq", "together": "together_ai",
-        "fireworks": "fireworks_ai", "cerebras": "cerebras", "moonshotai": "moonshot", "zai": "zai",
-    },
-    "genai": {
-        "openai": "openai", "anthropic": "anthropic", "google": "google", "deepseek": "deepseek",
-        "xai": "x-ai", "mistral": "mistral", "groq": "groq", "together": "together",
-        "fireworks": "fireworks", "cerebras": "cerebras", "moonshotai": "moonshotai", "zai": "zai",
-    },
-    "pi": {p: p for p in (
-        "openai", "anthropic", "google", "deepseek", "xai", "mistral", "groq", "together",
-        "fireworks", "cerebras", "moonshotai", "zai")},
-    "models.dev": {
-        "openai": "openai", "anthropic": "anthropic", "google": "google", "deepseek": "deepseek",
-        "xai": "xai", "mistral": "mistral", "groq": "groq", "together": "togetherai",
-        "fireworks": "fireworks-ai", "cerebras": "cerebras", "moonshotai": "moonshotai", "zai": "zai",
-    },
-    "portkey": {
-        "openai": "openai", "anthropic": "anthropic", "google": "google", "deepseek": "deepseek",
-        "xai": "x-ai", "mistral": "mistral-ai", "groq": "groq", "together": "together-ai",
-        "fireworks": "fireworks-ai", "cerebras": "cerebras", "moonshotai": "moonshot", "zai": "z-ai",
-    },
+    "alibaba": {"litellm": (["dashscope"], "dashscope/"), "models.dev": "alibaba", "portkey": "dashscope"},
+    "anthropic": {"litellm": (["anthropic"], ""), "genai": "anthropic", "pi": "anthropic",
+                  "models.dev": "anthropic", "portkey": "anthropic"},
+    "azure": {"litellm": (["azure"], "azure/"), "genai": "azure", "pi": "azure",
+              "models.dev": "azure", "portkey": "azure-openai"},
+    "baseten": {"litellm": (["baseten"], "baseten/"), "genai": "baseten", "pi": "baseten",
+                "models.dev": "baseten"},
+    "bedrock": {"litellm": (["bedrock", "bedrock_converse"], ""), "genai": "aws", "pi": "amazon-bedrock",
+                "models.dev": "amazon-bedrock", "portkey": "bedrock"},
+    "cerebras": {"litellm": (["cerebras"], "cerebras/"), "genai": "cerebras", "pi": "cerebras",
+                 "models.dev": "cerebras", "portkey": "cerebras"},
+    "cloudflare": {"litellm": (["cloudflare"], "cloudflare/"), "genai": "cloudflare",
+                   "pi": "cloudflare-workers-ai", "models.dev": "cloudflare-workers-ai",
+                   "portkey": "workers-ai"},
+    "cohere": {"litellm": (["cohere_chat", "cohere"], "cohere/"), "genai": "cohere", "models.dev": "cohere",
+               "portkey": "cohere"},
+    "deepinfra": {"litellm": (["deepinfra"], "deepinfra/"), "models.dev": "deepinfra", "portkey": "deepinfra"},
+    "deepseek": {"litellm": (["deepseek"], "deepseek/"), "genai": "deepseek", "pi": "deepseek",
+                 "models.dev": "deepseek", "portkey": "deepseek"},
+    "fireworks": {"litellm": (["fireworks_ai", "fireworks_ai-embedding-models"], "fireworks_ai/"),
+                  "genai": "fireworks", "pi": "fireworks", "models.dev": "fireworks-ai",
+                  "portkey": "fireworks-ai"},
+    "google": {"litellm": (["gemini"], "gemini/"), "genai": "google", "pi": "google",
+               "models.dev": "google", "portkey": "google"},
+    "groq": {"litellm": (["groq"], "groq/"), "genai": "groq", "pi": "groq", "models.dev": "groq",
+             "portkey": "groq"},
+    "meta": {"litellm": (["meta"], "meta/"), "genai": "meta", "pi": "meta"},
+    "minimax": {"litellm": (["minimax"], "minimax/"), "genai": "minimax", "pi": "minimax",
+                "models.dev": "minimax", "portkey": "minimax"},
+    "mistral": {"litellm": (["mistral"], "mistral/"), "genai": "mistral", "pi": "mistral",
+                "models.dev": "mistral", "portkey": "mistral-ai"},
+    "moonshotai": {"litellm": (["moonshot"], "moonshot/"), "genai": "moonshotai", "pi": "moonshotai",
+                   "models.dev": "moonshotai", "portkey": "moonshot"},
+    "nebius": {"litellm": (["nebius"], "nebius/"), "models.dev": "nebius", "portkey": "nebius"},
+    "novita": {"litellm": (["novita"], "novita/"), "genai": "novita", "models.dev": "novita-ai",
+               "portkey": "novita-ai"},
+    "openai": {"litellm": (["openai", "text-completion-openai"], ""), "genai": "openai", "pi": "openai",
+               "models.dev": "openai", "portkey": "openai"},
+    "openrouter": {"genai": "openrouter", "pi": "openrouter", "models.dev": "openrouter",
+                   "portkey": "openrouter"},
+    "perplexity": {"litellm": (["perplexity"], "perplexity/"), "genai": "perplexity",
+                   "models.dev": "perplexity", "portkey": "perplexity-ai"},
+    "together": {"litellm": (["together_ai"], "together_ai/"), "genai": "together", "pi": "together",
+                 "models.dev": "togetherai", "portkey": "together-ai"},
+    "vertex": {"litellm": (["vertex_ai-language-models"], "vertex_ai/"), "genai": "google",
+               "pi": "google-vertex", "models.dev": "google-vertex", "portkey": "vertex-ai"},
+    "vertex-anthropic": {"litellm": (["vertex_ai-anthropic_models"], "vertex_ai/"),
+                         "models.dev": "google-vertex-anthropic", "portkey": "vertex-ai"},
+    "xai": {"litellm": (["xai"], "xai/"), "genai": "x-ai", "pi": "xai", "models.dev": "xai", "portkey": "x-ai"},
+    "xiaomi": {"litellm": (["xiaomi_mimo"], "xiaomi_mimo/"), "pi": "xiaomi", "models.dev": "xiaomi"},
+    "zai": {"litellm": (["zai"], "zai/"), "genai": "zai", "pi": "zai", "models.dev": "zai", "portkey": "z-ai"},
 }
 
 LITELLM_FIELD = re.compile(
     r"(input_cost_per_token|output_cost_per_token|cache_read_input_token_cost"
-    r"|cache_creation_input_token_cost(_above_1hr)?)(_above_\d+k_tokens)?"
+    r"|cache_creation_input_token_cost(_above_1hr)?)(_above_\d+k_tokens)?(_flex|_priority)?"
     r"|input_cost_per_(audio|image)_token|input_cost_per_image|output_cost_per_reasoning_token"
+    r"|input_cost_per_request|search_context_cost_per_query|off_peak_pricing|tiered_pricing"
     r"|mode|deprecation_date|max_input_tokens|max_output_tokens"
     r"|supported_endpoints|supported_output_modalities"
     r"|supports_(function_calling|parallel_function_calling|vision|response_schema|reasoning"
-    r"|assistant_prefill|pdf_input|audio_input|adaptive_thinking|sampling_params|forced_tool_use)"
+    r"|assistant_prefill|pdf_input|audio_input|video_input|adaptive_thinking|sampling_params|forced_tool_use"
+    r"|(none|minimal|low|xhigh|max)_reasoning_effort)"
 )
+MODES = ("chat", "responses", "embedding", "completion")
+PI_APIS = ("openai-completions", "openai-responses", "azure-openai-responses", "anthropic-messages",
+           "google-generative-ai", "google-vertex", "bedrock-converse-stream", "mistral-conversations")
 PI_COMPAT = (
     "forceAdaptiveThinking", "supportsTemperature", "supportsReasoningEffort",
-    "requiresReasoningContentOnAssistantMessages", "supportsDeveloperRole", "maxTokensField",
-    "supportsStore",
+    "requiresReasoningContentOnAssistantMessages",
 )
 
 
@@ -62,15 +94,26 @@ def pick(row, names):
     return {name: row[name] for name in names if name in row}
 
 
+def named(table):
+    return ((ours, names[table]) for ours, names in NAMES.items() if table in names)
+
+
+def bare(key):
+    # Vertex: the name alone means the default version, which two tables spell out.
+    return key.removesuffix("@default")
+
+
 def litellm(table):
     out = {}
-    for ours, theirs in NAMES["litellm"].items():
+    for ours, (theirs, prefix) in named("litellm"):
         rows = {}
         for key, row in table.items():
-            if row.get("litellm_provider") != theirs or row.get("mode") not in ("chat", "responses"):
+            if row.get("litellm_provider") not in theirs or row.get("mode") not in MODES:
                 continue
-            rows[key.removeprefix(theirs + "/")] = {
-                k: v for k, v in row.items() if LITELLM_FIELD.fullmatch(k)}
+            # Regions and deployment kinds of a cloud are not model names.
+            if ours in ("azure", "bedrock") and "/" in key.removeprefix(prefix):
+                continue
+            rows[bare(key.removeprefix(prefix))] = {k: v for k, v in row.items() if LITELLM_FIELD.fullmatch(k)}
         out[ours] = rows
     return out
 
@@ -80,45 +123,49 @@ def genai(table):
     return {
         ours: [pick(m, ("id", "match", "prices", "context_window", "deprecated"))
                for m in by_id[theirs]["models"]]
-        for ours, theirs in NAMES["genai"].items()
+        for ours, theirs in named("genai") if ours != "vertex"  # Google's rows hold for both its fronts
     }
 
 
 def pi(table):
     out = {}
-    for ours, theirs in NAMES["pi"].items():
+    for ours, theirs in named("pi"):
         out[ours] = {}
         for key, row in table[theirs].items():
-            kept = pick(row, ("reasoning", "input", "cost", "contextWindow", "maxTokens"))
-            kept["compat"] = pick(row.get("compat", {}), PI_COMPAT)
-            out[ours][key] = kept
+            if row["api"] in PI_APIS and row.get("type", "chat") == "chat":
+                kept = pick(row, ("reasoning", "input", "cost", "contextWindow", "maxTokens", "thinkingLevelMap"))
+                kept["compat"] = pick(row.get("compat", {}), PI_COMPAT)
+                out[ours][key] = kept
     return out
 
 
 def models_dev(table):
     names = ("release_date", "status", "reasoning", "tool_call", "structured_output",
-             "temperature", "attachment", "limit", "modalities")
+             "temperature", "limit", "modalities")
+    costs = ("input", "output", "cache_read", "cache_write", "reasoning", "tiers", "input_audio")
     out = {}
-    for ours, theirs in NAMES["models.dev"].items():
+    for ours, theirs in named("models.dev"):
         out[ours] = {}
         for key, row in table[theirs]["models"].items():
             kept = pick(row, names)
-            kept["cost"] = pick(row.get("cost", {}), ("input", "output", "cache_read", "cache_write"))
-            out[ours][key] = kept
+            kept["cost"] = pick(row.get("cost", {}), costs)
+            efforts = [o["values"] for o in row.get("reasoning_options", []) if o["type"] == "effort"]
+            if efforts:
+                kept["efforts"] = efforts[0]
+            out[ours][bare(key)] = kept
     return out
 
 
 def portkey(table):
+    names = ("request_token", "response_token", "cache_read_input_token", "reasoning_token")
     out = {}
-    for ours, theirs in NAMES["portkey"].items():
+    for ours, theirs in named("portkey"):
         out[ours] = {}
         for key, row in table.get(theirs, {}).items():
             paid = (row.get("pricing_config") or {}).get("pay_as_you_go") or {}
-            kept = {name: paid[name]["price"] for name in
-                    ("request_token", "response_token", "cache_read_input_token")
-                    if paid.get(name, {}).get("price") is not None}
-            if "request_token" in kept and "response_token" in kept:
-                out[ours][key] = kept
+            kept = {name: paid[name]["price"] for name in names if paid.get(name, {}).get("price") is not None}
+            if kept.get("request_token"):
+                out[ours][bare(key)] = kept
     return out
 
 

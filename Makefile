@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint fmt audit bench deploy-check deploy clean
+.PHONY: help setup build run test lint fmt audit bench catalog catalog-put deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -31,6 +31,12 @@ audit: setup ## known vulnerabilities of the dependencies (asks the advisory dat
 
 bench: build ## figures of this build beside the platform's floors (Linux, four minutes)
 	@tools/bench/run.sh
+
+catalog: ## make schema/catalog.json from the price tables, and show what changed
+	@python3 tools/catalog/generate.py
+
+catalog-put: setup ## check FILE (schema/catalog.json) and put it in force; REMOTE=1 on the deployed worker
+	@python3 tools/catalog/put.py $(or $(FILE),schema/catalog.json)
 
 deploy-check: build ## bundle as for a deployment and weigh it
 	@tools/deploy.sh --dry-run

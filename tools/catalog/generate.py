@@ -24,6 +24,7 @@ from providers import (CHURN, EMBEDS, LEFT_OUT, ONLY_EMBEDS, PROVIDERS, ROSTER, 
                        UNSPOKEN)
 
 HERE = Path(__file__).parent
+OWN = HERE / "own"
 OUT = HERE.parent.parent / "schema" / "catalog.json"
 
 # "Today" for retirement dates and dated prices: the day the tables were copied.
@@ -257,7 +258,19 @@ def build(sources, left_out=None):
                 left_out.append((provider, model_id, why))
     providers, models = understood(PROVIDERS, models)
     link_larger(models)
-    return {"version": 1, "sources": SOURCES, "providers": providers, "models": models}
+    return with_own({"version": 1, "sources": SOURCES, "providers": providers, "models": models})
+
+
+def with_own(catalog):
+    """Adds the providers written by hand: one file of own/ each."""
+    own = [json.loads(path.read_text()) for path in sorted(OWN.glob("*.json"))]
+    return catalog | {
+        "sources": catalog["sources"] + [o["source"] for o in own],
+        "providers": sorted(catalog["providers"] + [o["provider"] for o in own], key=lambda p: p["id"]),
+        "models": sorted(catalog["models"] + [
+            {"provider": o["provider"]["id"], "sources": [o["source"]["name"]]} | m for o in own for m in o["models"]],
+            key=lambda m: (m["provider"], m["id"])),
+    }
 
 
 def understood(providers, models):

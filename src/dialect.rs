@@ -15,9 +15,12 @@ use crate::{
 };
 use std::borrow::Cow;
 
+pub use foreign::translatable;
+
 mod anthropic;
 mod completions;
 mod embeddings;
+mod foreign;
 mod lenient;
 mod openai_chat;
 mod prompts;
@@ -176,6 +179,8 @@ pub struct Stamp {
     pub wants_usage: bool,
     /// Whether vectors shall come as base64.
     pub base64_vectors: bool,
+    /// Whether the caller used the deprecated functions, and reads calls in that form.
+    pub legacy_functions: bool,
     /// The charge, once it is known.
     pub cost: Option<Nanos>,
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     catalog::{Ability, AbortStopsBilling},
-    dialect::{Between, Call, Order, between},
+    dialect::{Between, Call, Order, between, translatable},
     endpoint::Surface,
     fault::{Cause, Fault, UpstreamFault},
     health::{self, FailedAs, Sample},
@@ -71,6 +71,7 @@ impl Exchange {
         let Call { path, headers, body } = if same {
             upstream.forward(&case.body, &case.request, &order)?
         } else {
+            translatable(&case.request)?;
             upstream.encode_request(&case.request, &order)?
         };
         Ok(Some(UpstreamCall {

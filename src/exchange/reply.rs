@@ -24,6 +24,7 @@ impl Exchange {
             created: self.case.arrived.seconds(),
             wants_usage: self.case.request.wants_usage,
             base64_vectors: self.case.request.base64_vectors,
+            legacy_functions: self.case.request.legacy_functions,
             cost: None,
         }
     }

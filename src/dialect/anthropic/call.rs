@@ -97,9 +97,6 @@ fn unsayable(request: &Request) -> Result<(), Fault> {
     if request.choices.is_some_and(|n| n > 1) {
         return refused("n", "Ask once for each answer");
     }
-    if request.rest.get("logprobs") == Some(&Value::Bool(true)) {
-        return refused("logprobs", "Leave it out");
-    }
     Ok(())
 }
 

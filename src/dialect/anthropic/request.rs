@@ -32,6 +32,7 @@ fn request(fields: &mut Fields<'_>) -> Request {
     Request {
         service_tier: None,
         base64_vectors: false,
+        legacy_functions: false,
         hosted: Vec::new(),
         headers: Vec::new(),
         model,

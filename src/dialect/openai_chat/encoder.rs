@@ -18,6 +18,7 @@ pub(super) struct ChatEncoder {
     /// What every chunk begins with: id, object, created, model.
     head: String,
     wants_usage: bool,
+    legacy_functions: bool,
     choices: Vec<Choice>,
     /// A failure was told: nothing may look complete after it.
     broken: bool,
@@ -41,12 +42,23 @@ impl ChatEncoder {
             stamp.created,
             quoted(&stamp.model)
         );
-        Self { head, wants_usage: stamp.wants_usage, choices: Vec::new(), broken: false, held: None }
+        Self {
+            head,
+            wants_usage: stamp.wants_usage,
+            legacy_functions: stamp.legacy_functions,
+            choices: Vec::new(),
+            broken: false,
+            held: None,
+        }
     }
 
     /// A chunk of one choice; `delta` is JSON.
     fn chunk(&self, choice: u32, delta: &str, finish: Option<Finish>, out: &mut Vec<u8>) {
-        let finish = finish.map_or_else(|| "null".to_owned(), |finish| quoted(finish_word(finish)));
+        let word = |finish| match finish {
+            Finish::ToolCalls if self.legacy_functions => "function_call",
+            finish => finish_word(finish),
+        };
+        let finish = finish.map_or_else(|| "null".to_owned(), |finish| quoted(word(finish)));
         let usage = if self.wants_usage { ",\"usage\":null" } else { "" };
         let head = &self.head;
         let text = format!(
@@ -72,6 +84,13 @@ impl ChatEncoder {
     fn detail(&mut self, index: u32, detail: &Value, out: &mut Vec<u8>) {
         self.open(index, "\"\"", out);
         self.chunk(index, &format!(r#"{{"reasoning_details":[{detail}]}}"#), None, out);
+    }
+
+    /// The deprecated form knows one call.
+    fn legacy_call(&self, choice: u32, index: u32, delta: &str, out: &mut Vec<u8>) {
+        if index == 0 {
+            self.chunk(choice, delta, None, out);
+        }
     }
 
     fn find(&mut self, index: u32) -> Option<&mut Choice> {
@@ -119,6 +138,10 @@ impl Encoder for ChatEncoder {
                     choice.calls = true;
                 }
                 let (id, name) = (quoted(id), quoted(name));
+                if self.legacy_functions {
+                    let delta = format!(r#"{{"function_call":{{"name":{name},"arguments":""}}}}"#);
+                    return self.legacy_call(*choice, *index, &delta, out);
+                }
                 let delta = format!(
                     r#"{{"tool_calls":[{{"index":{index},"id":{id},"type":"function","function":{{"name":{name},"arguments":""}}}}]}}"#
                 );
@@ -126,6 +149,10 @@ impl Encoder for ChatEncoder {
             }
             Event::ToolArguments { choice, index, fragment } => {
                 let fragment = quoted(fragment);
+                if self.legacy_functions {
+                    let delta = format!(r#"{{"function_call":{{"arguments":{fragment}}}}}"#);
+                    return self.legacy_call(*choice, *index, &delta, out);
+                }
                 let delta = format!(r#"{{"tool_calls":[{{"index":{index},"function":{{"arguments":{fragment}}}}}]}}"#);
                 self.chunk(*choice, &delta, None, out);
             }

@@ -14,6 +14,7 @@ pub(super) fn decode(body: &Body) -> Result<Request, Fault> {
 fn request(fields: &mut Fields<'_>) -> Request {
     let model = fields.needed_text("model");
     let messages = messages(fields);
+    let legacy_functions = fields.has("functions");
     let mut tools = tools(fields);
     let tool_choice = tool_choice(fields, &mut tools);
     let service_tier = fields.service_tier();
@@ -25,6 +26,7 @@ fn request(fields: &mut Fields<'_>) -> Request {
     Request {
         service_tier,
         base64_vectors: false,
+        legacy_functions,
         hosted: Vec::new(),
         headers: Vec::new(),
         model,

@@ -114,8 +114,12 @@ pub(super) fn made_up_id(answer: &str, choice: usize, index: usize) -> String {
 }
 
 pub(super) fn encode(response: &Response, stamp: &Stamp) -> Vec<u8> {
-    let choices: Vec<Value> =
-        response.choices.iter().enumerate().map(|(index, choice)| write_choice(index, choice)).collect();
+    let choices: Vec<Value> = response
+        .choices
+        .iter()
+        .enumerate()
+        .map(|(index, choice)| write_choice(index, choice, stamp.legacy_functions))
+        .collect();
     let mut told = json!({
         "id": super::answer_id(&stamp.request_id),
         "object": "chat.completion",
@@ -131,7 +135,7 @@ pub(super) fn encode(response: &Response, stamp: &Stamp) -> Vec<u8> {
     told.to_string().into_bytes()
 }
 
-fn write_choice(index: usize, choice: &Choice) -> Value {
+fn write_choice(index: usize, choice: &Choice, legacy: bool) -> Value {
     let (mut text, mut refusal, mut reasoning) = (String::new(), String::new(), String::new());
     let (mut calls, mut details) = (Vec::new(), Vec::new());
     for part in &choice.parts {
@@ -163,10 +167,18 @@ fn write_choice(index: usize, choice: &Choice) -> Value {
     if !details.is_empty() {
         message.insert("reasoning_details".to_owned(), details.into());
     }
-    if !calls.is_empty() {
-        message.insert("tool_calls".to_owned(), calls.into());
+    let mut finish = finish_word(choice.finish);
+    match calls.first().and_then(|call| call.get("function")).filter(|_| legacy) {
+        Some(call) => {
+            message.insert("function_call".to_owned(), call.clone());
+            finish = "function_call";
+        }
+        None if calls.is_empty() => {}
+        None => {
+            message.insert("tool_calls".to_owned(), calls.into());
+        }
     }
-    json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish_word(choice.finish)})
+    json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish})
 }
 
 /// A provider's answer with our model name and the charge; every other byte of a member stays.

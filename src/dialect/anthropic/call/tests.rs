@@ -298,8 +298,6 @@ fn what_cannot_be_said_is_named() {
         told.expect_err("refused").param.unwrap_or_default()
     };
     assert_eq!(param(Request { choices: Some(2), ..asking() }), "n");
-    let rest = Map::from_iter([("logprobs".to_owned(), true.into())]);
-    assert_eq!(param(Request { rest, ..asking() }), "logprobs");
     assert_eq!(param(Request { tools: vec![Tool::Native(json!({"type": "custom"}))], ..asking() }), "tools[0].type");
     let sound = Part::Audio { data: "A".into(), format: "wav".into() };
     assert_eq!(

@@ -22,6 +22,27 @@ fn written(out: &[u8]) -> Vec<String> {
 }
 
 #[test]
+fn callers_of_deprecated_functions_get_their_form() {
+    let (mut encoder, mut out) = (encoder(false), Vec::new());
+    encoder.legacy_functions = true;
+    for event in [
+        Event::ToolStart { choice: 0, index: 0, id: "a".into(), name: "f".into() },
+        Event::ToolArguments { choice: 0, index: 0, fragment: "{}".into() },
+        Event::ToolStart { choice: 0, index: 1, id: "b".into(), name: "g".into() },
+        Event::Finish { choice: 0, finish: Finish::ToolCalls, native: None },
+    ] {
+        encoder.encode(&event, &mut out);
+    }
+    let told = written(&out).join("\n");
+    assert!(told.contains(r#""delta":{"function_call":{"name":"f","arguments":""}}"#), "{told}");
+    assert!(told.contains(r#""delta":{"function_call":{"arguments":"{}"}}"#), "{told}");
+    assert!(
+        told.contains(r#""finish_reason":"function_call""#) && !told.contains("tool_calls") && !told.contains(r#""g""#),
+        "{told}"
+    );
+}
+
+#[test]
 fn the_stream_is_by_the_book() {
     let (mut encoder, mut out) = (encoder(true), Vec::new());
     let finish = Event::Finish { choice: 0, finish: Finish::ToolCalls, native: None };

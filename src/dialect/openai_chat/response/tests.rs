@@ -22,6 +22,17 @@ fn stamp() -> Stamp {
 }
 
 #[test]
+fn callers_of_deprecated_functions_get_their_form() {
+    let call = Part::ToolCall { id: "a".into(), name: "f".into(), arguments: "{}".into() };
+    let choice = Choice { parts: vec![call], finish: Finish::ToolCalls, native_finish: None };
+    let response = Response { choices: vec![choice], ..Response::default() };
+    let told = json(&encode(&response, &Stamp { legacy_functions: true, ..stamp() }));
+    let choice = &told["choices"][0];
+    assert_eq!(choice["message"]["function_call"], crate::json::json!({"name": "f", "arguments": "{}"}));
+    assert_eq!((&choice["finish_reason"], choice["message"].get("tool_calls")), (&Value::from("function_call"), None));
+}
+
+#[test]
 fn hosts_answer_in_many_ways() {
     let call =
         |id: &str, arguments: &str| Part::ToolCall { id: id.into(), name: "f".into(), arguments: arguments.into() };

@@ -146,7 +146,9 @@ def hides_reasoning(provider, model_id, supports):
         return False
     if provider == "openrouter":
         return model_id.split("/")[0] in HIDES_REASONING
-    return provider in HIDES_REASONING or is_claude(provider, model_id)
+    if provider == "bedrock":
+        return re.search(r"(anthropic|openai|xai)\.(?!gpt-oss)", model_id) is not None
+    return provider in HIDES_REASONING
 
 
 # --- a sibling with a longer context ------------------------------------------

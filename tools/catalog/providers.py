@@ -97,7 +97,8 @@ ONLY_EMBEDS = {"cohere-openai", "google-openai"}
 SELLS_TIERS = {"azure", "openai"}
 
 # Reasoning these bill for is not, or only in summary, in the answer. Also OpenRouter's words for them.
-HIDES_REASONING = {"anthropic", "azure", "google", "meta", "openai", "vertex", "x-ai", "xai"}
+HIDES_REASONING = {"anthropic", "azure", "google", "meta", "openai", "vertex", "vertex-anthropic",
+                   "x-ai", "xai"}
 
 # Documents as content parts work here; elsewhere the tables mean another API.
 TAKES_FILES = {"anthropic", "azure", "bedrock", "google", "openai", "openrouter", "vertex", "vertex-anthropic"}
@@ -169,5 +170,6 @@ MODEL_QUIRKS = [(p, re.compile(rx), reasoning, quirks) for p, rx, reasoning, qui
     (("google", "vertex"), r"gemini-2", True, () if "thinking_budget" in UNREAD_QUIRKS else ("thinking_budget",)),
     (OPENAI_LIKE, r"^(o\d|gpt-[5-9])", True, ("no_penalties", "no_sampling", "no_stop")),
     (OPENAI_LIKE, r"^gpt-(5\.[4-9]|[6-9])", True, ("tools_without_reasoning",)),
+    (("bedrock",), r"openai\.gpt-[5-9]", True, ("no_sampling", "no_stop")),
     (("xai",), r"", True, ("no_penalties", "no_stop")),
 )]

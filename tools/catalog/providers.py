@@ -26,7 +26,8 @@ def row(id, name, dialect, base_url, credential, abort, quirks=(), also=()):
 PROVIDERS = [
     row("alibaba", "Alibaba Cloud", "openai_chat", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
         "DASHSCOPE_API_KEY", "no", SAFE),
-    row("anthropic", "Anthropic", "anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY", "yes"),
+    row("anthropic", "Anthropic", "anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY", "yes",
+        ["betas"]),
     # A deployment must bear its model's name.
     row("azure", "Azure OpenAI", "openai_chat", "https://{AZURE_RESOURCE}.openai.azure.com/openai/v1",
         "AZURE_API_KEY", "yes", ["no_store"], also=["openai_responses"]),

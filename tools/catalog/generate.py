@@ -276,7 +276,7 @@ def with_own(catalog):
 def understood(providers, models):
     """Without what the router does not read yet: it refuses a catalog with a word it does not know."""
     providers = [p | {"quirks": [q for q in p["quirks"] if q not in UNREAD_QUIRKS]}
-                 for p in providers if p["dialect"] not in UNSPOKEN]
+                 for p in providers if p["dialect"] not in UNSPOKEN and "vertex_paths" not in set(p["quirks"]) & UNREAD_QUIRKS]
     for provider in providers:
         if "also" in provider and not set(provider["also"]) - UNSPOKEN:
             del provider["also"]

@@ -79,7 +79,10 @@ def main(args):
     data = Path(args[0]).read_bytes()
     if len(data) > BYTES_MAX:
         sys.exit(f"{args[0]}: more than {BYTES_MAX >> 20} MiB")
-    new = json.loads(data)
+    try:
+        new = json.loads(data)
+    except ValueError as error:
+        sys.exit(f"{args[0]} is no JSON: {error}")
     if found := validate.faults(new):
         sys.exit("\n".join([f"{args[0]} breaks {len(found)} rules:", *found[:20]]))
     old = in_force()

@@ -82,10 +82,11 @@ def cliffs_of(tables, quotes):
 
 
 def tiers_of(quotes, base, cliffs):
-    """[(service tier, prompt tokens above which or 0, card)]. litellm alone states them.
+    """[(service tier, prompt tokens above which or 0, card)]. litellm states them all, genai some.
 
     A long prompt at a tier that has no price of its own for it: the dearer of the two."""
     stated = quotes["litellm"].tiers if "litellm" in quotes else {}
+    other = quotes["genai"].tiers if "genai" in quotes else {}
     out = []
     for tier in ("flex", "priority"):
         card = stated.get((tier, 0))
@@ -94,6 +95,9 @@ def tiers_of(quotes, base, cliffs):
         card = vars(card)
         # Cheaper than the standard tier is flex's promise, dearer is priority's: else a slip.
         if (card["input"] <= base["input"]) != (tier == "flex"):
+            continue
+        both = [key for key in stated.keys() & other.keys() if key[0] == tier]
+        if any(not same_price(stated[key], other[key], True) for key in both):
             continue
         out.append((tier, 0, card))
         for above, dear in cliffs:

@@ -163,8 +163,27 @@ def family_of(model_id):
     return "-".join(words) if words and BRAND.fullmatch(words[0]) and words[0] not in ("mini", "pro") else None
 
 
+def billions(model_id):
+    """A model's size, where its name tells it: 8 of llama-3.1-8b."""
+    found = re.search(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)b(?![a-z0-9])", model_id.lower())
+    return float(found[1]) if found else None
+
+
+def can(model):
+    return set(model["supports"]) - {"completions", "prefill"} | set(model.get("input", ()))
+
+
+def may_stand_in(model, sibling):
+    """Holds half as much again, is called alike, can no less, and is no smaller model."""
+    mine, its = billions(model["id"]), billions(sibling["id"])
+    return (sibling["context_length"] * 2 >= model["context_length"] * 3
+            and sibling.get("dialect") == model.get("dialect")
+            and can(model) <= can(sibling)
+            and (mine is None or its is None or its >= mine))
+
+
 def link_larger(models):
-    """Sets larger_context: the cheapest sibling that holds half as much again and can no less."""
+    """Sets larger_context: the cheapest sibling that may stand in."""
     families = {}
     for model in models:
         if "kind" not in model and (family := family_of(model["id"])):
@@ -172,9 +191,7 @@ def link_larger(models):
             families.setdefault((model["provider"], region and region[1], family), []).append(model)
     for siblings in families.values():
         for model in siblings:
-            fits = [s for s in siblings if s["context_length"] * 2 >= model["context_length"] * 3
-                    and s.get("dialect") == model.get("dialect")
-                    and set(model["supports"]) <= set(s["supports"]) and set(model.get("input", ())) <= set(s.get("input", ()))]
+            fits = [s for s in siblings if may_stand_in(model, s)]
             if fits:
                 best = min(fits, key=lambda s: (float(s["output_usd_per_mtok"]), -s["context_length"], s["id"]))
                 model["larger_context"] = best["id"]

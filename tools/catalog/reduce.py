@@ -120,11 +120,18 @@ def litellm(table):
 
 def genai(table):
     by_id = {p["id"]: p for p in table}
-    return {
-        ours: [pick(m, ("id", "match", "prices", "context_window", "deprecated"))
-               for m in by_id[theirs]["models"]]
-        for ours, theirs in named("genai") if ours != "vertex"  # Google's rows hold for both its fronts
-    }
+    out = {}
+    for ours, theirs in named("genai"):
+        if ours == "vertex":
+            continue  # Google's rows hold for both its fronts
+        out[ours] = []
+        for row in by_id[theirs]["models"]:
+            kept = pick(row, ("id", "match", "prices", "context_window", "deprecated"))
+            if ours == "openai":
+                kept["tiers"] = {v["when"]["service_tier"]: v["prices"] for v in row.get("price_variants") or []
+                                 if v["when"].get("service_tier") in ("flex", "priority")}
+            out[ours].append(kept)
+    return out
 
 
 def pi(table):

@@ -135,6 +135,15 @@ GENAI_RATES = {
 
 
 def genai(row, today):
+    quote = genai_standard(row, today)
+    for tier, prices in row.get("tiers", {}).items():
+        card = genai_card(prices)
+        quote.tiers[tier, 0] = card.base
+        quote.tiers |= {(tier, above): rates for above, rates in card.above.items()}
+    return quote
+
+
+def genai_standard(row, today):
     prices = row["prices"]
     if isinstance(prices, dict):
         return genai_card(prices)

@@ -209,6 +209,18 @@ class Prices(unittest.TestCase):
                     self.assertEqual({r.get("above_prompt_tokens") for r in rates if r.get("service_tier") == tier},
                                      steps | {None}, f"{key}: a long prompt at {tier} has a price of its own")
 
+    def test_genai_confirms_the_tiers_it_knows(self):
+        same = other = 0
+        for row in source("genai")["openai"]:
+            for tier, card in row["tiers"].items():
+                for rate in MODELS.get(("openai", row["id"]), {}).get("rates", []):
+                    if {c: rate[c] for c in validate.CONDITIONS if c in rate} == {"service_tier": tier}:
+                        want = [tables.genai_card(card).base.input, tables.genai_card(card).base.output]
+                        hit = [Decimal(rate[r]) for r in RATES[:2]] == want
+                        same, other = same + hit, other + (not hit)
+        self.assertGreaterEqual(same, 25)
+        self.assertEqual(other, 0)
+
     def test_introductory_prices_end(self):
         for model_id in ("gemini-3.6-flash", "gemini-3.7-flash", "gemini-3.8-flash"):
             self.assertEqual(MODELS["google", model_id][RATES[1]], "3.75")

@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint fmt audit bench catalog catalog-put deploy-check deploy clean
+.PHONY: help setup build run test lint fmt audit fuzz bench catalog catalog-put deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -28,6 +28,9 @@ fmt: setup ## format the Rust code
 
 audit: setup ## known vulnerabilities of the dependencies (asks the advisory database)
 	@tools/lint.sh --audit
+
+fuzz: setup ## random bytes against every reader; TARGET=streams FUZZ_SECONDS=60
+	@tools/fuzz.sh $(TARGET)
 
 bench: build ## figures of this build beside the platform's floors (Linux, four minutes)
 	@tools/bench/run.sh

@@ -23,6 +23,11 @@ pub enum Dialect {
     Anthropic,
 }
 
+impl Dialect {
+    /// Every dialect providers are spoken to in.
+    pub const ALL: &[Self] = &[Self::OpenaiChat, Self::Anthropic];
+}
+
 json::words!(Dialect { OpenaiChat = "openai_chat", Anthropic = "anthropic" });
 
 /// Whether a provider stops billing when the connection is closed in the middle of an answer.

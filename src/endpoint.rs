@@ -35,6 +35,10 @@ pub enum Surface {
     Embeddings,
 }
 
+impl Surface {
+    pub const ALL: &[Self] = &[Self::ChatCompletions, Self::Messages, Self::Completions, Self::Embeddings];
+}
+
 /// The organisation's own plane, with an admin key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admin {

@@ -4,6 +4,7 @@ use crate::{
     catalog::{Catalog, Deployment},
     health::Health,
 };
+use std::borrow::Cow;
 use std::{collections::HashMap, rc::Rc};
 
 /// Where a provider is called, and with what.
@@ -76,6 +77,13 @@ impl World {
         own.or_else(|| self.catalog.deployment(id))
     }
 
+    /// Whether a provider can be called at all.
+    #[must_use]
+    pub fn can_reach(&self, provider: &str) -> bool {
+        let own = self.tenant.as_ref().is_some_and(|view| view.tenant.providers.get(provider).is_some());
+        own || self.settings.reach.contains_key(provider)
+    }
+
     /// How to call a provider; `None` where neither a credential nor a sandbox is at hand.
     #[must_use]
     pub fn reach(&self, provider: &str) -> Option<Reach> {
@@ -88,12 +96,12 @@ impl World {
 
     /// The name a deployment's health goes by. An organisation's own deployments are nobody else's business.
     #[must_use]
-    pub fn health_name(&self, deployment: &Deployment) -> String {
+    pub fn health_name<'a>(&self, deployment: &'a Deployment) -> Cow<'a, str> {
         match &self.tenant {
             Some(view) if view.deployments.contains_key(&deployment.id) => {
-                format!("{}/{}", view.tenant.organization, deployment.id)
+                format!("{}/{}", view.tenant.organization, deployment.id).into()
             }
-            _ => deployment.id.clone(),
+            _ => deployment.id.as_str().into(),
         }
     }
 

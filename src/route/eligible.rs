@@ -52,7 +52,7 @@ fn candidate(
     deployment: &Rc<Deployment>,
     world: &World,
 ) -> Result<Candidate, &'static str> {
-    if world.reach(&deployment.provider.id).is_none() {
+    if !world.can_reach(&deployment.provider.id) {
         return Err("no credential for the provider");
     }
     if let Some(lack) = unfit(question, deployment).or_else(|| lack(question.signals.needs, deployment)) {

@@ -38,9 +38,11 @@ impl Selection {
             let more = Self::of_name(name, mode.or(asked), world)?;
             selection.deployments.extend(more.deployments.into_iter().map(|(_, deployment)| (place + 1, deployment)));
         }
-        // A deployment meant twice is tried where it is named first.
-        let mut seen = std::collections::HashSet::new();
-        selection.deployments.retain(|(_, deployment)| seen.insert(deployment.id.clone()));
+        if selection.reason == Reason::Alias || !question.overrides.models.is_empty() {
+            // A deployment meant twice is tried where it is named first.
+            let mut seen = std::collections::HashSet::new();
+            selection.deployments.retain(|(_, deployment)| seen.insert(deployment.id.clone()));
+        }
         Ok(selection)
     }
 

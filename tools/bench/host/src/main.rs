@@ -13,8 +13,8 @@ use megarouter::{
     catalog::{Deployment, Dialect, When},
     chat,
     dialect::{Order, downstream, upstream},
-    endpoint::Surface,
     endpoint::Overrides,
+    endpoint::Surface,
     id::Dice,
     ledger::CallRecord,
     money::Nanos,
@@ -131,7 +131,10 @@ fn choices(world: &Rc<World>) -> Vec<Case> {
             of: 1,
             run: Box::new(move || {
                 let usage = Usage { input: 900, cache_read: 100, output: black_box(500), ..Usage::default() };
-                black_box((price::quote(&deployment, 1_000, 500), price::charge(&deployment.rates, &usage)));
+                black_box((
+                    price::quote(&deployment.rates, When::default(), 1_000, 500),
+                    price::charge(&deployment.rates, When::default(), &usage),
+                ));
             }),
         },
     ]

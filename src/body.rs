@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt, ops::Range};
 
 /// The text of a JSON object and where each member's value lies in it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body {
     text: String,
     members: Vec<(String, Range<usize>)>,

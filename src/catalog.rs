@@ -20,15 +20,16 @@ pub const BUNDLED: &str = include_str!("../schema/catalog.json");
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
     OpenaiChat,
+    OpenaiResponses,
     Anthropic,
 }
 
 impl Dialect {
     /// Every dialect providers are spoken to in.
-    pub const ALL: &[Self] = &[Self::OpenaiChat, Self::Anthropic];
+    pub const ALL: &[Self] = &[Self::OpenaiChat, Self::Anthropic, Self::OpenaiResponses];
 }
 
-json::words!(Dialect { OpenaiChat = "openai_chat", Anthropic = "anthropic" });
+json::words!(Dialect { OpenaiChat = "openai_chat", OpenaiResponses = "openai_responses", Anthropic = "anthropic" });
 
 /// Whether a provider stops billing when the connection is closed in the middle of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -13,7 +13,7 @@ use crate::{
     sse::Frame,
     usage::Usage,
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, rc::Rc};
 
 pub use foreign::translatable;
 
@@ -23,6 +23,7 @@ mod embeddings;
 mod foreign;
 mod lenient;
 mod openai_chat;
+mod openai_responses;
 mod prompts;
 mod reading;
 mod refusal;
@@ -105,6 +106,7 @@ pub fn upstream(dialect: Dialect) -> &'static dyn Upstream {
     match dialect {
         Dialect::OpenaiChat => &openai_chat::OpenaiChat,
         Dialect::Anthropic => &anthropic::Anthropic,
+        Dialect::OpenaiResponses => &openai_responses::OpenaiResponses,
     }
 }
 
@@ -114,6 +116,7 @@ pub fn downstream(surface: Surface) -> &'static dyn Downstream {
     match surface {
         Surface::ChatCompletions => &openai_chat::OpenaiChat,
         Surface::Messages => &anthropic::Anthropic,
+        Surface::Responses => &openai_responses::OpenaiResponses,
         Surface::Completions => &completions::Completions,
         Surface::Embeddings => &embeddings::Embeddings,
     }
@@ -124,6 +127,7 @@ fn of_surface(surface: Surface) -> Option<Dialect> {
     match surface {
         Surface::ChatCompletions => Some(Dialect::OpenaiChat),
         Surface::Messages => Some(Dialect::Anthropic),
+        Surface::Responses => Some(Dialect::OpenaiResponses),
         Surface::Completions | Surface::Embeddings => None,
     }
 }
@@ -183,6 +187,8 @@ pub struct Stamp {
     pub legacy_functions: bool,
     /// The charge, once it is known.
     pub cost: Option<Nanos>,
+    /// The caller's request, which answers of some dialects repeat.
+    pub asked: Rc<Body>,
 }
 
 /// What a frame of a stream means to a relay that passes bytes of the same dialect on.

@@ -27,6 +27,8 @@ pub enum Endpoint {
 pub enum Surface {
     /// `POST /v1/chat/completions`
     ChatCompletions,
+    /// `POST /v1/responses`
+    Responses,
     /// `POST /v1/messages`
     Messages,
     /// `POST /v1/completions`
@@ -36,7 +38,8 @@ pub enum Surface {
 }
 
 impl Surface {
-    pub const ALL: &[Self] = &[Self::ChatCompletions, Self::Messages, Self::Completions, Self::Embeddings];
+    pub const ALL: &[Self] =
+        &[Self::ChatCompletions, Self::Messages, Self::Completions, Self::Embeddings, Self::Responses];
 }
 
 /// The organisation's own plane, with an admin key.
@@ -85,6 +88,7 @@ impl Endpoint {
             ["v1", "chat", "completions"] => only(method, &[("POST", Self::Chat(Surface::ChatCompletions))]),
             ["v1", "completions"] => only(method, &[("POST", Self::Chat(Surface::Completions))]),
             ["v1", "embeddings"] => only(method, &[("POST", Self::Chat(Surface::Embeddings))]),
+            ["v1", "responses"] => only(method, &[("POST", Self::Chat(Surface::Responses))]),
             ["v1", "messages"] => only(method, &[("POST", Self::Chat(Surface::Messages))]),
             ["v1", "messages", "count_tokens"] => only(method, &[("POST", Self::CountTokens)]),
             ["v1", "models"] => only(method, &[("GET", Self::Models)]),

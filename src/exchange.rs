@@ -48,6 +48,7 @@ use crate::{
     usage::Usage,
     world::World,
 };
+use std::rc::Rc;
 
 mod admit;
 mod attempt;
@@ -97,7 +98,7 @@ struct Case {
     arrived: Millis,
     surface: Surface,
     grammar: &'static dyn Downstream,
-    body: Body,
+    body: Rc<Body>,
     request: chat::Request,
     overrides: Overrides,
     signals: Signals,
@@ -310,7 +311,7 @@ impl Case {
             arrived: now,
             surface,
             grammar,
-            body: Body::default(),
+            body: Rc::default(),
             request: chat::Request::default(),
             overrides: Overrides::default(),
             signals: analyse(&chat::Request::default(), &Overrides::default()),
@@ -337,7 +338,7 @@ impl Case {
         if matches!(&self.knock, Knock::Known(key, _) if key.kind != crate::access::KeyKind::Inference) {
             return Err(crate::account::letter::wrong_kind());
         }
-        self.body = Body::parse(bytes).map_err(body_fault)?;
+        self.body = Rc::new(Body::parse(bytes).map_err(body_fault)?);
         self.overrides = Overrides::read(&self.body, headers)?;
         self.request = self.grammar.decode_request(&self.body)?;
         self.grammar.decode_headers(headers, &self.body, &mut self.request)?;

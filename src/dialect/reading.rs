@@ -4,7 +4,7 @@
 //! and a return for each of their members would be most of their code.
 use crate::{
     body::Body,
-    chat::{CacheMark, Effort, Media, Request, ServiceTier},
+    chat::{CacheMark, Effort, Media, Request, ServiceTier, ToolChoice},
     fault::Fault,
 };
 use serde_json::{Map, Value};
@@ -276,6 +276,18 @@ impl Fields<'_> {
             "priority" => return Some(ServiceTier::Priority),
             "auto" | "default" | "standard" => {}
             _ => self.must_be_one_of(NAME, &["auto", "default", "flex", "priority"], &tier),
+        }
+        None
+    }
+
+    /// How much a model shall use its tools.
+    pub(super) fn choice_word(&self, name: &str, word: &str) -> Option<ToolChoice> {
+        match word {
+            "auto" => return Some(ToolChoice::Auto),
+            "none" => return Some(ToolChoice::None),
+            // Mistral's older word.
+            "required" | "any" => return Some(ToolChoice::Required),
+            _ => self.must_be(name, "\"auto\", \"none\", \"required\" or an object that names a tool", &word.into()),
         }
         None
     }

@@ -14,6 +14,7 @@ use crate::{
     time::Millis,
 };
 use serde_json::Value;
+use std::rc::Rc;
 
 impl Exchange {
     /// What our answer says of itself.
@@ -26,6 +27,7 @@ impl Exchange {
             base64_vectors: self.case.request.base64_vectors,
             legacy_functions: self.case.request.legacy_functions,
             cost: None,
+            asked: Rc::clone(&self.case.body),
         }
     }
 

@@ -98,7 +98,7 @@ fn millis(ms: u64) -> f64 {
 /// What the endpoint, the tier and the day leave out.
 fn unfit(question: &Question<'_>, deployment: &Deployment) -> Option<&'static str> {
     let serves = match question.surface {
-        Surface::ChatCompletions | Surface::Messages => deployment.kind == Kind::Chat,
+        Surface::ChatCompletions | Surface::Responses | Surface::Messages => deployment.kind == Kind::Chat,
         Surface::Completions => deployment.kind == Kind::Completion || deployment.can(Ability::Completions),
         Surface::Embeddings => deployment.kind == Kind::Embedding,
     };

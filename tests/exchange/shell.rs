@@ -84,7 +84,7 @@ fn any_ask(chance: &mut Chance<'_>) -> Ask {
     if chance.one_in(2) {
         providers.reverse();
     }
-    let surface = [Surface::ChatCompletions, Surface::Messages][chance.pick(2)];
+    let surface = [Surface::ChatCompletions, Surface::Messages, Surface::Responses][chance.pick(3)];
     let mut ask = call(surface, &providers);
     ask.stream = !chance.one_in(4);
     ask.usage = chance.one_in(2);
@@ -547,6 +547,7 @@ impl Shell<'_> {
                     ("data: [DONE]", "data: {\"error\":")
                 }
                 Surface::Messages => ("event: message_stop", "event: error"),
+                Surface::Responses => ("event: response.completed", "event: error"),
             };
             must(text.contains(end) != text.contains(fault), &format!("a stream ends whole or with a fault: {text}"))?;
             must(text.contains(&format!("\"cost_usd\":\"{cost}\"")), "a stream's comment tells what is posted")?;

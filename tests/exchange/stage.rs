@@ -118,9 +118,13 @@ impl Ask {
         let (path, bound) = match self.surface {
             Surface::ChatCompletions => ("/v1/chat/completions", "max_completion_tokens"),
             Surface::Messages => ("/v1/messages", "max_tokens"),
+            Surface::Responses => ("/v1/responses", "max_output_tokens"),
             Surface::Completions => ("/v1/completions", "max_tokens"),
             Surface::Embeddings => ("/v1/embeddings", "max_tokens"),
         };
+        if self.surface == Surface::Responses {
+            body["input"] = "Say hello.".into();
+        }
         body[bound] = self.output_tokens.into();
         if self.usage && self.surface == Surface::ChatCompletions {
             body["stream_options"] = json!({"include_usage": true});

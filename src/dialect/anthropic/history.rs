@@ -13,7 +13,7 @@ use std::collections::HashMap;
 /// A caller's messages as the deployment takes them; `None` where they may stay as they are.
 ///
 /// Messages are copied as they came, but for two kinds: a system message between turns needs a beta header that is not
-/// passed on, so it becomes the user's; thinking without a signature comes from another provider and would be refused.
+/// passed on, so it becomes the user's; thinking that no model of this maker signed comes from another provider and would be refused.
 pub(super) fn mended(body: &Body, request: &Request, deployment: &Deployment) -> Option<String> {
     let known = deployment.provider.credential.is_some();
     let unsigned = |message: &Message| known && message.parts.iter().any(is_unsigned);
@@ -45,7 +45,12 @@ pub(super) fn mended(body: &Body, request: &Request, deployment: &Deployment) ->
 }
 
 fn is_unsigned(part: &Part) -> bool {
-    matches!(part, Part::Reasoning { signature: None, .. })
+    matches!(part, Part::Reasoning { signature, .. } if !signature.as_deref().is_some_and(is_ours))
+}
+
+/// Signatures that stand under another maker's name would be refused.
+pub(super) fn is_ours(signature: &str) -> bool {
+    !signature.is_empty() && !["openai.", "gemini."].iter().any(|maker| signature.starts_with(maker))
 }
 
 fn as_user(raw: &str) -> Option<String> {
@@ -58,8 +63,7 @@ fn as_user(raw: &str) -> Option<String> {
 fn without_unsigned(raw: &str) -> Option<String> {
     let mut message: Map<String, Value> = serde_json::from_str(raw).ok()?;
     if let Some(Value::Array(blocks)) = message.get_mut("content") {
-        let signed =
-            |block: &Value| block.get("signature").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+        let signed = |block: &Value| block.get("signature").and_then(Value::as_str).is_some_and(is_ours);
         blocks.retain(|block| block.get("type").and_then(Value::as_str) != Some("thinking") || signed(block));
         if blocks.is_empty() {
             return None;
@@ -139,7 +143,7 @@ impl History {
     fn assistant(&mut self, parts: &[Part]) {
         for part in parts {
             let block = match part {
-                Part::Reasoning { text, signature: Some(signature) } => {
+                Part::Reasoning { text, signature: Some(signature) } if is_ours(signature) => {
                     Some(json!({"type": "thinking", "thinking": text, "signature": signature}))
                 }
                 Part::RedactedReasoning(data) => Some(json!({"type": "redacted_thinking", "data": data})),

@@ -1,5 +1,5 @@
 //! How much a model shall think: efforts, budgets, and what a deployment takes of either.
-use super::super::Order;
+use super::{super::Order, history::is_ours};
 use crate::json::json;
 use crate::{
     body::Body,
@@ -85,7 +85,10 @@ fn in_unsigned_tool_loop(messages: &[Message]) -> bool {
         return false;
     }
     let asked = messages.iter().rev().find(|message| message.role == Role::Assistant);
-    let signed = |part: &Part| matches!(part, Part::Reasoning { signature: Some(_), .. } | Part::RedactedReasoning(_));
+    let signed = |part: &Part| match part {
+        Part::Reasoning { signature: Some(signature), .. } => is_ours(signature),
+        part => matches!(part, Part::RedactedReasoning(_)),
+    };
     asked.is_some_and(|message| !message.parts.iter().any(signed))
 }
 

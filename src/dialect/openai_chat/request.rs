@@ -119,7 +119,7 @@ fn tool_choice(fields: &mut Fields<'_>, tools: &mut Vec<Tool>) -> Option<ToolCho
         let mut choice = None;
         match fields.take(name) {
             None => continue,
-            Some(Value::String(word)) => choice = choice_word(fields, name, &word),
+            Some(Value::String(word)) => choice = fields.choice_word(name, &word),
             Some(value) => fields.object_in(name, value, &mut |fields| {
                 choice = match name {
                     "function_call" => Some(ToolChoice::Named(fields.needed_text("name"))),
@@ -132,19 +132,6 @@ fn tool_choice(fields: &mut Fields<'_>, tools: &mut Vec<Tool>) -> Option<ToolCho
     None
 }
 
-fn choice_word(fields: &Fields<'_>, name: &str, word: &str) -> Option<ToolChoice> {
-    match word {
-        "auto" => Some(ToolChoice::Auto),
-        "none" => Some(ToolChoice::None),
-        // Mistral's older word.
-        "required" | "any" => Some(ToolChoice::Required),
-        _ => {
-            fields.must_be(name, "\"auto\", \"none\", \"required\" or an object that names a tool", &word.into());
-            None
-        }
-    }
-}
-
 fn choice_object(fields: &mut Fields<'_>, tools: &mut Vec<Tool>) -> Option<ToolChoice> {
     let kind = fields.needed_text("type");
     let mut choice = None;
@@ -154,7 +141,7 @@ fn choice_object(fields: &mut Fields<'_>, tools: &mut Vec<Tool>) -> Option<ToolC
         }),
         "allowed_tools" => fields.needed("allowed_tools", "an object with `mode` and `tools`", &mut |fields| {
             let mode = fields.text("mode");
-            choice = choice_word(fields, "mode", mode.as_deref().unwrap_or("auto"));
+            choice = fields.choice_word("mode", mode.as_deref().unwrap_or("auto"));
             let mut names = Vec::new();
             fields.each("tools", &mut |fields| {
                 fields.nested("function", &mut |fields| names.push(fields.needed_text("name")));

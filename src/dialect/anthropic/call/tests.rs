@@ -70,7 +70,7 @@ fn system_between_turns_becomes_the_users_and_foreign_thinking_goes() {
         {"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":""},{"type":"tool_use","id":"a","name":"f","input":{}}]},
         {"role":"system","content":"n"},
         {"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":"r"}]},
-        {"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":""}]}]}"#,
+        {"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"openai.gAAA"}]}]}"#,
         "[]",
         "[]",
     );
@@ -217,8 +217,14 @@ fn effort_becomes_thinking() {
     let mut looped = Request { effort: Some(Effort::High), ..asking() };
     looped.messages.extend([said(Role::Assistant, vec![call_of("a")]), said(Role::Tool, vec![result_of("a")])]);
     assert!(sent(&looped, "[]", 20_000).get("thinking").is_none(), "calls without their signed thinking");
-    let signed = Part::Reasoning { text: "t".into(), signature: Some("s".into()) };
-    looped.messages[1].parts.insert(0, signed);
+    let signed = |signature: &str| Part::Reasoning { text: "t".into(), signature: Some(signature.into()) };
+    looped.messages[1].parts.insert(0, signed("openai.gAAA"));
+    let told = sent(&looped, "[]", 20_000);
+    assert!(
+        told.get("thinking").is_none() && told["messages"][1]["content"][0]["type"] == "tool_use",
+        "another maker's"
+    );
+    looped.messages[1].parts.insert(0, signed("s"));
     let told = sent(&looped, "[]", 20_000);
     assert_eq!(told["thinking"]["budget_tokens"], 15_000);
     assert_eq!(told["messages"][1]["content"][0], json!({"type": "thinking", "thinking": "t", "signature": "s"}));

@@ -7,7 +7,7 @@ carries its provider's quirks plus its own.
 import re
 
 # Words of this file the router does not read yet.
-UNSPOKEN = {"openai_responses", "gemini", "bedrock_converse", "cohere_v2"}
+UNSPOKEN = {"gemini", "bedrock_converse", "cohere_v2"}
 UNREAD_QUIRKS = {"inline_images", "thinking_budget", "vertex_paths"}
 
 # What an OpenAI-compatible host can be sent without being asked first.

@@ -51,6 +51,8 @@ pub enum Quirk {
     AdaptiveThinking,
     /// Takes `anthropic-beta` and the members that come with it.
     Betas,
+    /// Refuses a request with members it does not know: they are left out.
+    KnownMembers,
     /// Wants `max_tokens`, not `max_completion_tokens`.
     MaxTokens,
     /// Knows `system`, not `developer`.
@@ -91,6 +93,7 @@ pub enum Quirk {
 json::words!(Quirk {
     AdaptiveThinking = "adaptive_thinking",
     Betas = "betas",
+    KnownMembers = "known_members",
     MaxTokens = "max_tokens",
     NoDeveloperRole = "no_developer_role",
     NoForcedTool = "no_forced_tool",
@@ -305,6 +308,13 @@ impl Deployment {
     #[must_use]
     pub fn speaks(&self, dialect: Dialect) -> bool {
         self.dialect == dialect || (!self.only_dialect && self.provider.also.contains(&dialect))
+    }
+
+    /// The effort it takes that is nearest to the one asked for, the lesser of two as near.
+    #[must_use]
+    pub fn nearest_effort(&self, asked: Effort) -> Effort {
+        let distance = |effort: &Effort| (*effort as u8).abs_diff(asked as u8);
+        self.efforts.iter().copied().min_by_key(|effort| (distance(effort), *effort)).unwrap_or(asked)
     }
 
     #[must_use]

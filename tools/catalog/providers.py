@@ -30,7 +30,7 @@ PROVIDERS = [
         ["betas"]),
     # A deployment must bear its model's name.
     row("azure", "Azure OpenAI", "openai_chat", "https://{AZURE_RESOURCE}.openai.azure.com/openai/v1",
-        "AZURE_API_KEY", "yes", ["no_store"], also=["openai_responses"]),
+        "AZURE_API_KEY", "yes", ["known_members", "no_store"], also=["openai_responses"]),
     row("baseten", "Baseten", "openai_chat", "https://inference.baseten.co/v1", "BASETEN_API_KEY", "unknown", SAFE),
     row("bedrock", "Amazon Bedrock", "bedrock_converse", "https://bedrock-runtime.{AWS_REGION}.amazonaws.com",
         "AWS_BEARER_TOKEN_BEDROCK", "no", ["inline_images"]),
@@ -68,7 +68,7 @@ PROVIDERS = [
     row("nebius", "Nebius", "openai_chat", "https://api.tokenfactory.nebius.com/v1", "NEBIUS_API_KEY", "no", SAFE),
     row("novita", "Novita AI", "openai_chat", "https://api.novita.ai/openai/v1", "NOVITA_API_KEY", "yes", SAFE),
     row("openai", "OpenAI", "openai_chat", "https://api.openai.com/v1", "OPENAI_API_KEY", "yes",
-        also=["openai_responses"]),
+        ["known_members"], also=["openai_responses"]),
     # Whether hanging up ends the bill depends on the host it chose.
     row("openrouter", "OpenRouter", "openai_chat", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "unknown",
         SAFE),

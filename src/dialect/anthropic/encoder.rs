@@ -148,7 +148,7 @@ impl Encoder for MessageEncoder {
                 self.shut(out);
             }
             Event::ToolStart { choice: 0, index, id, name } => {
-                let block = json!({"type": "tool_use", "id": tool_id(id), "name": name, "input": {}});
+                let block = json!({"type": "tool_use", "id": tool_id(id), "name": name, "input": {}, "caller": {"type": "direct"}});
                 self.open(Open::Tool, &block, out);
                 self.calls.push((*index, self.blocks.saturating_sub(1)));
             }

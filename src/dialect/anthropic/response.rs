@@ -93,7 +93,8 @@ fn block(part: &Part) -> Option<Value> {
         }
         Part::RedactedReasoning(data) => Some(json!({"type": "redacted_thinking", "data": data})),
         Part::ToolCall { id, name, arguments } => Some(
-            json!({"type": "tool_use", "id": super::tool_id(id), "name": name, "input": super::input_object(arguments)}),
+            json!({"type": "tool_use", "id": super::tool_id(id), "name": name, "input": super::input_object(arguments),
+                "caller": {"type": "direct"}}),
         ),
         Part::Image { .. } | Part::Audio { .. } | Part::File { .. } | Part::ToolResult { .. } => None,
     }

@@ -58,7 +58,7 @@ impl Counts {
 pub(super) fn write(usage: &Usage, cost: Option<Nanos>) -> Map<String, Value> {
     let mut told = Map::new();
     let mut put = |name: &str, value: Value| told.insert(name.to_owned(), value);
-    put("input_tokens", usage.input.into());
+    put("input_tokens", usage.input.saturating_add(usage.audio_input).into());
     put("cache_creation_input_tokens", usage.cache_write.saturating_add(usage.cache_write_1h).into());
     put("cache_read_input_tokens", usage.cache_read.into());
     put(

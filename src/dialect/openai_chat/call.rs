@@ -13,6 +13,12 @@ use crate::{
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
+/// All members of the original, <https://platform.openai.com/docs/api-reference/chat/create>.
+const MEMBERS: &str = " audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens \
+    messages metadata modalities model moderation n parallel_tool_calls prediction presence_penalty prompt_cache_key \
+    prompt_cache_options prompt_cache_retention reasoning_effort response_format safety_identifier seed service_tier stop \
+    store stream stream_options temperature tool_choice tools top_logprobs top_p user verbosity web_search_options ";
+
 /// Members set (`Some`) or left out (`None`), whatever the caller wrote there.
 type Changes = Vec<(&'static str, Option<Value>)>;
 
@@ -22,6 +28,10 @@ pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call
         .map(|(name, value)| (name, value.map(|value| Cow::Owned(value.to_string()))))
         .collect();
     without_hosted(body, request, &mut changes);
+    if order.deployment.has(Quirk::KnownMembers) {
+        let unknown = |name: &&str| !MEMBERS.contains(&format!(" {name} "));
+        changes.extend(body.names().filter(unknown).map(|name| (name, None)));
+    }
     // A caller's options may hold more than the wish for usage.
     if let Some(slot) = changes.iter_mut().find(|(name, wish)| *name == "stream_options" && wish.is_some())
         && let Some(options) = body.set("stream_options").and_then(|raw| Body::parse(raw.as_bytes().to_vec()).ok())
@@ -103,7 +113,13 @@ fn reasoning_change(request: &Request, order: &Order<'_>) -> Option<(&'static st
         return request.effort.map(|_| (EFFORT, None));
     }
     let functions = request.tools.iter().any(|tool| matches!(tool, Tool::Function { .. }));
-    (functions && deployment.has(Quirk::ToolsWithoutReasoning)).then(|| (EFFORT, Some(Effort::None.word().into())))
+    if functions && deployment.has(Quirk::ToolsWithoutReasoning) {
+        return Some((EFFORT, Some(Effort::None.word().into())));
+    }
+    // Where nothing is known of a model's efforts, the caller's own word stands.
+    let said = !deployment.efforts.is_empty() || deployment.has(Quirk::KnownMembers);
+    let effort = request.effort.filter(|_| said)?;
+    Some((EFFORT, Some(deployment.nearest_effort(effort).word().into())))
 }
 
 /// The request in the dialect's own words, before any deployment's wishes; without `messages`.

@@ -57,7 +57,8 @@ fn touches(message: &Message, last: bool, deployment: &Deployment) -> bool {
     if assistant && (deployment.has(Quirk::ReasoningReplay) || (known && message.parts.iter().any(is_reasoning))) {
         return true;
     }
-    (assistant && last && deployment.has(Quirk::PrefillPrefix))
+    (deployment.has(Quirk::KnownMembers) && message.parts.iter().any(is_marked))
+        || (assistant && last && deployment.has(Quirk::PrefillPrefix))
         || (deployment.has(Quirk::ToolId9)
             && message.parts.iter().any(|part| match part {
                 Part::ToolCall { id, .. } | Part::ToolResult { id, .. } => !is_nine(id),
@@ -73,6 +74,9 @@ fn mend_message(message: &mut Value, last: bool, deployment: &Deployment) {
         return;
     }
     let assistant = role == "assistant";
+    if deployment.has(Quirk::KnownMembers) {
+        unmark(members);
+    }
     if deployment.has(Quirk::ToolId9) {
         nine(members.get_mut("tool_call_id"));
         if let Some(Value::Array(calls)) = members.get_mut("tool_calls") {
@@ -85,6 +89,24 @@ fn mend_message(message: &mut Value, last: bool, deployment: &Deployment) {
         mend_reasoning(members, deployment);
         if last && deployment.has(Quirk::PrefillPrefix) {
             members.insert("prefix".to_owned(), true.into());
+        }
+    }
+}
+
+/// Whether a part carries a mark of the prompt cache, which only imitators know in this place.
+fn is_marked(part: &Part) -> bool {
+    match part {
+        Part::Text { cache, .. } | Part::Image { cache, .. } | Part::File { cache, .. } => cache.is_some(),
+        Part::ToolResult { cache, parts, .. } => cache.is_some() || parts.iter().any(is_marked),
+        _ => false,
+    }
+}
+
+fn unmark(members: &mut Map<String, Value>) {
+    members.shift_remove("cache_control");
+    if let Some(Value::Array(parts)) = members.get_mut("content") {
+        for part in parts.iter_mut().filter_map(Value::as_object_mut) {
+            part.shift_remove("cache_control");
         }
     }
 }

@@ -2,7 +2,7 @@
 use super::super::reading::{self, Fields, media};
 use crate::{
     body::Body,
-    chat::{CacheMark, Format, Media, Message, Part, Request, Role, Sampling, Tool, ToolChoice},
+    chat::{CacheMark, Effort, Format, Media, Message, Part, Request, Role, Sampling, Tool, ToolChoice},
     fault::Fault,
 };
 use serde_json::{Map, Value};
@@ -45,7 +45,7 @@ fn request(fields: &mut Fields<'_>) -> Request {
             seed: fields.integer("seed"),
             stop: fields.texts("stop"),
         },
-        effort: fields.effort("reasoning_effort"),
+        effort: effort(fields),
         choices: choices(fields),
         stream: fields.flag("stream").unwrap_or(false),
         wants_usage: wants_usage.unwrap_or(false),
@@ -82,6 +82,14 @@ fn format(fields: &mut Fields<'_>) -> Format {
         }
     });
     format
+}
+
+/// The effort by `OpenAI`'s name, or inside the object `OpenRouter` knows.
+fn effort(fields: &mut Fields<'_>) -> Option<Effort> {
+    let named = fields.effort("reasoning_effort");
+    let mut inside = None;
+    fields.nested("reasoning", &mut |fields| inside = fields.effort("effort"));
+    named.or(inside)
 }
 
 /// `tools`, and the deprecated `functions`.

@@ -126,7 +126,6 @@ pub(super) fn encode(response: &Response, stamp: &Stamp) -> Vec<u8> {
         "created": stamp.created,
         "model": stamp.model,
         "service_tier": "default",
-        "system_fingerprint": null,
         "choices": choices,
     });
     if let (Some(usage), Some(members)) = (&response.usage, told.as_object_mut()) {

@@ -46,7 +46,12 @@ impl Counting {
         };
         // Google hides its thoughts in the total: what is not the visible answer is reasoning.
         let reasoning = if self.total_minus_prompt { reasoning.max(output - completion_tokens) } else { reasoning };
-        Some(Usage::inclusive(prompt_tokens, cache_read(told), cache_write(told), output, reasoning))
+        let audio = count(told, &["prompt_tokens_details", "audio_tokens"]).unwrap_or(0);
+        // Mistral counts what it hears beside the prompt.
+        let beside = audio > 0 && total == Some(prompt_tokens.saturating_add(audio).saturating_add(completion_tokens));
+        let written = if beside { prompt_tokens } else { prompt_tokens.saturating_sub(audio) };
+        let usage = Usage::inclusive(written, cache_read(told), cache_write(told), output, reasoning);
+        Some(Usage { audio_input: audio.min(if beside { audio } else { prompt_tokens }), ..usage })
     }
 }
 
@@ -74,7 +79,7 @@ pub(super) fn write(usage: &Usage, cost: Option<Nanos>) -> Value {
     told.insert("total_tokens".to_owned(), prompt.saturating_add(usage.output).into());
     told.insert(
         "prompt_tokens_details".to_owned(),
-        json!({"cached_tokens": usage.cache_read, "cache_write_tokens": written, "audio_tokens": 0}),
+        json!({"cached_tokens": usage.cache_read, "cache_write_tokens": written, "audio_tokens": usage.audio_input}),
     );
     told.insert(
         "completion_tokens_details".to_owned(),
@@ -102,6 +107,16 @@ mod tests {
         ] {
             let told = PLAIN.read(&json!({ "usage": usage })).expect("told");
             assert_eq!((told.input, told.cache_read, told.output), (6, 4, 2));
+        }
+        for (total, input) in [(14, 8), (12, 6)] {
+            let heard = json!({"usage": {"prompt_tokens": 8, "completion_tokens": 4, "total_tokens": total,
+                "prompt_tokens_details": {"audio_tokens": 2}}});
+            let told = PLAIN.read(&heard).expect("told");
+            assert_eq!(
+                (told.input, told.audio_input, told.prompt()),
+                (input, 2, total - 4),
+                "beside the prompt, or in it"
+            );
         }
         let written = json!({"usage": {"prompt_tokens": 10, "completion_tokens": 2,
             "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 5}}});

@@ -69,7 +69,10 @@ fn the_stream_is_by_the_book() {
     assert_eq!(indexes, [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
     assert_eq!(told[0]["message"]["id"], "msg_1");
     assert_eq!(told[3]["delta"], json!({"type": "signature_delta", "signature": "s"}));
-    assert_eq!(told[11]["content_block"], json!({"type": "tool_use", "id": "f_0", "name": "f", "input": {}}));
+    assert_eq!(
+        told[11]["content_block"],
+        json!({"type": "tool_use", "id": "f_0", "name": "f", "input": {}, "caller": {"type": "direct"}})
+    );
     assert_eq!(told[15]["delta"], json!({"type": "input_json_delta", "partial_json": "{\"x\":1}"}));
     assert_eq!(told[17]["delta"]["stop_reason"], "tool_use");
     assert_eq!(

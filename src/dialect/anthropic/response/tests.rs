@@ -74,7 +74,8 @@ fn our_answer_has_the_whole_shape() {
         told,
         json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "acme/c", "content": [
             {"type": "thinking", "thinking": "t", "signature": ""}, {"type": "text", "text": "hi", "citations": null},
-            {"type": "tool_use", "id": "f_0", "name": "f", "input": {"arguments": "{"}}],
+            {"type": "tool_use", "id": "f_0", "name": "f", "input": {"arguments": "{"},
+                "caller": {"type": "direct"}}],
             "stop_reason": "tool_use", "stop_sequence": null, "stop_details": null, "container": null, "usage": {
             "input_tokens": 3, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 4,
             "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}, "output_tokens": 5,

@@ -93,7 +93,7 @@ fn our_answer_has_the_whole_shape() {
     assert_eq!(
         told,
         concat!(
-            r#"{"id":"chatcmpl-1","object":"chat.completion","created":5,"model":"acme/m","service_tier":"default","system_fingerprint":null,"choices":["#,
+            r#"{"id":"chatcmpl-1","object":"chat.completion","created":5,"model":"acme/m","service_tier":"default","choices":["#,
             r#"{"index":0,"message":{"role":"assistant","content":"hi","refusal":null,"annotations":[]},"logprobs":null,"finish_reason":"stop"},"#,
             r#"{"index":1,"message":{"role":"assistant","content":null,"refusal":null,"annotations":[],"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]},"logprobs":null,"finish_reason":"tool_calls"}],"#,
             r#""usage":{"prompt_tokens":8,"completion_tokens":5,"total_tokens":13,"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":1,"audio_tokens":0},"#,

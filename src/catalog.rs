@@ -51,6 +51,8 @@ pub enum Quirk {
     AdaptiveThinking,
     /// Takes `anthropic-beta` and the members that come with it.
     Betas,
+    /// Cannot fetch a picture from an address.
+    InlineImages,
     /// Refuses a request with members it does not know: they are left out.
     KnownMembers,
     /// Wants `max_tokens`, not `max_completion_tokens`.
@@ -83,16 +85,21 @@ pub enum Quirk {
     RandomSeed,
     /// Assistant messages of earlier turns must carry their `reasoning_content`.
     ReasoningReplay,
+    /// Gemini 2: reasons by a budget of tokens, not by a level.
+    ThinkingBudget,
     /// Tool call ids in the history must be nine letters or digits.
     #[serde(rename = "tool_id_9")]
     ToolId9,
     /// With function tools wants `reasoning_effort: none`.
     ToolsWithoutReasoning,
+    /// Google Cloud's paths and credentials.
+    VertexPaths,
 }
 
 json::words!(Quirk {
     AdaptiveThinking = "adaptive_thinking",
     Betas = "betas",
+    InlineImages = "inline_images",
     KnownMembers = "known_members",
     MaxTokens = "max_tokens",
     NoDeveloperRole = "no_developer_role",
@@ -109,8 +116,10 @@ json::words!(Quirk {
     PrefillPrefix = "prefill_prefix",
     RandomSeed = "random_seed",
     ReasoningReplay = "reasoning_replay",
+    ThinkingBudget = "thinking_budget",
     ToolId9 = "tool_id_9",
     ToolsWithoutReasoning = "tools_without_reasoning",
+    VertexPaths = "vertex_paths",
 });
 
 /// What a model can do beside text.

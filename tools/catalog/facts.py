@@ -144,7 +144,7 @@ def quirks_of(provider, model_id, dialect, rows, supports):
 def hides_reasoning(provider, model_id, supports):
     if "reasoning" not in supports:
         return False
-    if provider == "openrouter":
+    if provider in ("openrouter", "perplexity"):
         return model_id.split("/")[0] in HIDES_REASONING
     if provider == "bedrock":
         return re.search(r"(anthropic|openai|xai)\.(?!gpt-oss)", model_id) is not None

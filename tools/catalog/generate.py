@@ -88,7 +88,8 @@ def rates_of(provider, tables_, quotes, base, context):
     if why:
         return None, why
     # No prompt can pass a bound at the context's end or beyond.
-    cliffs = [(above, card) for above, card in cliffs if above < context]
+    cliffs = [(above, card) for above, card in cliffs
+              if above < context and (card["input"], card["output"]) != (base["input"], base["output"])]
     out = [{"above_prompt_tokens": above} | card_json(dear_enough(card)) for above, card in cliffs]
     for tier, above, card in tiers_of(quotes, base, cliffs) if provider in SELLS_TIERS else ():
         when = {"above_prompt_tokens": above} if above else {}
@@ -108,16 +109,6 @@ def rates_of(provider, tables_, quotes, base, context):
             when["weekdays"] = True
         out.append(when | card_json(card_of(peaks, lambda t: quotes[t].peak)))
     return out, None
-
-
-def fee_of(provider, quotes):
-    """USD per call, where searching is part of every call. Two tables must agree."""
-    if provider != "perplexity":
-        return None, None
-    fees = [q.request for q in quotes.values() if q.request]
-    if len(fees) < 2 or not near(fees[0], fees[1]):
-        return None, "its fee per call is not agreed on"
-    return price_text(fees[0]), None
 
 
 # --- the catalog --------------------------------------------------------------
@@ -170,9 +161,8 @@ def model_of(provider, model_id, rows, known=None):
         return None, "no table knows its context length, or one is out of bounds"
     base = dear_enough(card_of(agreed, lambda t: quotes[t].base))
     rates, why = rates_of(provider, agreed, quotes, base, context)
-    fee, no_fee = fee_of(provider, quotes)
-    if why or no_fee:
-        return None, why or no_fee
+    if why:
+        return None, why
     if any(v and v > PRICE_MAX for v in base.values()):
         return None, "a price out of bounds"
     dialect = dialect_of(provider, model_id, known)
@@ -187,8 +177,6 @@ def model_of(provider, model_id, rows, known=None):
     if "audio" not in kinds:
         base["audio_input"] = None
     out |= card_json(base, names)
-    if fee:
-        out["request_usd"] = fee
     if rates and kind != "embedding":
         out["rates"] = rates
     out |= facts_after(provider, model_id, kind, dialect, known, kinds) | {"sources": agreed}

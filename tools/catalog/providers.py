@@ -40,7 +40,7 @@ PROVIDERS = [
         "https://api.cloudflare.com/client/v4/accounts/{CLOUDFLARE_ACCOUNT_ID}/ai/v1", "WORKERS_AI_API_TOKEN",
         "yes", [*SAFE, "inline_images"]),
     row("cohere", "Cohere", "cohere_v2", "https://api.cohere.com", "COHERE_API_KEY", "yes"),
-    row("cohere-openai", "Cohere (OpenAI-compatible)", "openai_chat", "https://api.cohere.com/compatibility/v1",
+    row("cohere-openai", "Cohere (OpenAI-compatible)", "openai_chat", "https://api.cohere.ai/compatibility/v1",
         "COHERE_API_KEY", "yes", SAFE),
     row("deepinfra", "DeepInfra", "openai_chat", "https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY",
         "yes", SAFE),
@@ -72,7 +72,8 @@ PROVIDERS = [
     # Whether hanging up ends the bill depends on the host it chose.
     row("openrouter", "OpenRouter", "openai_chat", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "unknown",
         SAFE),
-    row("perplexity", "Perplexity", "openai_chat", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", "no", SAFE),
+    row("perplexity", "Perplexity", "openai_responses", "https://api.perplexity.ai/v1", "PERPLEXITY_API_KEY", "no",
+        ["no_store"]),
     row("together", "Together AI", "openai_chat", "https://api.together.xyz/v1", "TOGETHER_API_KEY", "yes", SAFE),
     row("vertex", "Google Vertex AI", "gemini",
         "https://aiplatform.googleapis.com/v1/projects/{VERTEX_PROJECT}/locations/global",
@@ -155,7 +156,8 @@ LEFT_OUT = [(p, re.compile(rx), why) for p, rx, why in (
     ("openrouter", r":", "a variant: batch, free, extended"),
     ("novita", r"sao10k|mythomax|stheno|hermes|wizardlm|llama-3-|prover|-turbo|/community|deepseek_v3|2\.5-7b|-r1-distill",
      "of an older generation"),
-    ("perplexity", r"/", "another API"),
+    ("perplexity", r"^[^/]+$", "Sonar on chat completions ended on 2026-09-27"),
+    ("perplexity", r"^preset/", "no model"),
     ("fireworks", r"^(?!accounts/fireworks/models/)", "a short name or a moving router"),
 )]
 

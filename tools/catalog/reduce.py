@@ -58,7 +58,7 @@ NAMES = {
     "openrouter": {"genai": "openrouter", "pi": "openrouter", "models.dev": "openrouter",
                    "portkey": "openrouter"},
     "perplexity": {"litellm": (["perplexity"], "perplexity/"), "genai": "perplexity",
-                   "models.dev": "perplexity", "portkey": "perplexity-ai"},
+                   "models.dev": "perplexity-agent"},
     "together": {"litellm": (["together_ai"], "together_ai/"), "genai": "together", "pi": "together",
                  "models.dev": "togetherai", "portkey": "together-ai"},
     "vertex": {"litellm": (["vertex_ai-language-models"], "vertex_ai/"), "genai": "google",
@@ -74,7 +74,7 @@ LITELLM_FIELD = re.compile(
     r"(input_cost_per_token|output_cost_per_token|cache_read_input_token_cost"
     r"|cache_creation_input_token_cost(_above_1hr)?)(_above_\d+k_tokens)?(_flex|_priority)?"
     r"|input_cost_per_(audio|image)_token|input_cost_per_image|output_cost_per_reasoning_token"
-    r"|input_cost_per_request|search_context_cost_per_query|off_peak_pricing|tiered_pricing"
+    r"|off_peak_pricing|tiered_pricing"
     r"|mode|deprecation_date|max_input_tokens|max_output_tokens"
     r"|supported_endpoints|supported_output_modalities"
     r"|supports_(function_calling|parallel_function_calling|vision|response_schema|reasoning"

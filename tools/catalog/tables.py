@@ -37,7 +37,6 @@ class Quote:
     peak_hours: tuple = ()  # spans of the day in UTC
     weekdays: bool = False  # the peak is from Monday to Friday
     reasoning: Decimal = None  # where thinking costs other than answering
-    request: Decimal = None  # USD per call
 
 
 # --- litellm: USD per token ---------------------------------------------------
@@ -77,9 +76,6 @@ def litellm(row):
         for theirs, ours in LITELLM_RATES.items():
             quote.base.set(ours, off.get(theirs, 0) * MILLION)
         quote.weekdays = any(w["hours_utc"] == "00:00-00:00" and w["weekdays"] == [6, 7] for w in off["windows"])
-    # The widest search context's; see "How a price is read".
-    fees = row.get("search_context_cost_per_query", {}).values()
-    quote.request = max(fees, default=row.get("input_cost_per_request"))
     return quote
 
 
@@ -181,8 +177,6 @@ def genai_card(prices):
             if getattr(rates, name) is None:
                 setattr(rates, name, getattr(quote.base, name))
     quote.reasoning = prices.get("output_reasoning_mtok")
-    if prices.get("requests_kcount"):
-        quote.request = prices["requests_kcount"] / 1000
     return quote
 
 

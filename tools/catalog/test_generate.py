@@ -238,10 +238,6 @@ class Prices(unittest.TestCase):
             {"hours_utc": ["00:00-01:00", "04:00-06:00", "10:00-00:00"], "weekdays": [1, 2, 3, 4, 5]},
             {"hours_utc": "00:00-00:00", "weekdays": [6, 7]}])
 
-    def test_fees_per_request(self):
-        self.assertEqual({m["id"]: m["request_usd"] for m in CATALOG["models"] if "request_usd" in m},
-                         {"sonar": "0.012", "sonar-pro": "0.014", "sonar-reasoning-pro": "0.014"})
-
     def test_cache_writes(self):
         model = MODELS["anthropic", "claude-opus-5-5"]
         self.assertEqual((model[RATES[3]], model[RATES[4]]), ("5", "8"))

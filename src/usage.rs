@@ -41,7 +41,10 @@ impl Usage {
     /// Counts whose input includes the cached part, as OpenAI and most compatible providers tell them.
     #[must_use]
     pub fn inclusive(prompt: u64, cache_read: u64, cache_write: u64, output: u64, reasoning: u64) -> Self {
+        // OpenRouter tells what was written and at once read in both members: it is counted once, as read.
         let cached = cache_read.saturating_add(cache_write);
+        let overlaps = cached > prompt && cache_read <= prompt && cache_write <= prompt;
+        let (cache_write, cached) = if overlaps { (0, cache_read) } else { (cache_write, cached) };
         if cached > prompt {
             // Some hosts report the cached part beside the prompt although they claim the convention.
             return Self { input: prompt, cache_read, cache_write, output, reasoning, ..Self::default() };
@@ -65,6 +68,8 @@ mod tests {
     fn cached_input_is_counted_once() {
         let usage = Usage::inclusive(100, 60, 10, 20, 5);
         assert_eq!((usage.input, usage.prompt()), (30, 100));
+        let both = Usage::inclusive(2168, 2161, 2161, 100, 0);
+        assert_eq!((both.input, both.cache_read, both.cache_write, both.prompt()), (7, 2161, 0, 2168));
         assert_eq!(Usage::inclusive(10, 60, 0, 1, 9).input, 10, "more cached than prompt: it stands beside");
     }
 }

@@ -77,7 +77,7 @@ pub fn requests(data: &[u8]) {
         Ok(request) => request,
         Err(fault) => {
             assert!((400..500).contains(&fault.status) && !fault.message.is_empty(), "{fault:?}");
-            assert!(!grammar.encode_fault(&fault, "req_1").is_empty());
+            assert_ne!(grammar.encode_fault(&fault, "req_1"), b"");
             return;
         }
     };
@@ -134,9 +134,13 @@ pub fn streams(data: &[u8]) {
         let _ = decoder.glance(&frame);
         let _ = decoder.decode(&frame, &mut events);
         for event in &events {
-            writers.iter_mut().for_each(|writer| writer.encode(event, &mut out));
+            for writer in &mut writers {
+                writer.encode(event, &mut out);
+            }
         }
-        relays.iter_mut().for_each(|relay| relay.relay(&frame, &mut out));
+        for relay in &mut relays {
+            relay.relay(&frame, &mut out);
+        }
     };
     for piece in bytes.chunks(size.max(1)) {
         if parser.push(piece, &mut each).is_err() {

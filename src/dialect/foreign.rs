@@ -6,8 +6,11 @@
 use crate::{chat::Request, fault::Fault};
 use serde_json::Value;
 
-/// Members that change what the answer is, and whether a value asks for anything.
-const NEEDED: [(&str, fn(&Value) -> bool); 6] = [
+/// Whether a member's value asks for anything.
+type Asks = fn(&Value) -> bool;
+
+/// Members that change what the answer is.
+const NEEDED: [(&str, Asks); 6] = [
     ("logprobs", |value| value == &Value::Bool(true)),
     ("top_logprobs", |value| value.as_u64().is_some_and(|count| count > 0)),
     ("modalities", |value| value.as_array().is_some_and(|words| words.iter().any(|word| word != "text"))),

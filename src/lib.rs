@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod chat;
 pub mod dialect;
 pub mod endpoint;
+pub mod eventstream;
 pub mod exchange;
 pub mod fault;
 pub mod health;

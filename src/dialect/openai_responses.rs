@@ -13,6 +13,7 @@ use crate::{
     chat::{Request, Response},
     fault::{Fault, UpstreamFault},
 };
+use serde_json::Value;
 
 mod call;
 mod decoder;
@@ -115,12 +116,27 @@ fn flat_name(namespace: Option<&str>, name: &str) -> String {
     }
 }
 
+/// The type of a call's item, and its member for the arguments.
+fn call_words(custom: bool) -> (&'static str, &'static str) {
+    if custom { ("custom_tool_call", "input") } else { ("function_call", "arguments") }
+}
+
+/// The input of a tool that takes text, from the arguments of the function it was to others.
+fn input_of(arguments: &str) -> String {
+    match serde_json::from_str::<Value>(arguments) {
+        Ok(Value::Object(mut members)) if members.len() == 1 => match members.remove("input") {
+            Some(Value::String(input)) => input,
+            _ => arguments.to_owned(),
+        },
+        _ => arguments.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod fixtures {
     //! Deployments and bodies for the tests of these rooms.
     use super::*;
     use crate::catalog::{Catalog, Deployment};
-    use serde_json::Value;
     use std::rc::Rc;
 
     /// A deployment with these quirks (JSON array) and abilities (JSON array).

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::json::{json, put};
 use crate::{
-    body::Body,
+    body::{Body, quoted},
     catalog::{Ability, Quirk},
     chat::{Effort, Format, Request, Tool, ToolChoice},
     fault::Fault,
@@ -19,28 +19,67 @@ const SEALED: &str = "reasoning.encrypted_content";
 /// The least bound on output tokens that `OpenAI` takes.
 const OUTPUT_MIN: u64 = 16;
 
-/// Members set (`Some`) or left out (`None`), whatever the caller wrote there.
-type Changes = Vec<(&'static str, Option<Value>)>;
+/// All members of the original, <https://platform.openai.com/docs/api-reference/responses/create>.
+const MEMBERS: &str = " access_programs background client_metadata context_management image include input instructions \
+    max_output_tokens max_tool_calls metadata model moderation parallel_tool_calls prompt_cache_key prompt_cache_options \
+    prompt_cache_retention reasoning safety_identifier service_tier store stream stream_options temperature text \
+    tool_choice tools top_logprobs top_p truncation user ";
 
 pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call {
-    let mut changes: Vec<(&str, Option<Cow<'_, str>>)> = Vec::new();
-    for (name, value) in adjustments(request, order) {
-        changes.push((name, value.map(|value| value.to_string().into())));
-    }
-    if order.deployment.can(Ability::Reasoning) {
-        changes.push(("include", Some(including(body.set("include")).into())));
+    let deployment = order.deployment;
+    let mut changes: Vec<(&str, Option<Cow<'_, str>>)> = vec![
+        ("model", Some(quoted(&deployment.model).into())),
+        ("max_output_tokens", Some(order.max_output_tokens.to_string().into())),
+        ("store", (!deployment.has(Quirk::NoStore)).then_some("false".into())),
+    ];
+    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+    if deployment.has(Quirk::NoForcedTool) && forced {
+        changes.push(("tool_choice", Some("\"auto\"".into())));
     }
     without_hosted(body, request, &mut changes);
     if !request.hosted.is_empty()
         && let Some(choice) = body.set("tool_choice").and_then(without_unnamed)
-        && !changes.iter().any(|(name, _)| *name == "tool_choice")
     {
         changes.push(("tool_choice", Some(choice.into())));
     }
+    reasoning(body, request, order, &mut changes);
     if let Some(mended) = body.set("input").and_then(history::mended) {
         changes.push(("input", Some(mended.into())));
     }
-    call(routed(body, changes))
+    let refused: [(Quirk, &[&'static str]); 3] = [
+        (Quirk::NoStore, &["metadata"]),
+        (Quirk::NoSampling, &["temperature", "top_p"]),
+        (Quirk::OneSampling, if request.sampling.temperature.is_some() { &["top_p"] } else { &[] }),
+    ];
+    for (quirk, names) in refused {
+        if deployment.has(quirk) {
+            changes.extend(names.iter().map(|name| (*name, None)));
+        }
+    }
+    if deployment.has(Quirk::KnownMembers) {
+        let unknown = |name: &&str| !MEMBERS.contains(&format!(" {name} "));
+        changes.extend(body.names().filter(unknown).map(|name| (name, None)));
+    }
+    Call { path: "/responses".to_owned(), headers: Vec::new(), body: routed(body, changes) }
+}
+
+/// What becomes of `reasoning` and of what is to be included of it.
+fn reasoning(body: &Body, request: &Request, order: &Order<'_>, changes: &mut Vec<(&str, Option<Cow<'_, str>>)>) {
+    const NAME: &str = "reasoning";
+    let deployment = order.deployment;
+    let known = deployment.can(Ability::Reasoning);
+    if known {
+        changes.push(("include", Some(including(body.set("include")).into())));
+    }
+    // An organisation's own provider (without a credential of ours) cannot say that it reasons: its callers know.
+    if !(known || deployment.provider.credential.is_none()) || deployment.has(Quirk::NoReasoningEffort) {
+        changes.push((NAME, None));
+    } else if let Some(effort) = request.effort.filter(|_| !deployment.efforts.is_empty()) {
+        let told = Body::parse(body.set(NAME).unwrap_or("{}").as_bytes().to_vec()).unwrap_or_default();
+        let word = quoted(deployment.nearest_effort(effort).word());
+        let told = String::from_utf8(told.rewritten(&[("effort", Some(word.into()))]));
+        changes.push((NAME, told.ok().map(Cow::Owned)));
+    }
 }
 
 /// A caller's `include` with the reasoning sealed.
@@ -58,103 +97,68 @@ fn including(raw: Option<&str>) -> String {
 
 /// A choice among allowed tools without the hosted ones, which are gone. They have no names.
 fn without_unnamed(raw: &str) -> Option<String> {
-    let mut choice: Map<String, Value> = serde_json::from_str(raw).ok()?;
+    let mut choice: Value = serde_json::from_str(raw).ok()?;
     choice.get_mut("tools")?.as_array_mut()?.retain(|tool| tool.get("name").is_some());
-    Some(Value::Object(choice).to_string())
+    Some(choice.to_string())
 }
 
 pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
-    unsayable(request, order)?;
-    let mut members = plain(request, order)?;
-    for (name, change) in adjustments(request, order) {
-        match change {
-            Some(value) => put(&mut members, name, value),
-            None => drop(members.shift_remove(name)),
-        }
-    }
-    Ok(call(Value::Object(members).to_string().into_bytes()))
-}
-
-fn call(body: Vec<u8>) -> Call {
-    Call { path: "/responses".to_owned(), headers: Vec::new(), body }
+    let members = plain(request, order)?;
+    // From here on it is like a caller's own.
+    let body = Body::parse(Value::Object(members).to_string().into_bytes()).unwrap_or_default();
+    Ok(forward(&body, request, order))
 }
 
 /// What a caller asked for and this dialect has no word for. Hints (penalties, seed, logit bias) are let go.
-fn unsayable(request: &Request, order: &Order<'_>) -> Result<(), Fault> {
-    let (name, advice) = if request.choices.is_some_and(|n| n > 1) {
-        ("n", "Ask once for each answer")
-    } else if !request.sampling.stop.is_empty() && !order.deployment.has(Quirk::NoStop) {
-        ("stop", "Leave it out")
-    } else if order.max_output_tokens < OUTPUT_MIN {
-        ("max_tokens", "Allow at least 16 tokens")
-    } else {
-        return Ok(());
-    };
-    let message =
-        format!("The chosen model's provider has nothing like this `{name}`. {advice}, or name another model.");
-    Err(Fault::invalid("unsupported_parameter", message).with_param(name))
-}
-
-/// All a deployment wants otherwise than the caller may have written it, the items aside.
-fn adjustments(request: &Request, order: &Order<'_>) -> Changes {
-    let deployment = order.deployment;
-    let mut changes: Changes = vec![
-        ("model", Some(deployment.model.as_str().into())),
-        ("max_output_tokens", Some(order.max_output_tokens.into())),
-        ("store", (!deployment.has(Quirk::NoStore)).then_some(Value::Bool(false))),
-    ];
-    if deployment.has(Quirk::NoStore) {
-        changes.push(("metadata", None));
+fn unsayable(request: &Request, order: &Order<'_>) -> Option<(&'static str, &'static str)> {
+    if request.choices.is_some_and(|n| n > 1) {
+        return Some(("n", "Ask once for each answer"));
     }
-    if deployment.has(Quirk::NoSampling) {
-        changes.extend([("temperature", None), ("top_p", None)]);
+    if !request.sampling.stop.is_empty() && !order.deployment.has(Quirk::NoStop) {
+        return Some(("stop", "Leave it out"));
     }
-    if deployment.has(Quirk::OneSampling) && request.sampling.temperature.is_some() {
-        changes.push(("top_p", None));
-    }
-    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-    if deployment.has(Quirk::NoForcedTool) && forced {
-        changes.push(("tool_choice", Some("auto".into())));
-    }
-    // An organisation's own provider (without a credential of ours) cannot say that it reasons: its callers know.
-    let reasons = deployment.can(Ability::Reasoning) || deployment.provider.credential.is_none();
-    if !reasons || deployment.has(Quirk::NoReasoningEffort) {
-        changes.push(("reasoning", None));
-    }
-    changes
+    (order.max_output_tokens < OUTPUT_MIN).then_some(("max_tokens", "Allow at least 16 tokens"))
 }
 
 /// The request in the dialect's own words, before any deployment's wishes.
 fn plain(request: &Request, order: &Order<'_>) -> Result<Map<String, Value>, Fault> {
-    let mut members = Map::new();
-    let mut told = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            put(&mut members, name, value);
-        }
-    };
-    // Its place; the value comes with the adjustments.
-    told("model", Some(Value::Null));
+    if let Some((name, advice)) = unsayable(request, order) {
+        let message =
+            format!("The chosen model's provider has nothing like this `{name}`. {advice}, or name another model.");
+        return Err(Fault::invalid("unsupported_parameter", message).with_param(name));
+    }
     let system = if order.deployment.has(Quirk::NoDeveloperRole) { "system" } else { "developer" };
     let (instructions, items) = history::encode(request, system)?;
-    told("instructions", (!instructions.is_empty()).then(|| instructions.into()));
-    told("input", Some(items.into()));
     let mut tools = Vec::new();
     for (place, one) in request.tools.iter().enumerate() {
-        tools.push(tool(place, one)?);
+        match tool(one) {
+            Some(tool) => tools.push(Value::Object(tool)),
+            None => return Err(hosted(one, place)),
+        }
     }
-    let any_tools = !tools.is_empty();
-    told("tools", any_tools.then(|| tools.into()));
-    told("tool_choice", request.tool_choice.as_ref().filter(|_| any_tools).map(|choice| tool_choice(choice, request)));
-    told("parallel_tool_calls", request.parallel_tool_calls.filter(|_| any_tools).map(Value::from));
-    told("text", format(&request.format).map(|format| json!({ "format": format })));
-    told("temperature", request.sampling.temperature.map(Value::from));
-    told("top_p", request.sampling.top_p.map(Value::from));
-    told("reasoning", request.effort.and_then(effort).map(|effort| json!({ "effort": effort })));
-    told("include", order.deployment.can(Ability::Reasoning).then(|| json!([SEALED])));
-    told("service_tier", request.service_tier.map(|tier| tier.word().into()));
-    told("stream", request.stream.then_some(Value::Bool(true)));
-    told("user", request.user.as_deref().map(Value::from));
+    let mut members = Map::new();
+    put_some(&mut members, "instructions", instructions.map(Value::String));
+    put(&mut members, "input", items.into());
+    if !tools.is_empty() {
+        put(&mut members, "tools", tools.into());
+        put_some(&mut members, "tool_choice", request.tool_choice.as_ref().map(|choice| tool_choice(choice, request)));
+        put_some(&mut members, "parallel_tool_calls", request.parallel_tool_calls.map(Value::Bool));
+    }
+    put_some(&mut members, "text", format(&request.format).map(|format| json!({ "format": format })));
+    put_some(&mut members, "temperature", request.sampling.temperature.map(Value::from));
+    put_some(&mut members, "top_p", request.sampling.top_p.map(Value::from));
+    put_some(&mut members, "reasoning", request.effort.and_then(effort).map(|effort| json!({ "effort": effort })));
+    put_some(&mut members, "service_tier", request.service_tier.map(|tier| tier.word().into()));
+    put_some(&mut members, "stream", request.stream.then_some(Value::Bool(true)));
+    put_some(&mut members, "user", request.user.as_deref().map(Value::from));
     Ok(members)
+}
+
+#[inline(never)]
+fn put_some(members: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        put(members, name, value);
+    }
 }
 
 /// The words every reasoning model of this dialect takes; the finer ones differ from model to model.
@@ -167,46 +171,45 @@ fn effort(effort: Effort) -> Option<&'static str> {
     }
 }
 
-fn tool(place: usize, tool: &Tool) -> Result<Value, Fault> {
+#[cold]
+fn hosted(tool: &Tool, place: usize) -> Fault {
+    let kind = match tool {
+        Tool::Native(native) => native.get("type").and_then(Value::as_str).unwrap_or("?"),
+        Tool::Function { .. } => "function",
+    };
+    let path = format!("tools[{place}].type");
+    let message = format!(
+        "`{path}` {kind:?} is a tool only its own provider can run. Leave it out, or name a model of that provider."
+    );
+    Fault::invalid("unsupported_parameter", message).with_param(&path)
+}
+
+/// `None` for a tool only its own dialect knows.
+fn tool(tool: &Tool) -> Option<Map<String, Value>> {
     let mut told = Map::new();
     match tool {
         Tool::Function { name, description, parameters, strict, cache: _ } => {
             put(&mut told, "type", "function".into());
             put(&mut told, "name", name.as_str().into());
-            if let Some(description) = description {
-                put(&mut told, "description", description.as_str().into());
-            }
+            put_some(&mut told, "description", description.as_deref().map(Value::from));
             let nothing = || json!({"type": "object", "properties": {}});
             put(&mut told, "parameters", parameters.clone().unwrap_or_else(nothing));
             // Here it is true where nothing is said, elsewhere false.
             put(&mut told, "strict", strict.unwrap_or(false).into());
         }
         Tool::Native(native) => {
-            // A chat completion's tool with free input is one level deeper.
-            let Some(Value::Object(custom)) = native.get("custom") else {
-                let kind = native.get("type").and_then(Value::as_str).unwrap_or("?");
-                let path = format!("tools[{place}].type");
-                let message = format!(
-                    "`{path}` {kind:?} is a tool only its own provider can run. Leave it out, or name a model of that provider."
-                );
-                return Err(Fault::invalid("unsupported_parameter", message).with_param(&path));
-            };
+            // A chat completion's tool with free input is one level deeper, and its grammar two.
+            told.clone_from(native.get("custom")?.as_object()?);
             put(&mut told, "type", "custom".into());
-            for (name, value) in custom {
-                let grammar = value.get("grammar").and_then(Value::as_object);
-                let value = match grammar.filter(|_| name == "format") {
-                    Some(grammar) => {
-                        let mut format = grammar.clone();
-                        put(&mut format, "type", "grammar".into());
-                        Value::Object(format)
-                    }
-                    None => value.clone(),
-                };
-                put(&mut told, name, value);
+            if let Some(format) = told.get_mut("format")
+                && let Some(Value::Object(grammar)) = format.get_mut("grammar").map(Value::take)
+            {
+                *format = Value::Object(grammar);
+                put(format.as_object_mut()?, "type", "grammar".into());
             }
         }
     }
-    Ok(Value::Object(told))
+    Some(told)
 }
 
 fn tool_choice(choice: &ToolChoice, request: &Request) -> Value {
@@ -230,12 +233,8 @@ fn format(format: &Format) -> Option<Value> {
             put(&mut told, "type", "json_schema".into());
             put(&mut told, "name", name.as_str().into());
             put(&mut told, "schema", schema.clone());
-            if let Some(description) = description {
-                put(&mut told, "description", description.as_str().into());
-            }
-            if let Some(strict) = strict {
-                put(&mut told, "strict", (*strict).into());
-            }
+            put_some(&mut told, "description", description.as_deref().map(Value::from));
+            put_some(&mut told, "strict", strict.map(Value::Bool));
             Some(Value::Object(told))
         }
     }

@@ -4,9 +4,9 @@
 //! closed in the order of their indexes; the last event repeats what was closed, and nothing else.
 use super::{
     super::{Encoder, Stamp, priced},
-    REDACTED,
+    REDACTED, call_words,
     envelope::Envelope,
-    fault, sealed, usage,
+    fault, input_of, sealed, usage,
 };
 use crate::{
     body::{Body, quoted},
@@ -16,7 +16,6 @@ use crate::{
     sse::{self, Frame},
     usage::Usage,
 };
-use serde_json::Value;
 use std::fmt::Write as _;
 
 pub(super) struct ResponseEncoder {
@@ -134,11 +133,6 @@ impl Item {
     }
 }
 
-/// The type of a call's item, and its member for the arguments.
-fn call_words(custom: bool) -> (&'static str, &'static str) {
-    if custom { ("custom_tool_call", "input") } else { ("function_call", "arguments") }
-}
-
 /// Writes events and numbers them.
 struct Pen<'a> {
     sequence: &'a mut u64,
@@ -189,17 +183,6 @@ impl Pen<'_> {
         } else {
             self.say("function_call_arguments.done", &format!(r#"{place},"arguments":{text}"#));
         }
-    }
-}
-
-/// The input of a tool that takes text, from the arguments of the function it was to others.
-fn input_of(arguments: &str) -> String {
-    match serde_json::from_str::<Value>(arguments) {
-        Ok(Value::Object(mut members)) if members.len() == 1 => match members.remove("input") {
-            Some(Value::String(input)) => input,
-            _ => arguments.to_owned(),
-        },
-        _ => arguments.to_owned(),
     }
 }
 

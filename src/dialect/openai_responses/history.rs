@@ -1,5 +1,5 @@
 //! The items of a request to a deployment: written from the hub, and mended where a caller's own cannot stay.
-use super::{OURS, is_foreign};
+use super::{OURS, call_words, input_of, is_foreign};
 use crate::json::{json, put};
 use crate::{
     chat::{Media, Part, Request, Role, Tool},
@@ -30,27 +30,37 @@ fn can_stand(raw: &str) -> bool {
 }
 
 /// The hub's messages as instructions and items.
-pub(super) fn encode(request: &Request, system: &str) -> Result<(String, Vec<Value>), Fault> {
-    let mut history = History { request, texts: Vec::new(), items: Vec::new() };
-    let mut instructions = String::new();
+pub(super) fn encode(request: &Request, system: &str) -> Result<(Option<String>, Vec<Value>), Fault> {
+    let mut history = History { request, texts: Vec::new(), items: Vec::new(), wrong: None };
+    let mut instructions = None;
     for (place, message) in request.messages.iter().enumerate() {
         match message.role {
             Role::System if history.items.is_empty() => {
-                if !instructions.is_empty() {
-                    instructions.push_str("\n\n");
+                let told: &mut String = instructions.get_or_insert_default();
+                if !told.is_empty() {
+                    told.push_str("\n\n");
                 }
-                instructions.push_str(&joined(&message.parts));
+                told.push_str(&joined(&message.parts));
             }
-            Role::System => history.say(system, vec![input_text(&joined(&message.parts))]),
-            Role::User | Role::Tool => history.user(&message.parts, place)?,
+            Role::System => history.say(system, vec![json!({"type": "input_text", "text": joined(&message.parts)})]),
+            Role::User | Role::Tool => history.user(&message.parts, place),
             Role::Assistant => history.assistant(&message.parts),
         }
     }
     if history.items.is_empty() {
         // Instructions alone are a prompt elsewhere; here a user has to speak.
-        history.say("user", vec![input_text(&std::mem::take(&mut instructions))]);
+        let text = instructions.take().unwrap_or_default();
+        history.say("user", vec![json!({"type": "input_text", "text": text})]);
     }
-    Ok((instructions, history.items))
+    match history.wrong {
+        None => Ok((instructions, history.items)),
+        Some((what, place)) => {
+            let path = format!("messages[{place}].content");
+            let message =
+                format!("`{path}` holds {what}, which the chosen model's provider does not take. Name another model.");
+            Err(Fault::invalid("unsupported_parameter", message).with_param(&path))
+        }
+    }
 }
 
 struct History<'a> {
@@ -58,6 +68,8 @@ struct History<'a> {
     /// The calls of tools whose input is text, by their ids.
     texts: Vec<&'a str>,
     items: Vec<Value>,
+    /// What cannot be said, and in which message it stands.
+    wrong: Option<(&'static str, usize)>,
 }
 
 impl<'a> History<'a> {
@@ -65,43 +77,44 @@ impl<'a> History<'a> {
         self.items.push(json!({"type": "message", "role": role, "content": content}));
     }
 
-    fn user(&mut self, parts: &[Part], place: usize) -> Result<(), Fault> {
+    fn user(&mut self, parts: &[Part], place: usize) {
         let mut beside = Vec::new();
         for part in parts {
-            if let Part::ToolResult { id, parts, .. } = part {
-                let output = if parts.iter().all(|part| matches!(part, Part::Text { .. })) {
-                    joined(parts).into()
-                } else {
-                    let mut output = Vec::new();
-                    for part in parts {
-                        output.extend(content(part, place)?);
-                    }
-                    Value::Array(output)
-                };
-                let custom = self.texts.contains(&id.as_str());
-                let kind = if custom { "custom_tool_call_output" } else { "function_call_output" };
-                self.items.push(json!({"type": kind, "call_id": id, "output": output}));
-            } else {
-                beside.extend(content(part, place)?);
+            let Part::ToolResult { id, parts, .. } = part else {
+                self.content(part, place, &mut beside);
+                continue;
+            };
+            let mut output = Value::Array(Vec::new());
+            if parts.iter().all(|part| matches!(part, Part::Text { .. })) {
+                output = joined(parts).into();
+            } else if let Value::Array(output) = &mut output {
+                for part in parts {
+                    self.content(part, place, output);
+                }
             }
+            let custom = self.texts.contains(&id.as_str());
+            let kind = if custom { "custom_tool_call_output" } else { "function_call_output" };
+            self.items.push(json!({"type": kind, "call_id": id, "output": output}));
         }
         if !beside.is_empty() {
             self.say("user", beside);
         }
-        Ok(())
     }
 
     fn assistant(&mut self, parts: &'a [Part]) {
-        let before = self.items.len();
-        for part in parts {
+        // Reasoning stands before what came of it, or not at all.
+        let last = parts.iter().rposition(|part| !matches!(part, Part::Reasoning { .. } | Part::RedactedReasoning(_)));
+        for part in parts.iter().take(last.map_or(0, |last| last + 1)) {
             match part {
                 Part::Text { text, .. } => self.say("assistant", vec![json!({"type": "output_text", "text": text})]),
                 Part::Refusal(text) => self.say("assistant", vec![json!({"type": "refusal", "refusal": text})]),
                 Part::Reasoning { text, signature: Some(signature) } => {
                     // Another maker's would be refused.
                     if let Some(content) = signature.strip_prefix(OURS) {
-                        let summary =
-                            if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
+                        let mut summary = Vec::new();
+                        if !text.is_empty() {
+                            summary.push(json!({"type": "summary_text", "text": text}));
+                        }
                         self.items.push(json!({"type": "reasoning", "summary": summary, "encrypted_content": content}));
                     }
                 }
@@ -109,30 +122,79 @@ impl<'a> History<'a> {
                 _ => {}
             }
         }
-        // Reasoning stands before what came of it, or not at all.
-        while self.items.len() > before && self.items.last().is_some_and(|item| item["type"] == "reasoning") {
-            self.items.pop();
-        }
     }
 
     fn call(&mut self, id: &'a str, name: &str, arguments: &str) {
-        if self.request.tools.iter().any(|tool| is_custom(tool, name)) {
-            let input = match serde_json::from_str::<Value>(arguments) {
-                Ok(Value::Object(mut members)) => members.remove("input").unwrap_or_default(),
-                _ => arguments.into(),
-            };
-            self.texts.push(id);
-            self.items.push(json!({"type": "custom_tool_call", "call_id": id, "name": name, "input": input}));
-            return;
+        let custom = self.request.tools.iter().any(|tool| is_custom(tool, name));
+        let (kind, member) = call_words(custom);
+        let input;
+        let told = match arguments {
+            _ if custom => {
+                self.texts.push(id);
+                input = input_of(arguments);
+                &input
+            }
+            "" => "{}",
+            arguments => arguments,
+        };
+        let mut item = Map::new();
+        for (name, value) in [("type", kind), ("call_id", id), ("name", name), (member, told)] {
+            put(&mut item, name, value.into());
         }
-        let arguments = if arguments.is_empty() { "{}" } else { arguments };
-        self.items.push(json!({"type": "function_call", "call_id": id, "name": name, "arguments": arguments}));
+        self.items.push(Value::Object(item));
     }
+
+    /// A part of a user's message or of a tool's output.
+    fn content(&mut self, part: &Part, place: usize, out: &mut Vec<Value>) {
+        let mut told = Map::new();
+        let mut text = |name: &str, value: &str| put(&mut told, name, value.into());
+        let wrong = match part {
+            Part::Text { text: words, .. } => {
+                text("type", "input_text");
+                text("text", words);
+                None
+            }
+            Part::Image { source, detail, .. } => {
+                text("type", "input_image");
+                text("detail", detail.as_deref().unwrap_or("auto"));
+                match source {
+                    Media::Url(url) => text("image_url", url),
+                    Media::Base64 { media_type, data } => text("image_url", &data_url(media_type, data)),
+                    Media::Id(_) => {}
+                }
+                matches!(source, Media::Id(_)).then_some("an image known to another provider by its id")
+            }
+            Part::File { source, name, .. } => {
+                text("type", "input_file");
+                match source {
+                    Media::Url(url) => text("file_url", url),
+                    Media::Base64 { media_type, data } => {
+                        text("filename", name.as_deref().unwrap_or("file"));
+                        text("file_data", &data_url(media_type, data));
+                    }
+                    Media::Id(_) => {}
+                }
+                matches!(source, Media::Id(_)).then_some("a file known to another provider by its id")
+            }
+            Part::Audio { .. } => Some("sound"),
+            _ => return,
+        };
+        out.push(Value::Object(told));
+        if self.wrong.is_none() {
+            self.wrong = wrong.map(|what| (what, place));
+        }
+    }
+}
+
+#[inline(never)]
+fn data_url(media_type: &str, data: &str) -> String {
+    format!("data:{media_type};base64,{data}")
 }
 
 /// Whether it is a chat completion's tool of that name whose input is text.
 pub(super) fn is_custom(tool: &Tool, name: &str) -> bool {
-    matches!(tool, Tool::Native(native) if native.get("custom").and_then(|custom| custom.get("name")).is_some_and(|told| told == name))
+    let Tool::Native(native) = tool else { return false };
+    native.get("custom").and_then(|custom| custom.get("name")).is_some_and(|told| told == name)
 }
 
 fn joined(parts: &[Part]) -> String {
@@ -146,52 +208,4 @@ fn joined(parts: &[Part]) -> String {
         }
     }
     told
-}
-
-fn input_text(text: &str) -> Value {
-    json!({"type": "input_text", "text": text})
-}
-
-/// A part of a user's message or of a tool's output.
-fn content(part: &Part, place: usize) -> Result<Option<Value>, Fault> {
-    let refused = |what: &str| {
-        let path = format!("messages[{place}].content");
-        let message =
-            format!("`{path}` holds {what}, which the chosen model's provider does not take. Name another model.");
-        Fault::invalid("unsupported_parameter", message).with_param(&path)
-    };
-    let mut told = Map::new();
-    let mut text = |name: &str, value: &str| put(&mut told, name, value.into());
-    match part {
-        Part::Text { text, .. } => return Ok(Some(input_text(text))),
-        Part::Image { source, detail, .. } => {
-            text("type", "input_image");
-            match source {
-                Media::Url(url) => text("image_url", url),
-                Media::Base64 { media_type, data } => text("image_url", &format!("data:{media_type};base64,{data}")),
-                Media::Id(_) => return Err(refused("an image known to another provider by its id")),
-            }
-            text("detail", detail.as_deref().unwrap_or("auto"));
-        }
-        Part::File { source, name, .. } => {
-            text("type", "input_file");
-            match source {
-                Media::Url(url) => text("file_url", url),
-                Media::Base64 { media_type, data } => {
-                    text("filename", name.as_deref().unwrap_or("file"));
-                    text("file_data", &format!("data:{media_type};base64,{data}"));
-                }
-                Media::Id(_) => return Err(refused("a file known to another provider by its id")),
-            }
-        }
-        Part::Audio { .. } => return Err(refused("sound")),
-        Part::Refusal(_)
-        | Part::Reasoning { .. }
-        | Part::RedactedReasoning(_)
-        | Part::ToolCall { .. }
-        | Part::ToolResult { .. } => {
-            return Ok(None);
-        }
-    }
-    Ok(Some(Value::Object(told)))
 }

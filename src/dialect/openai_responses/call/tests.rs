@@ -1,4 +1,5 @@
 use super::{super::fixtures::*, *};
+use crate::catalog::Deployment;
 use crate::chat::{Media, Message, Part, Role, ServiceTier};
 use serde_json::Value;
 
@@ -228,4 +229,23 @@ fn what_cannot_be_said_is_named() {
     let deployment = deployment("[]", "[]");
     let few = encode(&hi(), &Order { deployment: &deployment, max_output_tokens: 15 });
     assert!(few.is_err_and(|fault| fault.param.as_deref() == Some("max_tokens")));
+}
+
+#[test]
+fn efforts_and_members_are_those_the_model_takes() {
+    const ASKED: &str =
+        r#"{"model":"x","input":"hi","reasoning":{"effort":"xhigh","summary":"auto"},"odd":1,"user":"u"}"#;
+    let told = sent(ASKED, r#"["known_members"]"#, r#"["reasoning"]"#);
+    assert_eq!((told.get("odd"), &told["user"], &told["reasoning"]["effort"]), (None, &"u".into(), &"xhigh".into()));
+    let mut deployment = Deployment::clone(&deployment("[]", r#"["reasoning"]"#));
+    deployment.efforts = vec![Effort::Low, Effort::High];
+    let order = Order { deployment: &deployment, max_output_tokens: 99 };
+    let body = body(ASKED);
+    let request = super::super::request::decode(&body).expect("valid");
+    let effort = |call: Call| json(&call.body)["reasoning"].clone();
+    let near = crate::json::json!({"effort": "high", "summary": "auto"});
+    assert_eq!(effort(forward(&body, &request, &order)), near);
+    let mut request = asking(vec![message(Role::User, vec![Part::text("hi")])]);
+    request.effort = Some(Effort::None);
+    assert_eq!(effort(encode(&request, &order).expect("ours to say")), crate::json::json!({"effort": "low"}));
 }

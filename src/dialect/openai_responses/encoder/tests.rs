@@ -1,5 +1,6 @@
 use super::{super::fixtures::body, *};
 use crate::{id::Dice, json::json};
+use serde_json::Value;
 use std::rc::Rc;
 
 fn stamp(asked: &str) -> Stamp {

@@ -68,7 +68,7 @@ fn read(dialect: Dialect, stream: bool, bytes: &[u8], deployment: &Deployment) -
     // Some streams are kept as the payloads of their frames.
     let text = String::from_utf8_lossy(bytes);
     let framed = if text.starts_with('{') {
-        text.lines().map(|line| format!("data: {line}\n\n")).collect()
+        text.lines().flat_map(|line| ["data: ", line, "\n\n"]).collect()
     } else {
         text.into_owned()
     };

@@ -1,8 +1,12 @@
-// Vercel's AI SDK, with its OpenAI provider (chat completions) and its provider for compatible servers.
+// Vercel's AI SDK, with its OpenAI provider (Responses, its default, and chat completions), its Anthropic provider and its
+// provider for compatible servers.
 import assert from "node:assert/strict";
+import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateText, stepCountIs, streamText, tool } from "ai";
+import {
+  defaultSettingsMiddleware, generateObject, generateText, stepCountIs, streamText, tool, wrapLanguageModel,
+} from "ai";
 import { z } from "zod";
 import { anthropicModel, askWeather, breaksNextStream, count, counted, judge, openaiModel, run } from "./judge.mjs";
 
@@ -40,6 +44,13 @@ async function toolLoop(model) {
   }
 }
 
+async function object(model) {
+  const schema = z.object({ city: z.string(), days: z.number() });
+  const { object } = await generateObject({ model, prompt: "Which city, how many days?", schema, maxRetries: 0 });
+  assert.equal(typeof object.city, "string");
+  assert.equal(typeof object.days, "number");
+}
+
 async function refusal(model) {
   await assert.rejects(generateText({ model, prompt: count, maxRetries: 0 }), (error) => error.statusCode === 404);
 }
@@ -50,16 +61,25 @@ async function broken(model, provider) {
   assert.ok(parts.some(({ type }) => type === "error"), "an error shows among the parts");
 }
 
+/** Nothing is stored here, so that whole items have to come back in the place of references. */
+const stateless = (provider) => (name) => wrapLanguageModel({
+  model: provider(name),
+  middleware: defaultSettingsMiddleware({ settings: { providerOptions: { openai: { store: false } } } }),
+});
+
 for (const [name, provider] of [
-  ["ai, openai", createOpenAI(options).chat],
-  ["ai, openai-compatible", createOpenAICompatible({ name: "megarouter", includeUsage: true, ...options })],
+  ["ai, openai (Responses)", stateless(createOpenAI(options).responses)],
+  ["ai, openai (chat)", createOpenAI(options).chat],
+  ["ai, anthropic", createAnthropic(options)],
+  ["ai, openai-compatible", createOpenAICompatible({ name: "megarouter", includeUsage: true, supportsStructuredOutputs: true, ...options })],
 ]) {
   const [openai, anthropic] = [provider(openaiModel), provider(anthropicModel)];
   await judge(name, {
-    chat: () => chat(openai), stream: () => stream(openai), tool: () => toolLoop(openai),
+    chat: () => chat(openai), stream: () => stream(openai), tool: () => toolLoop(openai), object: () => object(openai),
     refusal: () => refusal(provider("openai/none")), broken: () => broken(provider("zai/glm-4.5-air"), "zai"),
   });
   await judge(`${name}, Anthropic model`, {
     chat: () => chat(anthropic), stream: () => stream(anthropic), tool: () => toolLoop(anthropic),
+    object: () => object(anthropic),
   });
 }

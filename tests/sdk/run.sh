@@ -40,7 +40,7 @@ until [ -e "$state/run.json" ]; do
 done
 
 # Each judge prints lines of judge, case and outcome, tabs between them; a judge that dies fails the whole.
-judges="openai_py anthropic_py openai_js ai_js"
+judges="openai_py anthropic_py comply_py openai_js ai_js"
 failed=
 for judge in $judges; do
     case $judge in

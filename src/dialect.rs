@@ -18,6 +18,7 @@ use std::{borrow::Cow, rc::Rc};
 pub use foreign::translatable;
 
 mod anthropic;
+mod carried;
 mod completions;
 mod embeddings;
 mod foreign;
@@ -27,6 +28,7 @@ mod openai_responses;
 mod prompts;
 mod reading;
 mod refusal;
+mod turns;
 
 /// How a dialect is spoken to providers: the same functions for every dialect, each a pure translation.
 pub trait Upstream {

@@ -14,7 +14,6 @@ use crate::{
     endpoint::Headers,
     fault::{Fault, UpstreamFault},
 };
-use serde_json::{Map, Value};
 
 mod call;
 mod decoder;
@@ -115,29 +114,12 @@ fn answer_id(request_id: &str) -> String {
     format!("msg_{}", request_id.strip_prefix("req_").unwrap_or(request_id))
 }
 
-/// A tool call's id in the letters this dialect allows.
-fn tool_id(id: &str) -> String {
-    let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
-    let id: String = id.chars().map(allowed).collect();
-    if id.is_empty() { "toolu_0".to_owned() } else { id }
-}
-
-/// A tool call's arguments as the object this dialect wants. Text that is no object is kept whole inside one.
-fn input_object(arguments: &str) -> Value {
-    if arguments.trim().is_empty() {
-        return Value::Object(Map::new());
-    }
-    match serde_json::from_str(arguments) {
-        Ok(Value::Object(members)) => Value::Object(members),
-        _ => Value::Object(Map::from_iter([("arguments".to_owned(), arguments.into())])),
-    }
-}
-
 #[cfg(test)]
 mod fixtures {
     //! Deployments and bodies for the tests of these rooms.
     use super::*;
     use crate::catalog::{Catalog, Deployment};
+    use serde_json::Value;
     use std::rc::Rc;
 
     /// A deployment with these quirks (JSON array) and abilities (JSON array).

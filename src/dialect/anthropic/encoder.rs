@@ -1,7 +1,7 @@
 //! The hub's events to a stream of named events, and a provider's own passed on.
 use super::{
-    super::{Encoder, Stamp, priced},
-    fault, response, stop_reason, tool_id, usage,
+    super::{Encoder, Stamp, priced, turns::allowed_id},
+    fault, response, stop_reason, usage,
 };
 use crate::json::json;
 use crate::{
@@ -148,7 +148,7 @@ impl Encoder for MessageEncoder {
                 self.shut(out);
             }
             Event::ToolStart { choice: 0, index, id, name } => {
-                let block = json!({"type": "tool_use", "id": tool_id(id), "name": name, "input": {}, "caller": {"type": "direct"}});
+                let block = json!({"type": "tool_use", "id": allowed_id(id), "name": name, "input": {}, "caller": {"type": "direct"}});
                 self.open(Open::Tool, &block, out);
                 self.calls.push((*index, self.blocks.saturating_sub(1)));
             }

@@ -1,4 +1,8 @@
 //! The turns of a request to a deployment: written from the hub, and mended where a caller's own cannot stay.
+use super::super::{
+    carried::{BEDROCK, GEMINI, is_signed, shorten},
+    turns::{self, BY_ID, Ids, Turn, Words, input_object, not_taken},
+};
 use crate::json::json;
 use crate::{
     body::Body,
@@ -8,18 +12,18 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, value::RawValue};
-use std::collections::HashMap;
 
 /// A caller's messages as the deployment takes them; `None` where they may stay as they are.
 ///
-/// Messages are copied as they came, but for two kinds: a system message between turns needs a beta header that is not
-/// passed on, so it becomes the user's; thinking that no model of this maker signed comes from another provider and would be refused.
+/// Messages are copied as they came, but for three kinds: a system message between turns needs a beta header that is not
+/// passed on, so it becomes the user's; thinking that no model of this maker signed comes from another provider and would
+/// be refused; ids that carry another maker's signature are shortened.
 pub(super) fn mended(body: &Body, request: &Request, deployment: &Deployment) -> Option<String> {
     let known = deployment.provider.credential.is_some();
-    let unsigned = |message: &Message| known && message.parts.iter().any(is_unsigned);
+    let foreign = |message: &Message| message.parts.iter().any(|part| (known && is_unsigned(part)) || is_signed(part));
     // The hub has the `system` member as one message before these.
     let before = usize::from(body.set("system").is_some_and(|raw| raw.len() > "[]".len()));
-    if !request.messages.iter().skip(before).any(|message| message.role == Role::System || unsigned(message)) {
+    if !request.messages.iter().skip(before).any(|message| message.role == Role::System || foreign(message)) {
         return None;
     }
     let raw = body.set("messages")?;
@@ -27,15 +31,16 @@ pub(super) fn mended(body: &Body, request: &Request, deployment: &Deployment) ->
     let messages = request.messages.get(request.messages.len().checked_sub(items.len())?..)?;
     let (mut out, mut waiting) = (Vec::new(), Vec::new());
     for (item, message) in items.iter().zip(messages) {
+        let told = if foreign(message) { domestic(item.get(), known) } else { Some(item.get().to_owned()) };
         match message.role {
             Role::System => waiting.extend(as_user(item.get())),
             Role::Assistant => {
                 out.append(&mut waiting);
-                out.extend(if unsigned(message) { without_unsigned(item.get()) } else { Some(item.get().to_owned()) });
+                out.extend(told);
             }
             Role::User | Role::Tool => {
                 // After the turn, not before: results of tools must come first in it.
-                out.push(item.get().to_owned());
+                out.extend(told);
                 out.append(&mut waiting);
             }
         }
@@ -46,11 +51,12 @@ pub(super) fn mended(body: &Body, request: &Request, deployment: &Deployment) ->
 
 fn is_unsigned(part: &Part) -> bool {
     matches!(part, Part::Reasoning { signature, .. } if !signature.as_deref().is_some_and(is_ours))
+        || matches!(part, Part::RedactedReasoning(data) if !is_ours(data))
 }
 
-/// Signatures that stand under another maker's name would be refused.
+/// What stands under another maker's name would be refused.
 pub(super) fn is_ours(signature: &str) -> bool {
-    !signature.is_empty() && !["openai.", "gemini."].iter().any(|maker| signature.starts_with(maker))
+    !signature.is_empty() && !["openai.", GEMINI, BEDROCK].iter().any(|maker| signature.starts_with(maker))
 }
 
 fn as_user(raw: &str) -> Option<String> {
@@ -59,12 +65,18 @@ fn as_user(raw: &str) -> Option<String> {
     Some(Value::Object(message).to_string())
 }
 
-/// `None` if nothing of the message is left.
-fn without_unsigned(raw: &str) -> Option<String> {
+/// A message without what other makers signed; `None` if nothing of it is left. Of an organisation's own provider we do not
+/// know what it signs.
+fn domestic(raw: &str, known: bool) -> Option<String> {
     let mut message: Map<String, Value> = serde_json::from_str(raw).ok()?;
-    if let Some(Value::Array(blocks)) = message.get_mut("content") {
-        let signed = |block: &Value| block.get("signature").and_then(Value::as_str).is_some_and(is_ours);
-        blocks.retain(|block| block.get("type").and_then(Value::as_str) != Some("thinking") || signed(block));
+    shorten(&mut message);
+    if let Some(Value::Array(blocks)) = message.get_mut("content").filter(|_| known) {
+        let ours = |block: &Value, name: &str| block.get(name).and_then(Value::as_str).is_some_and(is_ours);
+        blocks.retain(|block| match block.get("type").and_then(Value::as_str) {
+            Some("thinking") => ours(block, "signature"),
+            Some("redacted_thinking") => ours(block, "data"),
+            _ => true,
+        });
         if blocks.is_empty() {
             return None;
         }
@@ -74,53 +86,19 @@ fn without_unsigned(raw: &str) -> Option<String> {
 
 /// The hub's messages as system blocks and turns.
 pub(super) fn encode(request: &Request) -> Result<(Vec<Value>, Vec<Value>), Fault> {
-    let mut history = History::default();
-    for (place, message) in request.messages.iter().enumerate() {
-        match message.role {
-            Role::System if history.turns.is_empty() => {
-                history.system.extend(message.parts.iter().filter_map(text_block));
-            }
-            // Between turns only the newest models know it; the user's turn says it to all.
-            Role::System => {
-                message.parts.iter().filter_map(text_block).for_each(|block| history.push(false, block));
-            }
-            Role::User | Role::Tool => history.user(&message.parts, place)?,
-            Role::Assistant => history.assistant(&message.parts),
-        }
-    }
-    history.whole()
+    let (system, turns) = turns::of(request, &mut Blocks::default())?;
+    Ok((system, turns.into_iter().map(Turn::message).collect()))
 }
 
 #[derive(Default)]
-struct History {
-    system: Vec<Value>,
-    turns: Vec<Turn>,
-    ids: ToolIds,
+struct Blocks {
+    ids: Ids,
 }
 
-/// Consecutive messages of one side. Results of tools stand first in a user's turn.
-#[derive(Default)]
-struct Turn {
-    assistant: bool,
-    results: Vec<Value>,
-    blocks: Vec<Value>,
-}
-
-impl History {
-    /// Appends to the turn being written, or begins one of the other side. What a tool gave back goes before the rest.
-    fn push(&mut self, assistant: bool, block: Value) {
-        if self.turns.last().is_none_or(|turn| turn.assistant != assistant) {
-            self.turns.push(Turn { assistant, ..Turn::default() });
-        }
-        if let Some(turn) = self.turns.last_mut() {
-            let result = block.get("type").and_then(Value::as_str) == Some("tool_result");
-            if result { turn.results.push(block) } else { turn.blocks.push(block) }
-        }
-    }
-
-    fn user(&mut self, parts: &[Part], place: usize) -> Result<(), Fault> {
-        for part in parts {
-            if let Part::ToolResult { id, parts, is_error, cache } = part {
+impl Words for Blocks {
+    fn part(&mut self, part: &Part, place: usize, turn: &mut Turn) -> Result<(), Fault> {
+        let block = match part {
+            Part::ToolResult { id, parts, is_error, cache } => {
                 let content =
                     parts.iter().filter_map(|part| block(part, place).transpose()).collect::<Result<Vec<_>, _>>()?;
                 let mut told = Map::new();
@@ -132,87 +110,22 @@ impl History {
                 if *is_error {
                     told.insert("is_error".to_owned(), true.into());
                 }
-                self.push(false, marked(told, cache.as_ref()));
-            } else if let Some(block) = block(part, place)? {
-                self.push(false, block);
+                turn.results.push(marked(told, cache.as_ref()));
+                return Ok(());
             }
-        }
+            Part::Reasoning { text, signature: Some(signature) } if is_ours(signature) => {
+                Some(json!({"type": "thinking", "thinking": text, "signature": signature}))
+            }
+            Part::RedactedReasoning(data) if is_ours(data) => Some(json!({"type": "redacted_thinking", "data": data})),
+            Part::ToolCall { id, name, arguments } => {
+                let id = self.ids.of(id);
+                Some(json!({"type": "tool_use", "id": id, "name": name, "input": input_object(arguments)}))
+            }
+            Part::Image { .. } | Part::Audio { .. } | Part::File { .. } if turn.assistant => None,
+            part => block(part, place)?,
+        };
+        turn.blocks.extend(block);
         Ok(())
-    }
-
-    fn assistant(&mut self, parts: &[Part]) {
-        for part in parts {
-            let block = match part {
-                Part::Reasoning { text, signature: Some(signature) } if is_ours(signature) => {
-                    Some(json!({"type": "thinking", "thinking": text, "signature": signature}))
-                }
-                Part::RedactedReasoning(data) => Some(json!({"type": "redacted_thinking", "data": data})),
-                Part::Text { .. } => text_block(part),
-                Part::Refusal(text) => text_block(&Part::text(text)),
-                Part::ToolCall { id, name, arguments } => {
-                    let id = self.ids.of(id);
-                    Some(json!({"type": "tool_use", "id": id, "name": name, "input": super::input_object(arguments)}))
-                }
-                _ => None,
-            };
-            if let Some(block) = block {
-                self.push(true, block);
-            }
-        }
-    }
-
-    fn whole(mut self) -> Result<(Vec<Value>, Vec<Value>), Fault> {
-        if self.turns.is_empty() {
-            // A system message alone is a prompt elsewhere; here a user has to speak.
-            let blocks = std::mem::take(&mut self.system);
-            if blocks.is_empty() {
-                return Err(Fault::parameter("messages", "`messages` holds no text. Say something."));
-            }
-            self.turns.push(Turn { blocks, ..Turn::default() });
-        }
-        if self.turns.first().is_some_and(|turn| turn.assistant) {
-            let blocks = vec![json!({"type": "text", "text": "Continue."})];
-            self.turns.insert(0, Turn { blocks, ..Turn::default() });
-        }
-        if let Some(turn) = self.turns.last_mut().filter(|turn| turn.assistant) {
-            trim_end(&mut turn.blocks);
-        }
-        let turns = self.turns.into_iter().map(|mut turn| {
-            let role = if turn.assistant { "assistant" } else { "user" };
-            turn.results.append(&mut turn.blocks);
-            json!({"role": role, "content": turn.results})
-        });
-        Ok((self.system, turns.collect()))
-    }
-}
-
-/// A prefill may not end in white space.
-fn trim_end(blocks: &mut [Value]) {
-    if let Some(Value::String(text)) = blocks.last_mut().and_then(|block| block.get_mut("text")) {
-        text.truncate(text.trim_end().len());
-    }
-}
-
-/// Ids in the letters this dialect allows: the same for a call and its result, different for different calls.
-#[derive(Default)]
-struct ToolIds {
-    ours: HashMap<String, String>,
-    taken: HashMap<String, u32>,
-}
-
-impl ToolIds {
-    fn of(&mut self, theirs: &str) -> String {
-        if let Some(ours) = self.ours.get(theirs) {
-            return ours.clone();
-        }
-        let mut ours = super::tool_id(theirs);
-        let uses = self.taken.entry(ours.clone()).or_insert(0);
-        *uses += 1;
-        if *uses > 1 {
-            ours = format!("{ours}_{uses}");
-        }
-        self.ours.insert(theirs.to_owned(), ours.clone());
-        ours
     }
 }
 
@@ -241,20 +154,12 @@ fn text_block(part: &Part) -> Option<Value> {
 }
 
 fn block(part: &Part, place: usize) -> Result<Option<Value>, Fault> {
-    let refused = |what: &str| {
-        let path = format!("messages[{place}].content");
-        let message = format!(
-            "`{path}` holds {what}, which the chosen model's provider does not take. {}",
-            "Name another model."
-        );
-        Fault::invalid("unsupported_parameter", message).with_param(&path)
-    };
     let (kind, source, name, cache) = match part {
         Part::Text { .. } => return Ok(text_block(part)),
         Part::Refusal(text) => return Ok(text_block(&Part::text(text))),
         Part::Image { source, cache, .. } => ("image", source, None, cache),
         Part::File { source, name, cache } => ("document", source, name.as_ref(), cache),
-        Part::Audio { .. } => return Err(refused("sound")),
+        Part::Audio { .. } => return Err(not_taken(place, "sound")),
         Part::Reasoning { .. } | Part::RedactedReasoning(_) | Part::ToolCall { .. } | Part::ToolResult { .. } => {
             return Ok(None);
         }
@@ -268,7 +173,7 @@ fn block(part: &Part, place: usize) -> Result<Option<Value>, Fault> {
                 json!({"type": "base64", "media_type": media_type, "data": data})
             }
         }
-        Media::Id(_) => return Err(refused("a file known to another provider by its id")),
+        Media::Id(_) => return Err(not_taken(place, BY_ID)),
     };
     let mut told = Map::from_iter([("type".to_owned(), kind.into()), ("source".to_owned(), source)]);
     told.extend(name.map(|name| ("title".to_owned(), name.as_str().into())));

@@ -1,6 +1,9 @@
 //! Whole answers: the provider's to the hub, the hub's to the caller, and one passed on.
 use super::{
-    super::{Stamp, lenient, refusal},
+    super::{
+        Stamp, lenient, refusal,
+        turns::{allowed_id, input_object},
+    },
     finish_of, stop_reason, usage,
     usage::Counts,
 };
@@ -92,10 +95,10 @@ fn block(part: &Part) -> Option<Value> {
             Some(json!({"type": "thinking", "thinking": text, "signature": signature.as_deref().unwrap_or_default()}))
         }
         Part::RedactedReasoning(data) => Some(json!({"type": "redacted_thinking", "data": data})),
-        Part::ToolCall { id, name, arguments } => Some(
-            json!({"type": "tool_use", "id": super::tool_id(id), "name": name, "input": super::input_object(arguments),
-                "caller": {"type": "direct"}}),
-        ),
+        Part::ToolCall { id, name, arguments } => {
+            Some(json!({"type": "tool_use", "id": allowed_id(id), "name": name, "input": input_object(arguments),
+                "caller": {"type": "direct"}}))
+        }
         Part::Image { .. } | Part::Audio { .. } | Part::File { .. } | Part::ToolResult { .. } => None,
     }
 }

@@ -87,7 +87,7 @@ fn in_unsigned_tool_loop(messages: &[Message]) -> bool {
     let asked = messages.iter().rev().find(|message| message.role == Role::Assistant);
     let signed = |part: &Part| match part {
         Part::Reasoning { signature: Some(signature), .. } => is_ours(signature),
-        part => matches!(part, Part::RedactedReasoning(_)),
+        part => matches!(part, Part::RedactedReasoning(data) if is_ours(data)),
     };
     asked.is_some_and(|message| !message.parts.iter().any(signed))
 }

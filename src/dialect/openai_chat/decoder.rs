@@ -3,10 +3,8 @@
 //! Hosts differ most here. What is relied on: a chunk is a JSON object, `choices[].delta` holds fragments, `[DONE]` ends.
 //! Everything else (ids, indexes, roles, the number of finishes, where usage rides) is read as it comes.
 use super::{
-    super::{Decoder, Glance, MalformedFrame, lenient, refusal},
-    finish_of,
-    response::made_up_id,
-    thinking_text,
+    super::{Decoder, Glance, MalformedFrame, carried::made_up_id, lenient, refusal},
+    finish_of, thinking_text,
     usage::Counting,
 };
 use crate::{

@@ -1,6 +1,7 @@
 //! The messages of a request to a deployment: written from the hub, and mended where a deployment wants them otherwise.
 //!
 //! A caller's own messages are copied as they came; only those that must change are parsed.
+use super::super::carried::{is_signed, shorten};
 use crate::json::json;
 use crate::{
     catalog::{Deployment, Quirk, sha256_hex},
@@ -57,7 +58,8 @@ fn touches(message: &Message, last: bool, deployment: &Deployment) -> bool {
     if assistant && (deployment.has(Quirk::ReasoningReplay) || (known && message.parts.iter().any(is_reasoning))) {
         return true;
     }
-    (deployment.has(Quirk::KnownMembers) && message.parts.iter().any(is_marked))
+    message.parts.iter().any(is_signed)
+        || (deployment.has(Quirk::KnownMembers) && message.parts.iter().any(is_marked))
         || (assistant && last && deployment.has(Quirk::PrefillPrefix))
         || (deployment.has(Quirk::ToolId9)
             && message.parts.iter().any(|part| match part {
@@ -74,6 +76,7 @@ fn mend_message(message: &mut Value, last: bool, deployment: &Deployment) {
         return;
     }
     let assistant = role == "assistant";
+    shorten(members);
     if deployment.has(Quirk::KnownMembers) {
         unmark(members);
     }

@@ -1,13 +1,13 @@
 //! Whole answers: the provider's to the hub, the hub's to the caller, and one passed on.
 use super::{
-    super::{Stamp, lenient, priced, refusal},
+    super::{Stamp, carried::made_up_id, lenient, priced, refusal},
     finish_of, finish_word, thinking_text, usage,
     usage::Counting,
 };
 use crate::json::json;
 use crate::{
     body::{Body, quoted},
-    catalog::{Deployment, sha256_hex},
+    catalog::Deployment,
     chat::{Choice, Finish, Part, Response},
     fault::{Cause, UpstreamFault},
 };
@@ -104,13 +104,6 @@ fn tool_call(call: &Value, id: &str, place: usize, index: usize) -> Option<Part>
     let arguments = lenient::arguments(told.get("arguments").or_else(|| told.get("input")));
     let call_id = lenient::text(call, "id").map_or_else(|| made_up_id(id, place, index), str::to_owned);
     Some(Part::ToolCall { id: call_id, name, arguments })
-}
-
-/// An id for a call that came without: the same for the same answer, and another for every other.
-pub(super) fn made_up_id(answer: &str, choice: usize, index: usize) -> String {
-    let mut id = sha256_hex(format!("{answer}/{choice}/{index}").as_bytes());
-    id.truncate(24);
-    format!("call_{id}")
 }
 
 pub(super) fn encode(response: &Response, stamp: &Stamp) -> Vec<u8> {

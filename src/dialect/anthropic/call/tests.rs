@@ -311,3 +311,28 @@ fn what_cannot_be_said_is_named() {
         "messages[0].content"
     );
 }
+
+#[test]
+fn what_another_maker_signed_stays_here() {
+    let told = forwarded(
+        r#"{"model":"x","max_tokens":9,"messages":[{"role":"user","content":"a"},
+        {"role":"assistant","content":[{"type":"redacted_thinking","data":"bedrock.xyz"},{"type":"redacted_thinking","data":"xyz"},
+            {"type":"tool_use","id":"a__sig_QQ","name":"f","input":{}}]},
+        {"role":"user","content":[{"type":"tool_result","tool_use_id":"a__sig_QQ","content":"r"}]}]}"#,
+        "[]",
+        "[]",
+    );
+    assert_eq!(
+        told["messages"][1]["content"],
+        json!([{"type": "redacted_thinking", "data": "xyz"}, {"type": "tool_use", "id": "a", "name": "f", "input": {}}])
+    );
+    assert_eq!(told["messages"][2]["content"][0]["tool_use_id"], "a");
+    let mut request = asking();
+    request
+        .messages
+        .push(said(Role::Assistant, vec![Part::RedactedReasoning("bedrock.xyz".into()), call_of("a__sig_QQ")]));
+    request.messages.push(said(Role::Tool, vec![result_of("a__sig_QQ")]));
+    let told = sent(&request, "[]", 50);
+    assert_eq!(told["messages"][1]["content"], json!([{"type": "tool_use", "id": "a", "name": "f", "input": {}}]));
+    assert_eq!(told["messages"][2]["content"][0]["tool_use_id"], "a");
+}

@@ -152,3 +152,27 @@ fn what_cannot_be_said_is_named() {
         "messages[0].content"
     );
 }
+
+#[test]
+fn what_another_maker_signed_stays_here() {
+    let told = forwarded(
+        r#"{"model":"x","messages":[{"role":"user","content":"call__sig_QQ"},
+        {"role":"assistant","content":null,"tool_calls":[{"id":"a__sig_QQ","type":"function","function":{"name":"f","arguments":"{}"}}]},
+        {"role":"tool","tool_call_id":"a__sig_QQ","content":"r"}]}"#,
+        "[]",
+        "[]",
+    );
+    assert_eq!(
+        (&told["messages"][1]["tool_calls"][0]["id"], &told["messages"][2]["tool_call_id"]),
+        (&json!("a"), &json!("a"))
+    );
+    assert_eq!(told["messages"][0]["content"], "call__sig_QQ");
+    let call = Part::ToolCall { id: "a__sig_QQ".into(), name: "f".into(), arguments: String::new() };
+    let result = Part::ToolResult { id: "a__sig_QQ".into(), parts: vec![], is_error: false, cache: None };
+    let messages = vec![said(Role::Assistant, vec![call]), said(Role::Tool, vec![result])];
+    let told = encoded(&Request { messages, ..Request::default() }, "[]").expect("sayable");
+    assert_eq!(
+        (&told["messages"][0]["tool_calls"][0]["id"], &told["messages"][1]["tool_call_id"]),
+        (&json!("a"), &json!("a"))
+    );
+}

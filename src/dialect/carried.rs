@@ -1,0 +1,76 @@
+//! What only one maker understands, on its way through the other dialects: in strings that even a client brings back that
+//! drops the members it does not know.
+//!
+//! Signatures of reasoning have their maker's name in front ([`GEMINI`], [`BEDROCK`], `openai.`); Anthropic's alone are
+//! bare. Gemini signs calls of tools too and refuses a history without that signature: it travels inside the call's id, as
+//! `{id}__sig_{base64url of its text}`. Every encoder of a history but Gemini's sends [`short_id`], for calls and for their
+//! results, because providers bound the length of ids. So does every path that passes a caller's own history on.
+use crate::{catalog::sha256_hex, chat::Part};
+use serde_json::{Map, Value};
+
+/// Before the signatures of Gemini's reasoning.
+pub(super) const GEMINI: &str = "gemini.";
+/// Before reasoning that Bedrock sealed, whoever's model reasoned.
+pub(super) const BEDROCK: &str = "bedrock.";
+/// Between a call's id and its signature.
+pub(super) const SIGNED: &str = "__sig_";
+
+/// A call's id without its signature.
+pub(super) fn short_id(id: &str) -> &str {
+    id.split_once(SIGNED).map_or(id, |(id, _)| id)
+}
+
+/// Whether a part is a call with a signature in its id, or the result of one.
+pub(super) fn is_signed(part: &Part) -> bool {
+    matches!(part, Part::ToolCall { id, .. } | Part::ToolResult { id, .. } if id.contains(SIGNED))
+}
+
+/// Shortens the ids in a message as its caller wrote it: its own, and those of its calls and parts.
+pub(super) fn shorten(message: &mut Map<String, Value>) {
+    for name in ["id", "call_id", "tool_call_id", "tool_use_id"] {
+        if let Some(Value::String(id)) = message.get_mut(name) {
+            id.truncate(short_id(id).len());
+        }
+    }
+    for name in ["tool_calls", "content"] {
+        for item in message.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(members) = item.as_object_mut() {
+                shorten(members);
+            }
+        }
+    }
+}
+
+/// An id for a call that came without: the same for the same answer, and another for every other.
+pub(super) fn made_up_id(answer: &str, choice: usize, index: usize) -> String {
+    let mut id = sha256_hex(format!("{answer}/{choice}/{index}").as_bytes());
+    id.truncate(24);
+    format!("call_{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_messages_are_shortened() {
+        let told = |text: &str| {
+            let mut message: Map<String, Value> = serde_json::from_str(text).expect("an object");
+            shorten(&mut message);
+            Value::Object(message).to_string()
+        };
+        for (long, short) in [
+            (
+                r#"{"tool_calls":[{"id":"a__sig_QQ","x":"a__sig_QQ"}]}"#,
+                r#"{"tool_calls":[{"id":"a","x":"a__sig_QQ"}]}"#,
+            ),
+            (r#"{"tool_call_id":"a__sig_QQ","content":"a__sig_QQ"}"#, r#"{"tool_call_id":"a","content":"a__sig_QQ"}"#),
+            (
+                r#"{"content":[{"id":"a__sig_QQ","input":{"id":"a__sig_QQ"}},{"tool_use_id":"b"},7]}"#,
+                r#"{"content":[{"id":"a","input":{"id":"a__sig_QQ"}},{"tool_use_id":"b"},7]}"#,
+            ),
+        ] {
+            assert_eq!(told(long), short);
+        }
+    }
+}

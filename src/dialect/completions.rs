@@ -51,7 +51,7 @@ impl Downstream for Completions {
         reading::decode(body, |fields| {
             let model = fields.needed_text("model");
             let (messages, prompts) = prompts::read(fields, "prompt", "<|endoftext|>");
-            let answers = fields.count("n", 1).unwrap_or(1).max(fields.count("best_of", 1).unwrap_or(1));
+            let answers = fields.count("n", 0).unwrap_or(1).max(fields.count("best_of", 0).unwrap_or(1)).max(1);
             let choices = answers.saturating_mul(prompts);
             if choices > 2_048 {
                 fields.must_be("n", "small enough for 2,048 answers to all prompts", &answers.into());

@@ -11,7 +11,6 @@ use crate::{
     endpoint::Headers,
     fault::Fault,
     json::list_of,
-    time::Millis,
     world::World,
 };
 use serde_json::Value;
@@ -61,10 +60,12 @@ pub async fn list(headers: &Headers, env: &Env, ctx: &Context) -> Result<Value, 
     Ok(list_of(data, false))
 }
 
-/// One model, by `provider/model`.
+/// One model, by its name.
 pub async fn get(id: &str, headers: &Headers, env: &Env, ctx: &Context) -> Result<Value, Fault> {
     let deployments = visible(headers, env, ctx).await?;
-    let found = deployments.iter().find(|deployment| deployment.id == id);
+    // The full name, or a bare one as `model` takes it.
+    let by_name = |deployment: &&Rc<Deployment>| deployment.model == id;
+    let found = deployments.iter().find(|deployment| deployment.id == id).or_else(|| deployments.iter().find(by_name));
     found.map(|deployment| row(deployment, headers.of_anthropic())).ok_or_else(|| {
         Fault::not_found("model_not_found", format!("There is no model {id:?}. GET /v1/models lists every model."))
     })
@@ -89,7 +90,7 @@ fn row(deployment: &Deployment, anthropic: bool) -> Value {
         },
         "input": deployment.input,
         "supports": deployment.supports.iter().filter(|ability| **ability != Ability::ParallelTools).collect::<Vec<_>>(),
-        "shutdown_date": deployment.retires.map(Millis::seconds),
+        "shutdown_date": deployment.retires.map(|day| day.rfc3339().split('T').next().map(str::to_owned)),
     });
     if anthropic && let Some(members) = told.as_object_mut() {
         members.insert("type".into(), "model".into());

@@ -19,7 +19,7 @@ fn request(fields: &mut Fields<'_>) -> Request {
     let tool_choice = tool_choice(fields, &mut tools);
     let service_tier = fields.service_tier();
     // The newer name wins where a client sends both for the sake of older hosts.
-    let (older, newer) = (fields.count("max_tokens", 1), fields.count("max_completion_tokens", 1));
+    let (older, newer) = (fields.count("max_tokens", 0), fields.count("max_completion_tokens", 0));
     let mut wants_usage = None;
     fields.nested("stream_options", &mut |options| wants_usage = options.flag("include_usage"));
     let (user, safety_identifier) = (fields.text("user"), fields.text("safety_identifier"));

@@ -1,18 +1,35 @@
 //! The items of a request to a deployment: written from the hub, and mended where a caller's own cannot stay.
-use super::{OURS, call_words, input_of, is_foreign};
+use super::{
+    super::carried::{SIGNED, short_id, shorten},
+    OURS, call_words, input_of, is_foreign,
+};
 use crate::json::{json, put};
 use crate::{
     chat::{Media, Part, Request, Role, Tool},
     fault::Fault,
 };
 use serde_json::{Map, Value, value::RawValue};
+use std::borrow::Cow;
 
 /// A caller's items as a provider takes them that has nothing stored; `None` where they may stay as they are.
 pub(super) fn mended(raw: &str) -> Option<String> {
-    memchr::memmem::find(raw.as_bytes(), b"\"reasoning\"")?;
+    let signed = raw.contains(SIGNED);
+    if !signed && !raw.contains("\"reasoning\"") {
+        return None;
+    }
     let items: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
-    let kept: Vec<&str> = items.iter().map(|item| item.get()).filter(|item| can_stand(item)).collect();
-    (kept.len() < items.len()).then(|| format!("[{}]", kept.join(",")))
+    let mut kept: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
+    for item in items.iter().map(|item| item.get()).filter(|item| can_stand(item)) {
+        kept.push(if item.contains(SIGNED) { shortened(item)?.into() } else { item.into() });
+    }
+    (signed || kept.len() < items.len()).then(|| format!("[{}]", kept.join(",")))
+}
+
+/// An item without another maker's signature in its call's id.
+fn shortened(raw: &str) -> Option<String> {
+    let mut item: Map<String, Value> = serde_json::from_str(raw).ok()?;
+    shorten(&mut item);
+    Some(Value::Object(item).to_string())
 }
 
 /// Reasoning that is sealed by another maker, or whose text its provider kept for itself, cannot be read by this one.
@@ -94,7 +111,7 @@ impl<'a> History<'a> {
             }
             let custom = self.texts.contains(&id.as_str());
             let kind = if custom { "custom_tool_call_output" } else { "function_call_output" };
-            self.items.push(json!({"type": kind, "call_id": id, "output": output}));
+            self.items.push(json!({"type": kind, "call_id": short_id(id), "output": output}));
         }
         if !beside.is_empty() {
             self.say("user", beside);
@@ -138,7 +155,7 @@ impl<'a> History<'a> {
             arguments => arguments,
         };
         let mut item = Map::new();
-        for (name, value) in [("type", kind), ("call_id", id), ("name", name), (member, told)] {
+        for (name, value) in [("type", kind), ("call_id", short_id(id)), ("name", name), (member, told)] {
             put(&mut item, name, value.into());
         }
         self.items.push(Value::Object(item));

@@ -249,3 +249,20 @@ fn efforts_and_members_are_those_the_model_takes() {
     request.effort = Some(Effort::None);
     assert_eq!(effort(encode(&request, &order).expect("ours to say")), crate::json::json!({"effort": "low"}));
 }
+
+#[test]
+fn what_another_maker_signed_stays_here() {
+    let told = sent(
+        r#"{"model":"x","input":[{"role":"user","content":"a__sig_QQ"},{"type":"function_call","call_id":"a__sig_QQ","name":"f","arguments":"{}"},
+        {"type":"function_call_output","call_id":"a__sig_QQ","output":"r"}]}"#,
+        "[]",
+        "[]",
+    );
+    assert_eq!(told["input"][0]["content"], "a__sig_QQ");
+    assert_eq!((&told["input"][1]["call_id"], &told["input"][2]["call_id"]), (&"a".into(), &"a".into()));
+    let call = Part::ToolCall { id: "a__sig_QQ".into(), name: "f".into(), arguments: String::new() };
+    let result = Part::ToolResult { id: "a__sig_QQ".into(), parts: vec![], is_error: false, cache: None };
+    let request = asking(vec![message(Role::Assistant, vec![call]), message(Role::Tool, vec![result])]);
+    let told = written(&request, "[]", "[]").expect("sayable");
+    assert_eq!((&told["input"][0]["call_id"], &told["input"][1]["call_id"]), (&"a".into(), &"a".into()));
+}

@@ -16,10 +16,12 @@ use crate::{
     sse::{self, Frame},
     usage::Usage,
 };
-use std::fmt::Write as _;
+use std::{cell::OnceCell, fmt::Write as _};
 
 pub(super) struct ResponseEncoder {
-    envelope: Envelope,
+    stamp: Stamp,
+    /// Not made for answers that are passed on.
+    envelope: OnceCell<Envelope>,
     /// What the ids of items end with, but for their index.
     id: String,
     /// The number of the next event.
@@ -189,8 +191,9 @@ impl Pen<'_> {
 impl ResponseEncoder {
     pub(super) fn new(stamp: Stamp) -> Self {
         Self {
-            envelope: Envelope::new(&stamp),
             id: stamp.request_id.strip_prefix("req_").unwrap_or(&stamp.request_id).to_owned(),
+            stamp,
+            envelope: OnceCell::new(),
             sequence: 0,
             items: Vec::new(),
             closed: 0,
@@ -201,11 +204,15 @@ impl ResponseEncoder {
         }
     }
 
+    fn envelope(&self) -> &Envelope {
+        self.envelope.get_or_init(|| Envelope::new(&self.stamp))
+    }
+
     fn start(&mut self, out: &mut Vec<u8>) {
         if self.sequence > 0 {
             return;
         }
-        let response = self.envelope.object("in_progress", None, "", "null");
+        let response = self.envelope().object("in_progress", None, "", "null");
         let mut pen = Pen { sequence: &mut self.sequence, out };
         for event in ["created", "in_progress"] {
             pen.say(event, &format!(r#""response":{response}"#));
@@ -296,7 +303,7 @@ impl ResponseEncoder {
     }
 
     fn call(&mut self, number: u32, id: &str, name: &str, out: &mut Vec<u8>) {
-        let declared = self.envelope.declared(name);
+        let declared = self.envelope().declared(name);
         let (name, custom) = declared.map_or((name, false), |tool| (tool.name.as_str(), tool.custom));
         let mut names = format!(r#""call_id":{},"name":{}"#, quoted(id), quoted(name));
         if let Some(space) = declared.and_then(|tool| tool.namespace.as_ref()) {
@@ -334,7 +341,7 @@ impl ResponseEncoder {
         let incomplete = self.incomplete();
         let status = if incomplete.is_some() { "incomplete" } else { "completed" };
         let usage = usage.map_or_else(|| "null".to_owned(), |usage| usage::write(usage, cost).to_string());
-        (status, self.envelope.object(status, incomplete, &self.output, &usage))
+        (status, self.envelope().object(status, incomplete, &self.output, &usage))
     }
 }
 

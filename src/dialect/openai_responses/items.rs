@@ -74,7 +74,9 @@ fn item(fields: &mut Fields<'_>, asked: &mut Asked) {
         "reasoning" => reasoning(fields, asked),
         "item_reference" => {
             let path = fields.path_of("id");
-            let message = format!("`{path}` names a stored item, and nothing is stored here. Send the item itself.");
+            let message = format!(
+                "`{path}` names a stored item, and nothing is stored here. Send the item itself, as clients do with `store` false."
+            );
             fields.wrong(Fault::invalid("unsupported_parameter", message).with_param(&path));
         }
         "additional_tools" => fields.each("tools", &mut |fields| request::tool(fields, None, asked)),

@@ -29,6 +29,7 @@ mod prompts;
 mod reading;
 mod refusal;
 mod turns;
+mod writing;
 
 /// How a dialect is spoken to providers: the same functions for every dialect, each a pure translation.
 pub trait Upstream {

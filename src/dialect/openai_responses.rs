@@ -6,7 +6,11 @@
 //!
 //! Tokens: `input_tokens` holds the cached and cache-written part (`input_tokens_details`), `output_tokens` holds the
 //! reasoning (`output_tokens_details`), at every host. So input = `input_tokens` - cached - written.
-use super::{Call, Decoder, Downstream, Encoder, Order, Stamp, Upstream, openai_chat::OpenaiChat};
+use super::{
+    Call, Decoder, Downstream, Encoder, Order, Stamp, Upstream,
+    carried::{BEDROCK, GEMINI},
+    openai_chat::OpenaiChat,
+};
 use crate::{
     body::Body,
     catalog::Deployment,
@@ -83,7 +87,7 @@ impl Downstream for OpenaiResponses {
 const OURS: &str = "openai.";
 const ANTHROPIC: &str = "anthropic.";
 const REDACTED: &str = "anthropic_redacted.";
-const FOREIGN: [&str; 3] = [ANTHROPIC, REDACTED, "gemini."];
+const FOREIGN: [&str; 4] = [ANTHROPIC, REDACTED, GEMINI, BEDROCK];
 
 /// A signature of the hub as `encrypted_content` for callers.
 fn sealed(signature: &str) -> String {
@@ -165,7 +169,9 @@ mod tests {
 
     #[test]
     fn every_signature_comes_back_as_it_was() {
-        for (hub, wire) in [("openai.gAAA", "gAAA"), ("EqQB", "anthropic.EqQB"), ("gemini.x", "gemini.x")] {
+        for (hub, wire) in
+            [("openai.gAAA", "gAAA"), ("EqQB", "anthropic.EqQB"), ("gemini.x", "gemini.x"), ("bedrock.y", "bedrock.y")]
+        {
             assert_eq!((sealed(hub).as_str(), unsealed(wire).as_str()), (wire, hub));
             assert_eq!(is_foreign(wire), hub != "openai.gAAA");
         }

@@ -1,16 +1,18 @@
 //! Requests to a deployment: a caller's own passed on with what must change, or written anew from the hub.
 use super::{
-    super::{Call, Order, routed, without_hosted},
+    super::{
+        Call, Order, routed, without_hosted,
+        writing::{member, open, text},
+    },
     history,
 };
-use crate::json::{json, put};
 use crate::{
     body::{Body, quoted},
     catalog::{Ability, Quirk},
     chat::{Effort, Format, Request, Tool, ToolChoice},
     fault::Fault,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::borrow::Cow;
 
 /// Where nothing is stored, reasoning comes along sealed.
@@ -103,10 +105,9 @@ fn without_unnamed(raw: &str) -> Option<String> {
 }
 
 pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
-    let members = plain(request, order)?;
+    let plain = plain(request, order)?;
     // From here on it is like a caller's own.
-    let body = Body::parse(Value::Object(members).to_string().into_bytes()).unwrap_or_default();
-    Ok(forward(&body, request, order))
+    Ok(forward(&Body::parse(plain.into_bytes()).unwrap_or_default(), request, order))
 }
 
 /// What a caller asked for and this dialect has no word for. Hints (penalties, seed, logit bias) are let go.
@@ -121,43 +122,54 @@ fn unsayable(request: &Request, order: &Order<'_>) -> Option<(&'static str, &'st
 }
 
 /// The request in the dialect's own words, before any deployment's wishes.
-fn plain(request: &Request, order: &Order<'_>) -> Result<Map<String, Value>, Fault> {
+fn plain(request: &Request, order: &Order<'_>) -> Result<String, Fault> {
     if let Some((name, advice)) = unsayable(request, order) {
         let message =
             format!("The chosen model's provider has nothing like this `{name}`. {advice}, or name another model.");
         return Err(Fault::invalid("unsupported_parameter", message).with_param(name));
     }
     let system = if order.deployment.has(Quirk::NoDeveloperRole) { "system" } else { "developer" };
-    let (instructions, items) = history::encode(request, system)?;
-    let mut tools = Vec::new();
-    for (place, one) in request.tools.iter().enumerate() {
-        match tool(one) {
-            Some(tool) => tools.push(Value::Object(tool)),
-            None => return Err(hosted(one, place)),
+    let mut told = String::from("{");
+    let out = &mut told;
+    history::encode(request, system, out)?;
+    if !request.tools.is_empty() {
+        member(out, "tools", "[");
+        for (place, one) in request.tools.iter().enumerate() {
+            if !tool(one, out) {
+                return Err(hosted(one, place));
+            }
+        }
+        out.push(']');
+        if let Some(choice) = &request.tool_choice {
+            tool_choice(choice, request, out);
+        }
+        flag(out, "parallel_tool_calls", request.parallel_tool_calls);
+    }
+    format(&request.format, out);
+    for (name, number) in [("temperature", request.sampling.temperature), ("top_p", request.sampling.top_p)] {
+        if let Some(number) = number {
+            member(out, name, &Value::from(number).to_string());
         }
     }
-    let mut members = Map::new();
-    put_some(&mut members, "instructions", instructions.map(Value::String));
-    put(&mut members, "input", items.into());
-    if !tools.is_empty() {
-        put(&mut members, "tools", tools.into());
-        put_some(&mut members, "tool_choice", request.tool_choice.as_ref().map(|choice| tool_choice(choice, request)));
-        put_some(&mut members, "parallel_tool_calls", request.parallel_tool_calls.map(Value::Bool));
+    if let Some(effort) = request.effort.and_then(effort) {
+        member(out, "reasoning", "{");
+        text(out, "effort", effort);
+        out.push('}');
     }
-    put_some(&mut members, "text", format(&request.format).map(|format| json!({ "format": format })));
-    put_some(&mut members, "temperature", request.sampling.temperature.map(Value::from));
-    put_some(&mut members, "top_p", request.sampling.top_p.map(Value::from));
-    put_some(&mut members, "reasoning", request.effort.and_then(effort).map(|effort| json!({ "effort": effort })));
-    put_some(&mut members, "service_tier", request.service_tier.map(|tier| tier.word().into()));
-    put_some(&mut members, "stream", request.stream.then_some(Value::Bool(true)));
-    put_some(&mut members, "user", request.user.as_deref().map(Value::from));
-    Ok(members)
+    if let Some(tier) = request.service_tier {
+        text(out, "service_tier", tier.word());
+    }
+    if let Some(user) = &request.user {
+        text(out, "user", user);
+    }
+    flag(out, "stream", request.stream.then_some(true));
+    out.push('}');
+    Ok(told)
 }
 
-#[inline(never)]
-fn put_some(members: &mut Map<String, Value>, name: &str, value: Option<Value>) {
-    if let Some(value) = value {
-        put(members, name, value);
+fn flag(out: &mut String, name: &str, told: Option<bool>) {
+    if let Some(flag) = told {
+        member(out, name, if flag { "true" } else { "false" });
     }
 }
 
@@ -184,60 +196,79 @@ fn hosted(tool: &Tool, place: usize) -> Fault {
     Fault::invalid("unsupported_parameter", message).with_param(&path)
 }
 
-/// `None` for a tool only its own dialect knows.
-fn tool(tool: &Tool) -> Option<Map<String, Value>> {
-    let mut told = Map::new();
+/// Writes a tool; false for one only its own dialect knows.
+fn tool(tool: &Tool, out: &mut String) -> bool {
     match tool {
         Tool::Function { name, description, parameters, strict, cache: _ } => {
-            put(&mut told, "type", "function".into());
-            put(&mut told, "name", name.as_str().into());
-            put_some(&mut told, "description", description.as_deref().map(Value::from));
-            let nothing = || json!({"type": "object", "properties": {}});
-            put(&mut told, "parameters", parameters.clone().unwrap_or_else(nothing));
+            open(out, '{');
+            text(out, "type", "function");
+            text(out, "name", name);
+            if let Some(description) = description {
+                text(out, "description", description);
+            }
+            match parameters {
+                Some(parameters) => member(out, "parameters", &parameters.to_string()),
+                None => member(out, "parameters", r#"{"type":"object","properties":{}}"#),
+            }
             // Here it is true where nothing is said, elsewhere false.
-            put(&mut told, "strict", strict.unwrap_or(false).into());
+            flag(out, "strict", Some(strict.unwrap_or(false)));
         }
         Tool::Native(native) => {
             // A chat completion's tool with free input is one level deeper, and its grammar two.
-            told.clone_from(native.get("custom")?.as_object()?);
-            put(&mut told, "type", "custom".into());
-            if let Some(format) = told.get_mut("format")
-                && let Some(Value::Object(grammar)) = format.get_mut("grammar").map(Value::take)
-            {
-                *format = Value::Object(grammar);
-                put(format.as_object_mut()?, "type", "grammar".into());
+            let Some(Value::Object(custom)) = native.get("custom") else { return false };
+            open(out, '{');
+            text(out, "type", "custom");
+            for (name, value) in custom {
+                match value.get("grammar").and_then(Value::as_object).filter(|_| name == "format") {
+                    None => member(out, name, &value.to_string()),
+                    Some(grammar) => {
+                        member(out, name, r#"{"type":"grammar""#);
+                        for (name, value) in grammar {
+                            member(out, name, &value.to_string());
+                        }
+                        out.push('}');
+                    }
+                }
             }
         }
     }
-    Some(told)
+    out.push('}');
+    true
 }
 
-fn tool_choice(choice: &ToolChoice, request: &Request) -> Value {
+fn tool_choice(choice: &ToolChoice, request: &Request, out: &mut String) {
+    const NAME: &str = "tool_choice";
     match choice {
-        ToolChoice::Auto => "auto".into(),
-        ToolChoice::None => "none".into(),
-        ToolChoice::Required => "required".into(),
+        ToolChoice::Auto => text(out, NAME, "auto"),
+        ToolChoice::None => text(out, NAME, "none"),
+        ToolChoice::Required => text(out, NAME, "required"),
         ToolChoice::Named(name) => {
             let custom = request.tools.iter().any(|tool| history::is_custom(tool, name));
-            json!({"type": if custom { "custom" } else { "function" }, "name": name})
+            member(out, NAME, "{");
+            text(out, "type", if custom { "custom" } else { "function" });
+            text(out, "name", name);
+            out.push('}');
         }
     }
 }
 
-fn format(format: &Format) -> Option<Value> {
-    match format {
-        Format::Text => None,
-        Format::JsonObject => Some(json!({"type": "json_object"})),
-        Format::JsonSchema { name, description, schema, strict } => {
-            let mut told = Map::new();
-            put(&mut told, "type", "json_schema".into());
-            put(&mut told, "name", name.as_str().into());
-            put(&mut told, "schema", schema.clone());
-            put_some(&mut told, "description", description.as_deref().map(Value::from));
-            put_some(&mut told, "strict", strict.map(Value::Bool));
-            Some(Value::Object(told))
-        }
+fn format(format: &Format, out: &mut String) {
+    if *format == Format::Text {
+        return;
     }
+    member(out, "text", r#"{"format":{"#);
+    if let Format::JsonSchema { name, description, schema, strict } = format {
+        text(out, "type", "json_schema");
+        text(out, "name", name);
+        member(out, "schema", &schema.to_string());
+        if let Some(description) = description {
+            text(out, "description", description);
+        }
+        flag(out, "strict", *strict);
+    } else {
+        text(out, "type", "json_object");
+    }
+    out.push_str("}}");
 }
 
 #[cfg(test)]

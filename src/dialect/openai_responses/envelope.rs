@@ -1,5 +1,8 @@
 //! The response object: around an answer, what the request asked for. Strict clients want its members present, set or null.
-use super::{super::Stamp, flat_name};
+use super::{
+    super::{Stamp, writing::member},
+    flat_name,
+};
 use crate::body::{Body, quoted};
 use serde_json::{Value, value::RawValue};
 use std::borrow::Cow;
@@ -35,7 +38,7 @@ pub(super) struct Declared {
 pub(super) struct Envelope {
     /// Begins with the brace, ends within the object.
     head: String,
-    /// Begins with a comma, ends with the brace.
+    /// Ends with the brace.
     tail: String,
     created: u64,
     declared: Vec<Declared>,
@@ -57,15 +60,15 @@ impl Envelope {
         let tier = asked.set("service_tier").filter(|raw| ["\"flex\"", "\"priority\""].contains(raw));
         let tail = &mut envelope.tail;
         for (name, absent) in REPEATED {
-            push(tail, name, asked.set(name).unwrap_or(absent));
+            member(tail, name, asked.set(name).unwrap_or(absent));
         }
-        push(tail, "background", "false");
-        push(tail, "previous_response_id", "null");
-        push(tail, "service_tier", tier.unwrap_or("\"default\""));
-        push(tail, "store", "false");
-        push(tail, "reasoning", &filled(asked.set("reasoning"), &[("effort", "null"), ("summary", "null")]));
-        push(tail, "text", &filled(asked.set("text"), &[("format", r#"{"type":"text"}"#)]));
-        push(tail, "tools", &tools);
+        member(tail, "background", "false");
+        member(tail, "previous_response_id", "null");
+        member(tail, "service_tier", tier.unwrap_or("\"default\""));
+        member(tail, "store", "false");
+        member(tail, "reasoning", &filled(asked.set("reasoning"), &[("effort", "null"), ("summary", "null")]));
+        member(tail, "text", &filled(asked.set("text"), &[("format", r#"{"type":"text"}"#)]));
+        member(tail, "tools", &tools);
         tail.push('}');
         envelope
     }
@@ -76,7 +79,7 @@ impl Envelope {
         let at = if status == "completed" { self.created.to_string() } else { "null".to_owned() };
         let why = incomplete.map_or_else(|| "null".to_owned(), |reason| format!(r#"{{"reason":"{reason}"}}"#));
         format!(
-            r#"{head},"status":"{status}","completed_at":{at},"incomplete_details":{why},"output":[{output}],"usage":{usage}{tail}"#
+            r#"{head},"status":"{status}","completed_at":{at},"incomplete_details":{why},"output":[{output}],"usage":{usage},{tail}"#
         )
     }
 
@@ -130,13 +133,6 @@ impl Envelope {
             }
         }
     }
-}
-
-fn push(out: &mut String, name: &str, raw: &str) {
-    out.push_str(",\"");
-    out.push_str(name);
-    out.push_str("\":");
-    out.push_str(raw);
 }
 
 fn text(body: &Body, name: &str) -> String {

@@ -1,10 +1,13 @@
 //! The items of a request to a deployment: written from the hub, and mended where a caller's own cannot stay.
 use super::{
-    super::carried::{SIGNED, short_id, shorten},
+    super::{
+        carried::{SIGNED, short_id, shorten},
+        writing::{member, open, text},
+    },
     OURS, call_words, input_of, is_foreign,
 };
-use crate::json::{json, put};
 use crate::{
+    body::quoted,
     chat::{Media, Part, Request, Role, Tool},
     fault::Fault,
 };
@@ -46,75 +49,99 @@ fn can_stand(raw: &str) -> bool {
     }
 }
 
-/// The hub's messages as instructions and items.
-pub(super) fn encode(request: &Request, system: &str) -> Result<(Option<String>, Vec<Value>), Fault> {
-    let mut history = History { request, texts: Vec::new(), items: Vec::new(), wrong: None };
-    let mut instructions = None;
+/// Writes the hub's messages as instructions and items.
+pub(super) fn encode(request: &Request, system: &str, out: &mut String) -> Result<(), Fault> {
+    let mut history = History { request, texts: Vec::new(), items: String::new(), wrong: None };
+    let mut instructions = String::new();
     for (place, message) in request.messages.iter().enumerate() {
         match message.role {
             Role::System if history.items.is_empty() => {
-                let told: &mut String = instructions.get_or_insert_default();
-                if !told.is_empty() {
-                    told.push_str("\n\n");
+                if !instructions.is_empty() {
+                    instructions.push_str("\n\n");
                 }
-                told.push_str(&joined(&message.parts));
+                instructions.push_str(&joined(&message.parts));
             }
-            Role::System => history.say(system, vec![json!({"type": "input_text", "text": joined(&message.parts)})]),
+            Role::System => history.say(system, "input_text", "text", &joined(&message.parts)),
             Role::User | Role::Tool => history.user(&message.parts, place),
             Role::Assistant => history.assistant(&message.parts),
         }
     }
     if history.items.is_empty() {
         // Instructions alone are a prompt elsewhere; here a user has to speak.
-        let text = instructions.take().unwrap_or_default();
-        history.say("user", vec![json!({"type": "input_text", "text": text})]);
+        history.say("user", "input_text", "text", &instructions);
+        instructions.clear();
     }
-    match history.wrong {
-        None => Ok((instructions, history.items)),
-        Some((what, place)) => {
-            let path = format!("messages[{place}].content");
-            let message =
-                format!("`{path}` holds {what}, which the chosen model's provider does not take. Name another model.");
-            Err(Fault::invalid("unsupported_parameter", message).with_param(&path))
-        }
+    if let Some((what, place)) = history.wrong {
+        let path = format!("messages[{place}].content");
+        let message =
+            format!("`{path}` holds {what}, which the chosen model's provider does not take. Name another model.");
+        return Err(Fault::invalid("unsupported_parameter", message).with_param(&path));
     }
+    if !instructions.is_empty() {
+        text(out, "instructions", &instructions);
+    }
+    member(out, "input", "[");
+    out.push_str(&history.items);
+    out.push(']');
+    Ok(())
 }
 
 struct History<'a> {
     request: &'a Request,
     /// The calls of tools whose input is text, by their ids.
     texts: Vec<&'a str>,
-    items: Vec<Value>,
+    /// JSON, one after the other.
+    items: String,
     /// What cannot be said, and in which message it stands.
     wrong: Option<(&'static str, usize)>,
 }
 
 impl<'a> History<'a> {
-    fn say(&mut self, role: &str, content: Vec<Value>) {
-        self.items.push(json!({"type": "message", "role": role, "content": content}));
+    /// A message of one part.
+    fn say(&mut self, role: &str, kind: &str, name: &str, words: &str) {
+        let mut content = String::new();
+        open(&mut content, '{');
+        text(&mut content, "type", kind);
+        text(&mut content, name, words);
+        content.push('}');
+        self.message(role, &content);
+    }
+
+    fn message(&mut self, role: &str, content: &str) {
+        let out = &mut self.items;
+        open(out, '{');
+        text(out, "type", "message");
+        text(out, "role", role);
+        member(out, "content", "[");
+        out.push_str(content);
+        out.push_str("]}");
     }
 
     fn user(&mut self, parts: &[Part], place: usize) {
-        let mut beside = Vec::new();
+        let mut beside = String::new();
         for part in parts {
             let Part::ToolResult { id, parts, .. } = part else {
                 self.content(part, place, &mut beside);
                 continue;
             };
-            let mut output = Value::Array(Vec::new());
+            let mut output = String::from("[");
+            for part in parts {
+                self.content(part, place, &mut output);
+            }
+            output.push(']');
             if parts.iter().all(|part| matches!(part, Part::Text { .. })) {
-                output = joined(parts).into();
-            } else if let Value::Array(output) = &mut output {
-                for part in parts {
-                    self.content(part, place, output);
-                }
+                output = quoted(&joined(parts));
             }
             let custom = self.texts.contains(&id.as_str());
-            let kind = if custom { "custom_tool_call_output" } else { "function_call_output" };
-            self.items.push(json!({"type": kind, "call_id": short_id(id), "output": output}));
+            let out = &mut self.items;
+            open(out, '{');
+            text(out, "type", if custom { "custom_tool_call_output" } else { "function_call_output" });
+            text(out, "call_id", short_id(id));
+            member(out, "output", &output);
+            out.push('}');
         }
         if !beside.is_empty() {
-            self.say("user", beside);
+            self.message("user", &beside);
         }
     }
 
@@ -123,17 +150,23 @@ impl<'a> History<'a> {
         let last = parts.iter().rposition(|part| !matches!(part, Part::Reasoning { .. } | Part::RedactedReasoning(_)));
         for part in parts.iter().take(last.map_or(0, |last| last + 1)) {
             match part {
-                Part::Text { text, .. } => self.say("assistant", vec![json!({"type": "output_text", "text": text})]),
-                Part::Refusal(text) => self.say("assistant", vec![json!({"type": "refusal", "refusal": text})]),
-                Part::Reasoning { text, signature: Some(signature) } => {
+                Part::Text { text, .. } => self.say("assistant", "output_text", "text", text),
+                Part::Refusal(text) => self.say("assistant", "refusal", "refusal", text),
+                Part::Reasoning { text: told, signature: Some(signature) } => {
                     // Another maker's would be refused.
-                    if let Some(content) = signature.strip_prefix(OURS) {
-                        let mut summary = Vec::new();
-                        if !text.is_empty() {
-                            summary.push(json!({"type": "summary_text", "text": text}));
-                        }
-                        self.items.push(json!({"type": "reasoning", "summary": summary, "encrypted_content": content}));
+                    let Some(content) = signature.strip_prefix(OURS) else { continue };
+                    let out = &mut self.items;
+                    open(out, '{');
+                    text(out, "type", "reasoning");
+                    text(out, "encrypted_content", content);
+                    member(out, "summary", "[");
+                    if !told.is_empty() {
+                        open(out, '{');
+                        text(out, "type", "summary_text");
+                        text(out, "text", told);
+                        out.push('}');
                     }
+                    out.push_str("]}");
                 }
                 Part::ToolCall { id, name, arguments } => self.call(id, name, arguments),
                 _ => {}
@@ -143,7 +176,7 @@ impl<'a> History<'a> {
 
     fn call(&mut self, id: &'a str, name: &str, arguments: &str) {
         let custom = self.request.tools.iter().any(|tool| is_custom(tool, name));
-        let (kind, member) = call_words(custom);
+        let (kind, argument) = call_words(custom);
         let input;
         let told = match arguments {
             _ if custom => {
@@ -154,58 +187,49 @@ impl<'a> History<'a> {
             "" => "{}",
             arguments => arguments,
         };
-        let mut item = Map::new();
-        for (name, value) in [("type", kind), ("call_id", short_id(id)), ("name", name), (member, told)] {
-            put(&mut item, name, value.into());
+        open(&mut self.items, '{');
+        for (name, value) in [("type", kind), ("call_id", short_id(id)), ("name", name), (argument, told)] {
+            text(&mut self.items, name, value);
         }
-        self.items.push(Value::Object(item));
+        self.items.push('}');
     }
 
     /// A part of a user's message or of a tool's output.
-    fn content(&mut self, part: &Part, place: usize, out: &mut Vec<Value>) {
-        let mut told = Map::new();
-        let mut text = |name: &str, value: &str| put(&mut told, name, value.into());
-        let wrong = match part {
+    fn content(&mut self, part: &Part, place: usize, out: &mut String) {
+        let (kind, source, bytes, address) = match part {
             Part::Text { text: words, .. } => {
-                text("type", "input_text");
-                text("text", words);
-                None
+                open(out, '{');
+                text(out, "type", "input_text");
+                text(out, "text", words);
+                return out.push('}');
             }
-            Part::Image { source, detail, .. } => {
-                text("type", "input_image");
-                text("detail", detail.as_deref().unwrap_or("auto"));
-                match source {
-                    Media::Url(url) => text("image_url", url),
-                    Media::Base64 { media_type, data } => text("image_url", &data_url(media_type, data)),
-                    Media::Id(_) => {}
-                }
-                matches!(source, Media::Id(_)).then_some("an image known to another provider by its id")
+            Part::Image { source, .. } => ("input_image", source, "image_url", "image_url"),
+            Part::File { source, .. } => ("input_file", source, "file_data", "file_url"),
+            Part::Audio { .. } => {
+                self.wrong.get_or_insert(("sound", place));
+                return;
             }
-            Part::File { source, name, .. } => {
-                text("type", "input_file");
-                match source {
-                    Media::Url(url) => text("file_url", url),
-                    Media::Base64 { media_type, data } => {
-                        text("filename", name.as_deref().unwrap_or("file"));
-                        text("file_data", &data_url(media_type, data));
-                    }
-                    Media::Id(_) => {}
-                }
-                matches!(source, Media::Id(_)).then_some("a file known to another provider by its id")
-            }
-            Part::Audio { .. } => Some("sound"),
             _ => return,
         };
-        out.push(Value::Object(told));
-        if self.wrong.is_none() {
-            self.wrong = wrong.map(|what| (what, place));
+        open(out, '{');
+        text(out, "type", kind);
+        if let Part::Image { detail, .. } = part {
+            text(out, "detail", detail.as_deref().unwrap_or("auto"));
         }
+        match source {
+            Media::Url(url) => text(out, address, url),
+            Media::Base64 { media_type, data } => {
+                if let Part::File { name, .. } = part {
+                    text(out, "filename", name.as_deref().unwrap_or("file"));
+                }
+                text(out, bytes, &format!("data:{media_type};base64,{data}"));
+            }
+            Media::Id(_) => {
+                self.wrong.get_or_insert(("a file known to another provider by its id", place));
+            }
+        }
+        out.push('}');
     }
-}
-
-#[inline(never)]
-fn data_url(media_type: &str, data: &str) -> String {
-    format!("data:{media_type};base64,{data}")
 }
 
 /// Whether it is a chat completion's tool of that name whose input is text.

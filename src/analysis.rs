@@ -7,6 +7,10 @@ use crate::{
     endpoint::{Overrides, Priority},
 };
 
+mod tokens;
+
+pub use tokens::estimate;
+
 /// What a deployment must be able to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
@@ -94,7 +98,7 @@ struct Tally {
 impl Tally {
     fn text(&mut self, text: &str) {
         self.bytes += text.len() as u64;
-        self.tokens += estimate_tokens(text);
+        self.tokens += tokens::estimate(text);
         self.code_marks += memchr::memmem::find_iter(text.as_bytes(), b"```").count() as u64;
     }
 
@@ -226,14 +230,6 @@ fn format_bytes(format: &Format) -> u64 {
     }
 }
 
-/// Tokens of a text, by byte class: about four bytes a token in ASCII prose, one to two characters elsewhere.
-/// Never used for billing.
-fn estimate_tokens(text: &str) -> f64 {
-    let ascii = text.bytes().filter(u8::is_ascii).count();
-    let others = text.chars().count() - ascii;
-    ratio(ascii as u64, 4) + ratio(others as u64, 1) * 0.7
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,7 +268,7 @@ mod tests {
     #[test]
     fn harder_looking_requests_score_higher() {
         let easy = signals(&asking("hi")).difficulty;
-        let mut hard = asking(&"long ".repeat(20_000));
+        let mut hard = asking(&"long ".repeat(30_000));
         hard.effort = Some(Effort::High);
         assert!(easy < 0.1 && signals(&hard).difficulty >= 0.5);
     }

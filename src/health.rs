@@ -25,11 +25,14 @@ pub enum Outcome {
         /// The provider's own wish, where it told one.
         retry_after_ms: Option<u64>,
     },
+    /// How many tokens the provider counted in a prompt that we had estimated.
+    Counted { estimated: u64, told: u64 },
 }
 
 json::variants!(Outcome, Self::Answered { ttft_ms: 0 }, {
     Answered { ttft_ms } = "answered",
     Failed { fault, retry_after_ms } = "failed",
+    Counted { estimated, told } = "counted",
 });
 
 /// The classes of failure that a circuit treats apart.
@@ -74,16 +77,33 @@ pub struct Score {
     /// No calls before this moment, while another deployment can answer.
     pub open_until: Millis,
     pub last: Millis,
+    /// What the provider counts of a prompt beside our estimate, in tokens: its own frame around messages and tools.
+    pub prompt_offset: f64,
+    /// What it counts for each token of a long one.
+    pub prompt_scale: f64,
 }
 
-json::members!(Score { success, ttft_ms, failures_in_a_row, opened, open_until, last });
+json::members!(Score {
+    success, ttft_ms, failures_in_a_row, opened, open_until, last, prompt_offset = 0.0, prompt_scale = 1.0,
+});
 
 impl Default for Score {
     fn default() -> Self {
-        Self { success: 1.0, ttft_ms: None, failures_in_a_row: 0, opened: 0, open_until: Millis(0), last: Millis(0) }
+        Self {
+            success: 1.0,
+            ttft_ms: None,
+            failures_in_a_row: 0,
+            opened: 0,
+            open_until: Millis(0),
+            last: Millis(0),
+            prompt_offset: 0.0,
+            prompt_scale: 1.0,
+        }
     }
 }
 
+/// An estimate from which a prompt counts as long, in tokens.
+const PROMPT_LONG: f64 = 1_000.0;
 /// The weight of a new sample: about the last twenty matter.
 const FADE: f64 = 0.1;
 /// Failures in a row that open the circuit, its first pause and the longest one: Envoy's outlier detection defaults,
@@ -109,6 +129,7 @@ impl Score {
                 self.opened = 0;
                 self.open_until = Millis(0);
             }
+            Outcome::Counted { estimated, told } => self.count(tokens(*estimated), tokens(*told)),
             Outcome::Failed { fault, retry_after_ms } => {
                 self.success -= FADE * self.success;
                 self.failures_in_a_row += 1;
@@ -127,11 +148,35 @@ impl Score {
         }
     }
 
+    /// Short prompts show what stands around them, long ones how fine the tokens are.
+    fn count(&mut self, estimated: f64, told: f64) {
+        if estimated >= PROMPT_LONG {
+            let scale = ((told - self.prompt_offset) / estimated).clamp(0.25, 4.0);
+            self.prompt_scale += FADE * (scale - self.prompt_scale);
+        } else {
+            let offset = (told - estimated * self.prompt_scale).clamp(-PROMPT_LONG, 10.0 * PROMPT_LONG);
+            self.prompt_offset += FADE * (offset - self.prompt_offset);
+        }
+    }
+
+    /// What the provider is likely to count of a prompt.
+    #[must_use]
+    pub fn prompt_tokens(&self, estimated: u64) -> u64 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate above 0")]
+        let likely = (tokens(estimated) * self.prompt_scale + self.prompt_offset).max(1.0) as u64;
+        likely
+    }
+
     /// Whether calls shall keep away.
     #[must_use]
     pub fn is_open(&self, now: Millis) -> bool {
         now < self.open_until
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "tokens of one prompt")]
+fn tokens(count: u64) -> f64 {
+    count as f64
 }
 
 /// The scores of all deployments that were called.
@@ -220,5 +265,20 @@ mod tests {
         theirs.observe(&failed(20, FailedAs::Credential));
         ours.merge(&theirs);
         assert!(ours.score("p/m").expect("known").is_open(Millis(21)));
+    }
+
+    #[test]
+    fn what_a_provider_counts_is_learned() {
+        let mut health = Health::default();
+        let mut told = |estimated, told| health.observe(&sample(1, Outcome::Counted { estimated, told }));
+        for _ in 0..60 {
+            told(20, 520);
+            told(10_000, 12_500);
+        }
+        let score = health.score("p/m").expect("seen");
+        assert!((505..=535).contains(&score.prompt_tokens(20)), "{score:?}");
+        assert!((12_300..=12_700).contains(&score.prompt_tokens(10_000)), "{score:?}");
+        assert_eq!(Score::default().prompt_tokens(7), 7);
+        assert_eq!(score.success, 1.0);
     }
 }

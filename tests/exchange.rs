@@ -75,6 +75,7 @@ fn a_whole_answer_from_its_hold_to_its_posting() {
     assert_eq!(told, [Some("alpha"), Some(COST), Some("1")]);
     assert_eq!(story.posted().request_id, REQUEST);
     assert!(!story.posted().call.estimated);
+    assert_eq!(story.did("Note alpha/m counted"), 1, "what its prompt had in tokens is learned");
 }
 
 #[test]

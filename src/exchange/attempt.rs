@@ -319,7 +319,7 @@ impl Exchange {
         }
     }
 
-    fn note(&self, outcome: health::Outcome, at: Millis, effects: &mut Vec<Effect>) {
+    pub(super) fn note(&self, outcome: health::Outcome, at: Millis, effects: &mut Vec<Effect>) {
         if let Some(candidate) = self.candidate() {
             let deployment = self.case.world.health_name(&candidate.deployment).into_owned();
             effects.push(Effect::Note(Sample { deployment, at, outcome }));

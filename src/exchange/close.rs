@@ -2,6 +2,7 @@
 use super::{Effect, Event, Exchange, Outcome, Phase, Settled, event::Timer};
 use crate::{
     account::letter::{PostLetter, PostOutcome},
+    health,
     ledger::{AttemptRecord, CallRecord},
     money::Nanos,
     price,
@@ -65,6 +66,10 @@ impl Exchange {
     }
 
     pub(super) fn close_charged(&mut self, settled: Settled, status: u16, effects: &mut Vec<Effect>) {
+        if !settled.estimated && settled.usage.prompt() > 0 {
+            let estimated = self.case.signals.prompt_tokens;
+            self.note(health::Outcome::Counted { estimated, told: settled.usage.prompt() }, self.now, effects);
+        }
         let call = self.call_record(&settled, status);
         let tokens = settled.usage.prompt().saturating_add(settled.usage.output);
         self.post(PostOutcome::Charge(settled.cost), call, tokens, effects);

@@ -59,8 +59,10 @@ fn candidate(
         return Err(lack);
     }
     unwanted(question, deployment)?;
-    let (output_tokens_max, quote) = bound(question, deployment)?;
     let score = world.health.score(&world.health_name(deployment));
+    let estimated = question.signals.prompt_tokens;
+    let prompt_tokens = score.map_or(estimated, |score| score.prompt_tokens(estimated));
+    let (output_tokens_max, quote) = bound(question, deployment, prompt_tokens)?;
     let prior = if deployment.can(Ability::Reasoning) && question.signals.effort > Effort::Minimal {
         TTFT_MS_REASONING
     } else {
@@ -79,7 +81,7 @@ fn candidate(
         expected: price::expected(
             &deployment.rates,
             question.when,
-            signals.prompt_tokens,
+            prompt_tokens,
             signals.output_tokens * signals.choices,
         ),
         quality: quality::prior(deployment),
@@ -144,9 +146,9 @@ fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'st
 }
 
 /// The output bound and the quote under it, within the model's window and the request's ceiling.
-fn bound(question: &Question<'_>, deployment: &Deployment) -> Result<(u64, Nanos), &'static str> {
+fn bound(question: &Question<'_>, deployment: &Deployment, prompt_tokens: u64) -> Result<(u64, Nanos), &'static str> {
     let signals = question.signals;
-    if signals.prompt_tokens > deployment.context_length {
+    if prompt_tokens > deployment.context_length {
         return Err("prompt longer than the context");
     }
     let prompt_max = signals.prompt_tokens_max.min(deployment.context_length);

@@ -27,11 +27,14 @@ let tooHeavy = false;
 
 function host() {
   heading("The pure half, native, one thread");
-  const rows = JSON.parse(execFileSync(join(bin, "host"), { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }));
+  const { cases: rows, estimate } = JSON.parse(execFileSync(join(bin, "host"), { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }));
   console.log(table(["", "median ns", "[quartiles]", "allocations", "bytes"], rows.map((row) => [
     row.name, Math.round(row.ns), `[${Math.round(row.low)}-${Math.round(row.high)}]`, number(row.allocations, 1), Math.round(row.bytes),
   ])));
+  console.log(`\nToken estimate, off o200k_base on ${estimate.samples} samples: mean ${estimate.mean.toFixed(1)} %, ` +
+    `median ${estimate.median.toFixed(1)} %, p95 ${estimate.p95.toFixed(1)} %`);
   report.host = rows;
+  report.estimate = estimate;
 }
 
 function size(upload) {

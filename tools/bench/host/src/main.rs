@@ -26,6 +26,7 @@ use megarouter::{
 use std::{hint::black_box, rc::Rc};
 
 mod clock;
+mod estimate;
 mod play;
 
 use clock::Case;
@@ -40,7 +41,7 @@ fn main() {
     cases.extend(choices(&world));
     cases.extend(exchanges(&world));
     cases.push(account());
-    println!("{}", clock::measure(cases));
+    println!("{}", serde_json::json!({"cases": clock::measure(cases), "estimate": estimate::errors()}));
 }
 
 /// A chat request of about so many bytes, in twelve turns, with one tool.

@@ -27,14 +27,20 @@ pub enum Dialect {
     OpenaiChat,
     OpenaiResponses,
     Anthropic,
+    Gemini,
 }
 
 impl Dialect {
     /// Every dialect providers are spoken to in.
-    pub const ALL: &[Self] = &[Self::OpenaiChat, Self::Anthropic, Self::OpenaiResponses];
+    pub const ALL: &[Self] = &[Self::OpenaiChat, Self::Anthropic, Self::OpenaiResponses, Self::Gemini];
 }
 
-json::words!(Dialect { OpenaiChat = "openai_chat", OpenaiResponses = "openai_responses", Anthropic = "anthropic" });
+json::words!(Dialect {
+    OpenaiChat = "openai_chat",
+    OpenaiResponses = "openai_responses",
+    Anthropic = "anthropic",
+    Gemini = "gemini",
+});
 
 /// Whether a provider stops billing when the connection is closed in the middle of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -22,12 +22,16 @@ mod carried;
 mod completions;
 mod embeddings;
 mod foreign;
+mod gathered;
+mod gemini;
 mod lenient;
 mod openai_chat;
 mod openai_responses;
 mod prompts;
 mod reading;
 mod refusal;
+mod sayable;
+mod schema;
 mod turns;
 mod writing;
 
@@ -110,6 +114,7 @@ pub fn upstream(dialect: Dialect) -> &'static dyn Upstream {
         Dialect::OpenaiChat => &openai_chat::OpenaiChat,
         Dialect::Anthropic => &anthropic::Anthropic,
         Dialect::OpenaiResponses => &openai_responses::OpenaiResponses,
+        Dialect::Gemini => &gemini::Gemini,
     }
 }
 

@@ -39,6 +39,7 @@ fn recorded() -> Vec<Recorded> {
             "chat.completions" => Dialect::OpenaiChat,
             "messages" => Dialect::Anthropic,
             "responses" => Dialect::OpenaiResponses,
+            "generateContent" | "streamGenerateContent" => Dialect::Gemini,
             _ => return None,
         };
         let stream = entry["stream"] == true;
@@ -64,7 +65,7 @@ fn recorded() -> Vec<Recorded> {
 fn enveloped(lines: &[u8], dialect: Dialect) -> Vec<u8> {
     let mut out = String::new();
     for line in String::from_utf8_lossy(lines).lines().filter(|line| !line.trim().is_empty()) {
-        if dialect != Dialect::OpenaiChat {
+        if dialect != Dialect::OpenaiChat && dialect != Dialect::Gemini {
             let told: Value = serde_json::from_str(line).expect("JSON");
             writeln!(out, "event: {}", told["type"].as_str().expect("a type")).expect("a string");
         }
@@ -85,13 +86,9 @@ fn wholes() -> Vec<Recorded> {
 }
 
 fn deployment(dialect: Dialect, quirks: &str) -> Rc<Deployment> {
-    let word = match dialect {
-        Dialect::OpenaiChat => "openai_chat",
-        Dialect::OpenaiResponses => "openai_responses",
-        Dialect::Anthropic => "anthropic",
-    };
+    let word = serde_json::to_string(&dialect).expect("a word");
     let text = format!(
-        r#"{{"version":1,"providers":[{{"id":"acme","name":"Acme","dialect":"{word}","base_url":"https://x.test","credential":"K"}}],
+        r#"{{"version":1,"providers":[{{"id":"acme","name":"Acme","dialect":{word},"base_url":"https://x.test","credential":"K"}}],
         "models":[{{"provider":"acme","id":"m-1","context_length":1000000,"max_output_tokens":64000,"input_usd_per_mtok":"1",
         "output_usd_per_mtok":"2","quirks":{quirks},"supports":["tools","reasoning","vision","json_schema"]}}]}}"#
     );
@@ -109,12 +106,15 @@ fn stamp(wants_usage: bool) -> Stamp {
     }
 }
 
-/// A dialect as callers speak it.
+/// The dialects callers speak, too.
+const SERVED: [Dialect; 3] = [Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::Anthropic];
+
+/// A dialect as callers speak it; chat completions for those that none does.
 fn served(dialect: Dialect) -> &'static dyn Downstream {
     let surface = match dialect {
-        Dialect::OpenaiChat => Surface::ChatCompletions,
         Dialect::OpenaiResponses => Surface::Responses,
         Dialect::Anthropic => Surface::Messages,
+        _ => Surface::ChatCompletions,
     };
     downstream(surface)
 }
@@ -296,13 +296,20 @@ fn every_recorded_answer_is_read() {
         let told = upstream(exchange.dialect)
             .decode_response(&exchange.response, &deployment(exchange.dialect, exchange.quirks));
         let told = Told::of_response(&told.unwrap_or_else(|fault| panic!("{}: {fault:?}", exchange.id)));
-        assert!(told.usage.is_some_and(|[prompt, _, output, _]| prompt > 0 && output > 0), "{}", exchange.id);
+        // A blocked answer has no words, and none are counted.
+        let blocked = told.choices.values().all(|said| said.finish == Some(Finish::ContentFilter));
+        assert!(
+            told.usage.is_some_and(|[prompt, _, output, _]| prompt > 0 && (output > 0 || blocked)),
+            "{}",
+            exchange.id
+        );
         for said in told.choices.values() {
             assert!(
                 !said.text.is_empty()
                     || !said.calls.is_empty()
                     || !said.refusal.is_empty()
-                    || exchange.id.contains("audio"),
+                    || exchange.id.contains("audio")
+                    || blocked,
                 "{}",
                 exchange.id
             );
@@ -318,6 +325,7 @@ fn every_recorded_refusal_is_classified() {
     for exchange in recorded().into_iter().filter(|exchange| exchange.status >= 400) {
         let fault = upstream(exchange.dialect).decode_fault(exchange.status, &exchange.response, Some("2"));
         let wanted: &[Cause] = match exchange.status {
+            400 if exchange.response.windows(15).any(|words| words == b"API_KEY_INVALID") => &[Cause::Credential],
             400 => &[Cause::Invalid, Cause::Server, Cause::ContextLength],
             401 => &[Cause::Credential],
             404 => &[Cause::UnknownModel],
@@ -475,7 +483,7 @@ fn relayed(exchange: &Recorded, wants_usage: bool) -> Vec<u8> {
 
 #[test]
 fn relayed_streams_tell_the_same() {
-    for exchange in streams() {
+    for exchange in streams().into_iter().filter(|exchange| SERVED.contains(&exchange.dialect)) {
         let told = Told::of_events(&events_of(&exchange));
         if !told.ended {
             continue;
@@ -497,7 +505,7 @@ fn relayed_streams_tell_the_same() {
 fn every_recorded_request_is_read_sent_on_and_translated() {
     let mut read = 0;
     for exchange in recorded().into_iter().filter(|exchange| exchange.status == 200) {
-        let Some(bytes) = exchange.request.clone() else { continue };
+        let Some(bytes) = exchange.request.clone().filter(|_| SERVED.contains(&exchange.dialect)) else { continue };
         let body = Body::parse(bytes).unwrap_or_else(|error| panic!("{}: {error:?}", exchange.id));
         let request = match served(exchange.dialect).decode_request(&body) {
             Ok(request) => request,
@@ -505,7 +513,7 @@ fn every_recorded_request_is_read_sent_on_and_translated() {
             Err(fault) if fault.param.as_deref() == Some("conversation") => continue,
             Err(fault) => panic!("{}: {fault:?}", exchange.id),
         };
-        for dialect in [Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::Anthropic] {
+        for dialect in Dialect::ALL.iter().copied() {
             let deployment = deployment(dialect, "[]");
             let order = Order { deployment: &deployment, max_output_tokens: 60_000 };
             let call = if dialect == exchange.dialect {
@@ -521,6 +529,9 @@ fn every_recorded_request_is_read_sent_on_and_translated() {
                 }
             };
             let sent = Body::parse(call.body).expect("an object");
+            if !SERVED.contains(&dialect) {
+                continue;
+            }
             let again =
                 served(dialect).decode_request(&sent).unwrap_or_else(|fault| panic!("{}: {fault:?}", exchange.id));
             assert_eq!(again.model, "m-1");
@@ -589,8 +600,9 @@ fn no_bytes_make_a_panic() {
         let deployment = deployment(exchange.dialect, exchange.quirks);
         let other = match exchange.dialect {
             Dialect::OpenaiChat => Dialect::OpenaiResponses,
-            Dialect::OpenaiResponses => Dialect::Anthropic,
+            Dialect::OpenaiResponses => Dialect::Gemini,
             Dialect::Anthropic => Dialect::OpenaiChat,
+            Dialect::Gemini => Dialect::Anthropic,
         };
         let target = self::deployment(other, "[]");
         for _ in 0..12 {
@@ -634,8 +646,7 @@ fn spoiled(bytes: &[u8], below: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
 fn stream_through(from: &dyn Upstream, to: &dyn Downstream, deployment: &Deployment, bytes: &[u8]) {
     let (mut decoder, mut out) = (from.decoder(deployment), Vec::new());
     let (mut relay, mut parser) = (to.encoder(stamp(true)), Parser::default());
-    let mut writers = [Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::Anthropic]
-        .map(|dialect| served(dialect).encoder(stamp(true)));
+    let mut writers = SERVED.map(|dialect| served(dialect).encoder(stamp(true)));
     let mut each = |frame: megarouter::sse::Frame<'_>| {
         let mut events = Vec::new();
         let _ = decoder.glance(&frame);

@@ -6,6 +6,7 @@
 //! `{id}__sig_{base64url of its text}`. Every encoder of a history but Gemini's sends [`short_id`], for calls and for their
 //! results, because providers bound the length of ids. So does every path that passes a caller's own history on.
 use crate::{catalog::sha256_hex, chat::Part};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
 /// Before the signatures of Gemini's reasoning.
@@ -15,9 +16,23 @@ pub(super) const BEDROCK: &str = "bedrock.";
 /// Between a call's id and its signature.
 pub(super) const SIGNED: &str = "__sig_";
 
+/// A call's id with its signature inside, if it has one and none is inside yet.
+pub(super) fn signed_id(id: &str, signature: Option<&str>) -> String {
+    match signature {
+        Some(signature) if !id.contains(SIGNED) => format!("{id}{SIGNED}{}", URL_SAFE_NO_PAD.encode(signature)),
+        _ => id.to_owned(),
+    }
+}
+
 /// A call's id without its signature.
 pub(super) fn short_id(id: &str) -> &str {
     id.split_once(SIGNED).map_or(id, |(id, _)| id)
+}
+
+/// The signature inside a call's id.
+pub(super) fn signature(id: &str) -> Option<String> {
+    let (_, packed) = id.split_once(SIGNED)?;
+    String::from_utf8(URL_SAFE_NO_PAD.decode(packed).ok()?).ok().filter(|signature| !signature.is_empty())
 }
 
 /// Whether a part is a call with a signature in its id, or the result of one.
@@ -71,6 +86,23 @@ mod tests {
             ),
         ] {
             assert_eq!(told(long), short);
+        }
+    }
+
+    #[test]
+    fn a_signature_comes_back_as_it_was() {
+        for text in ["Eu0C+/==", "a-b_c", "é"] {
+            let id = signed_id("call_1", Some(text));
+            assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'), "{id}");
+            assert_eq!((short_id(&id), signature(&id).as_deref()), ("call_1", Some(text)));
+            assert_eq!(signed_id(&id, Some("other")), id, "the first stays");
+        }
+        assert_eq!(
+            (signed_id("call_1", None).as_str(), short_id("call_1"), signature("call_1")),
+            ("call_1", "call_1", None)
+        );
+        for spoilt in ["a__sig_", "a__sig_%", "a__sig_/w=="] {
+            assert_eq!((short_id(spoilt), signature(spoilt)), ("a", None));
         }
     }
 }

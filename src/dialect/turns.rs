@@ -139,6 +139,7 @@ pub(super) fn not_taken(place: usize, what: &str) -> Fault {
 
 /// What is said of media that only another provider can find.
 pub(super) const BY_ID: &str = "a file known to another provider by its id";
+pub(super) const BY_ADDRESS: &str = "the address of a file instead of its bytes (send them as base64)";
 
 #[cfg(test)]
 mod tests {

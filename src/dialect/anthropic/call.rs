@@ -1,6 +1,11 @@
 //! Requests to a deployment: a caller's own passed on with what must change, or written anew from the hub.
 use super::{
-    super::{Call, Order, routed, without_hosted},
+    super::{
+        Call, Order, routed,
+        sayable::{native_tool, one_answer},
+        schema::constrain,
+        without_hosted,
+    },
     history, thinking,
     thinking::Thinking,
     version,
@@ -58,7 +63,8 @@ fn call(body: Vec<u8>, headers: Vec<(&'static str, String)>) -> Call {
 }
 
 pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
-    unsayable(request)?;
+    // Hints (penalties, seed, logit bias) are let go.
+    one_answer(request)?;
     let thinking = Thinking::of(request, order);
     let mut members = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
@@ -85,19 +91,6 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     put("metadata", request.user.as_ref().map(|user| json!({ "user_id": user })));
     let headers = vec![(version::VERSION, version::OURS.to_owned())];
     Ok(call(Value::Object(members).to_string().into_bytes(), headers))
-}
-
-/// What a caller asked for and this dialect has no word for. Hints (penalties, seed, logit bias) are let go.
-fn unsayable(request: &Request) -> Result<(), Fault> {
-    let refused = |name: &str, advice: &str| {
-        let message =
-            format!("The chosen model's provider has nothing like `{name}`. {advice}, or name another model.");
-        Err(Fault::invalid("unsupported_parameter", message).with_param(name))
-    };
-    if request.choices.is_some_and(|n| n > 1) {
-        return refused("n", "Ask once for each answer");
-    }
-    Ok(())
 }
 
 fn sampling(request: &Request, order: &Order<'_>, thinking: Thinking, put: &mut impl FnMut(&str, Option<Value>)) {
@@ -158,14 +151,7 @@ fn tool(place: usize, tool: &Tool, strict_ok: bool) -> Result<Value, Fault> {
             }
             Ok(Value::Object(told))
         }
-        Tool::Native(native) => {
-            let kind = native.get("type").and_then(Value::as_str).unwrap_or("?");
-            let path = format!("tools[{place}].type");
-            let message = format!(
-                "`{path}` {kind:?} is a tool only its own provider can run. Leave it out, or name a model of that provider."
-            );
-            Err(Fault::invalid("unsupported_parameter", message).with_param(&path))
-        }
+        Tool::Native(native) => Err(native_tool(place, native)),
     }
 }
 
@@ -210,54 +196,6 @@ fn output_config(request: &Request, thinking: Thinking) -> Option<Value> {
         config.insert("format".to_owned(), json!({"type": "json_schema", "schema": schema}));
     }
     (!config.is_empty()).then_some(Value::Object(config))
-}
-
-/// A schema in the subset the provider compiles: closed objects, and bounds told in words instead of keywords.
-fn constrain(schema: &mut Value) {
-    const REFUSED: [&str; 12] = [
-        "minimum",
-        "maximum",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "multipleOf",
-        "minLength",
-        "maxLength",
-        "maxItems",
-        "uniqueItems",
-        "minProperties",
-        "maxProperties",
-        "patternProperties",
-    ];
-    match schema {
-        Value::Array(items) => items.iter_mut().for_each(constrain),
-        Value::Object(members) => {
-            let mut bounds: Vec<String> = Vec::new();
-            for name in REFUSED {
-                // Only a keyword if it is no property of that name.
-                if members
-                    .get(name)
-                    .is_some_and(|bound| bound.is_number() || bound.is_boolean() || name == "patternProperties")
-                {
-                    bounds.extend(members.shift_remove(name).map(|bound| format!("{name}: {bound}")));
-                }
-            }
-            if members.get("minItems").and_then(Value::as_u64).is_some_and(|least| least > 1) {
-                bounds.extend(members.shift_remove("minItems").map(|bound| format!("minItems: {bound}")));
-            }
-            if !bounds.is_empty() {
-                let told = members
-                    .get("description")
-                    .and_then(Value::as_str)
-                    .map_or_else(String::new, |text| format!("{text} "));
-                members.insert("description".to_owned(), format!("{told}({})", bounds.join(", ")).into());
-            }
-            if members.get("type").and_then(Value::as_str) == Some("object") {
-                members.insert("additionalProperties".to_owned(), false.into());
-            }
-            members.values_mut().for_each(constrain);
-        }
-        _ => {}
-    }
 }
 
 /// The API takes four breakpoints: the latest cover the most.

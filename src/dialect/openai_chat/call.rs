@@ -1,6 +1,6 @@
 //! Requests to a deployment: a caller's own passed on with what must change, or written anew from the hub.
 use super::{
-    super::{Call, Order, routed, without_hosted},
+    super::{Call, Order, routed, sayable::native_tool, without_hosted},
     history,
 };
 use crate::json::json;
@@ -180,14 +180,7 @@ fn tool((place, tool): (usize, &Tool)) -> Result<Value, Fault> {
             }
             Ok(json!({"type": "function", "function": function}))
         }
-        Tool::Native(native) => {
-            let kind = native.get("type").and_then(Value::as_str).unwrap_or("?");
-            let path = format!("tools[{place}].type");
-            let message = format!(
-                "`{path}` {kind:?} is a tool only its own provider can run. Leave it out, or name a model of that provider."
-            );
-            Err(Fault::invalid("unsupported_parameter", message).with_param(&path))
-        }
+        Tool::Native(native) => Err(native_tool(place, native)),
     }
 }
 

@@ -1,5 +1,8 @@
 //! A caller's chat completion request to the hub.
-use super::super::reading::{self, Fields, media};
+use super::super::{
+    carried::signed_id,
+    reading::{self, Fields, media},
+};
 use crate::{
     body::Body,
     chat::{CacheMark, Effort, Format, Media, Message, Part, Request, Role, Sampling, Tool, ToolChoice},
@@ -307,6 +310,9 @@ fn assistant(fields: &mut Fields<'_>, place: usize, function_call: &mut Option<S
 
 fn tool_call(fields: &mut Fields<'_>) -> Part {
     let id = fields.needed_text("id");
+    // Google's own way to bring back what it signed.
+    let extra = fields.take("extra_content").unwrap_or_default();
+    let id = signed_id(&id, extra.pointer("/google/thought_signature").and_then(Value::as_str));
     let mut call = Part::Refusal(String::new());
     let custom = fields.nested("custom", &mut |fields| {
         let (name, input) = (fields.needed_text("name"), fields.text("input").unwrap_or_default());

@@ -132,7 +132,7 @@ impl<'a> History<'a> {
             if parts.iter().all(|part| matches!(part, Part::Text { .. })) {
                 output = quoted(&joined(parts));
             }
-            let custom = self.texts.contains(&id.as_str());
+            let custom = self.texts.contains(&short_id(id));
             let out = &mut self.items;
             open(out, '{');
             text(out, "type", if custom { "custom_tool_call_output" } else { "function_call_output" });
@@ -180,7 +180,7 @@ impl<'a> History<'a> {
         let input;
         let told = match arguments {
             _ if custom => {
-                self.texts.push(id);
+                self.texts.push(short_id(id));
                 input = input_of(arguments);
                 &input
             }

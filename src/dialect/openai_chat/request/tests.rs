@@ -127,6 +127,19 @@ fn a_conversation_with_tools_is_read() {
 }
 
 #[test]
+fn calls_bring_back_what_google_signed() {
+    let signed = |extra: &str| {
+        let call = format!(r#"{{"id":"c1","type":"function","function":{{"name":"f"}}{extra}}}"#);
+        let told = saying(&format!(r#"{{"role":"assistant","tool_calls":[{call}]}}"#)).expect("valid");
+        let Part::ToolCall { id, .. } = &told[0].parts[0] else { panic!("{told:?}") };
+        id.clone()
+    };
+    assert_eq!(signed(r#","extra_content":{"google":{"thought_signature":"s/g"}}"#), "c1__sig_cy9n");
+    assert_eq!(signed(r#","extra_content":{"google":{}}"#), "c1");
+    assert_eq!(signed(""), "c1");
+}
+
+#[test]
 fn deprecated_functions_are_tools() {
     let request = read(
         r#"{"model":"m","functions":[{"name":"f","parameters":{}}],"function_call":{"name":"f"},"messages":[

@@ -1,0 +1,158 @@
+//! JSON Schemas in the forms providers compile.
+use serde_json::{Map, Value};
+
+/// A schema in the subset the provider compiles: closed objects, and bounds told in words instead of keywords.
+pub(super) fn constrain(schema: &mut Value) {
+    const REFUSED: [&str; 12] = [
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "maxItems",
+        "uniqueItems",
+        "minProperties",
+        "maxProperties",
+        "patternProperties",
+    ];
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(constrain),
+        Value::Object(members) => {
+            let mut bounds: Vec<String> = Vec::new();
+            for name in REFUSED {
+                // Only a keyword if it is no property of that name.
+                if members
+                    .get(name)
+                    .is_some_and(|bound| bound.is_number() || bound.is_boolean() || name == "patternProperties")
+                {
+                    bounds.extend(members.shift_remove(name).map(|bound| format!("{name}: {bound}")));
+                }
+            }
+            if members.get("minItems").and_then(Value::as_u64).is_some_and(|least| least > 1) {
+                bounds.extend(members.shift_remove("minItems").map(|bound| format!("minItems: {bound}")));
+            }
+            if !bounds.is_empty() {
+                let told = members
+                    .get("description")
+                    .and_then(Value::as_str)
+                    .map_or_else(String::new, |text| format!("{text} "));
+                members.insert("description".to_owned(), format!("{told}({})", bounds.join(", ")).into());
+            }
+            if members.get("type").and_then(Value::as_str) == Some("object") {
+                members.insert("additionalProperties".to_owned(), false.into());
+            }
+            members.values_mut().for_each(constrain);
+        }
+        _ => {}
+    }
+}
+
+/// What a schema may grow by when its references are resolved, in bytes: definitions that use each other in pairs double
+/// with every level.
+const GROWTH_MAX: usize = 256 * 1024;
+/// How deep inside a schema references are followed.
+const DEPTH_MAX: usize = 64;
+
+/// A schema whose references into itself are resolved, as far as that ends.
+pub(super) fn inlined(schema: &Value) -> Value {
+    let mut inlining = Inlining { root: schema, left: GROWTH_MAX, depth: 0, path: Vec::new(), whole: true };
+    let mut told = inlining.value(schema);
+    if inlining.whole
+        && let Some(members) = told.as_object_mut()
+    {
+        members.shift_remove("$defs");
+        members.shift_remove("definitions");
+    }
+    told
+}
+
+struct Inlining<'a> {
+    root: &'a Value,
+    left: usize,
+    depth: usize,
+    /// The references being followed.
+    path: Vec<&'a str>,
+    /// None had to stay.
+    whole: bool,
+}
+
+impl<'a> Inlining<'a> {
+    fn value(&mut self, value: &'a Value) -> Value {
+        self.depth += 1;
+        let told = match value {
+            Value::Array(items) => items.iter().map(|item| self.value(item)).collect(),
+            Value::Object(members) => match members.get("$ref") {
+                Some(Value::String(reference)) => self.reference(reference, members),
+                _ => self.members(members).into(),
+            },
+            other => other.clone(),
+        };
+        self.depth -= 1;
+        told
+    }
+
+    fn members(&mut self, members: &'a Map<String, Value>) -> Map<String, Value> {
+        let mut told = Map::new();
+        for (name, value) in members {
+            // Definitions are copied where they are used.
+            let definitions = self.path.is_empty() && (name == "$defs" || name == "definitions");
+            told.insert(name.clone(), if definitions { value.clone() } else { self.value(value) });
+        }
+        told
+    }
+
+    fn reference(&mut self, reference: &'a str, members: &'a Map<String, Value>) -> Value {
+        let found = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
+        let size = found.map_or(0, |found| found.to_string().len());
+        if found.is_none() || self.path.contains(&reference) || self.depth > DEPTH_MAX || size > self.left {
+            self.whole = false;
+            return self.members(members).into();
+        }
+        self.left -= size;
+        self.path.push(reference);
+        let mut told = found.map_or(Value::Null, |found| self.value(found));
+        // What stands beside a reference stays beside what it means.
+        if let Value::Object(told) = &mut told {
+            told.extend(
+                members.iter().filter(|(name, _)| *name != "$ref").map(|(name, value)| (name.clone(), value.clone())),
+            );
+        }
+        self.path.pop();
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::json;
+
+    #[test]
+    fn references_become_what_they_mean() {
+        let schema = json!({"type": "object", "$defs": {"A": {"type": "string"}, "B": {"items": {"$ref": "#/$defs/A"}}},
+            "properties": {"a": {"$ref": "#/$defs/A", "description": "d"}, "b": {"$ref": "#/$defs/B"}, "$ref": {"type": "null"}}});
+        let told = json!({"type": "object", "properties": {"a": {"type": "string", "description": "d"},
+            "b": {"items": {"type": "string"}}, "$ref": {"type": "null"}}});
+        assert_eq!(inlined(&schema), told);
+        assert_eq!(inlined(&told), told);
+    }
+
+    #[test]
+    fn what_does_not_end_stays() {
+        let tree = json!({"$defs": {"T": {"properties": {"next": {"$ref": "#/$defs/T"}}}}, "$ref": "#/$defs/T"});
+        let told = inlined(&tree);
+        assert_eq!(told["properties"]["next"], json!({"$ref": "#/$defs/T"}));
+        assert_eq!(told["$defs"], tree["$defs"]);
+        for schema in [json!({"$ref": "#"}), json!({"$ref": "https://x.test/y"}), json!({"$ref": "#/nowhere"})] {
+            assert_eq!(inlined(&schema)["$ref"], schema["$ref"]);
+        }
+        let mut bomb = json!({"$defs": {"D0": {"type": "string"}}, "$ref": "#/$defs/D40"});
+        for level in 1..=40 {
+            let before = format!("#/$defs/D{}", level - 1);
+            bomb["$defs"][format!("D{level}")] = json!({"anyOf": [{"$ref": before}, {"$ref": before}]});
+        }
+        assert!(inlined(&bomb).to_string().len() < 4 * GROWTH_MAX);
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! A provider and a model are rows. What differs between providers of one dialect is a [`Quirk`] word, never code.
 use crate::{
+    body::Body,
     chat::Effort,
     json,
     money::{Nanos, Pico},
@@ -9,8 +10,9 @@ use crate::{
     time::Millis,
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use std::{collections::HashMap, fmt::Write as _, rc::Rc};
+use std::{cell::OnceCell, collections::HashMap, fmt::Write as _, ops::Range, rc::Rc};
 
 mod rates;
 
@@ -19,6 +21,8 @@ pub use rates::{Prices, RateCard, RateRow, Rates, When};
 
 /// The last catalog known good at build time: what serves when KV cannot be read.
 pub const BUNDLED: &str = include_str!("../schema/catalog.json");
+/// Its hash, so that no worker has to compute it when it starts.
+const BUNDLED_ID: &str = include_str!("../schema/catalog.sha256");
 
 /// A wire grammar's name, as in the catalog and in `PUT /admin/v1/providers/{id}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -341,75 +345,153 @@ fn default_context_length() -> u64 {
 /// The bound on an answer where a row tells none.
 const MAX_OUTPUT_DEFAULT: u64 = 16_384;
 
-struct Document {
-    version: u32,
-    /// For people; nothing here looks.
-    sources: serde_json::Value,
-    providers: Vec<Provider>,
-    models: Vec<ModelRow>,
-}
-
-json::members!(strict Document { version, sources = serde_json::Value::Null, providers, models });
-
 /// Prices set by an admin on top of a catalog, by `provider/model`: the KV key `catalog/overrides`.
 pub type PriceOverrides = Table<String, Prices>;
 
-/// A parsed catalog.
+/// A catalog. Its rows are read when they are first asked for: a worker that starts needs one of them, not all.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     /// The hash of the document, and of the overrides where there are any: what a ledger entry names.
     pub id: String,
-    pub deployments: Vec<Rc<Deployment>>,
+    pub providers: Vec<Rc<Provider>>,
+    text: Rc<str>,
+    rows: Vec<Row>,
     by_id: HashMap<String, usize>,
     by_model: HashMap<String, Vec<usize>>,
+    overrides: Rc<PriceOverrides>,
+    all: OnceCell<Vec<Rc<Deployment>>>,
+}
+
+/// A model's row: where it stands in the document, and what was made of it.
+#[derive(Clone, Debug)]
+struct Row {
+    provider: Rc<Provider>,
+    place: Range<usize>,
+    made: OnceCell<Option<Rc<Deployment>>>,
 }
 
 impl Catalog {
-    /// Reads and validates a document.
+    /// Reads and validates a document, every row of it.
     ///
     /// # Errors
     /// A sentence that names the row at fault.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let document: Document = json::read(text).map_err(|error| format!("catalog: {error}"))?;
-        if document.version != 1 {
-            return Err(format!("catalog: version {} is not known; this worker reads version 1", document.version));
-        }
-        let mut providers = HashMap::new();
-        for provider in document.providers {
-            let id = provider.id.clone();
-            if providers.insert(id.clone(), Rc::new(provider)).is_some() {
-                return Err(format!("catalog: provider {id} stands there twice"));
-            }
-        }
-        let mut catalog = Self { id: sha256_hex(text.as_bytes()), ..Self::default() };
-        for row in document.models {
-            let provider = providers.get(&row.provider).ok_or_else(|| {
-                format!("catalog: model {} names the provider {:?}, which has no row", row.id, row.provider)
-            })?;
-            catalog.insert(deployment(provider, row)?)?;
+        let catalog = Self::open(text, sha256_hex(text.as_bytes()))?;
+        for row in &catalog.rows {
+            let deployment = catalog.make(row)?;
+            drop(row.made.set(Some(Rc::new(deployment))));
         }
         Ok(catalog)
     }
 
-    fn insert(&mut self, deployment: Deployment) -> Result<(), String> {
-        let place = self.deployments.len();
-        if self.by_id.insert(deployment.id.clone(), place).is_some() {
-            return Err(format!("catalog: {} stands there twice", deployment.id));
+    /// The bundled catalog, which the tests have validated.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`].
+    pub fn bundled() -> Result<Self, String> {
+        Self::open(BUNDLED, BUNDLED_ID.trim().to_owned())
+    }
+
+    /// Opens a document that was validated when it was put, under its id. A row that cannot be read all the same is not
+    /// served; the others are.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the document as a whole.
+    pub fn open(text: &str, id: String) -> Result<Self, String> {
+        let wrong = |what: String| format!("catalog: {what}");
+        let document = Body::parse(text.as_bytes().to_vec()).map_err(|error| wrong(format!("{error:?}")))?;
+        if let Some(name) = document.names().find(|name| !["version", "sources", "providers", "models"].contains(name))
+        {
+            return Err(wrong(format!("unknown field `{name}`")));
         }
-        self.by_model.entry(deployment.model.clone()).or_default().push(place);
-        self.deployments.push(Rc::new(deployment));
+        let member = |name: &str| document.get(name).ok_or_else(|| wrong(format!("missing field `{name}`")));
+        let version = member("version")?;
+        if version != "1" {
+            return Err(wrong(format!("version {version} is not known; this worker reads version 1")));
+        }
+        let providers: Vec<Provider> =
+            json::read(member("providers")?).map_err(|error| wrong(format!("providers: {error}")))?;
+        let mut catalog = Self { id, text: text.into(), ..Self::default() };
+        for provider in providers {
+            if catalog.provider(&provider.id).is_some() {
+                return Err(wrong(format!("provider {} stands there twice", provider.id)));
+            }
+            catalog.providers.push(Rc::new(provider));
+        }
+        let models = member("models")?;
+        let origin = text.find(models).unwrap_or(0);
+        let rows: Vec<&RawValue> = serde_json::from_str(models).map_err(|error| wrong(format!("models: {error}")))?;
+        catalog.by_id.reserve(rows.len());
+        for row in rows {
+            let raw = row.get();
+            let start = origin + (raw.as_ptr() as usize - models.as_ptr() as usize);
+            catalog.insert(raw, start..start + raw.len()).map_err(wrong)?;
+        }
+        Ok(catalog)
+    }
+
+    fn insert(&mut self, raw: &str, place: Range<usize>) -> Result<(), String> {
+        let (provider, model) =
+            names_of(raw).ok_or_else(|| format!("a model has no `provider` or no `id`: {raw:.80}"))?;
+        let known = self.provider(&provider);
+        let provider =
+            known.ok_or_else(|| format!("model {model} names the provider {provider:?}, which has no row"))?;
+        let row = Row { provider: Rc::clone(provider), place, made: OnceCell::new() };
+        let id = format!("{}/{model}", provider.id);
+        if self.by_id.insert(id.clone(), self.rows.len()).is_some() {
+            return Err(format!("{id} stands there twice"));
+        }
+        self.by_model.entry(model).or_default().push(self.rows.len());
+        self.rows.push(row);
         Ok(())
+    }
+
+    /// A provider's row.
+    #[must_use]
+    pub fn provider(&self, id: &str) -> Option<&Rc<Provider>> {
+        self.providers.iter().find(|provider| provider.id == id)
+    }
+
+    fn make(&self, row: &Row) -> Result<Deployment, String> {
+        let raw = self.text.get(row.place.clone()).unwrap_or_default();
+        let told: ModelRow = json::read(raw).map_err(|error| format!("catalog: {raw:.80}: {error}"))?;
+        let mut made = deployment(&row.provider, told)?;
+        if let Some(prices) = self.overrides.get(&made.id) {
+            made.rates = RateCard { base: prices.rates(), alternatives: Vec::new(), request: made.rates.request };
+        }
+        Ok(made)
+    }
+
+    fn made(&self, place: usize) -> Option<&Rc<Deployment>> {
+        let row = self.rows.get(place)?;
+        row.made.get_or_init(|| self.make(row).ok().map(Rc::new)).as_ref()
+    }
+
+    /// Every deployment, in the document's order.
+    pub fn deployments(&self) -> &[Rc<Deployment>] {
+        self.all.get_or_init(|| (0..self.rows.len()).filter_map(|place| self.made(place).cloned()).collect())
+    }
+
+    /// How many models have a row.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// The deployment `provider/model`.
     #[must_use]
     pub fn deployment(&self, id: &str) -> Option<&Rc<Deployment>> {
-        self.by_id.get(id).and_then(|place| self.deployments.get(*place))
+        self.by_id.get(id).and_then(|place| self.made(*place))
     }
 
     /// All deployments of a bare model name.
     pub fn serving<'a>(&'a self, model: &str) -> impl Iterator<Item = &'a Rc<Deployment>> {
-        self.by_model.get(model).into_iter().flatten().filter_map(|place| self.deployments.get(*place))
+        self.by_model.get(model).into_iter().flatten().filter_map(|place| self.made(*place))
     }
 
     /// This catalog with other prices on some rows. Names without a row are ignored: a price alone serves nothing.
@@ -418,12 +500,9 @@ impl Catalog {
         if overrides.is_empty() {
             return self.clone();
         }
-        let mut folded = self.clone();
-        for slot in &mut folded.deployments {
-            if let Some(prices) = overrides.get(&slot.id) {
-                let rates = RateCard { base: prices.rates(), alternatives: Vec::new(), request: slot.rates.request };
-                *slot = Rc::new(Deployment { rates, ..Deployment::clone(slot) });
-            }
+        let mut folded = Self { overrides: Rc::new(overrides.clone()), all: OnceCell::new(), ..self.clone() };
+        for row in &mut folded.rows {
+            row.made = OnceCell::new();
         }
         let text = serde_json::to_string(overrides).unwrap_or_default();
         folded.id = sha256_hex(format!("{}\n{text}", self.id).as_bytes());
@@ -440,8 +519,23 @@ impl Catalog {
             (far(a.input, b.input) || far(a.output, b.output))
                 .then(|| format!("{}: {}/{} to {}/{} per million", old.id, a.input, a.output, b.input, b.output))
         };
-        self.deployments.iter().filter_map(jump).collect()
+        self.deployments().iter().filter_map(jump).collect()
     }
+}
+
+/// Provider and model of a row. As the generator writes it, both stand first; else the whole row is read.
+fn names_of(raw: &str) -> Option<(String, String)> {
+    let quick = || {
+        let (provider, rest) = raw.strip_prefix(r#"{"provider":""#)?.split_once('"')?;
+        let (model, _) = rest.strip_prefix(r#","id":""#)?.split_once('"')?;
+        (!provider.contains('\\') && !model.contains('\\')).then(|| (provider.to_owned(), model.to_owned()))
+    };
+    let slow = || {
+        let row: serde_json::Value = serde_json::from_str(raw).ok()?;
+        let text = |name: &str| row.get(name)?.as_str().map(str::to_owned);
+        Some((text("provider")?, text("id")?))
+    };
+    quick().or_else(slow)
 }
 
 /// A deployment from its row, with the bounds every row must keep.
@@ -529,6 +623,22 @@ mod tests {
             "a tier without a cache price bills it as input"
         );
         assert_eq!(catalog.id.len(), 64);
+    }
+
+    #[test]
+    fn the_bundled_catalog_is_valid_and_bears_its_hash() {
+        let (read, opened) = (Catalog::parse(BUNDLED).expect("valid"), Catalog::bundled().expect("valid"));
+        assert_eq!(opened.id, read.id, "run `make catalog`");
+        assert_eq!((opened.deployments().len(), opened.len()), (read.len(), read.len()), "every row is served");
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_leaves_the_others() {
+        let text = DOCUMENT.replace(r#""models":["#, r#""models":[{"id":"bad","provider":"acme"},"#);
+        assert!(Catalog::parse(&text).is_err_and(|why| why.contains("bad")));
+        let opened = Catalog::open(&text, "x".into()).expect("whole");
+        assert!(opened.deployment("acme/bad").is_none() && opened.deployment("acme/m").is_some());
+        assert_eq!(opened.deployments().len(), 1);
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn deployment(dialect: Dialect, quirks: &str) -> Rc<Deployment> {
         "models":[{{"provider":"acme","id":"m-1","context_length":1000000,"max_output_tokens":64000,"input_usd_per_mtok":"1",
         "output_usd_per_mtok":"2","quirks":{quirks},"supports":["tools","reasoning","vision","json_schema"]}}]}}"#
     );
-    Catalog::parse(&text).expect("valid").deployments[0].clone()
+    Catalog::parse(&text).expect("valid").deployments()[0].clone()
 }
 
 fn stamp(wants_usage: bool) -> Stamp {

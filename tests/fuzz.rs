@@ -27,7 +27,9 @@ fn files(folder: PathBuf) -> Vec<Vec<u8>> {
 fn run(name: &str, target: fn(&[u8])) {
     let collected = files(root().join("fuzz/corpus").join(name));
     assert!(!collected.is_empty(), "fuzz/corpus/{name} is empty");
-    collected.iter().for_each(|input| target(input));
+    for input in collected {
+        target(&input);
+    }
 }
 
 #[test]

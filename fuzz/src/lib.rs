@@ -36,7 +36,7 @@ fn deployment(dialect: Dialect) -> Rc<Deployment> {
         let providers: Vec<String> = Dialect::ALL.iter().map(provider).collect();
         let models: Vec<String> = Dialect::ALL.iter().map(model).collect();
         let text = format!(r#"{{"version":1,"providers":[{}],"models":[{}]}}"#, providers.join(","), models.join(","));
-        Catalog::parse(&text).expect("valid").deployments
+        Catalog::parse(&text).expect("valid").deployments().to_vec()
     };
     ALL.with(|all| all.get_or_init(made).iter().find(|one| one.dialect == dialect).cloned()).expect("one of each")
 }
@@ -151,7 +151,9 @@ pub fn streams(data: &[u8]) {
     let mut events = Vec::new();
     decoder.close(&mut events);
     for writer in writers.iter_mut().chain(&mut relays) {
-        events.iter().for_each(|event| writer.encode(event, &mut out));
+        for event in &events {
+            writer.encode(event, &mut out);
+        }
         writer.finish(None, None, &mut out);
     }
 }

@@ -219,7 +219,7 @@ impl ProviderAsk {
     /// 400 naming the member out of bounds.
     pub fn own(self, id: &str, catalog: &Catalog, private_allowed: bool) -> Result<OwnProvider, Fault> {
         word("id", id)?;
-        if catalog.deployments.iter().any(|deployment| deployment.provider.id == id) {
+        if catalog.provider(id).is_some() {
             return Err(Fault::parameter(
                 "id",
                 format!("{id:?} is a provider of the catalog. Choose another name for yours."),

@@ -118,7 +118,7 @@ fn act_of(admin: Admin, body: &[u8], env: &Env) -> Result<Act, Fault> {
 fn known_targets(route: &NamedRoute) -> Result<(), Fault> {
     let (catalog, _) = snapshot::catalog();
     for target in &route.targets {
-        let ours = catalog.deployments.iter().any(|deployment| deployment.provider.id == target.provider);
+        let ours = catalog.provider(&target.provider).is_some();
         if ours && catalog.deployment(&format!("{}/{}", target.provider, target.model)).is_none() {
             let text = format!(
                 "{} has no model {:?} in the catalog. GET /v1/models lists them.",
@@ -288,14 +288,12 @@ async fn credit(organization: &str, body: &[u8], env: &Env) -> Told {
 }
 
 fn catalog_told(catalog: &Catalog, source: Source) -> Value {
-    let mut providers: Vec<&str> =
-        catalog.deployments.iter().map(|deployment| deployment.provider.id.as_str()).collect();
-    providers.dedup();
+    let providers: Vec<&str> = catalog.providers.iter().map(|provider| provider.id.as_str()).collect();
     let source = match source {
         Source::Bundled => "bundled",
         Source::Kv => "kv",
     };
-    json!({"object": "catalog", "id": catalog.id, "source": source, "models": catalog.deployments.len(), "providers": providers})
+    json!({"object": "catalog", "id": catalog.id, "source": source, "models": catalog.len(), "providers": providers})
 }
 
 fn validated(body: &[u8], force: bool) -> Result<(Catalog, String), Fault> {

@@ -50,7 +50,7 @@ async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<D
 
 fn all(world: &World) -> impl Iterator<Item = &Rc<Deployment>> {
     let own = world.tenant.as_ref().into_iter().flat_map(|view| view.deployments());
-    world.catalog.deployments.iter().chain(own)
+    world.catalog.deployments().iter().chain(own)
 }
 
 /// The list.

@@ -79,11 +79,7 @@ pub fn private_upstreams(env: &Env) -> bool {
 pub fn settings(env: &Env, catalog: &Catalog) -> Settings {
     let sandbox = variable(env, "SANDBOX_URL");
     let mut settings = Settings::default();
-    for deployment in &catalog.deployments {
-        let provider = &deployment.provider;
-        if settings.reach.contains_key(&provider.id) {
-            continue;
-        }
+    for provider in &catalog.providers {
         let named = provider.credential.as_ref().filter(|name| variable(env, name).is_some());
         let real = named.and_then(|name| Some((name, placed(&provider.base_url, env)?)));
         let reach = match (real, &sandbox) {

@@ -4,7 +4,7 @@
 use super::{health_object, health_object::HEALTH_CURRENT, now, secrets};
 use crate::{
     access::Tenant,
-    catalog::{BUNDLED, Catalog, PriceOverrides, sha256_hex},
+    catalog::{Catalog, PriceOverrides, sha256_hex},
     health::{Health, Sample},
     json,
     time::Millis,
@@ -117,7 +117,7 @@ pub async fn send_samples(env: &Env) {
 }
 
 async fn refresh(env: Env) {
-    let first = ISOLATE.with_borrow(|isolate| isolate.base.deployments.is_empty());
+    let first = ISOLATE.with_borrow(|isolate| isolate.base.is_empty());
     if first {
         start(&env);
     }
@@ -136,7 +136,7 @@ async fn refresh(env: Env) {
 
 /// Before anything is read: the bundled catalog.
 fn start(env: &Env) {
-    match Catalog::parse(BUNDLED) {
+    match Catalog::bundled() {
         Ok(catalog) => {
             let none = Rc::default();
             ISOLATE.with_borrow_mut(|isolate| isolate.take(env, Rc::new(catalog), Source::Bundled, none));
@@ -166,7 +166,7 @@ async fn current_catalog(env: &Env) -> (Rc<Catalog>, Source) {
     }
     let text = read(env, &format!("catalog/{id}")).await.ok().flatten().unwrap_or_default();
     let parsed = if sha256_hex(text.as_bytes()) == id {
-        Catalog::parse(&text)
+        Catalog::open(&text, id.clone())
     } else {
         Err("it is missing, or not what its name says".to_owned())
     };

@@ -9,6 +9,7 @@
 The output depends on the files here alone: no clock, no network.
 """
 
+import hashlib
 import json
 import re
 import sys
@@ -26,6 +27,8 @@ from providers import (CHURN, EMBEDS, LEFT_OUT, ONLY_EMBEDS, PROVIDERS, ROSTER, 
 HERE = Path(__file__).parent
 OWN = HERE / "own"
 OUT = HERE.parent.parent / "schema" / "catalog.json"
+# The worker names the catalog in every ledger entry, and shall not hash it whenever it starts.
+ID = OUT.with_suffix(".sha256")
 
 # "Today" for retirement dates and dated prices: the day the tables were copied.
 AS_OF = "2026-11-22"
@@ -335,6 +338,7 @@ def main(args):
     else:
         told = change(json.loads(OUT.read_text()), json.loads(text)) if OUT.exists() else []
         OUT.write_text(text)
+        ID.write_text(hashlib.sha256(text.encode()).hexdigest() + "\n")
         print("\n".join(told or ["nothing changed"]))
 
 

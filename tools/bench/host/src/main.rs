@@ -10,7 +10,7 @@ use megarouter::{
     },
     analysis::analyse,
     body::Body,
-    catalog::{Deployment, Dialect, When},
+    catalog::{Catalog, Deployment, Dialect, When},
     chat,
     dialect::{Order, downstream, upstream},
     endpoint::Overrides,
@@ -61,7 +61,7 @@ fn chat_body(model: &str, bytes: usize, stream: &str) -> String {
 /// The first deployment of a dialect that offers tools: no case depends on a model's name.
 fn deployment(world: &World, dialect: Dialect) -> Rc<Deployment> {
     let fits = |one: &&Rc<Deployment>| one.provider.dialect == dialect && one.can(megarouter::catalog::Ability::Tools);
-    Rc::clone(world.catalog.deployments.iter().find(fits).expect("the catalog has one"))
+    Rc::clone(world.catalog.deployments().iter().find(fits).expect("the catalog has one"))
 }
 
 fn decoded(text: &str) -> (Body, chat::Request) {
@@ -124,7 +124,11 @@ fn choices(world: &Rc<World>) -> Vec<Case> {
     let deployment = deployment(world, Dialect::OpenaiChat);
     let (one, any, id) = (Rc::clone(world), Rc::clone(world), deployment.id.clone());
     let named = request.clone();
+    let parse = || {
+        black_box(Catalog::bundled().expect("valid"));
+    };
     vec![
+        Case { name: "open the catalog", of: 1, run: Box::new(parse) },
         Case { name: "plan a named model", of: 1, run: Box::new(move || planned(&one, &named, &id)) },
         Case { name: "plan auto, whole catalog", of: 1, run: Box::new(move || planned(&any, &request, "auto")) },
         Case {

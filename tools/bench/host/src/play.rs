@@ -2,7 +2,7 @@
 use megarouter::{
     access::{Digest, Key, KeyKind, Knock},
     account::letter::Grant,
-    catalog::{BUNDLED, Catalog},
+    catalog::Catalog,
     endpoint::{Headers, Surface},
     exchange::{
         Exchange, Inbound,
@@ -19,8 +19,8 @@ const PEPPER: &[u8] = b"pepper";
 
 /// The bundled catalog, every provider of it within reach.
 pub fn world() -> World {
-    let catalog = Catalog::parse(BUNDLED).expect("the bundled catalog is valid");
-    let reach = catalog.deployments.iter().map(|deployment| {
+    let catalog = Catalog::bundled().expect("the bundled catalog is valid");
+    let reach = catalog.deployments().iter().map(|deployment| {
         let provider = &deployment.provider;
         let base_url = provider.base_url.clone();
         (provider.id.clone(), Reach { base_url, credential: Credential::None })

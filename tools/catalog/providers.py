@@ -7,8 +7,8 @@ carries its provider's quirks plus its own.
 import re
 
 # Words of this file the router does not read yet.
-UNSPOKEN = {"gemini", "bedrock_converse", "cohere_v2"}
-UNREAD_QUIRKS = {"inline_images", "thinking_budget", "vertex_paths"}
+UNSPOKEN = {"bedrock_converse", "cohere_v2"}
+UNREAD_QUIRKS = set()
 
 # What an OpenAI-compatible host can be sent without being asked first.
 SAFE = ["max_tokens", "no_developer_role", "no_store"]

@@ -327,18 +327,20 @@ def main(args):
     left_out = []
     catalog = build(load(), left_out)
     text = render(catalog)
+    digest = hashlib.sha256(text.encode()).hexdigest() + "\n"
     if "--why" in args:
         for provider, model_id, why in left_out:
             print(f"{provider}/{model_id}: {why}", file=sys.stderr)
     if "--counts" in args:
         print(count_table(catalog))
     elif "--check" in args:
-        if not OUT.exists() or OUT.read_text() != text:
+        written = [path.read_text() if path.exists() else None for path in (OUT, ID)]
+        if written != [text, digest]:
             sys.exit(f"{OUT.name} is stale: run python3 tools/catalog/generate.py")
     else:
         told = change(json.loads(OUT.read_text()), json.loads(text)) if OUT.exists() else []
         OUT.write_text(text)
-        ID.write_text(hashlib.sha256(text.encode()).hexdigest() + "\n")
+        ID.write_text(digest)
         print("\n".join(told or ["nothing changed"]))
 
 

@@ -158,7 +158,8 @@ test("the names of models: auto, a mode, a bare model, OpenRouter's suffixes", a
     if (!model.startsWith("auto")) assert.match(answer.headers.get("x-megarouter-model"), /gpt-oss-120b$/);
   }
   const alone = await ask({ model: "gpt-5-mini" });
-  assert.deepEqual([alone.headers.get("x-megarouter-provider"), alone.body.model], ["openai", "gpt-5-mini"]);
+  assert.match(alone.headers.get("x-megarouter-provider"), /^(openai|azure)$/);
+  assert.equal(alone.body.model, "gpt-5-mini");
   const wrong = await ask({ model: "auto:fastest" });
   assert.equal(wrong.status, 400);
   assert.match(wrong.body.error.message, /cost-first/);

@@ -365,6 +365,16 @@ fn every_recorded_stream_is_read() {
     assert!(read >= 40, "only {read} recorded streams were found");
 }
 
+/// Where to cut a frame: everywhere, but in a large stream only near its ends, within characters of several bytes, and at
+/// some places by chance.
+fn cuts(frame: &[u8], by_chance: Option<usize>, dice: &mut Dice) -> Vec<usize> {
+    let len = frame.len();
+    let Some(by_chance) = by_chance else { return (0..=len).collect() };
+    let beyond_ascii = frame.iter().enumerate().filter(|(_, byte)| !byte.is_ascii()).map(|(place, _)| place);
+    let chance = (0..by_chance).map(|_| usize::try_from(dice.roll() % len as u64).expect("small"));
+    (0..=len.min(2)).chain(len.saturating_sub(2)..=len).chain(beyond_ascii).chain(chance).collect()
+}
+
 #[test]
 fn every_cut_gives_the_same_events() {
     let mut dice = Dice::new(11);
@@ -372,15 +382,19 @@ fn every_cut_gives_the_same_events() {
         let bytes = exchange.response.as_slice();
         let whole = frames(&[bytes]);
         assert_eq!(whole.iter().flat_map(|(_, _, raw)| raw.clone()).collect::<Vec<_>>(), bytes, "{}", exchange.id);
-        // A decoder sees frames: what has the same frames has the same events. Every byte of the small, some of the large.
-        let cuts: Vec<usize> = if bytes.len() <= 1_024 {
-            (0..=bytes.len()).collect()
-        } else {
-            (0..12).map(|_| usize::try_from(dice.roll() % bytes.len() as u64).expect("small")).collect()
-        };
-        for cut in cuts {
-            let (head, tail) = bytes.split_at(cut);
-            assert_eq!(frames(&[head, tail]), whole, "{} cut at {cut}", exchange.id);
+        // A decoder sees frames: what has the same frames has the same events. Between two frames the parser is empty, so
+        // that a cut is felt by its own frame and, where a line end was halved, by the next.
+        let mut start = 0;
+        for (place, (_, _, raw)) in whole.iter().enumerate() {
+            let by_chance = (bytes.len() > 16_384).then(|| 500_usize.div_ceil(whole.len()));
+            for cut in cuts(raw, by_chance, &mut dice) {
+                let felt = if cut + 3 > raw.len() { 2 } else { 1 };
+                let felt = &whole[place..(place + felt).min(whole.len())];
+                let window = &bytes[start..start + felt.iter().map(|(_, _, raw)| raw.len()).sum::<usize>()];
+                let (head, tail) = window.split_at(cut);
+                assert_eq!(frames(&[head, tail]), felt, "{} cut at {}", exchange.id, start + cut);
+            }
+            start += raw.len();
         }
         if bytes.len() <= 16_384 {
             let each: Vec<&[u8]> = bytes.chunks(1).collect();

@@ -57,6 +57,6 @@ mod fixtures {
             "context_length":1000000,"max_output_tokens":1000,"input_usd_per_mtok":"1","output_usd_per_mtok":"2",
             "quirks":{quirks},"efforts":{efforts},"supports":["reasoning"]}}]}}"#
         );
-        Catalog::parse(&text).expect("valid").deployments[0].clone()
+        Catalog::parse(&text).expect("valid").deployments()[0].clone()
     }
 }

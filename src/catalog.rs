@@ -88,6 +88,8 @@ pub enum Quirk {
     NoStore,
     /// Refuses `stream_options`; usage comes in the last chunk all the same.
     NoStreamOptions,
+    /// `auto` leaves it out: a reseller, or a host nobody here has measured.
+    NotAuto,
     /// Takes `temperature` or `top_p`, not both.
     OneSampling,
     /// `completion_tokens` leaves reasoning out; it is billed as output all the same.
@@ -125,6 +127,7 @@ json::words!(Quirk {
     NoStop = "no_stop",
     NoStore = "no_store",
     NoStreamOptions = "no_stream_options",
+    NotAuto = "not_auto",
     OneSampling = "one_sampling",
     OutputExcludesReasoning = "output_excludes_reasoning",
     OutputTotalMinusPrompt = "output_total_minus_prompt",

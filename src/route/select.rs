@@ -2,7 +2,7 @@
 use super::{Candidate, Question, Reason};
 use crate::{
     access::{Deadlines, NamedRoute},
-    catalog::Deployment,
+    catalog::{Deployment, Quirk},
     fault::Fault,
     id::Dice,
     mode::Mode,
@@ -52,7 +52,8 @@ impl Selection {
             return Ok(Self::of_route(route, mode, world));
         }
         if name == "auto" {
-            let all = world.catalog.deployments().iter().map(|deployment| (0, Rc::clone(deployment))).collect();
+            let all = world.catalog.deployments().iter().filter(|deployment| !deployment.has(Quirk::NotAuto));
+            let all = all.map(|deployment| (0, Rc::clone(deployment))).collect();
             return Ok(Self::plain(all, mode.unwrap_or_default(), Reason::Mode));
         }
         if let Some(deployment) = world.deployment(name) {

@@ -8,13 +8,17 @@ import { excerpt, hash, hex, inputTokens, numberWord, pieces, piecesWithin, rema
 const REASONING_TOKENS = { none: 0, minimal: 12, low: 24, medium: 48, high: 96, xhigh: 160, max: 240 };
 const COUNT_MAX = 20_000;
 
-export function compose(prompt, call) {
+export function compose(given, call) {
+  const prompt = { ...given, userText: spokenBy(given.userText) };
   const choices = [];
   for (let index = 0; index < (prompt.n ?? 1); index++) choices.push(choice(prompt, call, index));
   const sum = (member) => choices.reduce((total, c) => total + c[member], 0);
   const input = inputTokens(prompt.inputBytes, prompt.messages);
   return { choices, usage: { input, output: sum("tokens"), reasoning: sum("reasoningTokens") } };
 }
+
+// What agents put between these tags is told to the model, not said by the user: it asks for nothing.
+const spokenBy = (text) => text.replace(/<system-reminder>.*?<\/system-reminder>\s*/gs, "");
 
 // tokens counts everything generated, reasoning included.
 function choice(prompt, call, index) {
@@ -72,7 +76,10 @@ function continued(prompt, label, body) {
 
 function structured(prompt, label) {
   const { schema } = prompt.format;
-  if (!schema) return JSON.stringify({ simulated: true, answer: `${label} ${excerpt(prompt.userText)}` });
+  if (!schema) {
+    const asked = [...prompt.userText.matchAll(/['"`](\w{1,40})['"`](?=[^.]*\bkeys?\b)/g)].map(([, name]) => [name, `${label} ${name}`]);
+    return JSON.stringify({ simulated: true, answer: `${label} ${excerpt(prompt.userText)}`, ...Object.fromEntries(asked) });
+  }
   return JSON.stringify(sample(schema, hintsFrom(prompt.userText), { every: true }));
 }
 

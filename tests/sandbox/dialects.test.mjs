@@ -100,6 +100,20 @@ test("structured output fits its schema", async () => {
   assert.deepEqual(value.tags, ["a", "a"]);
   const loose = await c.json(CHAT, chat("JSON please", { response_format: { type: "json_object" } }));
   assert.equal(JSON.parse(loose.body.choices[0].message.content).simulated, true);
+  const members = await c.json(CHAT, chat("JSON with 'setup' and 'line' keys", { response_format: { type: "json_object" } }));
+  assert.match(JSON.parse(members.body.choices[0].message.content).line, /^\[simulated /);
+});
+
+test("a name that the prompt gives goes into the call", async () => {
+  const customer = tool("add", { type: "object", properties: { customer_name: { type: "string" } }, required: ["customer_name"] });
+  const { body } = await c.json(CHAT, chat("A customer named '你好啊集团'", { tools: [customer], tool_choice: "required" }));
+  assert.equal(body.choices[0].message.tool_calls[0].function.arguments, '{"customer_name":"你好啊集团"}');
+});
+
+test("what an agent reminds of is not said by the user", async () => {
+  const content = [{ type: "text", text: "<system-reminder>\nget_weather is there\n</system-reminder>\n" }, { type: "text", text: "count to 2" }];
+  const { body } = await c.json(CHAT, chat(content, { tools: [tool()] }));
+  assert.equal(body.choices[0].message.content, "[simulated acme/m] one two");
 });
 
 test("reasoning is counted, and shown where the host shows it", async () => {

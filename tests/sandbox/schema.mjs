@@ -11,7 +11,7 @@ const BY_NAME = [
   [/command|cmd/i, () => "echo simulated"],
   [/date/i, () => "2026-01-15"],
   [/unit/i, () => "celsius"],
-  [/name/i, () => "Ada Lovelace"],
+  [/name/i, (hints) => hints.named ?? "Ada Lovelace"],
 ];
 const BY_FORMAT = {
   date: "2026-01-15",
@@ -26,7 +26,7 @@ const BY_FORMAT = {
   uuid: "00000000-0000-4000-8000-000000000000",
 };
 
-// Clues in the prompt: its numbers, a quoted phrase, a place ("weather in Oslo and Rome"). `turn` tells parallel calls apart.
+// Clues in the prompt: its numbers, a quoted phrase, a name, a place ("weather in Oslo and Rome"). `turn` tells parallel calls apart.
 export function hintsFrom(text, turn = 0) {
   const places = [...text.matchAll(/\b(?:in|for|of|and|at)\s+(?:both\s+)?(\p{Lu}[\p{L}-]+(?:\s\p{Lu}[\p{L}-]+)?)/gu)].map((m) => m[1]);
   return {
@@ -34,6 +34,7 @@ export function hintsFrom(text, turn = 0) {
     place: places[turn] ?? (turn ? undefined : places[0]),
     numbers: (text.match(/-?\d+(?:\.\d+)?/g) ?? []).map(Number).filter((n) => Math.abs(n) < 1e9),
     quoted: text.match(/"([^"]{1,200})"/)?.[1],
+    named: text.match(/\b(?:named|called) (?:'([^']{1,200})'|"([^"]{1,200})")/)?.slice(1).find(Boolean),
     topic: text.replace(/\s+/g, " ").trim().slice(0, 60) || "simulated",
   };
 }

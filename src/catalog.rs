@@ -32,11 +32,13 @@ pub enum Dialect {
     OpenaiResponses,
     Anthropic,
     Gemini,
+    BedrockConverse,
 }
 
 impl Dialect {
     /// Every dialect providers are spoken to in.
-    pub const ALL: &[Self] = &[Self::OpenaiChat, Self::Anthropic, Self::OpenaiResponses, Self::Gemini];
+    pub const ALL: &[Self] =
+        &[Self::OpenaiChat, Self::Anthropic, Self::OpenaiResponses, Self::Gemini, Self::BedrockConverse];
 }
 
 json::words!(Dialect {
@@ -44,6 +46,7 @@ json::words!(Dialect {
     OpenaiResponses = "openai_responses",
     Anthropic = "anthropic",
     Gemini = "gemini",
+    BedrockConverse = "bedrock_converse",
 });
 
 /// Whether a provider stops billing when the connection is closed in the middle of an answer.

@@ -18,6 +18,7 @@ use std::{borrow::Cow, rc::Rc};
 pub use foreign::translatable;
 
 mod anthropic;
+mod bedrock_converse;
 mod carried;
 mod completions;
 mod embeddings;
@@ -66,10 +67,22 @@ pub trait Upstream {
         refusal::classify(status, bytes, retry_after)
     }
 
+    /// How its streams are cut into frames.
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
     /// The name of the header that carries a credential to a provider, and what stands before it.
     fn credential_header(&self, _deployment: &Deployment) -> (&'static str, &'static str) {
         ("authorization", "Bearer ")
     }
+}
+
+/// How a provider cuts its streams into frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    Sse,
+    EventStream,
 }
 
 /// How a dialect is spoken to callers.
@@ -115,6 +128,7 @@ pub fn upstream(dialect: Dialect) -> &'static dyn Upstream {
         Dialect::Anthropic => &anthropic::Anthropic,
         Dialect::OpenaiResponses => &openai_responses::OpenaiResponses,
         Dialect::Gemini => &gemini::Gemini,
+        Dialect::BedrockConverse => &bedrock_converse::BedrockConverse,
     }
 }
 

@@ -4,12 +4,13 @@ use megarouter::{
     body::Body,
     catalog::{Catalog, Deployment, Dialect},
     chat::{Choice, Event, Finish, Part, Request, Response, Role},
-    dialect::{Decoder, Downstream, Encoder, Glance, Order, Stamp, Upstream, downstream, upstream},
+    dialect::{Decoder, Downstream, Encoder, Framing, Glance, Order, Stamp, Upstream, downstream, upstream},
     endpoint::Surface,
+    eventstream,
     fault::Cause,
     id::Dice,
     money::Nanos,
-    sse::Parser,
+    sse::{Frame, Parser},
     usage::Usage,
 };
 use serde_json::Value;
@@ -40,6 +41,7 @@ fn recorded() -> Vec<Recorded> {
             "messages" => Dialect::Anthropic,
             "responses" => Dialect::OpenaiResponses,
             "generateContent" | "streamGenerateContent" => Dialect::Gemini,
+            "converse" | "converse-stream" => Dialect::BedrockConverse,
             _ => return None,
         };
         let stream = entry["stream"] == true;
@@ -119,24 +121,37 @@ fn served(dialect: Dialect) -> &'static dyn Downstream {
     downstream(surface)
 }
 
-/// All frames of a stream, as (event, data, raw).
-fn frames(chunks: &[&[u8]]) -> Vec<(String, String, Vec<u8>)> {
-    let (mut parser, mut told) = (Parser::default(), Vec::new());
-    for chunk in chunks {
-        parser.push(chunk, |f| told.push((f.event.to_owned(), f.data.to_owned(), f.raw.to_vec()))).expect("text");
+/// Hands the frames of a stream to `each`, as the dialect's providers cut them.
+fn parse(dialect: Dialect, chunks: &[&[u8]], mut each: impl FnMut(Frame<'_>)) {
+    match upstream(dialect).framing() {
+        Framing::Sse => {
+            let mut parser = Parser::default();
+            for chunk in chunks {
+                parser.push(chunk, &mut each).expect("text");
+            }
+            parser.finish(&mut each).expect("text");
+        }
+        Framing::EventStream => {
+            let mut parser = eventstream::Parser::default();
+            for chunk in chunks {
+                parser.push(chunk, &mut each).expect("whole");
+            }
+            parser.finish(&mut each).expect("whole");
+        }
     }
-    parser.finish(|f| told.push((f.event.to_owned(), f.data.to_owned(), f.raw.to_vec()))).expect("text");
+}
+
+/// All frames of a stream, as (event, data, raw).
+fn frames(dialect: Dialect, chunks: &[&[u8]]) -> Vec<(String, String, Vec<u8>)> {
+    let mut told = Vec::new();
+    parse(dialect, chunks, |f| told.push((f.event.to_owned(), f.data.to_owned(), f.raw.to_vec())));
     told
 }
 
 fn events_in(dialect: Dialect, quirks: &str, chunks: &[&[u8]]) -> Vec<Event> {
     let mut decoder = upstream(dialect).decoder(&deployment(dialect, quirks));
     let mut told = Vec::new();
-    let mut parser = Parser::default();
-    for chunk in chunks {
-        parser.push(chunk, |frame| decoder.decode(&frame, &mut told).expect("well formed")).expect("text");
-    }
-    parser.finish(|frame| decoder.decode(&frame, &mut told).expect("well formed")).expect("text");
+    parse(dialect, chunks, |frame| decoder.decode(&frame, &mut told).expect("well formed"));
     decoder.close(&mut told);
     told
 }
@@ -326,7 +341,7 @@ fn every_recorded_refusal_is_classified() {
         let fault = upstream(exchange.dialect).decode_fault(exchange.status, &exchange.response, Some("2"));
         let wanted: &[Cause] = match exchange.status {
             400 if exchange.response.windows(15).any(|words| words == b"API_KEY_INVALID") => &[Cause::Credential],
-            400 => &[Cause::Invalid, Cause::Server, Cause::ContextLength],
+            400 => &[Cause::Invalid, Cause::Server, Cause::ContextLength, Cause::UnknownModel],
             401 => &[Cause::Credential],
             404 => &[Cause::UnknownModel],
             429 => &[Cause::RateLimited],
@@ -380,7 +395,7 @@ fn every_cut_gives_the_same_events() {
     let mut dice = Dice::new(11);
     for exchange in streams() {
         let bytes = exchange.response.as_slice();
-        let whole = frames(&[bytes]);
+        let whole = frames(exchange.dialect, &[bytes]);
         assert_eq!(whole.iter().flat_map(|(_, _, raw)| raw.clone()).collect::<Vec<_>>(), bytes, "{}", exchange.id);
         // A decoder sees frames: what has the same frames has the same events. Between two frames the parser is empty, so
         // that a cut is felt by its own frame and, where a line end was halved, by the next.
@@ -392,7 +407,7 @@ fn every_cut_gives_the_same_events() {
                 let felt = &whole[place..(place + felt).min(whole.len())];
                 let window = &bytes[start..start + felt.iter().map(|(_, _, raw)| raw.len()).sum::<usize>()];
                 let (head, tail) = window.split_at(cut);
-                assert_eq!(frames(&[head, tail]), felt, "{} cut at {}", exchange.id, start + cut);
+                assert_eq!(frames(exchange.dialect, &[head, tail]), felt, "{} cut at {}", exchange.id, start + cut);
             }
             start += raw.len();
         }
@@ -467,7 +482,7 @@ fn relayed(exchange: &Recorded, wants_usage: bool) -> Vec<u8> {
     let mut encoder: Box<dyn Encoder> = to.encoder(stamp(wants_usage));
     let (mut out, mut parser) = (Vec::new(), Parser::default());
     let mut ended = false;
-    let mut each = |frame: megarouter::sse::Frame<'_>| {
+    let mut each = |frame: Frame<'_>| {
         // Some recordings hold one answer after another.
         if ended {
             return;
@@ -616,7 +631,8 @@ fn no_bytes_make_a_panic() {
             Dialect::OpenaiChat => Dialect::OpenaiResponses,
             Dialect::OpenaiResponses => Dialect::Gemini,
             Dialect::Anthropic => Dialect::OpenaiChat,
-            Dialect::Gemini => Dialect::Anthropic,
+            Dialect::Gemini => Dialect::BedrockConverse,
+            Dialect::BedrockConverse => Dialect::Anthropic,
         };
         let target = self::deployment(other, "[]");
         for _ in 0..12 {
@@ -661,7 +677,7 @@ fn stream_through(from: &dyn Upstream, to: &dyn Downstream, deployment: &Deploym
     let (mut decoder, mut out) = (from.decoder(deployment), Vec::new());
     let (mut relay, mut parser) = (to.encoder(stamp(true)), Parser::default());
     let mut writers = SERVED.map(|dialect| served(dialect).encoder(stamp(true)));
-    let mut each = |frame: megarouter::sse::Frame<'_>| {
+    let mut each = |frame: Frame<'_>| {
         let mut events = Vec::new();
         let _ = decoder.glance(&frame);
         let _ = decoder.decode(&frame, &mut events);

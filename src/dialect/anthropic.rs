@@ -26,6 +26,10 @@ mod thinking;
 mod usage;
 mod version;
 
+// Bedrock asks Claude in its own words.
+pub(super) use call::{JSON_ONLY, tool_choice};
+pub(super) use thinking::Thinking;
+
 pub(super) struct Anthropic;
 
 impl Upstream for Anthropic {

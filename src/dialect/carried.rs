@@ -1,7 +1,7 @@
 //! What only one maker understands, on its way through the other dialects: in strings that even a client brings back that
 //! drops the members it does not know.
 //!
-//! Signatures of reasoning have their maker's name in front ([`GEMINI`], [`BEDROCK`], `openai.`); Anthropic's alone are
+//! Signatures of reasoning have their maker's name in front ([`GEMINI`], [`BEDROCK`], [`OPENAI`]); Anthropic's alone are
 //! bare. Gemini signs calls of tools too and refuses a history without that signature: it travels inside the call's id, as
 //! `{id}__sig_{base64url of its text}`. Every encoder of a history but Gemini's sends [`short_id`], for calls and for their
 //! results, because providers bound the length of ids. So does every path that passes a caller's own history on.
@@ -13,8 +13,15 @@ use serde_json::{Map, Value};
 pub(super) const GEMINI: &str = "gemini.";
 /// Before reasoning that Bedrock sealed, whoever's model reasoned.
 pub(super) const BEDROCK: &str = "bedrock.";
+/// Before `OpenAI`'s sealed reasoning.
+const OPENAI: &str = "openai.";
 /// Between a call's id and its signature.
 pub(super) const SIGNED: &str = "__sig_";
+
+/// Whether a signature, or sealed reasoning, has no other maker's name in front: it is Anthropic's.
+pub(super) fn is_bare(signature: &str) -> bool {
+    !signature.is_empty() && ![OPENAI, GEMINI, BEDROCK].iter().any(|maker| signature.starts_with(maker))
+}
 
 /// A call's id with its signature inside, if it has one and none is inside yet.
 pub(super) fn signed_id(id: &str, signature: Option<&str>) -> String {

@@ -9,7 +9,7 @@ use serde_json::Value;
 const MESSAGE_CHARS_MAX: usize = 500;
 
 /// How hosts say "too long for this model": there is no common code.
-const CONTEXT_PHRASES: [&str; 10] = [
+const CONTEXT_PHRASES: [&str; 11] = [
     "context_length_exceeded",
     "maximum context length",
     "context window",
@@ -20,6 +20,7 @@ const CONTEXT_PHRASES: [&str; 10] = [
     "exceeded max context length",
     "total length of all messages is too long",
     "maximum prompt length",
+    "input is too long",
 ];
 
 /// Our account at the provider, not the rate.
@@ -36,8 +37,17 @@ const FUNDS_PHRASES: [&str; 6] = [
 const CREDENTIAL_PHRASES: [&str; 5] =
     ["api key", "api_key", "authentication_error", "unauthorized", "invalid x-api-key"];
 
-const MODEL_PHRASES: [&str; 5] =
-    ["model_not_found", "model does not exist", "model not found", "unknown model", "deploymentnotfound"];
+/// What is not served to us: there, in our region, or in that way.
+const MODEL_PHRASES: [&str; 8] = [
+    "model_not_found",
+    "model does not exist",
+    "model not found",
+    "unknown model",
+    "deploymentnotfound",
+    "model identifier is invalid",
+    "on-demand throughput",
+    "location is not supported",
+];
 
 /// The model's own failure to keep a form, told as if the request were bad.
 const MODEL_FAILURES: [&str; 2] = ["tool_use_failed", "json_validate_failed"];
@@ -249,6 +259,14 @@ mod tests {
                 Cause::ContextLength,
             ),
             (413, r#"{"error":{"message":"prompt is too long: 3 tokens"}}"#, Cause::ContextLength),
+            (400, r#"{"message":"Input is too long for requested model."}"#, Cause::ContextLength),
+            (400, r#"{"message":"The provided model identifier is invalid."}"#, Cause::UnknownModel),
+            (429, r#"{"message":"Too many tokens, please wait before trying again."}"#, Cause::RateLimited),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED_PRECONDITION"}}"#,
+                Cause::UnknownModel,
+            ),
             (413, r#"{"error":{"type":"request_too_large","message":"body"}}"#, Cause::TooLarge),
             (422, r#"{"detail":[{"msg":"Extra inputs are not permitted","loc":["body","x"]}]}"#, Cause::Invalid),
             (400, r#"{"error":{"code":"tool_use_failed","message":"Failed to call a function"}}"#, Cause::Server),

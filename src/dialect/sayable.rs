@@ -1,7 +1,7 @@
 //! Requests in dialects that no caller speaks: what is written alike in them, and what none of them can say.
 use crate::{
     catalog::{Ability, Deployment, Quirk},
-    chat::{Request, ToolChoice},
+    chat::{Effort, Request, ToolChoice},
     fault::Fault,
 };
 use serde_json::{Map, Value};
@@ -62,6 +62,15 @@ pub(super) fn may_reason(deployment: &Deployment) -> bool {
     // An organisation's own provider (without a credential of ours) cannot say that it reasons: its callers know.
     let reasons = deployment.can(Ability::Reasoning) || deployment.provider.credential.is_none();
     reasons && !deployment.has(Quirk::NoReasoningEffort)
+}
+
+/// How much a model shall reason, in a word it takes.
+pub(super) fn level(deployment: &Deployment, asked: Effort) -> Effort {
+    if deployment.efforts.is_empty() {
+        // The words every model takes, where it is not known which this one does.
+        return asked.clamp(Effort::Low, Effort::High);
+    }
+    deployment.nearest_effort(asked)
 }
 
 /// The choice of tools, as far as the deployment can be forced.

@@ -20,6 +20,8 @@ const FIRST_TOKEN_MS: u64 = 30_000;
 const FIRST_TOKEN_MS_REASONING: u64 = 120_000;
 /// A native pipe keeps a copy of the answer in memory until it ends: answers that may grow above this are pumped.
 const PIPED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The types of streams.
+const STREAMS: [&str; 2] = ["text/event-stream", "application/vnd.amazon.eventstream"];
 /// What a provider may send before the first content.
 const OPENING_BYTES_MAX: usize = 1024 * 1024;
 /// What one output token takes in a stream at most, envelope included.
@@ -165,7 +167,7 @@ impl Exchange {
         let ok = (200..300).contains(&head.status);
         let stage = if !ok {
             Stage::Failing { status: head.status, retry_after: head.retry_after }
-        } else if self.case.request.stream && head.content_type.starts_with("text/event-stream") {
+        } else if self.case.request.stream && STREAMS.iter().any(|kind| head.content_type.starts_with(kind)) {
             let left = self.first_token_ms().saturating_sub(now.since(self.sent()));
             effects.push(Effect::Wait { timer: Timer::FirstToken(attempt), ms: left.max(1) });
             let Some(relay) = self.relay() else { return self.next_attempt(now, effects) };

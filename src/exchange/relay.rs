@@ -2,10 +2,11 @@
 use crate::{
     catalog::Deployment,
     chat,
-    dialect::{Between, Decoder, Downstream, Encoder, Glance, MalformedFrame, Stamp},
+    dialect::{Between, Decoder, Downstream, Encoder, Framing, Glance, MalformedFrame, Stamp},
+    eventstream,
     fault::{Cause, UpstreamFault},
     money::Nanos,
-    sse::{self, Frame, Parser},
+    sse::{self, Frame, Malformed},
     usage::Usage,
 };
 
@@ -100,6 +101,37 @@ pub struct Relay {
     events: Vec<chat::Event>,
 }
 
+/// Cuts a provider's bytes into frames.
+enum Parser {
+    Sse(sse::Parser),
+    EventStream(eventstream::Parser),
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self::Sse(sse::Parser::default())
+    }
+}
+
+impl Parser {
+    fn of(framing: Framing) -> Self {
+        match framing {
+            Framing::Sse => Self::default(),
+            Framing::EventStream => Self::EventStream(eventstream::Parser::default()),
+        }
+    }
+
+    /// Takes the next bytes, or that there are no more.
+    fn push(&mut self, bytes: Option<&[u8]>, each: &mut dyn FnMut(Frame<'_>)) -> Result<(), Malformed> {
+        match (self, bytes) {
+            (Self::Sse(parser), Some(bytes)) => parser.push(bytes, each),
+            (Self::Sse(parser), None) => parser.finish(each),
+            (Self::EventStream(parser), Some(bytes)) => parser.push(bytes, each),
+            (Self::EventStream(parser), None) => parser.finish(each),
+        }
+    }
+}
+
 /// The model's name as the provider tells it and as the caller gets it, each as the member of a frame.
 #[derive(Debug, Default)]
 struct Names {
@@ -126,14 +158,14 @@ impl Relay {
     pub fn new(from: Between, to: &dyn Downstream, deployment: &Deployment, stamp: Stamp) -> Self {
         let names = Names { theirs: Vec::new(), ours: member_of(&stamp.model) };
         let (decoder, encoder) = (from.upstream.decoder(deployment), to.encoder(stamp));
-        let (meter, parser, events) = (Meter::default(), Parser::default(), Vec::new());
+        let (meter, parser, events) = (Meter::default(), Parser::of(from.upstream.framing()), Vec::new());
         Self { meter, parser, decoder, encoder, verbatim: from.same, names, events }
     }
 
     /// Takes the next bytes of the provider, appends what the caller shall see of them.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let mut parser = std::mem::take(&mut self.parser);
-        let taken = parser.push(bytes, |frame| self.take(&frame, out));
+        let taken = parser.push(Some(bytes), &mut |frame| self.take(&frame, out));
         self.parser = parser;
         if taken.is_err() {
             self.meter.fault.get_or_insert_with(malformed);
@@ -143,7 +175,7 @@ impl Relay {
     /// The provider closed the stream: takes what was left in it.
     pub fn close(&mut self, out: &mut Vec<u8>) {
         let mut parser = std::mem::take(&mut self.parser);
-        if parser.finish(|frame| self.take(&frame, out)).is_err() {
+        if parser.push(None, &mut |frame| self.take(&frame, out)).is_err() {
             self.meter.fault.get_or_insert_with(malformed);
         }
         self.events.clear();
@@ -230,4 +262,46 @@ fn malformed() -> UpstreamFault {
 /// Appends the comment every stream of ours ends with.
 pub fn final_comment(members: &serde_json::Value, out: &mut Vec<u8>) {
     sse::write_comment(out, format!("megarouter {members}").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        catalog::{Catalog, Dialect},
+        dialect::{downstream, upstream},
+        endpoint::Surface,
+    };
+
+    const BINARY: &[u8] = include_bytes!(
+        "../../tests/fixtures/bedrock/bedrock--converse-stream--openai.gpt-oss-120b-1-3a0--stream--40a12b.response.bin"
+    );
+
+    /// What a caller of chat completions gets of a binary stream, and whether it ended well.
+    fn relayed(chunks: &[&[u8]]) -> (String, bool) {
+        let text = r#"{"version":1,"providers":[{"id":"a","name":"A","dialect":"bedrock_converse","base_url":"https://a.test",
+            "credential":"K"}],"models":[{"provider":"a","id":"m","context_length":1000,"input_usd_per_mtok":"1","output_usd_per_mtok":"1"}]}"#;
+        let catalog = Catalog::parse(text).expect("valid");
+        let from = Between { upstream: upstream(Dialect::BedrockConverse), same: false };
+        let deployment = &catalog.deployments()[0];
+        let mut relay = Relay::new(from, downstream(Surface::ChatCompletions), deployment, Stamp::default());
+        let mut out = Vec::new();
+        for chunk in chunks {
+            relay.feed(chunk, &mut out);
+        }
+        relay.close(&mut out);
+        (String::from_utf8(out).expect("text"), relay.meter.ended && relay.meter.fault.is_none())
+    }
+
+    #[test]
+    fn a_binary_stream_is_read_at_any_cut() {
+        let whole = relayed(&[BINARY]);
+        assert!(whole.1 && whole.0.contains("\"Hello! How can I help\"") && whole.0.contains("reasoning"), "{whole:?}");
+        for cut in [1, 11, 12, 100, 700, BINARY.len() - 1] {
+            let (head, tail) = BINARY.split_at(cut);
+            assert_eq!(relayed(&[head, tail]), whole, "cut at {cut}");
+        }
+        assert!(!relayed(&[&BINARY[..BINARY.len() - 500]]).1, "it ended within a message");
+        assert!(!relayed(&[b"data: {}\n\ndata: [DONE]\n\n"]).1, "it is none");
+    }
 }

@@ -23,7 +23,7 @@ use std::borrow::Cow;
 /// Members that need a beta header.
 const BETA_MEMBERS: [&str; 2] = ["context_management", "diagnostics"];
 
-const JSON_ONLY: &str = "Answer with one JSON object and nothing else: no prose, no code fence.";
+pub(in crate::dialect) const JSON_ONLY: &str = "Answer with one JSON object and nothing else: no prose, no code fence.";
 
 pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call {
     let deployment = order.deployment;
@@ -172,7 +172,7 @@ fn choice(request: &Request, order: &Order<'_>, thinking: Thinking, any_tools: b
     }
 }
 
-fn tool_choice(choice: &ToolChoice, parallel: Option<bool>) -> Option<Value> {
+pub(in crate::dialect) fn tool_choice(choice: &ToolChoice, parallel: Option<bool>) -> Option<Value> {
     let mut told = match choice {
         ToolChoice::Auto => json!({"type": "auto"}),
         ToolChoice::None => return Some(json!({"type": "none"})),

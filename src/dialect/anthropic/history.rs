@@ -1,6 +1,6 @@
 //! The turns of a request to a deployment: written from the hub, and mended where a caller's own cannot stay.
 use super::super::{
-    carried::{BEDROCK, GEMINI, is_signed, shorten},
+    carried::{is_bare, is_signed, shorten},
     turns::{self, BY_ID, Ids, Turn, Words, input_object, not_taken},
 };
 use crate::json::json;
@@ -50,13 +50,8 @@ pub(super) fn mended(body: &Body, request: &Request, deployment: &Deployment) ->
 }
 
 fn is_unsigned(part: &Part) -> bool {
-    matches!(part, Part::Reasoning { signature, .. } if !signature.as_deref().is_some_and(is_ours))
-        || matches!(part, Part::RedactedReasoning(data) if !is_ours(data))
-}
-
-/// What stands under another maker's name would be refused.
-pub(super) fn is_ours(signature: &str) -> bool {
-    !signature.is_empty() && !["openai.", GEMINI, BEDROCK].iter().any(|maker| signature.starts_with(maker))
+    matches!(part, Part::Reasoning { signature, .. } if !signature.as_deref().is_some_and(is_bare))
+        || matches!(part, Part::RedactedReasoning(data) if !is_bare(data))
 }
 
 fn as_user(raw: &str) -> Option<String> {
@@ -71,7 +66,7 @@ fn domestic(raw: &str, known: bool) -> Option<String> {
     let mut message: Map<String, Value> = serde_json::from_str(raw).ok()?;
     shorten(&mut message);
     if let Some(Value::Array(blocks)) = message.get_mut("content").filter(|_| known) {
-        let ours = |block: &Value, name: &str| block.get(name).and_then(Value::as_str).is_some_and(is_ours);
+        let ours = |block: &Value, name: &str| block.get(name).and_then(Value::as_str).is_some_and(is_bare);
         blocks.retain(|block| match block.get("type").and_then(Value::as_str) {
             Some("thinking") => ours(block, "signature"),
             Some("redacted_thinking") => ours(block, "data"),
@@ -113,10 +108,10 @@ impl Words for Blocks {
                 turn.results.push(marked(told, cache.as_ref()));
                 return Ok(());
             }
-            Part::Reasoning { text, signature: Some(signature) } if is_ours(signature) => {
+            Part::Reasoning { text, signature: Some(signature) } if is_bare(signature) => {
                 Some(json!({"type": "thinking", "thinking": text, "signature": signature}))
             }
-            Part::RedactedReasoning(data) if is_ours(data) => Some(json!({"type": "redacted_thinking", "data": data})),
+            Part::RedactedReasoning(data) if is_bare(data) => Some(json!({"type": "redacted_thinking", "data": data})),
             Part::ToolCall { id, name, arguments } => {
                 let id = self.ids.of(id);
                 Some(json!({"type": "tool_use", "id": id, "name": name, "input": input_object(arguments)}))

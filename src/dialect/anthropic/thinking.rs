@@ -1,5 +1,5 @@
 //! How much a model shall think: efforts, budgets, and what a deployment takes of either.
-use super::{super::Order, history::is_ours};
+use super::super::{Order, carried::is_bare};
 use crate::json::json;
 use crate::{
     body::Body,
@@ -35,7 +35,7 @@ fn budget_of(effort: Effort, max_tokens: u64) -> Option<u64> {
 
 /// What to ask a deployment for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Thinking {
+pub(in crate::dialect) enum Thinking {
     Off,
     Adaptive(&'static str),
     Budget(u64),
@@ -43,7 +43,7 @@ pub(super) enum Thinking {
 
 impl Thinking {
     /// For a request from the hub.
-    pub(super) fn of(request: &Request, order: &Order<'_>) -> Self {
+    pub(in crate::dialect) fn of(request: &Request, order: &Order<'_>) -> Self {
         let Some(effort) = request.effort.filter(|effort| *effort > Effort::None) else { return Self::Off };
         let deployment = order.deployment;
         let prefilled = request.messages.last().is_some_and(|message| message.role == Role::Assistant);
@@ -59,7 +59,7 @@ impl Thinking {
         budget_of(effort, order.max_output_tokens).map_or(Self::Off, Self::Budget)
     }
 
-    pub(super) fn value(self) -> Option<Value> {
+    pub(in crate::dialect) fn value(self) -> Option<Value> {
         match self {
             Self::Off => None,
             Self::Adaptive(_) => Some(json!({"type": "adaptive"})),
@@ -86,8 +86,8 @@ fn in_unsigned_tool_loop(messages: &[Message]) -> bool {
     }
     let asked = messages.iter().rev().find(|message| message.role == Role::Assistant);
     let signed = |part: &Part| match part {
-        Part::Reasoning { signature: Some(signature), .. } => is_ours(signature),
-        part => matches!(part, Part::RedactedReasoning(data) if is_ours(data)),
+        Part::Reasoning { signature: Some(signature), .. } => is_bare(signature),
+        part => matches!(part, Part::RedactedReasoning(data) if is_bare(data)),
     };
     asked.is_some_and(|message| !message.parts.iter().any(signed))
 }

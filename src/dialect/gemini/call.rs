@@ -5,7 +5,7 @@
 use super::{
     super::{
         Call, Order, sayable,
-        sayable::{may_reason, native_tool, nothing_like, put, segment},
+        sayable::{level, may_reason, native_tool, nothing_like, put, segment},
         schema::inlined,
     },
     history,
@@ -121,10 +121,9 @@ fn generation(request: &Request, order: &Order<'_>, config: &mut Map<String, Val
 fn thinking(request: &Request, order: &Order<'_>) -> Option<Value> {
     let deployment = order.deployment;
     let asked = request.effort.filter(|_| may_reason(deployment))?;
-    let effort = deployment.nearest_effort(asked);
     let mut config = Map::new();
     if deployment.has(Quirk::ThinkingBudget) {
-        let (_, tokens) = BUDGETS.iter().find(|(most, _)| effort <= *most)?;
+        let (_, tokens) = BUDGETS.iter().find(|(most, _)| asked <= *most)?;
         let budget = match asked {
             // Not every model takes none at all.
             Effort::None if deployment.efforts.contains(&Effort::None) => 0,
@@ -134,13 +133,7 @@ fn thinking(request: &Request, order: &Order<'_>) -> Option<Value> {
         };
         put(&mut config, "thinkingBudget", Some(budget.into()));
     } else {
-        let level = match effort {
-            // The words every model takes, where it is not known which this one does.
-            Effort::None | Effort::Minimal if deployment.efforts.is_empty() => Effort::Low,
-            Effort::XHigh | Effort::Max if deployment.efforts.is_empty() => Effort::High,
-            effort => effort,
-        };
-        put(&mut config, "thinkingLevel", Some(level.word().into()));
+        put(&mut config, "thinkingLevel", Some(level(deployment, asked).word().into()));
     }
     put(&mut config, "includeThoughts", (asked > Effort::None).then_some(Value::Bool(true)));
     Some(config.into())

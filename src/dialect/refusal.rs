@@ -65,7 +65,7 @@ pub(super) fn classify(status: u16, bytes: &[u8], retry_after: Option<&str>) -> 
         let text = text.trim();
         // Pages are a proxy's, not the provider's words.
         let message = if text.is_empty() || text.starts_with('<') { String::new() } else { tidy(text) };
-        let words = message.to_lowercase();
+        let words = message.to_ascii_lowercase();
         let mut fault = UpstreamFault::new(status, cause(status, &words), or_status(message, status));
         fault.retry_after_ms = retry_after.and_then(milliseconds);
         fault
@@ -106,17 +106,17 @@ fn classify_value(status: u16, value: &Value) -> UpstreamFault {
     let inner = inner(value);
     let texts = [inner.get("message"), outer.get("error"), outer.get("detail"), inner.get("msg"), outer.get("message")];
     let message = texts.into_iter().flatten().find_map(text_of).map_or_default(|text| tidy(&text));
-    let mut words = message.to_lowercase();
+    let mut words = message.to_ascii_lowercase();
     for name in ["code", "type", "status", "error_type"] {
         for told in [inner.get(name), outer.get(name)].into_iter().flatten().filter_map(Value::as_str) {
             words.push(' ');
-            words.push_str(&told.to_lowercase());
+            words.push_str(&told.to_ascii_lowercase());
         }
     }
     let details = inner.get("details").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     for reason in details.iter().filter_map(|detail| detail.get("reason").and_then(Value::as_str)) {
         words.push(' ');
-        words.push_str(&reason.to_lowercase());
+        words.push_str(&reason.to_ascii_lowercase());
     }
     let mut fault = UpstreamFault::new(status, cause(status, &words), or_status(message, status));
     fault.param = inner.get("param").and_then(Value::as_str).map(tidy);

@@ -33,12 +33,19 @@ pub enum Dialect {
     Anthropic,
     Gemini,
     BedrockConverse,
+    CohereV2,
 }
 
 impl Dialect {
     /// Every dialect providers are spoken to in.
-    pub const ALL: &[Self] =
-        &[Self::OpenaiChat, Self::Anthropic, Self::OpenaiResponses, Self::Gemini, Self::BedrockConverse];
+    pub const ALL: &[Self] = &[
+        Self::OpenaiChat,
+        Self::Anthropic,
+        Self::OpenaiResponses,
+        Self::Gemini,
+        Self::BedrockConverse,
+        Self::CohereV2,
+    ];
 }
 
 json::words!(Dialect {
@@ -47,6 +54,7 @@ json::words!(Dialect {
     Anthropic = "anthropic",
     Gemini = "gemini",
     BedrockConverse = "bedrock_converse",
+    CohereV2 = "cohere_v2",
 });
 
 /// Whether a provider stops billing when the connection is closed in the middle of an answer.

@@ -20,6 +20,7 @@ pub use foreign::translatable;
 mod anthropic;
 mod bedrock_converse;
 mod carried;
+mod cohere_v2;
 mod completions;
 mod embeddings;
 mod foreign;
@@ -129,6 +130,7 @@ pub fn upstream(dialect: Dialect) -> &'static dyn Upstream {
         Dialect::OpenaiResponses => &openai_responses::OpenaiResponses,
         Dialect::Gemini => &gemini::Gemini,
         Dialect::BedrockConverse => &bedrock_converse::BedrockConverse,
+        Dialect::CohereV2 => &cohere_v2::CohereV2,
     }
 }
 

@@ -42,6 +42,7 @@ fn recorded() -> Vec<Recorded> {
             "responses" => Dialect::OpenaiResponses,
             "generateContent" | "streamGenerateContent" => Dialect::Gemini,
             "converse" | "converse-stream" => Dialect::BedrockConverse,
+            "chat_v2" => Dialect::CohereV2,
             _ => return None,
         };
         let stream = entry["stream"] == true;
@@ -632,7 +633,8 @@ fn no_bytes_make_a_panic() {
             Dialect::OpenaiResponses => Dialect::Gemini,
             Dialect::Anthropic => Dialect::OpenaiChat,
             Dialect::Gemini => Dialect::BedrockConverse,
-            Dialect::BedrockConverse => Dialect::Anthropic,
+            Dialect::BedrockConverse => Dialect::CohereV2,
+            Dialect::CohereV2 => Dialect::Anthropic,
         };
         let target = self::deployment(other, "[]");
         for _ in 0..12 {

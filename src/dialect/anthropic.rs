@@ -26,9 +26,9 @@ mod thinking;
 mod usage;
 mod version;
 
-// Bedrock asks Claude in its own words.
+// Bedrock asks Claude in its own words, and Cohere thinks on budgets too.
 pub(super) use call::{JSON_ONLY, tool_choice};
-pub(super) use thinking::Thinking;
+pub(super) use thinking::{Thinking, budget_of};
 
 pub(super) struct Anthropic;
 

@@ -26,6 +26,10 @@ mod request;
 mod response;
 mod usage;
 
+// Cohere has the same messages and tools.
+pub(super) use call::tool;
+pub(super) use history::encode as messages;
+
 pub(super) struct OpenaiChat;
 
 impl Upstream for OpenaiChat {

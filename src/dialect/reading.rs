@@ -388,7 +388,7 @@ pub(super) fn media(mut url: String) -> Media {
     clippy::cast_sign_loss,
     reason = "checked to be whole, not negative and small"
 )]
-fn whole(value: &Value) -> Option<u64> {
+pub(super) fn whole(value: &Value) -> Option<u64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let by_fraction = || value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..EXACT).contains(n)).map(|n| n as u64);
     value.as_u64().or_else(by_fraction)

@@ -27,7 +27,7 @@ pub(super) fn effort_of(budget: u64) -> Effort {
 }
 
 /// The budget of an effort within an answer's bound, if there is room for one: a quarter stays for the answer itself.
-fn budget_of(effort: Effort, max_tokens: u64) -> Option<u64> {
+pub(in crate::dialect) fn budget_of(effort: Effort, max_tokens: u64) -> Option<u64> {
     let (_, wanted) = BUDGETS.iter().find(|(known, _)| *known == effort)?;
     let budget = (*wanted).min(max_tokens / 4 * 3);
     (budget >= BUDGET_MIN).then_some(budget)

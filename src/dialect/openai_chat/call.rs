@@ -165,7 +165,7 @@ fn effort(effort: Effort) -> Option<&'static str> {
     }
 }
 
-fn tool((place, tool): (usize, &Tool)) -> Result<Value, Fault> {
+pub(in crate::dialect) fn tool((place, tool): (usize, &Tool)) -> Result<Value, Fault> {
     match tool {
         Tool::Function { name, description, parameters, strict, cache: _ } => {
             let mut function = Map::new();

@@ -143,7 +143,7 @@ fn nine(id: Option<&mut Value>) {
 }
 
 /// The hub's messages in this dialect.
-pub(super) fn encode(request: &Request) -> Result<Vec<Value>, Fault> {
+pub(in crate::dialect) fn encode(request: &Request) -> Result<Vec<Value>, Fault> {
     let mut told = Vec::with_capacity(request.messages.len());
     for (place, message) in request.messages.iter().enumerate() {
         match message.role {

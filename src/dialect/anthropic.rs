@@ -1,4 +1,4 @@
-//! Anthropic Messages, versions 2023-06-01 and 2026-10-21.
+//! Anthropic Messages, versions 2023-06-01 and 2026-10-21; on Vertex where `vertex_paths` says so.
 //!
 //! <https://platform.claude.com/docs/en/api/messages>, streams <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 //!
@@ -9,7 +9,7 @@
 use super::{Call, Decoder, Downstream, Encoder, Order, Stamp, Upstream};
 use crate::{
     body::Body,
-    catalog::Deployment,
+    catalog::{Deployment, Quirk},
     chat::{Finish, Request, Response},
     endpoint::Headers,
     fault::{Fault, UpstreamFault},
@@ -49,8 +49,8 @@ impl Upstream for Anthropic {
         Box::new(decoder::MessageDecoder::default())
     }
 
-    fn credential_header(&self, _deployment: &Deployment) -> (&'static str, &'static str) {
-        ("x-api-key", "")
+    fn credential_header(&self, deployment: &Deployment) -> (&'static str, &'static str) {
+        if deployment.has(Quirk::VertexPaths) { ("authorization", "Bearer ") } else { ("x-api-key", "") }
     }
 }
 

@@ -2,7 +2,7 @@
 use super::{
     super::{
         Call, Order, routed,
-        sayable::{native_tool, one_answer},
+        sayable::{native_tool, one_answer, segment},
         schema::constrain,
         without_hosted,
     },
@@ -13,7 +13,7 @@ use super::{
 use crate::json::json;
 use crate::{
     body::Body,
-    catalog::{Ability, Quirk},
+    catalog::{Ability, Deployment, Quirk},
     chat::{Format, Part, Request, Tool, ToolChoice},
     fault::Fault,
 };
@@ -28,8 +28,8 @@ pub(in crate::dialect) const JSON_ONLY: &str = "Answer with one JSON object and 
 pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call {
     let deployment = order.deployment;
     let text = |value: Value| Some(Cow::Owned(value.to_string()));
-    let mut changes: Vec<(&str, Option<Cow<'_, str>>)> =
-        vec![("model", text(deployment.model.as_str().into())), ("max_tokens", text(order.max_output_tokens.into()))];
+    let mut changes: Vec<(&str, Option<Cow<'_, str>>)> = vec![("max_tokens", text(order.max_output_tokens.into()))];
+    changes.extend(named(deployment).map(|(name, value)| (name, value.and_then(text))));
     without_hosted(body, request, &mut changes);
     // Clouds refuse betas they do not know, and with them whole requests.
     let mut headers = request.headers.clone();
@@ -55,11 +55,26 @@ pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call
     if headers.is_empty() {
         headers.push((version::VERSION, version::OURS.to_owned()));
     }
-    call(routed(body, changes), headers)
+    call(routed(body, changes), headers, request, deployment)
 }
 
-fn call(body: Vec<u8>, headers: Vec<(&'static str, String)>) -> Call {
-    Call { path: "/v1/messages".to_owned(), headers, body }
+/// Where the model's name stands: on Vertex in the path, with the version in the body in its place.
+fn named(deployment: &Deployment) -> [(&'static str, Option<Value>); 2] {
+    let (model, version) = if deployment.has(Quirk::VertexPaths) {
+        (None, Some("vertex-2023-10-16".into()))
+    } else {
+        (Some(deployment.model.as_str().into()), None)
+    };
+    [("model", model), ("anthropic_version", version)]
+}
+
+fn call(body: Vec<u8>, headers: Vec<(&'static str, String)>, request: &Request, deployment: &Deployment) -> Call {
+    if !deployment.has(Quirk::VertexPaths) {
+        return Call { path: "/v1/messages".to_owned(), headers, body };
+    }
+    let verb = if request.stream { ":streamRawPredict" } else { ":rawPredict" };
+    let path = ["/publishers/anthropic/models/", &segment(&deployment.model), verb].concat();
+    Call { path, headers: Vec::new(), body }
 }
 
 pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
@@ -72,7 +87,9 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
             members.insert(name.to_owned(), value);
         }
     };
-    put("model", Some(order.deployment.model.as_str().into()));
+    for (name, value) in named(order.deployment) {
+        put(name, value);
+    }
     put("max_tokens", Some(order.max_output_tokens.into()));
     put("stream", request.stream.then_some(Value::Bool(true)));
     let (mut system, mut messages) = history::encode(request)?;
@@ -90,7 +107,7 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     sampling(request, order, thinking, &mut put);
     put("metadata", request.user.as_ref().map(|user| json!({ "user_id": user })));
     let headers = vec![(version::VERSION, version::OURS.to_owned())];
-    Ok(call(Value::Object(members).to_string().into_bytes(), headers))
+    Ok(call(Value::Object(members).to_string().into_bytes(), headers, request, order.deployment))
 }
 
 fn sampling(request: &Request, order: &Order<'_>, thinking: Thinking, put: &mut impl FnMut(&str, Option<Value>)) {

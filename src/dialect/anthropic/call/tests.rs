@@ -1,5 +1,5 @@
 use super::{
-    super::{fixtures::*, request},
+    super::{super::Upstream, fixtures::*, request},
     *,
 };
 use crate::chat::{CacheMark, Effort, Media, Message, Role, Sampling};
@@ -335,4 +335,29 @@ fn what_another_maker_signed_stays_here() {
     let told = sent(&request, "[]", 50);
     assert_eq!(told["messages"][1]["content"], json!([{"type": "tool_use", "id": "a", "name": "f", "input": {}}]));
     assert_eq!(told["messages"][2]["content"][0]["tool_use_id"], "a");
+}
+
+#[test]
+fn vertex_has_the_model_in_its_path() {
+    let vertex = deployment(r#"["vertex_paths"]"#, "[]");
+    let order = Order { deployment: &vertex, max_output_tokens: 50 };
+    let told = |call: Call| (call.path, call.headers.len(), json(&call.body));
+    for (stream, path) in [
+        (false, "/publishers/anthropic/models/c-1:rawPredict"),
+        (true, "/publishers/anthropic/models/c-1:streamRawPredict"),
+    ] {
+        let text =
+            format!(r#"{{"model":"x","max_tokens":9,"stream":{stream},"messages":[{{"role":"user","content":"a"}}]}}"#);
+        let body = body(&text);
+        let mut request = request::decode(&body).expect("valid");
+        request.headers.push((version::VERSION, version::OURS.to_owned()));
+        let wanted = json!({"max_tokens": 50, "stream": stream, "messages": [{"role": "user", "content": "a"}],
+            "anthropic_version": "vertex-2023-10-16"});
+        assert_eq!(told(forward(&body, &request, &order)), (path.to_owned(), 0, wanted));
+        let (found, headers, body) = told(encode(&request, &order).expect("sayable"));
+        assert_eq!((found.as_str(), headers), (path, 0));
+        assert_eq!((body.get("model"), &body["anthropic_version"]), (None, &json!("vertex-2023-10-16")));
+    }
+    assert_eq!(super::super::Anthropic.credential_header(&vertex), ("authorization", "Bearer "));
+    assert_eq!(super::super::Anthropic.credential_header(&deployment("[]", "[]")), ("x-api-key", ""));
 }

@@ -18,7 +18,7 @@ export function compose(given, call) {
 }
 
 // What agents put between these tags is told to the model, not said by the user: it asks for nothing.
-const spokenBy = (text) => text.replace(/<system-reminder>.*?<\/system-reminder>\s*/gs, "");
+const spokenBy = (text) => text.replace(/<(system-reminder|environment_context)>.*?<\/\1>\s*/gs, "");
 
 // tokens counts everything generated, reasoning included.
 function choice(prompt, call, index) {
@@ -78,7 +78,8 @@ function structured(prompt, label) {
   const { schema } = prompt.format;
   if (!schema) {
     const asked = [...prompt.userText.matchAll(/['"`](\w{1,40})['"`](?=[^.]*\bkeys?\b)/g)].map(([, name]) => [name, `${label} ${name}`]);
-    return JSON.stringify({ simulated: true, answer: `${label} ${excerpt(prompt.userText)}`, ...Object.fromEntries(asked) });
+    if (asked.length) return JSON.stringify(Object.fromEntries(asked));
+    return JSON.stringify({ simulated: true, answer: `${label} ${excerpt(prompt.userText)}` });
   }
   return JSON.stringify(sample(schema, hintsFrom(prompt.userText), { every: true }));
 }

@@ -110,8 +110,9 @@ test("a name that the prompt gives goes into the call", async () => {
   assert.equal(body.choices[0].message.tool_calls[0].function.arguments, '{"customer_name":"你好啊集团"}');
 });
 
-test("what an agent reminds of is not said by the user", async () => {
-  const content = [{ type: "text", text: "<system-reminder>\nget_weather is there\n</system-reminder>\n" }, { type: "text", text: "count to 2" }];
+test("what an agent adds is not said by the user", async () => {
+  const content = [{ type: "text", text: "<system-reminder>\nget_weather is there\n</system-reminder>\n" },
+    { type: "text", text: "<environment_context><cwd>/tools</cwd></environment_context>" }, { type: "text", text: "count to 2" }];
   const { body } = await c.json(CHAT, chat(content, { tools: [tool()] }));
   assert.equal(body.choices[0].message.content, "[simulated acme/m] one two");
 });

@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint fmt audit fuzz bench catalog catalog-put deploy-check deploy clean
+.PHONY: help setup build run test judges lint fmt audit fuzz bench catalog catalog-put deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -19,6 +19,9 @@ run: build ## the worker on PORT (8787) with the sandbox beside it, state in STA
 
 test: build ## everything that must hold; ONLY="host runtime" runs some of it
 	@tools/test.sh $(ONLY)
+
+judges: setup ## suites and coding agents that nobody here wrote, against the worker; ONLY="openai_tests codex"
+	@tests/judges/run.sh $(ONLY)
 
 lint: setup ## formatting, clippy for both targets, dependency rules
 	@tools/lint.sh

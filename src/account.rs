@@ -14,7 +14,7 @@ use crate::{
     money::Nanos,
     time::{Millis, Window},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 mod act;
@@ -52,7 +52,7 @@ pub enum Write {
 }
 
 /// A row as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub kind: String,
     pub id: String,

@@ -9,6 +9,7 @@ mod models;
 mod random;
 mod secrets;
 mod snapshot;
+mod storage;
 mod upstream;
 
 use crate::{

@@ -1,13 +1,13 @@
 //! The double-entry ledger: what was booked, for good. Entries are only ever added, in sequence, each sealed over the one
 //! before it, so that a gap or an edit shows.
 use crate::{catalog::sha256_hex, json, money::Nanos, time::Millis, usage::Usage};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// The seal of the first entry's predecessor.
 pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Why money moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
     /// Credit the operator granted.

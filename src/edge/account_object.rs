@@ -1,5 +1,5 @@
 //! The object behind an account: loads rows, hands letters to the machine, writes what it says. Decides nothing.
-use super::{journal, now, secrets};
+use super::{journal, now, secrets, storage};
 use crate::{
     account::{
         Account, Row, Terms, Write,
@@ -14,7 +14,7 @@ use std::{
     panic::{AssertUnwindSafe, RefUnwindSafe},
 };
 use wasm_bindgen::prelude::*;
-use worker::{DurableObject, Env, Error, Request, Response, Result, SqlStorage, State, console_error, durable_object};
+use worker::{DurableObject, Env, Error, Request, Response, Result, State, console_error, durable_object};
 
 #[wasm_bindgen]
 extern "C" {
@@ -45,7 +45,7 @@ pub fn account_of(organization: &str) -> String {
 
 #[durable_object(alarm)]
 pub struct AccountObject {
-    sql: SqlStorage,
+    state: JsValue,
     env: Env,
     name: String,
     terms: Terms,
@@ -78,28 +78,36 @@ impl AccountObject {
 
     fn load(&self) -> Result<Account> {
         for statement in TABLES.split(';') {
-            self.sql.exec(statement, None)?;
+            storage::exec(&self.state, statement, &[])?;
         }
-        let records: Vec<Row> = self.sql.exec("SELECT kind, id, body FROM record", None)?.to_array()?;
-        let bookings: Vec<Row> = self.sql.exec("SELECT 'booking' AS kind, id, body FROM booking", None)?.to_array()?;
+        let records = self.rows("SELECT kind, id, body FROM record")?;
+        let bookings = self.rows("SELECT 'booking' AS kind, id, body FROM booking")?;
         Account::load(self.terms, records, bookings).map_err(Error::from)
     }
 
+    fn rows(&self, statement: &str) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for row in storage::exec(&self.state, statement, &[])? {
+            let text = |column| storage::text(&row, column);
+            rows.push(Row { kind: text("kind")?, id: text("id")?, body: text("body")? });
+        }
+        Ok(rows)
+    }
+
     fn write(&self, write: Write) -> Result<()> {
-        let (statement, values) = match write {
+        let run = |statement, values: &[&str]| storage::exec(&self.state, statement, values).map(drop);
+        match write {
             Write::Record { kind, id, body: Some(body) } => {
-                ("INSERT OR REPLACE INTO record VALUES(?1, ?2, ?3)", vec![kind.into(), id.into(), body.into()])
+                run("INSERT OR REPLACE INTO record VALUES(?1, ?2, ?3)", &[kind, &id, &body])
             }
             Write::Record { kind, id, body: None } => {
-                ("DELETE FROM record WHERE kind = ?1 AND id = ?2", vec![kind.into(), id.into()])
+                run("DELETE FROM record WHERE kind = ?1 AND id = ?2", &[kind, &id])
             }
             Write::Booking { id, body: Some(body) } => {
-                ("INSERT OR REPLACE INTO booking VALUES(?1, ?2)", vec![id.into(), body.into()])
+                run("INSERT OR REPLACE INTO booking VALUES(?1, ?2)", &[&id, &body])
             }
-            Write::Booking { id, body: None } => ("DELETE FROM booking WHERE id = ?1", vec![id.into()]),
-        };
-        self.sql.exec(statement, values)?;
-        Ok(())
+            Write::Booking { id, body: None } => run("DELETE FROM booking WHERE id = ?1", &[&id]),
+        }
     }
 
     fn due(&self) -> Vec<Entry> {
@@ -181,7 +189,7 @@ impl DurableObject for AccountObject {
         let terms = secrets::terms(&env);
         let name = state.id().name().unwrap_or_default();
         let armed = Cell::new(Millis(u64::MAX));
-        Self { sql: state.storage().sql(), env, name, terms, account: RefCell::new(None), armed }
+        Self { state: state._inner().into(), env, name, terms, account: RefCell::new(None), armed }
     }
 
     async fn fetch(&self, _request: Request) -> Result<Response> {

@@ -3,6 +3,7 @@ use super::{
     account_object::{account_of, ask},
     journal, now, random, secrets, snapshot,
     snapshot::Source,
+    storage,
 };
 use crate::json::{json, list_of};
 use crate::{
@@ -318,13 +319,10 @@ fn validated(body: &[u8], force: bool) -> Result<(Catalog, String), Fault> {
 async fn put_catalog(body: &[u8], force: bool, env: &Env) -> Told {
     let (catalog, text) = validated(body, force)?;
     let id = sha256_hex(text.as_bytes());
-    let put = async {
-        let kv = env.kv("KV")?;
-        kv.put(&format!("catalog/{id}"), text)?.execute().await?;
-        kv.put(snapshot::CATALOG_CURRENT, id.as_str())?.execute().await?;
-        Ok::<(), worker::Error>(())
-    };
-    put.await.map_err(|error| unavailable("KV", &error))?;
+    // The document first: a pointer must never lead nowhere.
+    for (key, value) in [(format!("catalog/{id}").as_str(), &text), (snapshot::CATALOG_CURRENT, &id)] {
+        storage::put(env, key, value).await.map_err(|error| unavailable("KV", &error))?;
+    }
     snapshot::forget();
     Ok((200, catalog_told(&catalog, Source::Kv)))
 }

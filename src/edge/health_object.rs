@@ -1,5 +1,5 @@
 //! The object that folds every isolate's samples and publishes the scores to KV, at most every half minute.
-use super::{account_object::ObjectRpc, now};
+use super::{account_object::ObjectRpc, now, storage};
 use crate::{
     health::{Health, Sample},
     json,
@@ -11,7 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, RefUnwindSafe},
 };
 use wasm_bindgen::prelude::*;
-use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, console_error, durable_object};
+use worker::{DurableObject, Env, Request, Response, Result, State, console_error, durable_object};
 
 /// The KV key of the published scores.
 pub const HEALTH_CURRENT: &str = "health/current";
@@ -31,7 +31,7 @@ pub async fn tell(env: &Env, samples: &[Sample]) -> Result<()> {
 
 #[durable_object(alarm)]
 pub struct HealthObject {
-    sql: SqlStorage,
+    state: JsValue,
     env: Env,
     health: RefCell<Option<Health>>,
     publish_at: Cell<Option<Millis>>,
@@ -44,13 +44,9 @@ impl RefUnwindSafe for HealthObject {}
 
 impl HealthObject {
     fn load(&self) -> Result<Health> {
-        #[derive(serde::Deserialize)]
-        struct Row {
-            body: String,
-        }
-        self.sql.exec(TABLE, None)?;
-        let rows: Vec<Row> = self.sql.exec("SELECT body FROM health WHERE id = 1", None)?.to_array()?;
-        Ok(rows.first().and_then(|row| json::read(&row.body).ok()).unwrap_or_default())
+        storage::exec(&self.state, TABLE, &[])?;
+        let rows = storage::exec(&self.state, "SELECT body FROM health WHERE id = 1", &[])?;
+        Ok(rows.first().and_then(|row| json::read(row.get("body")?.as_str()?).ok()).unwrap_or_default())
     }
 
     fn fold(&self, samples: &[Sample]) -> Result<()> {
@@ -106,11 +102,7 @@ impl HealthObject {
             health.forget(Millis(now().0.saturating_sub(FORGET_AFTER_MS)));
             serde_json::to_string(health).unwrap_or_default()
         };
-        let put = async {
-            self.env.kv("KV")?.put(HEALTH_CURRENT, text)?.execute().await?;
-            Ok::<(), worker::Error>(())
-        };
-        match AssertUnwindSafe(put).await {
+        match AssertUnwindSafe(storage::put(&self.env, HEALTH_CURRENT, &text)).await {
             Ok(()) => 1.0,
             Err(error) => {
                 console_error!("{HEALTH_CURRENT} was not published: {error}");
@@ -127,8 +119,7 @@ impl HealthObject {
         self.published.set(now());
         let text =
             self.health.borrow().as_ref().and_then(|health| serde_json::to_string(health).ok()).unwrap_or_default();
-        let values = vec![text.into()];
-        self.sql.exec("INSERT OR REPLACE INTO health VALUES(1, ?1)", values).map_err(JsValue::from)?;
+        storage::exec(&self.state, "INSERT OR REPLACE INTO health VALUES(1, ?1)", &[&text]).map_err(JsValue::from)?;
         Ok(())
     }
 }
@@ -136,7 +127,7 @@ impl HealthObject {
 impl DurableObject for HealthObject {
     fn new(state: State, env: Env) -> Self {
         Self {
-            sql: state.storage().sql(),
+            state: state._inner().into(),
             env,
             health: RefCell::new(None),
             publish_at: Cell::new(None),

@@ -1,14 +1,14 @@
 //! The ledger's journal in D1: entries are appended by the accounts' outboxes and read by admins.
 //!
 //! Amounts cross the binding as text: it carries numbers as doubles.
+use super::storage::{rows, text};
 use crate::{
     json,
     ledger::{Entry, EntryKind},
     money::Nanos,
     time::Millis,
 };
-use serde::Deserialize;
-use serde_json::{Value, json as object};
+use serde_json::Value;
 use worker::{Env, Error, Result};
 
 const APPEND: &str = "INSERT INTO entry(account, seq, id, kind, at, amount, legs, call, note, prev_hash, hash)
@@ -23,7 +23,7 @@ WHERE account = ?1 AND seq < CAST(?2 AS INTEGER)";
 /// Appends entries. Those that are there already are left as they are: the same statement may come twice.
 pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
     let row = |entry: &Entry| {
-        object!({
+        json::json!({
             "seq": entry.seq,
             "id": entry.id,
             "kind": entry.kind,
@@ -37,16 +37,12 @@ pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
         })
     };
     let rows = Value::from(entries.iter().map(row).collect::<Vec<_>>()).to_string();
-    let outcome = env.d1("DB")?.prepare(APPEND).bind(&[account.into(), rows.into()])?.run().await?;
-    if !outcome.success() {
-        return Err(Error::from(outcome.error().unwrap_or_default()));
-    }
+    super::storage::rows(env, APPEND, &[account, &rows]).await?;
     // What was there already must be the same: an account set back in time would book other entries under old numbers.
     let Some(last) = entries.last() else { return Ok(()) };
     let find = "SELECT hash FROM entry WHERE account = ?1 AND seq = CAST(?2 AS INTEGER)";
-    let values = [account.into(), last.seq.to_string().into()];
-    let hash = env.d1("DB")?.prepare(find).bind(&values)?.first::<String>(Some("hash")).await?;
-    if hash.as_deref() == Some(&last.hash) {
+    let found = super::storage::rows(env, find, &[account, &last.seq.to_string()]).await?;
+    if found.first().and_then(|row| row.get("hash")?.as_str()) == Some(&last.hash) {
         return Ok(());
     }
     Err(Error::from(format!("entry {} in the journal is another one than the account's", last.seq)))
@@ -66,18 +62,16 @@ pub struct Filter {
 
 /// Reads entries, newest first, and whether there are more.
 pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<(Vec<Entry>, bool)> {
-    let db = env.d1("DB")?;
     let before = match &filter.after {
         Some(id) => {
             let find = "SELECT CAST(seq AS TEXT) AS seq FROM entry WHERE account = ?1 AND id = ?2";
-            let found =
-                db.prepare(find).bind(&[account.into(), id.as_str().into()])?.first::<String>(Some("seq")).await?;
-            found.unwrap_or_else(|| "0".to_owned())
+            let found = rows(env, find, &[account, id]).await?;
+            found.first().map_or_else(|| Ok("0".to_owned()), |row| text(row, "seq"))?
         }
         None => u64::from(u32::MAX).to_string(),
     };
     let mut clauses = vec![READ.to_owned()];
-    let mut values = vec![account.into(), before.into()];
+    let mut values = vec![account, before.as_str()];
     let kind = filter.kind.map(|kind| match kind {
         EntryKind::Credit => "credit".to_owned(),
         EntryKind::Usage => "usage".to_owned(),
@@ -91,68 +85,49 @@ pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<(Vec<Entr
     ];
     for (condition, wanted) in conditions {
         if let Some(wanted) = wanted {
-            values.push(wanted.as_str().into());
+            values.push(wanted);
             clauses.push(format!("AND {}", condition.replace('?', &format!("?{}", values.len()))));
         }
     }
     clauses.push(format!("ORDER BY seq DESC LIMIT {}", filter.limit + 1));
-    let rows: Vec<Stored> = db.prepare(clauses.join(" ")).bind(&values)?.all().await?.results()?;
-    let more = rows.len() > filter.limit;
-    let entries = rows.into_iter().take(filter.limit).map(Stored::entry).collect::<Result<Vec<_>>>()?;
+    let mut found = rows(env, &clauses.join(" "), &values).await?;
+    let more = found.len() > filter.limit;
+    found.truncate(filter.limit);
+    let mut entries = Vec::with_capacity(found.len());
+    for row in &found {
+        entries.push(entry(row)?);
+    }
     Ok((entries, more))
 }
 
-/// A row as D1 gives it.
-#[derive(Deserialize)]
-struct Stored {
-    seq: u64,
-    id: String,
-    kind: EntryKind,
-    at: u64,
-    amount: String,
-    legs: String,
-    call: Option<String>,
-    note: Option<String>,
-    prev_hash: String,
-    hash: String,
-}
-
-impl Stored {
-    fn entry(self) -> Result<Entry> {
-        let nanos: i64 = self.amount.parse().map_err(|_| Error::from("an amount in the journal is no number"))?;
-        let call = match self.call.as_deref() {
-            None | Some("null") => None,
-            Some(text) => Some(json::read(text)?),
-        };
-        Ok(Entry {
-            seq: self.seq,
-            id: self.id,
-            kind: self.kind,
-            at: Millis(self.at),
-            amount_usd: Nanos(nanos),
-            legs: json::read(&self.legs)?,
-            call,
-            note: self.note,
-            prev_hash: self.prev_hash,
-            hash: self.hash,
-        })
-    }
+/// An entry from its row.
+fn entry(row: &Value) -> Result<Entry> {
+    let number = |column: &str| row.get(column).and_then(Value::as_u64).unwrap_or_default();
+    let nanos: i64 = text(row, "amount")?.parse().map_err(|_| Error::from("an amount in the journal is no number"))?;
+    let call = row.get("call").and_then(Value::as_str).filter(|call| *call != "null");
+    Ok(Entry {
+        seq: number("seq"),
+        id: text(row, "id")?,
+        kind: json::from_value(row.get("kind").cloned().unwrap_or_default())?,
+        at: Millis(number("at")),
+        amount_usd: Nanos(nanos),
+        legs: json::read(&text(row, "legs")?)?,
+        call: call.map(json::read).transpose()?,
+        note: text(row, "note").ok(),
+        prev_hash: text(row, "prev_hash")?,
+        hash: text(row, "hash")?,
+    })
 }
 
 /// Notes a new organisation, for the watchdog.
 pub async fn add_organization(env: &Env, id: &str, name: &str, at: Millis) -> Result<()> {
     let statement = "INSERT INTO organization VALUES(?1, ?2, CAST(?3 AS INTEGER)) ON CONFLICT DO NOTHING";
-    let values = [id.into(), name.into(), at.0.to_string().into()];
-    env.d1("DB")?.prepare(statement).bind(&values)?.run().await?;
+    rows(env, statement, &[id, name, &at.0.to_string()]).await?;
     Ok(())
 }
 
 /// The organisations there are.
 pub async fn organizations(env: &Env) -> Result<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Row {
-        id: String,
-    }
-    let rows: Vec<Row> = env.d1("DB")?.prepare("SELECT id FROM organization").all().await?.results()?;
-    Ok(rows.into_iter().map(|row| row.id).collect())
+    let found = rows(env, "SELECT id FROM organization", &[]).await?;
+    Ok(found.iter().filter_map(|row| text(row, "id").ok()).collect())
 }

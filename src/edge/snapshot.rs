@@ -1,7 +1,7 @@
 //! What an isolate knows: catalog and health from KV, rows of the organisations it served, what it saw itself.
 //!
 //! KV is never on the path of a request but the isolate's first. Whatever cannot be read leaves the last good state.
-use super::{health_object, health_object::HEALTH_CURRENT, now, secrets};
+use super::{health_object, health_object::HEALTH_CURRENT, now, secrets, storage};
 use crate::{
     access::Tenant,
     catalog::{Catalog, PriceOverrides, sha256_hex},
@@ -201,8 +201,7 @@ struct Unread;
 
 /// A key's text; `None` where it is absent.
 async fn read(env: &Env, key: &str) -> Result<Option<String>, Unread> {
-    let kv = env.kv("KV").map_err(|_| Unread)?;
-    kv.get(key).cache_ttl(30).text().await.map_err(|error| {
+    storage::get(env, key).await.map_err(|error| {
         console_error!("KV {key}: {error}");
         Unread
     })

@@ -33,9 +33,9 @@ pub(super) fn response(events: Vec<Event>) -> Result<Response, UpstreamFault> {
             | Event::ToolArguments { choice, .. }
             | Event::Finish { choice, .. } => choice,
         };
-        let place = choices.iter().position(|(known, _)| *known == number).unwrap_or(choices.len());
-        if place == choices.len() {
-            choices.push((number, Choice { parts: Vec::new(), finish: Finish::Stop, native_finish: None }));
+        let place = choices.iter().position(|(known, _)| *known >= number).unwrap_or(choices.len());
+        if choices.get(place).is_none_or(|(known, _)| *known != number) {
+            choices.insert(place, (number, Choice { parts: Vec::new(), finish: Finish::Stop, native_finish: None }));
         }
         if let Some((_, choice)) = choices.get_mut(place) {
             grow(choice, event);
@@ -44,7 +44,6 @@ pub(super) fn response(events: Vec<Event>) -> Result<Response, UpstreamFault> {
     if choices.is_empty() {
         return Err(UpstreamFault::new(200, Cause::Server, "The provider's answer is no answer."));
     }
-    choices.sort_by_key(|(number, _)| *number);
     response.choices = choices.into_iter().map(|(_, choice)| choice).collect();
     Ok(response)
 }

@@ -7,7 +7,7 @@ use crate::{
     catalog::sha256_hex,
     chat::{Part, Request, Role},
     fault::Fault,
-    json::json,
+    json::{json, put},
 };
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -25,8 +25,17 @@ impl Turn {
     /// The turn as a message whose results and blocks are one list.
     pub(super) fn message(mut self) -> Value {
         self.results.append(&mut self.blocks);
-        json!({"role": if self.assistant { "assistant" } else { "user" }, "content": self.results})
+        let role = if self.assistant { "assistant" } else { "user" };
+        with(json!({ "role": role }), "content", self.results.into())
     }
+}
+
+/// An object with one more member. What may be megabytes is moved, where `json!` would copy it.
+pub(super) fn with(mut object: Value, name: &str, value: Value) -> Value {
+    if let Some(members) = object.as_object_mut() {
+        put(members, name, value);
+    }
+    object
 }
 
 /// A dialect's words for the parts of messages.

@@ -2,7 +2,7 @@
 use super::{
     super::{
         carried::{BEDROCK, is_bare},
-        turns::{BY_ADDRESS, BY_ID, Ids, Turn, Words, input_object, not_taken},
+        turns::{BY_ADDRESS, BY_ID, Ids, Turn, Words, input_object, not_taken, with},
     },
     Maker,
 };
@@ -78,7 +78,8 @@ impl Blocks {
             content.push(json!({"text": "(empty)"}));
         }
         let status = if is_error { "error" } else { "success" };
-        Ok(json!({"toolResult": {"toolUseId": self.ids.of(id), "content": content, "status": status}}))
+        let result = with(json!({"toolUseId": self.ids.of(id), "status": status}), "content", content.into());
+        Ok(with(json!({}), "toolResult", result))
     }
 
     /// What stands in messages and in results alike. Blank texts are refused, so there is none.
@@ -122,8 +123,8 @@ impl Words for Blocks {
                 return Ok(());
             }
             Part::ToolCall { id, name, arguments } => {
-                let id = self.ids.of(id);
-                Some(json!({"toolUse": {"toolUseId": id, "name": name, "input": input_object(arguments)}}))
+                let call = with(json!({"toolUseId": self.ids.of(id), "name": name}), "input", input_object(arguments));
+                Some(with(json!({}), "toolUse", call))
             }
             // Claude's signatures are the same everywhere; what other models thought they do not want back.
             Part::Reasoning { text, signature: Some(signature) }

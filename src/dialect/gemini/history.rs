@@ -1,7 +1,7 @@
 //! The turns of a request to a deployment, written from the hub.
 use super::super::{
     carried::{GEMINI, short_id, signature},
-    turns::{self, BY_ADDRESS, BY_ID, Turn, Words, input_object, not_taken},
+    turns::{self, BY_ADDRESS, BY_ID, Turn, Words, input_object, not_taken, with},
 };
 use crate::{
     catalog::{Deployment, Quirk},
@@ -24,13 +24,13 @@ pub(super) fn encode(request: &Request, deployment: &Deployment) -> Result<(Vec<
             if !deployment.has(Quirk::ThinkingBudget) {
                 sign(&mut turn.blocks);
             }
-            contents.push(json!({"role": "model", "parts": turn.blocks}));
+            contents.push(with(json!({"role": "model"}), "parts", turn.blocks.into()));
             continue;
         }
         // Results come alone, as many as there were calls.
         for parts in [turn.results, turn.blocks] {
             if !parts.is_empty() {
-                contents.push(json!({"role": "user", "parts": parts}));
+                contents.push(with(json!({"role": "user"}), "parts", parts.into()));
             }
         }
     }
@@ -65,21 +65,19 @@ impl Words for Parts<'_> {
                 let Some(signed) = signature.as_deref().and_then(|text| text.strip_prefix(GEMINI)) else {
                     return Ok(());
                 };
-                let mut block = json!({"text": text, "thoughtSignature": signed});
-                if let Some(members) = block.as_object_mut().filter(|_| !text.is_empty()) {
-                    put(members, "thought", true.into());
-                }
-                block
+                let block = json!({"text": text, "thoughtSignature": signed});
+                if text.is_empty() { block } else { with(block, "thought", true.into()) }
             }
             Part::RedactedReasoning(_) => return Ok(()),
             Part::ToolCall { id, name, arguments } => {
                 let short = short_id(id);
                 self.names.insert(short.to_owned(), name.clone());
-                let mut block = json!({"functionCall": {"id": short, "name": name, "args": input_object(arguments)}});
-                if let (Some(members), Some(signature)) = (block.as_object_mut(), signature(id)) {
-                    put(members, "thoughtSignature", signature.into());
+                let call = with(json!({"id": short, "name": name}), "args", input_object(arguments));
+                let block = with(json!({}), "functionCall", call);
+                match signature(id) {
+                    Some(signature) => with(block, "thoughtSignature", signature.into()),
+                    None => block,
                 }
-                block
             }
             Part::ToolResult { id, parts, is_error, .. } => {
                 return self.result(short_id(id), parts, *is_error, place, turn);
@@ -110,14 +108,14 @@ impl Parts<'_> {
         let response =
             object.unwrap_or_else(|| if is_error { json!({ "error": told }) } else { json!({ "output": told }) });
         let name = self.names.get(id).map_or(id, String::as_str);
-        let mut result = json!({"id": id, "name": name, "response": response});
+        let mut result = with(json!({"id": id, "name": name}), "response", response);
         if self.deployment.has(Quirk::ThinkingBudget) {
             // Gemini 2 sees them only beside the result.
             turn.blocks.append(&mut media);
-        } else if let Some(members) = result.as_object_mut().filter(|_| !media.is_empty()) {
-            put(members, "parts", media.into());
+        } else if !media.is_empty() {
+            result = with(result, "parts", media.into());
         }
-        turn.results.push(json!({ "functionResponse": result }));
+        turn.results.push(with(json!({}), "functionResponse", result));
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use super::{
     letter::{Act, Answer, KeySpec, NewKey, Refusal},
     record,
 };
-use crate::json::{json, list_of};
+use crate::json::{json, list_of, told_by_text};
 use crate::{
     access::{KeyKind, OwnProvider},
     id::Scope,
@@ -238,7 +238,7 @@ fn provider_told(own: &OwnProvider) -> Value {
         "base_url": own.provider.base_url,
         "abort_stops_billing": own.provider.abort_stops_billing,
         "has_credential": own.secret.is_some(),
-        "models": own.models,
+        "models": told_by_text(&own.models),
     })
 }
 

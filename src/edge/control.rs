@@ -213,7 +213,7 @@ fn entry_told(entry: &Entry, as_request: bool) -> Value {
             members.insert(name.into(), value);
         }
         members.insert("call".into(), json!(entry.call));
-    } else if let Ok(Value::Object(call)) = serde_json::to_value(&entry.call) {
+    } else if let Value::Object(call) = crate::json::told_by_text(&entry.call) {
         members.extend(call);
     }
     told

@@ -30,7 +30,7 @@ pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
             "at": entry.at,
             "amount": entry.amount_usd.0.to_string(),
             "legs": entry.legs,
-            "call": entry.call,
+            "call": json::told_by_text(&entry.call),
             "note": entry.note,
             "prev_hash": entry.prev_hash,
             "hash": entry.hash,

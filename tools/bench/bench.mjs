@@ -5,6 +5,7 @@ import { join, relative, resolve } from "node:path";
 import { median, number, quantile, ratio, spread, table } from "./figures.mjs";
 import { platform, targets } from "./gateways.mjs";
 import { busy, client, description, provider } from "./machine.mjs";
+import { pure } from "./pure.mjs";
 import { CODE_BYTES_MAX, UPLOAD_BYTES_MAX, bundle, weigh } from "./size.mjs";
 
 const folder = import.meta.dirname;
@@ -27,7 +28,7 @@ let tooHeavy = false;
 
 function host() {
   heading("The pure half, native, one thread");
-  const { cases: rows, estimate } = JSON.parse(execFileSync(join(bin, "host"), { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }));
+  const { cases: rows, estimate } = JSON.parse(execFileSync(join(bin, "pure"), { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }));
   console.log(table(["", "median ns", "[quartiles]", "allocations", "bytes"], rows.map((row) => [
     row.name, Math.round(row.ns), `[${Math.round(row.low)}-${Math.round(row.high)}]`, number(row.allocations, 1), Math.round(row.bytes),
   ])));
@@ -35,6 +36,20 @@ function host() {
     `median ${estimate.median.toFixed(1)} %, p95 ${estimate.p95.toFixed(1)} %`);
   report.host = rows;
   report.estimate = estimate;
+  const us = (...names) => names.reduce((sum, name) => sum + rows.find((row) => row.name === name).ns, 0) / 1000;
+  goal("16 kB request decoded and encoded, native", us("decode a 16 kB request", "encode it for Anthropic"), 100, " us");
+  goal("a chunk pumped verbatim, native", us("a chunk, pumped verbatim"), 5, " us");
+  goal("a chunk translated, native", us("a chunk, translated from Anthropic"), 15, " us");
+}
+
+async function wasm(runtime) {
+  heading("The pure half, in workerd");
+  const rows = await pure(folder, resolve(process.env.BENCH_WASM), runtime, ROUNDS);
+  const natively = (name) => report.host?.find((row) => row.name === name)?.ns;
+  console.log(table(["", "median ns", "[quartiles]", "of native"], rows.map(({ name, ns, low, high }) => [
+    name, Math.round(ns), `[${Math.round(low)}-${Math.round(high)}]`, number(ns / natively(name), 1),
+  ])));
+  report.wasm = rows;
 }
 
 function size(upload) {
@@ -188,15 +203,16 @@ function goals() {
 async function main() {
   mkdirSync(out, { recursive: true });
   const upload = process.env.BUNDLE ? resolve(process.env.BUNDLE) : join(out, "upload");
+  const others = await busy();
+  if (others > BUSY) console.log(`  !! Other programs use ${number(others * 100, 0)} % of this machine: expect noise.`);
   if (wants("host")) host();
+  const runtime = await platform(root);
+  report.workerd = runtime.version;
+  if (wants("wasm")) await wasm(runtime);
   if (!process.env.BUNDLE && ["size", "load", "start"].some(wants)) bundle(root, upload);
   if (wants("size")) size(upload);
   if (wants("load") || wants("start")) {
-    const runtime = await platform(root);
-    report.workerd = runtime.version;
     console.log(`\nworkerd ${runtime.version}; ${description.pinned}; object storage in ${description.storage}`);
-    const others = await busy();
-    if (others > BUSY) console.log(`  !! Other programs use ${number(others * 100, 0)} % of this machine: expect noise.`);
     const all = await targets(folder, upload, runtime, await provider(bin));
     if (wants("load")) await load(all);
     if (wants("start")) await starts(all);

@@ -1,9 +1,9 @@
 // Processes and where they run: the gateways on one core, provider and client on another.
 import { spawn, spawnSync } from "node:child_process";
-import { accessSync, constants, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { accessSync, constants, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, connect } from "node:net";
 import { cpus, tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 /** The cores this process may use, in order: "0-1,4" is 0, 1 and 4. */
 function cores() {
@@ -44,6 +44,10 @@ export async function busy() {
   const after = times();
   return 1 - (after.idle - before.idle) / (after.all - before.all);
 }
+
+/** The CPU time of all threads of a process, in nanoseconds; exact for those that sleep. */
+export const cpu = (pid) => readdirSync(`/proc/${pid}/task`)
+  .reduce((sum, thread) => sum + Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]), 0);
 
 const running = new Set();
 
@@ -135,10 +139,14 @@ const gateway :Workerd.Worker = (
 export async function gateway(workerd, name, worker, from) {
   const port = await freePort();
   const [folder, state] = [join(storage, name), join(storage, name, "objects")];
-  mkdirSync(join(folder, "code"), { recursive: true });
+  mkdirSync(folder, { recursive: true });
   if (from) cpSync(from, state, { recursive: true });
   else mkdirSync(state);
-  for (const module of worker.modules) writeFileSync(join(folder, "code", module.name), module.bytes);
+  for (const { name, bytes } of worker.modules) {
+    const file = join(folder, "code", name);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, bytes);
+  }
   const config = join(folder, "config.capnp");
   writeFileSync(config, capnp(worker, port, state));
   return { url: `http://127.0.0.1:${port}`, port, state, command: [workerd, "serve", "--experimental", config] };

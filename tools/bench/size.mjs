@@ -23,7 +23,7 @@ export function bundle(root, folder) {
 
 /** The modules of an upload, by name; wrangler adds a source map and a README, which are not uploaded. */
 export function modules(folder) {
-  const names = readdirSync(folder).filter((name) => name.endsWith(".js") || name.endsWith(".wasm"));
+  const names = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".js") || name.endsWith(".wasm"));
   return names.map((name) => ({ name, bytes: readFileSync(join(folder, name)) }));
 }
 

@@ -1,9 +1,11 @@
-//! Times small functions in turn, and counts what they allocate.
+//! Times small functions in turn, by the CPU time of this thread, and counts what they allocate.
+use nix::time::{ClockId, clock_gettime};
+use pure::Case;
 use serde_json::{Value, json};
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// The system's allocator, counted: on a noisy machine counts stay true where times do not.
@@ -34,13 +36,6 @@ unsafe impl GlobalAlloc for Counted {
     }
 }
 
-/// A function to time. One run of it does `of` pieces of work.
-pub struct Case {
-    pub name: &'static str,
-    pub of: u32,
-    pub run: Box<dyn FnMut()>,
-}
-
 const ROUNDS: usize = 15;
 /// How long one case runs in one round.
 const TURN: Duration = Duration::from_millis(15);
@@ -52,12 +47,12 @@ pub fn measure(mut cases: Vec<Case>) -> Value {
     let mut counts = vec![(0.0, 0.0); cases.len()];
     for _ in 0..ROUNDS {
         for (place, case) in cases.iter_mut().enumerate() {
-            let (calls, bytes, begun) = (CALLS.load(Relaxed), BYTES.load(Relaxed), Instant::now());
+            let (calls, bytes, begun) = (CALLS.load(Relaxed), BYTES.load(Relaxed), now());
             for _ in 0..runs[place] {
                 (case.run)();
             }
             let pieces = f64::from(runs[place]) * f64::from(case.of);
-            times[place].push(begun.elapsed().as_secs_f64() * 1e9 / pieces);
+            times[place].push((now() - begun).as_nanos() as f64 / pieces);
             let each = |counter: &AtomicU64, before| (counter.load(Relaxed) - before) as f64 / pieces;
             counts[place] = (each(&CALLS, calls), each(&BYTES, bytes));
         }
@@ -70,15 +65,20 @@ pub fn measure(mut cases: Vec<Case>) -> Value {
     rows.collect()
 }
 
+/// What this thread has computed so far.
+fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("Linux has it").into()
+}
+
 fn runs_in_a_turn(case: &mut Case) -> u32 {
     (case.run)();
     let mut runs = 1;
     loop {
-        let begun = Instant::now();
+        let begun = now();
         for _ in 0..runs {
             (case.run)();
         }
-        if begun.elapsed() >= TURN {
+        if now() - begun >= TURN {
             return runs;
         }
         runs *= 2;

@@ -1,4 +1,5 @@
-//! What the pure half of the worker costs, natively: prints JSON for `bench.mjs`.
+//! The cases: what the pure half of the worker does for a request, piece by piece. `main.rs` times them natively, `worker.js` runs
+//! them in workerd.
 use megarouter::{
     access::KeyKind,
     account::{
@@ -25,23 +26,29 @@ use megarouter::{
 };
 use std::{hint::black_box, rc::Rc};
 
-mod clock;
-mod estimate;
 mod play;
+#[cfg(target_arch = "wasm32")]
+mod worker;
 
-use clock::Case;
 use play::{Answer, NOW, inbound, play, world};
+
+/// A function to time. One run of it does `of` pieces of work.
+pub struct Case {
+    pub name: &'static str,
+    pub of: u32,
+    pub run: Box<dyn FnMut()>,
+}
 
 /// Content chunks of a stream; so many that its ends do not count.
 const CHUNKS: u32 = 1_000;
 
-fn main() {
+pub fn cases() -> Vec<Case> {
     let world = Rc::new(world());
     let mut cases = requests(&world);
     cases.extend(choices(&world));
     cases.extend(exchanges(&world));
     cases.push(account());
-    println!("{}", serde_json::json!({"cases": clock::measure(cases), "estimate": estimate::errors()}));
+    cases
 }
 
 /// A chat request of about so many bytes, in twelve turns, with one tool.

@@ -21,8 +21,7 @@ import tables
 from agree import ORDER, agreeing, card_of, cliffs_of, near, tiers_of
 from facts import (CONTEXT_MAX, created_of, dialect_of, efforts_of, hides_reasoning, input_of, kind_of,
                    limits_of, link_larger, quirks_of, supports_of)
-from providers import (CHURN, EMBEDS, LEFT_OUT, ONLY_EMBEDS, PROVIDERS, ROSTER, SAME_GENAI, SAME_TABLES, SELLS_TIERS, TOO_OLD, UNREAD_QUIRKS,
-                       UNSPOKEN)
+from providers import (CHURN, EMBEDS, LEFT_OUT, ONLY_EMBEDS, PROVIDERS, ROSTER, SAME_GENAI, SAME_TABLES, SELLS_TIERS, TOO_OLD)
 
 HERE = Path(__file__).parent
 OWN = HERE / "own"
@@ -247,9 +246,8 @@ def build(sources, left_out=None):
                 models.append(row)
             elif left_out is not None:
                 left_out.append((provider, model_id, why))
-    providers, models = understood(PROVIDERS, models)
     link_larger(models)
-    return with_own({"version": 1, "sources": SOURCES, "providers": providers, "models": models})
+    return with_own({"version": 1, "sources": SOURCES, "providers": PROVIDERS, "models": models})
 
 
 def with_own(catalog):
@@ -262,17 +260,6 @@ def with_own(catalog):
             {"provider": o["provider"]["id"], "sources": [o["source"]["name"]]} | m for o in own for m in o["models"]],
             key=lambda m: (m["provider"], m["id"])),
     }
-
-
-def understood(providers, models):
-    """Without what the router does not read yet: it refuses a catalog with a word it does not know."""
-    providers = [p | {"quirks": [q for q in p["quirks"] if q not in UNREAD_QUIRKS]}
-                 for p in providers if p["dialect"] not in UNSPOKEN and "vertex_paths" not in set(p["quirks"]) & UNREAD_QUIRKS]
-    for provider in providers:
-        if "also" in provider and not set(provider["also"]) - UNSPOKEN:
-            del provider["also"]
-    ids = {p["id"] for p in providers}
-    return providers, [m for m in models if m["provider"] in ids and m.get("dialect") not in UNSPOKEN]
 
 
 MEMBERS = ("provider", "id", "dialect", "kind", "created", "retires", "context_length", "max_output_tokens",

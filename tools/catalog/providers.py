@@ -6,10 +6,6 @@ carries its provider's quirks plus its own.
 
 import re
 
-# Words of this file the router does not read yet.
-UNSPOKEN = {"bedrock_converse", "cohere_v2"}
-UNREAD_QUIRKS = set()
-
 # What an OpenAI-compatible host can be sent without being asked first.
 SAFE = ["max_tokens", "no_developer_role", "no_store"]
 
@@ -49,9 +45,7 @@ PROVIDERS = [
     row("fireworks", "Fireworks AI", "openai_chat", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY",
         "yes", SAFE),
     row("google", "Google", "gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY", "no",
-        ["inline_images"]) if "gemini" not in UNSPOKEN else
-    row("google", "Google", "openai_chat", "https://generativelanguage.googleapis.com/v1beta/openai",
-        "GEMINI_API_KEY", "no", [*SAFE, "output_total_minus_prompt"]),
+        ["inline_images"]),
     row("google-openai", "Google (OpenAI-compatible)", "openai_chat",
         "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", "no",
         [*SAFE, "output_total_minus_prompt"]),
@@ -170,7 +164,7 @@ MODEL_QUIRKS = [(p, re.compile(rx), reasoning, quirks) for p, rx, reasoning, qui
     (CLAUDE, r"fable-5-2", False, ("no_forced_tool", "no_sampling")),  # as 5-1
     (("alibaba",), r"", True, ("no_reasoning_effort",)),  # thinks by enable_thinking and a budget
     (("deepseek",), r"v4|flash", True, ("reasoning_replay",)),
-    (("google", "vertex"), r"gemini-2", True, () if "thinking_budget" in UNREAD_QUIRKS else ("thinking_budget",)),
+    (("google", "vertex"), r"gemini-2", True, ("thinking_budget",)),
     (OPENAI_LIKE, r"^(o\d|gpt-[5-9])", True, ("no_penalties", "no_sampling", "no_stop")),
     (OPENAI_LIKE, r"^gpt-(5\.[4-9]|[6-9])", True, ("tools_without_reasoning",)),
     (("bedrock",), r"openai\.gpt-[5-9]", True, ("no_sampling", "no_stop")),

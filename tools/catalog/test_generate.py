@@ -16,7 +16,6 @@ import generate
 import tables
 import validate
 from agree import agreeing
-from providers import UNREAD_QUIRKS, UNSPOKEN
 from tables import Quote, Rates
 from validate import RATES
 
@@ -28,7 +27,6 @@ PROVIDERS = {p["id"]: p for p in CATALOG["providers"]}
 NAMED = ("openai", "anthropic", "google", "deepseek", "xai", "mistral", "groq", "together", "fireworks", "cerebras",
          "alibaba", "moonshotai", "zai", "cohere", "perplexity", "bedrock", "azure", "vertex", "vertex-anthropic",
          "openrouter", "minimax")
-complete = unittest.skipIf(UNSPOKEN or UNREAD_QUIRKS, "some providers wait for their dialect")
 
 
 def source(name):
@@ -75,7 +73,6 @@ class Catalog(unittest.TestCase):
             model.update(change)
             self.assertTrue(any(word in fault for fault in validate.faults(broken)), word)
 
-    @complete
     def test_counts(self):
         per = Counter(provider for provider, _ in CHAT)
         self.assertGreaterEqual(len(CHAT), 600)
@@ -90,8 +87,7 @@ class Catalog(unittest.TestCase):
 
     def test_providers_are_distinct(self):
         addresses = Counter((p["base_url"], p["dialect"]) for p in PROVIDERS.values())
-        if not UNSPOKEN:
-            self.assertEqual(max(addresses.values()), 1)
+        self.assertEqual(max(addresses.values()), 1)
         for name in {h for p in PROVIDERS.values() for h in re.findall(r"\{(\w+)\}", p["base_url"])}:
             self.assertIn(f"`{name}`", (generate.HERE / "README.md").read_text(), "a variable nobody knows of")
 
@@ -129,7 +125,7 @@ class Catalog(unittest.TestCase):
         readme = set(re.findall(r"^\| `(\w+)` \|", text, re.M))
         used = {q for row in [*PROVIDERS.values(), *MODELS.values()] for q in row.get("quirks", [])}
         self.assertEqual(known, readme)
-        self.assertEqual(used | UNREAD_QUIRKS, known, "a quirk nobody has is dead code in the router")
+        self.assertEqual(used, known, "a quirk nobody has is dead code in the router")
 
     def test_sources_are_named_and_exist(self):
         own = [json.loads(p.read_text())["source"]["name"] for p in generate.OWN.glob("*.json")]
@@ -143,8 +139,7 @@ class Catalog(unittest.TestCase):
 
     def test_the_counts_in_the_readme_are_the_generators(self):
         text = (generate.HERE / "README.md").read_text()
-        if not UNSPOKEN:
-            self.assertIn(generate.count_table(CATALOG), text)
+        self.assertIn(generate.count_table(CATALOG), text)
 
 
 class Prices(unittest.TestCase):
@@ -189,7 +184,6 @@ class Prices(unittest.TestCase):
         # "at or above 200k" is above 199 999
         self.assertEqual(self.rates("xai", "grok-4.3", above_prompt_tokens=199_999), ("2.5", "5", "0.4"))
 
-    @complete
     def test_the_dearest(self):
         model = MODELS["openai", "gpt-5.5-pro"]
         self.assertEqual((model[RATES[0]], model[RATES[1]], model["dialect"]), ("30", "180", "openai_responses"))

@@ -1,5 +1,5 @@
 // Which dialect a path speaks. Its end decides, so any base URL works: /acme, /acme/v1, /acme/openai/v1.
-import { anthropic, anthropicCount } from "./dialects/anthropic.mjs";
+import { anthropic, anthropicCount, anthropicOnVertex } from "./dialects/anthropic.mjs";
 import { bedrock } from "./dialects/bedrock_converse.mjs";
 import { cohere } from "./dialects/cohere_v2.mjs";
 import { completions } from "./dialects/completions.mjs";
@@ -17,6 +17,7 @@ const ROUTES = [
   ["POST", /\/models\/(.+):(generateContent|streamGenerateContent)$/, gemini],
   ["POST", /\/models\/(.+):(countTokens)$/, geminiCount],
   ["POST", /\/model\/(.+)\/(converse|converse-stream)$/, bedrock],
+  ["POST", /\/publishers\/anthropic\/models\/(.+):(rawPredict|streamRawPredict)$/, anthropicOnVertex],
   ["POST", /\/v2\/chat$/, cohere],
   ["POST", /\/completions$/, completions],
   ["POST", /\/embeddings$/, embeddings],

@@ -226,6 +226,18 @@ const shared = {
 
 export const anthropic = { ...shared, read, whole, events, frame, responseId, streamType: () => SSE };
 
+// Google Cloud has the model in the path and the version in the body, whose `stream` must agree with the path.
+export const anthropicOnVertex = {
+  ...anthropic,
+  read(call) {
+    const { anthropic_version: version, ...body } = call.body;
+    if (version !== "vertex-2023-10-16") throw invalid("anthropic_version: Input should be 'vertex-2023-10-16'");
+    if (body.model !== undefined) throw invalid("model: Extra inputs are not permitted");
+    if (Boolean(body.stream) !== (call.action === "streamRawPredict")) throw invalid("stream: does not agree with the path");
+    return read({ ...call, body: { ...body, model: call.model }, headers: { ...call.headers, "anthropic-version": "2023-06-01" } });
+  },
+};
+
 export const anthropicCount = {
   ...shared,
   read(call) {

@@ -56,8 +56,16 @@ fn grow(choice: &mut Choice, event: Event) {
             known.push_str(&text);
             return;
         }
-        (Event::Signature { signature, .. }, Some(Part::Reasoning { signature: open @ None, .. })) => {
-            *open = Some(signature);
+        (Event::Signature { signature, .. }, _) => {
+            // It may come after the text that followed from the reasoning.
+            let open = parts.iter_mut().rev().find_map(|part| match part {
+                Part::Reasoning { signature: open @ None, .. } => Some(open),
+                _ => None,
+            });
+            match open {
+                Some(open) => *open = Some(signature),
+                None => parts.push(Part::Reasoning { text: String::new(), signature: Some(signature) }),
+            }
             return;
         }
         (Event::ToolArguments { index, fragment, .. }, _) => {
@@ -77,7 +85,6 @@ fn grow(choice: &mut Choice, event: Event) {
         (Event::Text { text, .. }, _) => Part::text(text),
         (Event::Refusal { text, .. }, _) => Part::Refusal(text),
         (Event::Reasoning { text, .. }, _) => Part::Reasoning { text, signature: None },
-        (Event::Signature { signature, .. }, _) => Part::Reasoning { text: String::new(), signature: Some(signature) },
         (Event::RedactedReasoning { data, .. }, _) => Part::RedactedReasoning(data),
         (Event::ToolStart { id, name, .. }, _) => Part::ToolCall { id, name, arguments: String::new() },
         // These are no part of a choice.
@@ -117,12 +124,13 @@ mod tests {
     #[test]
     fn pieces_grow_together_and_choices_come_in_order() {
         let text = |choice, text: &str| Event::Text { choice, text: text.into() };
-        let events =
-            vec![text(7, "b"), text(0, "a"), text(7, "c"), Event::Signature { choice: 0, signature: "s".into() }];
+        let thought = |choice| Event::Reasoning { choice, text: "t".into() };
+        let signed = |choice| Event::Signature { choice, signature: "s".into() };
+        let events = vec![thought(7), text(7, "b"), text(0, "a"), text(7, "c"), signed(0), signed(7)];
         let told = response(events).expect("an answer");
         let parts: Vec<Vec<Part>> = told.choices.into_iter().map(|choice| choice.parts).collect();
-        let signed = Part::Reasoning { text: String::new(), signature: Some("s".into()) };
-        assert_eq!(parts, [vec![Part::text("a"), signed], vec![Part::text("bc")]]);
+        let signed = |text: &str| Part::Reasoning { text: text.into(), signature: Some("s".into()) };
+        assert_eq!(parts, [vec![Part::text("a"), signed("")], vec![signed("t"), Part::text("bc")]]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
         turns::{self, Turn},
     },
     Maker,
-    history::{Blocks, Marks},
+    history::{Blocks, Marks, tool_name},
 };
 use crate::{
     catalog::Deployment,
@@ -42,9 +42,13 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     reasoning(request, deployment, thinking, maker, &mut extra);
     put(&mut members, "additionalModelRequestFields", (!extra.is_empty()).then(|| extra.into()));
     put(&mut members, "serviceTier", request.service_tier.map(|tier| json!({"type": tier.word()})));
-    let verb = if request.stream { "/converse-stream" } else { "/converse" };
+    let (verb, headers) = if request.stream {
+        ("/converse-stream", vec![("accept", "application/vnd.amazon.eventstream".to_owned())])
+    } else {
+        ("/converse", Vec::new())
+    };
     let path = ["/model/", &segment(&deployment.model), verb].concat();
-    Ok(Call { path, headers: Vec::new(), body: Value::Object(members).to_string().into_bytes() })
+    Ok(Call { path, headers, body: Value::Object(members).to_string().into_bytes() })
 }
 
 /// A turn with a document needs a text.
@@ -87,7 +91,7 @@ fn tools(
     }
     if told.is_empty() {
         // A history with calls is refused without tools.
-        told.extend(called.into_iter().map(|name| spec(name, None, None)));
+        told.extend(called.into_iter().map(|name| spec(&tool_name(name), None, None)));
     } else if *choice == ToolChoice::None && !claude {
         return Err(nothing_like("tool_choice", "Leave the tools out"));
     }

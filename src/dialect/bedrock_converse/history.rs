@@ -2,7 +2,7 @@
 use super::{
     super::{
         carried::{BEDROCK, is_bare},
-        turns::{BY_ADDRESS, BY_ID, Ids, Turn, Words, input_object, not_taken, with},
+        turns::{BY_ADDRESS, BY_ID, Ids, Turn, Words, allowed_id, input_object, not_taken, with},
     },
     Maker,
 };
@@ -85,7 +85,11 @@ impl Blocks {
     /// What stands in messages and in results alike. Blank texts are refused, so there is none.
     fn content(&mut self, part: &Part, place: usize) -> Result<Option<Value>, Fault> {
         let told = match part {
-            Part::Text { text, .. } | Part::Refusal(text) => (!text.trim().is_empty()).then(|| json!({ "text": text })),
+            Part::Text { text, .. } | Part::Refusal(text) if text.chars().all(|c| c.is_whitespace() || c == '\0') => {
+                None
+            }
+            // A zero byte is refused.
+            Part::Text { text, .. } | Part::Refusal(text) => Some(json!({ "text": text.replace('\0', "") })),
             Part::Image { source, .. } => {
                 let (kind, data) = bytes(source, place)?;
                 let format = kind.strip_prefix("image/").unwrap_or_default();
@@ -123,7 +127,8 @@ impl Words for Blocks {
                 return Ok(());
             }
             Part::ToolCall { id, name, arguments } => {
-                let call = with(json!({"toolUseId": self.ids.of(id), "name": name}), "input", input_object(arguments));
+                let call = json!({"toolUseId": self.ids.of(id), "name": tool_name(name)});
+                let call = with(call, "input", input_object(arguments));
                 Some(with(json!({}), "toolUse", call))
             }
             // Claude's signatures are the same everywhere; what other models thought they do not want back.
@@ -147,6 +152,13 @@ impl Words for Blocks {
         }
         Ok(())
     }
+}
+
+/// A tool's name in the letters that are allowed: models call tools that are none, and callers bring those calls back.
+pub(super) fn tool_name(name: &str) -> String {
+    let mut told = allowed_id(name);
+    told.truncate(64);
+    told
 }
 
 fn bytes(source: &Media, place: usize) -> Result<(&str, &str), Fault> {

@@ -28,6 +28,8 @@ struct Choice {
     calls: u32,
     /// The call whose arguments come in pieces, and what they came to.
     open: Option<(u32, Value)>,
+    /// Thoughts were told.
+    thought: bool,
     finished: bool,
 }
 
@@ -86,7 +88,7 @@ impl ContentDecoder {
     fn choice(&mut self, index: u32) -> Option<&mut Choice> {
         let place = self.choices.iter().position(|choice| choice.index == index).unwrap_or(self.choices.len());
         if place == self.choices.len() {
-            self.choices.push(Choice { index, calls: 0, open: None, finished: false });
+            self.choices.push(Choice { index, calls: 0, open: None, thought: false, finished: false });
         }
         self.choices.get_mut(place)
     }
@@ -124,11 +126,13 @@ impl Choice {
         let signed = signature.map(|signature| Event::Signature { choice, signature: format!("{GEMINI}{signature}") });
         let text = lenient::text(part, "text").map(str::to_owned);
         if part.get("thought").and_then(Value::as_bool) == Some(true) {
+            self.thought = true;
             events.extend(text.map(|text| Event::Reasoning { choice, text }));
             events.extend(signed);
         } else {
-            // What signs a text closes the thoughts before it.
-            events.extend(signed);
+            // What signs a text closes the thoughts before it. Without any it need not come back, and callers who did not
+            // ask for thoughts expect none.
+            events.extend(signed.filter(|_| self.thought));
             events.extend(text.map(|text| Event::Text { choice, text }));
         }
     }

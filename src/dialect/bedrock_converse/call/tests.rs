@@ -61,6 +61,7 @@ fn a_plain_request_is_short() {
     );
     let streamed = call(&Request { stream: true, ..asking() }, CLAUDE, "[]", 50).expect("sayable");
     assert_eq!(streamed.path, "/model/us.anthropic.claude-x-v1%3A0/converse-stream");
+    assert_eq!(streamed.headers, [("accept", "application/vnd.amazon.eventstream".to_owned())]);
     assert_eq!(param(&Request { choices: Some(2), ..asking() }, CLAUDE), "n");
 }
 
@@ -133,6 +134,20 @@ fn tools_and_choices_translate() {
     assert!(sent(&single, NOVA, "[]").get("additionalModelRequestFields").is_none());
     let native = Request { tools: vec![Tool::Native(json!({"type": "custom"}))], ..asking() };
     assert_eq!(param(&native, CLAUDE), "tools[0].type");
+}
+
+#[test]
+fn what_models_made_up_is_sent_back_in_allowed_letters() {
+    let made_up = |name: String| Part::ToolCall { id: "a".into(), name, arguments: String::new() };
+    let mut request = looped();
+    request.messages[1].parts = vec![made_up("look it up!".into()), Part::text("a\0b")];
+    let told = sent(&request, CLAUDE, "[]");
+    assert_eq!(told["messages"][1]["content"][0]["toolUse"]["name"], "look_it_up_");
+    assert_eq!(told["messages"][1]["content"][1]["text"], "ab");
+    assert_eq!(told["toolConfig"]["tools"][0]["toolSpec"]["name"], "look_it_up_");
+    request.messages[1].parts = vec![made_up("x".repeat(99))];
+    let told = sent(&request, CLAUDE, "[]");
+    assert_eq!(told["messages"][1]["content"][0]["toolUse"]["name"], "x".repeat(64));
 }
 
 #[test]

@@ -98,6 +98,21 @@ fn a_whole_answer_is_a_stream_of_one() {
 }
 
 #[test]
+fn a_text_is_signed_only_for_those_who_see_thoughts() {
+    let plain = candidate(r#""content":{"parts":[{"text":"a","thoughtSignature":"s"}]},"finishReason":"STOP""#);
+    let text = || Event::Text { choice: 0, text: "a".into() };
+    assert_eq!(read(&[&plain]), [start(), text(), finish(Finish::Stop, "STOP"), Event::End]);
+    // The signature may come last, on a text of its own.
+    let late = candidate(
+        r#""content":{"parts":[{"text":"t","thought":true},{"text":"a"},{"text":"","thoughtSignature":"s"}]}"#,
+    );
+    let signature = Event::Signature { choice: 0, signature: "gemini.s".into() };
+    assert_eq!(read(&[&late])[2..], [text(), signature]);
+    let thought = Part::Reasoning { text: "t".into(), signature: Some("gemini.s".into()) };
+    assert_eq!(whole(late.as_bytes()).expect("an answer").choices[0].parts, [thought, Part::text("a")]);
+}
+
+#[test]
 fn arguments_in_pieces_become_one() {
     let piece = |call: &str| candidate(&format!(r#""content":{{"parts":[{{"functionCall":{{{call}}}}}]}}"#));
     let frames = [

@@ -92,6 +92,19 @@ pub(super) fn of(request: &Request, words: &mut dyn Words) -> Result<(Vec<Value>
     Ok((system, turns))
 }
 
+/// The tools a history names, each once.
+pub(super) fn called(request: &Request) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for part in request.messages.iter().flat_map(|message| &message.parts) {
+        if let Part::ToolCall { name, .. } = part
+            && !names.contains(&name.as_str())
+        {
+            names.push(name);
+        }
+    }
+    names
+}
+
 /// Ids of calls in the letters and the length providers allow: the same for a call and its result, different for
 /// different calls.
 #[derive(Default)]

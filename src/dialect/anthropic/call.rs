@@ -4,6 +4,7 @@ use super::{
         Call, Order, routed,
         sayable::{native_tool, one_answer, segment},
         schema::constrain,
+        turns::called,
         without_hosted,
     },
     history, thinking,
@@ -14,7 +15,7 @@ use crate::json::json;
 use crate::{
     body::Body,
     catalog::{Ability, Deployment, Quirk},
-    chat::{Format, Part, Request, Tool, ToolChoice},
+    chat::{Format, Request, Tool, ToolChoice},
     fault::Fault,
 };
 use serde_json::{Map, Value};
@@ -132,15 +133,8 @@ fn tools(request: &Request, order: &Order<'_>) -> Result<Vec<Value>, Fault> {
     let mut told = told.collect::<Result<Vec<_>, _>>()?;
     if told.is_empty() {
         // A history with calls is refused without the tools it names.
-        let mut names: Vec<&str> = Vec::new();
-        for part in request.messages.iter().flat_map(|message| &message.parts) {
-            if let Part::ToolCall { name, .. } = part
-                && !names.contains(&name.as_str())
-            {
-                names.push(name);
-            }
-        }
-        told.extend(names.into_iter().map(|name| json!({"name": name, "input_schema": {"type": "object"}})));
+        let stub = |name| json!({"name": name, "input_schema": {"type": "object"}});
+        told.extend(called(request).into_iter().map(stub));
     }
     Ok(told)
 }

@@ -9,14 +9,14 @@ use super::{
         sayable,
         sayable::{level, may_reason, native_tool, nothing_like, one_answer, put, segment},
         schema::constrain,
-        turns::{self, Turn},
+        turns::{self, Turn, called},
     },
     Maker,
     history::{Blocks, Marks, tool_name},
 };
 use crate::{
     catalog::Deployment,
-    chat::{Effort, Format, Part, Request, Tool, ToolChoice},
+    chat::{Effort, Format, Request, Tool, ToolChoice},
     fault::Fault,
     json::json,
 };
@@ -121,19 +121,6 @@ fn spec(name: &str, description: Option<&str>, parameters: Option<Value>) -> Val
     put(&mut told, "description", description.filter(|text| !text.is_empty()).map(Value::from));
     put(&mut told, "inputSchema", Some(json!({ "json": schema })));
     json!({ "toolSpec": told })
-}
-
-/// The tools a history names, each once.
-fn called(request: &Request) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for part in request.messages.iter().flat_map(|message| &message.parts) {
-        if let Part::ToolCall { name, .. } = part
-            && !names.contains(&name.as_str())
-        {
-            names.push(name);
-        }
-    }
-    names
 }
 
 fn inference(

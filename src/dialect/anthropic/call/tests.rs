@@ -2,7 +2,7 @@ use super::{
     super::{super::Upstream, fixtures::*, request},
     *,
 };
-use crate::chat::{CacheMark, Effort, Media, Message, Role, Sampling};
+use crate::chat::{CacheMark, Effort, Media, Message, Part, Role, Sampling};
 
 fn forwarded(text: &str, quirks: &str, supports: &str) -> Value {
     let (deployment, body) = (deployment(quirks, supports), body(text));

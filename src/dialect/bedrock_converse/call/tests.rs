@@ -2,7 +2,7 @@ use super::{
     super::fixtures::{CLAUDE, deployment},
     *,
 };
-use crate::chat::{CacheMark, Media, Message, Role, Sampling, ServiceTier};
+use crate::chat::{CacheMark, Media, Message, Part, Role, Sampling, ServiceTier};
 
 const NOVA: &str = "us.amazon.nova-2-lite-v1:0";
 const LLAMA: &str = "us.meta.llama-x";

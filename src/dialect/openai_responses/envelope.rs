@@ -67,7 +67,11 @@ impl Envelope {
         member(tail, "service_tier", tier.unwrap_or("\"default\""));
         member(tail, "store", "false");
         member(tail, "reasoning", &filled(asked.set("reasoning"), &[("effort", "null"), ("summary", "null")]));
-        member(tail, "text", &filled(asked.set("text"), &[("format", r#"{"type":"text"}"#)]));
+        member(
+            tail,
+            "text",
+            &filled(asked.set("text"), &[("format", r#"{"type":"text"}"#), ("verbosity", "\"medium\"")]),
+        );
         member(tail, "tools", &tools);
         tail.push('}');
         envelope
@@ -142,12 +146,12 @@ fn text(body: &Body, name: &str) -> String {
     }
 }
 
-/// An object with the members it lacks.
+/// An object with the members it lacks, or has as null.
 fn filled(raw: Option<&str>, lacking: &[(&'static str, &'static str)]) -> String {
     let body = Body::parse(raw.unwrap_or("{}").as_bytes().to_vec()).unwrap_or_default();
     let mut changes = Vec::new();
     for (name, value) in lacking {
-        if body.get(name).is_none() {
+        if body.set(name).is_none() {
             changes.push((*name, Some(Cow::Borrowed(*value))));
         }
     }

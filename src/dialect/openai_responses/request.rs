@@ -32,7 +32,10 @@ fn request(fields: &mut Fields<'_>) -> Request {
     let tool_choice = tool_choice(fields, &mut asked.tools);
     let format = format(fields);
     let mut effort = None;
-    fields.nested("reasoning", &mut |fields| effort = fields.effort("effort"));
+    fields.nested("reasoning", &mut |fields| {
+        effort = fields.effort("effort");
+        fields.text("summary");
+    });
     let (user, safety_identifier) = (fields.text("user"), fields.text("safety_identifier"));
     let mut request = Request {
         model,

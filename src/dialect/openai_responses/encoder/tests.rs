@@ -211,8 +211,10 @@ fn all_members_are_there_and_repeat_the_request() {
     }
     assert_eq!(
         (&bare["reasoning"], &bare["text"]),
-        (&json!({"effort": null, "summary": null}), &json!({"format": {"type": "text"}}))
+        (&json!({"effort": null, "summary": null}), &json!({"format": {"type": "text"}, "verbosity": "medium"}))
     );
+    let nulls = &written(r#"{"model":"r","input":"x","text":{"format":null,"verbosity":null}}"#, &[])[0]["response"];
+    assert_eq!(nulls["text"], bare["text"]);
     let told = &written(
         r#"{"model":"r","input":"x","instructions":"i","temperature":0.25,"reasoning":{"effort":"low"},"store":true,
         "service_tier":"flex","text":{"verbosity":"low"},"tools":[{"type":"function","name":"f"},{"type":"web_search"}],

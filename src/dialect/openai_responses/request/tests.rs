@@ -68,6 +68,7 @@ fn wrong_types_name_the_parameter() {
         (r#""max_output_tokens":0"#, "max_output_tokens"),
         (r#""stream":"yes""#, "stream"),
         (r#""reasoning":{"effort":"huge"}"#, "reasoning.effort"),
+        (r#""reasoning":{"summary":false}"#, "reasoning.summary"),
         (r#""text":{"format":{"type":"xml"}}"#, "text.format.type"),
         (r#""text":{"format":{"type":"json_schema"}}"#, "text.format.name"),
         (r#""tools":{}"#, "tools"),

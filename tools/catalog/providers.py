@@ -44,8 +44,7 @@ PROVIDERS = [
         also=["openai_responses"]),
     row("fireworks", "Fireworks AI", "openai_chat", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY",
         "yes", SAFE),
-    row("google", "Google", "gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY", "no",
-        ["inline_images"]),
+    row("google", "Google", "gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY", "no"),
     row("google-openai", "Google (OpenAI-compatible)", "openai_chat",
         "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", "no",
         [*SAFE, "output_total_minus_prompt"]),
@@ -71,7 +70,7 @@ PROVIDERS = [
     row("together", "Together AI", "openai_chat", "https://api.together.xyz/v1", "TOGETHER_API_KEY", "yes", SAFE),
     row("vertex", "Google Vertex AI", "gemini",
         "https://aiplatform.googleapis.com/v1/projects/{VERTEX_PROJECT}/locations/global",
-        "VERTEX_ACCESS_TOKEN", "no", ["inline_images", "vertex_paths"]),
+        "VERTEX_ACCESS_TOKEN", "no", ["vertex_paths"]),
     row("vertex-anthropic", "Anthropic on Vertex AI", "anthropic",
         "https://aiplatform.googleapis.com/v1/projects/{VERTEX_PROJECT}/locations/global",
         "VERTEX_ACCESS_TOKEN", "no", ["inline_images", "vertex_paths"]),
@@ -164,7 +163,7 @@ MODEL_QUIRKS = [(p, re.compile(rx), reasoning, quirks) for p, rx, reasoning, qui
     (CLAUDE, r"fable-5-2", False, ("no_forced_tool", "no_sampling")),  # as 5-1
     (("alibaba",), r"", True, ("no_reasoning_effort",)),  # thinks by enable_thinking and a budget
     (("deepseek",), r"v4|flash", True, ("reasoning_replay",)),
-    (("google", "vertex"), r"gemini-2", True, ("thinking_budget",)),
+    (("google", "vertex"), r"gemini-2", True, ("no_penalties", "thinking_budget")),  # "Penalty is not enabled for this model"
     (OPENAI_LIKE, r"^(o\d|gpt-[5-9])", True, ("no_penalties", "no_sampling", "no_stop")),
     (OPENAI_LIKE, r"^gpt-(5\.[4-9]|[6-9])", True, ("tools_without_reasoning",)),
     (("bedrock",), r"openai\.gpt-[5-9]", True, ("no_sampling", "no_stop")),

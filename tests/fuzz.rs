@@ -38,6 +38,11 @@ fn frames_hold() {
 }
 
 #[test]
+fn binary_holds() {
+    run("binary", targets::binary);
+}
+
+#[test]
 fn requests_hold() {
     run("requests", targets::requests);
 }

@@ -7,6 +7,7 @@ use megarouter::{
     chat::{Event, Request},
     dialect::{Order, Stamp, downstream, translatable, upstream},
     endpoint::{Headers, Surface},
+    eventstream,
     sse::{Frame, Parser},
 };
 use std::{cell::OnceCell, rc::Rc};
@@ -63,6 +64,24 @@ pub fn frames(data: &[u8]) {
     let (whole, cut) = (read(bytes.len()), read(size));
     // Bytes that are no text are refused at whatever cut shows it.
     if let (Some(whole), Some(cut)) = (whole, cut) {
+        assert_eq!(whole, cut, "cut every {size} bytes");
+    }
+}
+
+/// The same bytes give the same binary frames, however they are cut, and no length in them makes memory grow.
+pub fn binary(data: &[u8]) {
+    let (size, bytes) = choice(data);
+    let read = |chunk: usize| {
+        let (mut parser, mut seen) = (eventstream::Parser::default(), Told::new());
+        for piece in bytes.chunks(chunk.max(1)) {
+            if parser.push(piece, told(&mut seen)).is_err() {
+                return None;
+            }
+        }
+        parser.finish(told(&mut seen)).ok()?;
+        Some(seen)
+    };
+    if let (Some(whole), Some(cut)) = (read(bytes.len()), read(size)) {
         assert_eq!(whole, cut, "cut every {size} bytes");
     }
 }

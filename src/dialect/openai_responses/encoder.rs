@@ -54,7 +54,7 @@ struct Item {
 
 enum Kind {
     Message,
-    /// JSON.
+    /// JSON, or nothing.
     Reasoning {
         sealed: String,
     },
@@ -124,7 +124,8 @@ impl Item {
                 r#"{{"id":"{id}","type":"message","status":"{status}","role":"assistant","content":[{parts}]}}"#
             ),
             Kind::Reasoning { sealed } => {
-                format!(r#"{{"id":"{id}","type":"reasoning","summary":[{parts}],"encrypted_content":{sealed}}}"#)
+                let seal = if sealed.is_empty() { "" } else { r#","encrypted_content":"# };
+                format!(r#"{{"id":"{id}","type":"reasoning","summary":[{parts}]{seal}{sealed}}}"#)
             }
             Kind::Call { names, custom, .. } => {
                 let (kind, member) = call_words(*custom);
@@ -278,7 +279,7 @@ impl ResponseEncoder {
         let reasons = std::ptr::eq(form, &raw const SUMMARY);
         let wanted: fn(&Kind) -> bool = if reasons { is_open_reasoning } else { is_message };
         if self.newest(wanted).is_none() {
-            let kind = if reasons { Kind::Reasoning { sealed: "null".to_owned() } } else { Kind::Message };
+            let kind = if reasons { Kind::Reasoning { sealed: String::new() } } else { Kind::Message };
             self.open(kind, out);
         }
         let Some(item) = self.items.last_mut() else { return };
@@ -295,7 +296,7 @@ impl ResponseEncoder {
     /// Closes the reasoning with what its maker wants back.
     fn seal(&mut self, content: &str, out: &mut Vec<u8>) {
         if self.newest(is_open_reasoning).is_none() {
-            self.open(Kind::Reasoning { sealed: "null".to_owned() }, out);
+            self.open(Kind::Reasoning { sealed: String::new() }, out);
         }
         if let Some(Item { kind: Kind::Reasoning { sealed }, .. }) = self.items.last_mut() {
             *sealed = quoted(content);
@@ -350,7 +351,7 @@ fn is_message(kind: &Kind) -> bool {
 }
 
 fn is_open_reasoning(kind: &Kind) -> bool {
-    matches!(kind, Kind::Reasoning { sealed } if sealed == "null")
+    matches!(kind, Kind::Reasoning { sealed } if sealed.is_empty())
 }
 
 /// A whole answer: the items its stream would have had.

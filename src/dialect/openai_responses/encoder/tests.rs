@@ -332,6 +332,7 @@ fn a_whole_answer_is_what_its_stream_would_have_been() {
     let parts = vec![
         Part::Reasoning { text: "t".into(), signature: Some("EqQB".into()) },
         Part::RedactedReasoning("D".into()),
+        Part::Reasoning { text: "u".into(), signature: None },
         Part::text("a"),
         Part::ToolCall { id: "c".into(), name: "f".into(), arguments: "{}".into() },
     ];
@@ -344,6 +345,7 @@ fn a_whole_answer_is_what_its_stream_would_have_been() {
     assert_eq!((&told["status"], &told["completed_at"]), (&json!("completed"), &json!(5)));
     assert_eq!(told["output"][0]["encrypted_content"], "anthropic.EqQB");
     assert_eq!(told["output"][1]["encrypted_content"], "anthropic_redacted.D");
+    assert_eq!(told["output"][2].get("encrypted_content"), None, "null is no text");
 }
 
 #[test]

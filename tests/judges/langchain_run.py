@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from told import ANTHROPIC, OPENAI
+from told import ANTHROPIC, OPENAI, OUT
 
 HERE = Path(__file__).parent
 CLIENTS = {
@@ -26,8 +26,10 @@ rows = {
 }
 env = {**os.environ, "JUDGE_ROWS": json.dumps(rows), "LANGSMITH_TRACING": "false", "PYTHONPATH": str(HERE)}
 command = [
-    sys.executable, "-m", "pytest", "-q", "-p", "told", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", "-o", "asyncio_default_test_loop_scope=session", "--rootdir", str(HERE), "--tb=short",
-    "--benchmark-disable", str(HERE / "langchain_suite.py"),
+    sys.executable, "-m", "pytest", "-q", "-p", "told", "-p", "no:cacheprovider", "--benchmark-disable", "--tb=short",
+    "--rootdir", str(HERE),
+    # The clients keep their connections, and a connection dies with the loop that it was made on.
+    "-o", "asyncio_mode=auto", "-o", "asyncio_default_test_loop_scope=session", str(HERE / "langchain_suite.py"),
 ]
-done = subprocess.run(command, cwd=HERE, env=env, check=False)
+done = subprocess.run(command, cwd=OUT.parent, env=env, check=False)
 sys.exit(done.returncode not in (0, 1))

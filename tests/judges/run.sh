@@ -29,10 +29,11 @@ if asked openai_tests && ! cmp -s "$here/suite.txt" "$tools/suite/suite.txt"; th
     cp "$here/suite.txt" "$tools/suite/"
 fi
 if asked codex || asked claude_code; then
-    if ! cmp -s "$here/package-lock.json" "$tools/agents/package-lock.json" || ! [ -e "$tools/agents/node_modules/.package-lock.json" ]; then
+    if ! cmp -s "$here/package-lock.json" "$tools/agents/installed.json"; then
         mkdir -p "$tools/agents"
         cp "$here/package.json" "$here/package-lock.json" "$tools/agents/"
         npm --prefix "$tools/agents" ci --ignore-scripts --no-audit --no-fund --loglevel=error
+        cp "$here/package-lock.json" "$tools/agents/installed.json"
     fi
 fi
 

@@ -529,9 +529,14 @@ impl Catalog {
         let far = |a: Pico, b: Pico| a.0 > b.0.saturating_mul(5) || b.0 > a.0.saturating_mul(5);
         let jump = |old: &Rc<Deployment>| {
             let new = other.deployment(&old.id)?;
-            let (a, b) = (&old.rates.base, &new.rates.base);
-            (far(a.input, b.input) || far(a.output, b.output))
-                .then(|| format!("{}: {}/{} to {}/{} per million", old.id, a.input, a.output, b.input, b.output))
+            // The dearest and the cheapest of all alternatives: a slip may be in any of them.
+            for pick in [u64::max, u64::min] {
+                let (a, b) = (old.rates.extreme(pick), new.rates.extreme(pick));
+                if far(a.0, b.0) || far(a.1, b.1) {
+                    return Some(format!("{}: {}/{} to {}/{} per million", old.id, a.0, a.1, b.0, b.1));
+                }
+            }
+            None
         };
         self.deployments().iter().filter_map(jump).collect()
     }
@@ -711,6 +716,8 @@ mod tests {
         assert_eq!(folded.deployment("acme/m").map(|d| d.rates.at(999, When::default()).input), Some(Pico(10_000_000)));
         assert_ne!(folded.id, catalog.id);
         assert_eq!(catalog.price_jumps(&folded).len(), 1);
+        let slipped = Catalog::parse(&DOCUMENT.replace(r#""input_usd_per_mtok":"4""#, r#""input_usd_per_mtok":"40""#));
+        assert_eq!(catalog.price_jumps(&slipped.expect("valid")).len(), 1, "an alternative counts too");
         assert_eq!(catalog.with_overrides(&PriceOverrides::default()).id, catalog.id);
     }
 }

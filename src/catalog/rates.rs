@@ -90,6 +90,14 @@ impl RateCard {
         std::iter::once(&self.base).chain(met.map(|one| &one.rates))
     }
 
+    /// The dearest or the cheapest price of input and of output, whatever the conditions.
+    pub(super) fn extreme(&self, pick: fn(u64, u64) -> u64) -> (Pico, Pico) {
+        let start = (self.base.input.0, self.base.output.0);
+        let all = self.alternatives.iter().map(|one| &one.rates);
+        let (input, output) = all.fold(start, |(i, o), rates| (pick(i, rates.input.0), pick(o, rates.output.0)));
+        (Pico(input), Pico(output))
+    }
+
     /// Whether the provider sells that tier.
     #[must_use]
     pub fn offers(&self, tier: ServiceTier) -> bool {

@@ -145,3 +145,20 @@ test("Gemini's thought signatures come back through a client that keeps nothing 
   good(await here.call("POST", chat.path, own.key, { ...next, model: models.openai_chat }), "elsewhere");
   assert.ok(!JSON.stringify((await here.sandbox.seen("openai")).last_request.body).includes("__sig_"));
 });
+
+test("Anthropic's thinking comes back with its signature, and its absence breaks nothing", async () => {
+  const { chat } = callers;
+  const asked = { model: models.anthropic, reasoning_effort: "high", ...chat.ask("What is the weather in Rome?"), ...chat.tools };
+  const { body } = good(await here.call("POST", chat.path, own.key, asked), "thinking");
+  const [{ message }] = body.choices;
+  assert.ok(message.reasoning_content && message.reasoning_details[0].signature, JSON.stringify(message));
+  const plain = { ...asked, ...chat.answered(body, chat.call(body)) };
+  const kept = structuredClone(plain);
+  kept.messages[1].reasoning_details = message.reasoning_details;
+  const sent = async (request) => {
+    good(await here.call("POST", chat.path, own.key, request), "a tool's result");
+    return JSON.stringify((await here.sandbox.seen("anthropic")).last_request.body.messages);
+  };
+  assert.ok((await sent(kept)).includes(message.reasoning_details[0].signature));
+  assert.ok(!(await sent(plain)).includes('"thinking"'));
+});

@@ -150,6 +150,7 @@ fn plain(request: &Request) -> Result<Map<String, Value>, Fault> {
     put("stop", (!stop.is_empty()).then(|| stop.into()));
     put("reasoning_effort", request.effort.and_then(effort).map(Value::from));
     put("n", request.choices.map(Value::from));
+    put("service_tier", request.service_tier.map(|tier| tier.word().into()));
     put("stream", request.stream.then_some(Value::Bool(true)));
     put("user", request.user.as_deref().map(Value::from));
     Ok(members)

@@ -26,10 +26,6 @@ pub struct Request {
     pub stream: bool,
     /// Whether a streamed answer shall end with usage. Always true where the dialect always tells it.
     pub wants_usage: bool,
-    /// Whether vectors shall come as base64.
-    pub base64_vectors: bool,
-    /// The deprecated functions were used instead of tools.
-    pub legacy_functions: bool,
     /// An opaque end-user id for the provider's abuse control.
     pub user: Option<String>,
     /// Headers that go on to providers of the caller's own dialect.

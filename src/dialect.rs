@@ -205,13 +205,9 @@ pub struct Stamp {
     pub created: u64,
     /// Whether a stream ends with usage.
     pub wants_usage: bool,
-    /// Whether vectors shall come as base64.
-    pub base64_vectors: bool,
-    /// Whether the caller used the deprecated functions, and reads calls in that form.
-    pub legacy_functions: bool,
     /// The charge, once it is known.
     pub cost: Option<Nanos>,
-    /// The caller's request, which answers of some dialects repeat.
+    /// The caller's request: some answers repeat it, or take the form it asks for.
     pub asked: Rc<Body>,
 }
 

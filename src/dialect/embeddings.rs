@@ -69,7 +69,6 @@ impl Downstream for Embeddings {
                 // Nothing is written: the least bound there is.
                 max_output_tokens: Some(1),
                 wants_usage: true,
-                base64_vectors: format == "base64",
                 rest: fields.rest(),
                 ..Request::default()
             }
@@ -83,7 +82,7 @@ impl Downstream for Embeddings {
     fn relay_response(&self, bytes: &[u8], stamp: &Stamp) -> Option<Vec<u8>> {
         let relayed = OpenaiChat.relay_response(bytes, stamp)?;
         // Official clients ask for base64 by themselves; hosts that never heard of it send numbers.
-        match stamp.base64_vectors.then(|| vectors::packed(&relayed)).flatten() {
+        match wants_base64(stamp).then(|| vectors::packed(&relayed)).flatten() {
             Some(packed) => Some(packed),
             None => Some(relayed),
         }
@@ -106,9 +105,14 @@ impl Downstream for Embeddings {
     }
 }
 
+fn wants_base64(stamp: &Stamp) -> bool {
+    stamp.asked.get("encoding_format") == Some("\"base64\"")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::rc::Rc;
 
     fn read(text: &str) -> Result<Request, Fault> {
         Embeddings.decode_request(&Body::parse(text.as_bytes().to_vec()).expect("an object"))
@@ -125,21 +129,20 @@ mod tests {
             assert!(fault.param.is_some_and(|param| param.starts_with("input")), "{input}");
         }
         assert!(read(r#"{"model":"m","input":"x","encoding_format":"hex"}"#).is_err());
-        assert!(
-            read(r#"{"model":"m","input":"x","encoding_format":"base64","x_new":1}"#).is_ok_and(|r| r.base64_vectors)
-        );
+        assert!(read(r#"{"model":"m","input":"x","encoding_format":"base64","x_new":1}"#).is_ok());
     }
 
     #[test]
     fn numbers_become_base64_where_it_was_asked_for() {
         let told = br#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1.0,-0.5]}],"model":"x",
             "usage":{"prompt_tokens":3,"total_tokens":3}}"#;
-        let stamp = Stamp { model: "p/m".into(), base64_vectors: true, ..Stamp::default() };
+        let asked = |text: &str| Rc::new(Body::parse(text.into()).expect("an object"));
+        let asked_for = asked(r#"{"encoding_format":"base64"}"#);
+        let stamp = Stamp { model: "p/m".into(), asked: asked_for, ..Stamp::default() };
         let packed = String::from_utf8(Embeddings.relay_response(told, &stamp).expect("an answer")).expect("text");
         // 1.0 and -0.5 as 32-bit floats, little-endian.
         assert!(packed.contains(r#""embedding":"AACAPwAAAL8=""#) && packed.contains(r#""model":"p/m""#), "{packed}");
-        let plain =
-            Embeddings.relay_response(told, &Stamp { base64_vectors: false, ..stamp.clone() }).expect("an answer");
+        let plain = Embeddings.relay_response(told, &Stamp { asked: asked("{}"), ..stamp.clone() }).expect("an answer");
         assert!(String::from_utf8(plain).expect("text").contains("[1.0,-0.5]"));
         let already = br#"{"data":[{"embedding":"AACAPw=="}]}"#;
         assert!(

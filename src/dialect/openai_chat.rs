@@ -119,6 +119,11 @@ fn gave_up(word: Option<&str>) -> UpstreamFault {
     UpstreamFault::new(200, Cause::Server, format!("The provider gave up: {}.", word.unwrap_or("error")))
 }
 
+/// Whether the caller used the deprecated functions, and reads calls in that form.
+fn reads_functions(stamp: &Stamp) -> bool {
+    stamp.asked.set("functions").is_some()
+}
+
 /// The id of an answer of ours.
 fn answer_id(request_id: &str) -> String {
     format!("chatcmpl-{}", request_id.strip_prefix("req_").unwrap_or(request_id))

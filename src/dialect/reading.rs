@@ -185,10 +185,6 @@ impl Fields<'_> {
         self.wrong.note(Fault::parameter(&path, format!("`{path}` needs {what}.")));
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.left.get(name).is_some_and(|value| !value.is_null())
-    }
-
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         match self.take(name)? {
             Value::String(text) => return Some(text),

@@ -24,8 +24,6 @@ impl Exchange {
             model: self.model_told(),
             created: self.case.arrived.seconds(),
             wants_usage: self.case.request.wants_usage,
-            base64_vectors: self.case.request.base64_vectors,
-            legacy_functions: self.case.request.legacy_functions,
             cost: None,
             asked: Rc::clone(&self.case.body),
         }

@@ -31,8 +31,6 @@ fn request(fields: &mut Fields<'_>) -> Request {
     fields.nested("metadata", &mut |fields| user = fields.text("user_id"));
     Request {
         service_tier: None,
-        base64_vectors: false,
-        legacy_functions: false,
         hosted: Vec::new(),
         headers: Vec::new(),
         model,

@@ -45,7 +45,7 @@ impl ChatEncoder {
         Self {
             head,
             wants_usage: stamp.wants_usage,
-            legacy_functions: stamp.legacy_functions,
+            legacy_functions: super::reads_functions(stamp),
             choices: Vec::new(),
             broken: false,
             held: None,

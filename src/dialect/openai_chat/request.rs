@@ -17,7 +17,6 @@ pub(super) fn decode(body: &Body) -> Result<Request, Fault> {
 fn request(fields: &mut Fields<'_>) -> Request {
     let model = fields.needed_text("model");
     let messages = messages(fields);
-    let legacy_functions = fields.has("functions");
     let mut tools = tools(fields);
     let tool_choice = tool_choice(fields, &mut tools);
     let service_tier = fields.service_tier();
@@ -28,8 +27,6 @@ fn request(fields: &mut Fields<'_>) -> Request {
     let (user, safety_identifier) = (fields.text("user"), fields.text("safety_identifier"));
     Request {
         service_tier,
-        base64_vectors: false,
-        legacy_functions,
         hosted: Vec::new(),
         headers: Vec::new(),
         model,

@@ -111,7 +111,7 @@ pub(super) fn encode(response: &Response, stamp: &Stamp) -> Vec<u8> {
         .choices
         .iter()
         .enumerate()
-        .map(|(index, choice)| write_choice(index, choice, stamp.legacy_functions))
+        .map(|(index, choice)| write_choice(index, choice, super::reads_functions(stamp)))
         .collect();
     let mut told = json!({
         "id": super::answer_id(&stamp.request_id),

@@ -1,5 +1,6 @@
 use super::{super::fixtures::*, *};
 use crate::{money::Nanos, usage::Usage};
+use std::rc::Rc;
 
 fn read(text: &str) -> Result<Response, UpstreamFault> {
     decode(text.as_bytes(), &deployment("[]", "[]"))
@@ -26,7 +27,7 @@ fn callers_of_deprecated_functions_get_their_form() {
     let call = Part::ToolCall { id: "a".into(), name: "f".into(), arguments: "{}".into() };
     let choice = Choice { parts: vec![call], finish: Finish::ToolCalls, native_finish: None };
     let response = Response { choices: vec![choice], ..Response::default() };
-    let told = json(&encode(&response, &Stamp { legacy_functions: true, ..stamp() }));
+    let told = json(&encode(&response, &Stamp { asked: Rc::new(body(r#"{"functions":[]}"#)), ..stamp() }));
     let choice = &told["choices"][0];
     assert_eq!(choice["message"]["function_call"], crate::json::json!({"name": "f", "arguments": "{}"}));
     assert_eq!((&choice["finish_reason"], choice["message"].get("tool_calls")), (&Value::from("function_call"), None));

@@ -40,6 +40,7 @@ def claude_code(model, home):
         "ANTHROPIC_BASE_URL": RUN["base_url"],
         "ANTHROPIC_SMALL_FAST_MODEL": model,
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "CLAUDE_CODE_TMPDIR": str(home),
         "CLAUDE_CONFIG_DIR": str(home),
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_ERROR_REPORTING": "1",
@@ -54,7 +55,7 @@ LAUNCH = [str(NODE), str(PACKAGES / "node_modules" / LAUNCHERS[AGENT])]
 
 def started(command, env, folder):
     plain = {
-        "PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", "NO_COLOR": "1",
+        "PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8", "NO_COLOR": "1",
         "HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE, "NO_PROXY": "127.0.0.1,localhost",
     }
     return subprocess.run(

@@ -60,6 +60,8 @@ pub struct Signals {
     pub priority: Priority,
     /// Prompt tokens, as estimated: for ranking.
     pub prompt_tokens: u64,
+    /// Those of the longest of several prompts, which a context has to hold.
+    pub longest_prompt_tokens: u64,
     /// Prompt tokens, never fewer than any tokenizer counts: for holds.
     pub prompt_tokens_max: u64,
     /// Output tokens, as expected: for ranking.
@@ -112,7 +114,12 @@ impl Tally {
 
     fn part(&mut self, part: &Part) {
         match part {
-            Part::Text { text, .. } | Part::Refusal(text) | Part::Reasoning { text, .. } => self.text(text),
+            Part::Text { text, .. } | Part::Refusal(text) => self.text(text),
+            Part::Reasoning { text, signature } => {
+                self.text(text);
+                // Sealed reasoning is read by the provider, and billed.
+                self.bytes += signature.as_ref().map_or(0, String::len) as u64;
+            }
             Part::RedactedReasoning(data) => self.bytes += data.len() as u64,
             Part::Image { .. } => self.images += 1,
             Part::Audio { data, .. } => {
@@ -124,7 +131,9 @@ impl Tally {
                 self.files_count += 1;
                 self.media(source);
             }
-            Part::ToolCall { name, arguments, .. } => {
+            Part::ToolCall { id, name, arguments } => {
+                // An id may carry a signature.
+                self.bytes += id.len() as u64;
                 self.text(name);
                 self.text(arguments);
             }
@@ -138,12 +147,16 @@ impl Tally {
 pub fn analyse(request: &Request, overrides: &Overrides) -> Signals {
     let mut tally = Tally::default();
     request.messages.iter().flat_map(|message| &message.parts).for_each(|part| tally.part(part));
+    // What the hub has no word for goes on to providers of the same dialect.
+    let rest: u64 = request.rest.values().map(|value| value.to_string().len() as u64).sum();
+    let longest = longest(request, tally.tokens);
     let schemas: u64 = request.tools.iter().map(tool_bytes).sum::<u64>() + format_bytes(&request.format);
     let messages = request.messages.len() as u64;
     let overhead = if request.tools.is_empty() { OVERHEAD_TOKENS } else { OVERHEAD_TOKENS_TOOLS };
     let prompt_tokens =
         whole(tally.tokens) + schemas / 4 + tally.images * IMAGE_TOKENS + tally.media_bytes / 8 + messages * 4;
     let prompt_tokens_max = tally.bytes
+        + rest
         + schemas
         + tally.media_bytes
         + tally.images * IMAGE_TOKENS_MAX
@@ -167,10 +180,24 @@ pub fn analyse(request: &Request, overrides: &Overrides) -> Signals {
         effort,
         priority: overrides.priority,
         prompt_tokens,
+        longest_prompt_tokens: if request.separate { longest } else { prompt_tokens },
         prompt_tokens_max,
         output_tokens: request.max_output_tokens.map_or(OUTPUT_TOKENS, |cap| cap.min(OUTPUT_TOKENS)),
         choices: u64::from(request.choices.unwrap_or(1).max(1)),
     }
+}
+
+/// Tokens of the longest message.
+fn longest(request: &Request, all: f64) -> u64 {
+    if !request.separate {
+        return whole(all);
+    }
+    let tokens = |message: &crate::chat::Message| {
+        let mut tally = Tally::default();
+        message.parts.iter().for_each(|part| tally.part(part));
+        whole(tally.tokens)
+    };
+    request.messages.iter().map(tokens).max().unwrap_or(0)
 }
 
 fn task(needs: Needs, prompt_tokens: u64, code_marks: u64) -> Task {
@@ -263,6 +290,34 @@ mod tests {
         let told = signals(&request);
         assert!(told.needs.vision && told.needs.tools && !told.needs.prefill);
         assert_eq!(told.task, Task::Vision);
+    }
+
+    #[test]
+    fn nothing_that_is_sent_escapes_the_bound() {
+        let bare = signals(&asking("hi")).prompt_tokens_max;
+        let big = "x".repeat(5_000);
+        let mut sealed = asking("hi");
+        sealed.messages[0].parts.push(Part::Reasoning { text: String::new(), signature: Some(big.clone()) });
+        let mut signed = asking("hi");
+        signed.messages[0].parts.push(Part::ToolCall { id: big.clone(), name: "f".into(), arguments: "{}".into() });
+        let mut unknown = asking("hi");
+        unknown.rest.insert("prediction".into(), crate::json::json!({"content": big}));
+        for request in [sealed, signed, unknown] {
+            assert!(signals(&request).prompt_tokens_max >= bare + 5_000);
+        }
+    }
+
+    #[test]
+    fn of_several_prompts_the_longest_must_fit() {
+        let mut request = asking(&"word ".repeat(100));
+        request.messages = vec![request.messages[0].clone(); 30];
+        let together = signals(&request);
+        assert_eq!(together.longest_prompt_tokens, together.prompt_tokens);
+        request.separate = true;
+        let apart = signals(&request);
+        assert!(
+            apart.longest_prompt_tokens * 29 < apart.prompt_tokens && apart.prompt_tokens == together.prompt_tokens
+        );
     }
 
     #[test]

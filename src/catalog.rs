@@ -393,6 +393,11 @@ impl Catalog {
         let catalog = Self::open(text, sha256_hex(text.as_bytes()))?;
         for row in &catalog.rows {
             let deployment = catalog.make(row)?;
+            if let Some(larger) = &deployment.larger_context
+                && !catalog.by_id.contains_key(&format!("{}/{larger}", row.provider.id))
+            {
+                return Err(format!("{}: larger_context {larger:?} has no row", deployment.id));
+            }
             drop(row.made.set(Some(Rc::new(deployment))));
         }
         Ok(catalog)
@@ -469,9 +474,14 @@ impl Catalog {
     fn make(&self, row: &Row) -> Result<Deployment, String> {
         let raw = self.text.get(row.place.clone()).unwrap_or_default();
         let told: ModelRow = json::read(raw).map_err(|error| format!("catalog: {raw:.80}: {error}"))?;
+        if names_of(raw).is_none_or(|(_, model)| model != told.id) {
+            return Err(format!("catalog: {raw:.80}: `id` stands there twice"));
+        }
         let mut made = deployment(&row.provider, told)?;
         if let Some(prices) = self.overrides.get(&made.id) {
-            made.rates = RateCard { base: prices.rates(), alternatives: Vec::new(), request: made.rates.request };
+            // What an admin leaves out stays as it was; so do the alternatives, which the base says nothing about.
+            let output = prices.output_usd_per_mtok.unwrap_or(made.rates.base.output);
+            made.rates.base = Rates { output, ..prices.rates() };
         }
         Ok(made)
     }
@@ -529,14 +539,8 @@ impl Catalog {
         let far = |a: Pico, b: Pico| a.0 > b.0.saturating_mul(5) || b.0 > a.0.saturating_mul(5);
         let jump = |old: &Rc<Deployment>| {
             let new = other.deployment(&old.id)?;
-            // The dearest and the cheapest of all alternatives: a slip may be in any of them.
-            for pick in [u64::max, u64::min] {
-                let (a, b) = (old.rates.extreme(pick), new.rates.extreme(pick));
-                if far(a.0, b.0) || far(a.1, b.1) {
-                    return Some(format!("{}: {}/{} to {}/{} per million", old.id, a.0, a.1, b.0, b.1));
-                }
-            }
-            None
+            let jumped = old.rates.pairs(&new.rates).into_iter().find(|(a, b)| far(a.0, b.0) || far(a.1, b.1));
+            jumped.map(|(a, b)| format!("{}: {}/{} to {}/{} per million", old.id, a.0, a.1, b.0, b.1))
         };
         self.deployments().iter().filter_map(jump).collect()
     }
@@ -574,8 +578,13 @@ pub fn deployment(provider: &Rc<Provider>, row: ModelRow) -> Result<Deployment, 
     if row.context_length == 0 || row.max_output_tokens == Some(0) {
         return Err(format!("{id}: context_length and max_output_tokens must be above 0"));
     }
-    if row.kind != Kind::Embedding && row.output_usd_per_mtok.is_none() {
+    let free = row.output_usd_per_mtok.is_none() || row.rates.iter().any(|rate| rate.output_usd_per_mtok.is_none());
+    if row.kind != Kind::Embedding && free {
         return Err(format!("{id}: output_usd_per_mtok is missing"));
+    }
+    rates::sane(&prices_of!(row)).map_err(|why| format!("{id}: {why}"))?;
+    for date in [&row.created, &row.retires].into_iter().flatten() {
+        Millis::of_date(date).ok_or_else(|| format!("{id}: {date:?} is no date like 2027-01-31"))?;
     }
     let mut alternatives = Vec::with_capacity(row.rates.len());
     for rate in &row.rates {
@@ -702,6 +711,14 @@ mod tests {
         assert!(broken("\"output_usd_per_mtok\":\"2\"", "\"output_usd_per_mtok\":\"2000\"").contains("$1,000"));
         assert!(broken("\"context_length\":1000", "\"context_length\":0").contains("acme/m"));
         assert!(broken("\"id\":\"m\"", "\"id\":\"m m\"").contains("letters"));
+        assert!(broken("\"output_usd_per_mtok\":\"8\"", "\"cache_read_usd_per_mtok\":\"1\"").contains("output"));
+        assert!(
+            broken("\"cache_read_usd_per_mtok\":\"0.1\"", "\"cache_read_usd_per_mtok\":\"900\"").contains("cache_read")
+        );
+        for more in [r#""retires":"soon""#, r#""retires":"2026-02-31""#, r#""larger_context":"n""#, r#""id":"n""#] {
+            let told = broken("\"context_length\":1000", &format!("\"context_length\":1000,{more}"));
+            assert!(told.contains("acme"), "{more}: {told}");
+        }
     }
 
     #[test]
@@ -713,8 +730,15 @@ mod tests {
         )
         .expect("valid");
         let folded = catalog.with_overrides(&overrides);
-        assert_eq!(folded.deployment("acme/m").map(|d| d.rates.at(999, When::default()).input), Some(Pico(10_000_000)));
+        assert_eq!(folded.deployment("acme/m").map(|d| d.rates.at(100, When::default()).input), Some(Pico(10_000_000)));
+        let cliff = folded.deployment("acme/m").map(|d| d.rates.at(201, When::default()).input);
+        assert_eq!(cliff, Some(Pico(4_000_000)), "the alternatives stay");
         assert_ne!(folded.id, catalog.id);
+        let partial: PriceOverrides = json::read(r#"{"acme/m":{"input_usd_per_mtok":"10"}}"#).expect("valid");
+        let rates = catalog.with_overrides(&partial).deployment("acme/m").map(|d| *d.rates.at(1, When::default()));
+        assert_eq!(rates.map(|rates| rates.output), Some(Pico(2_000_000)), "what is left out is not free");
+        let misspelt = r#"{"acme/m":{"input_usd_per_mtok":"10","cache_reed_usd_per_mtok":"1"}}"#;
+        assert!(json::read::<PriceOverrides>(misspelt).is_err());
         assert_eq!(catalog.price_jumps(&folded).len(), 1);
         let slipped = Catalog::parse(&DOCUMENT.replace(r#""input_usd_per_mtok":"4""#, r#""input_usd_per_mtok":"40""#));
         assert_eq!(catalog.price_jumps(&slipped.expect("valid")).len(), 1, "an alternative counts too");

@@ -12,6 +12,8 @@ pub struct Request {
     /// The model's name as the caller wrote it.
     pub model: String,
     pub messages: Vec<Message>,
+    /// Each message is a prompt of its own, as in embeddings: a context has to hold the longest of them, not all.
+    pub separate: bool,
     pub tools: Vec<Tool>,
     pub tool_choice: Option<ToolChoice>,
     pub parallel_tool_calls: Option<bool>,

@@ -351,7 +351,10 @@ impl Case {
     /// Tools that a provider runs have fees and inputs of their own, which no quote bounds. They are left out, because agents
     /// offer them with every request; one that must be used is refused. Tools the caller runs pass.
     fn drop_hosted_tools(&mut self) -> Result<(), Fault> {
-        const RUN_BY_CALLERS: [&str; 5] = ["custom", "function", "bash_", "text_editor_", "computer_"];
+        // Members of one maker or another that make a provider search, run plugins or call servers.
+        const HOSTED: [&str; 5] =
+            ["web_search_options", "search_parameters", "enable_search", "plugins", "mcp_servers"];
+        const RUN_BY_CALLERS: [&str; 6] = ["custom", "function", "bash_", "text_editor_", "computer_", "memory_"];
         let request = &mut self.request;
         let mut kept = Vec::with_capacity(request.tools.len());
         for tool in std::mem::take(&mut request.tools) {
@@ -366,18 +369,16 @@ impl Case {
             Some(ToolChoice::Required) => request.tools.is_empty() && !request.hosted.is_empty(),
             _ => false,
         };
-        let searches = self.body.set("web_search_options").map(|_| "web_search_options");
-        match searches.or(request.hosted.first().filter(|_| forced).map(String::as_str)) {
+        let asked = |name: &&str| self.body.set(name).is_some_and(|raw| !["false", "[]", "{}"].contains(&raw));
+        let member = HOSTED.into_iter().find(asked).map(|name| (name, name));
+        let forced = request_hosted(&self.request).filter(|_| forced).map(|kind| (kind, "tool_choice"));
+        match member.or(forced) {
             None => Ok(()),
-            Some(kind) => {
+            Some((kind, param)) => {
                 let text = format!(
                     "{kind:.60} is run by the provider at a price nobody can bound. Leave it out, or run the tool yourself."
                 );
-                Err(Fault::invalid("unsupported_parameter", text).with_param(if searches.is_some() {
-                    kind
-                } else {
-                    "tool_choice"
-                }))
+                Err(Fault::invalid("unsupported_parameter", text).with_param(param))
             }
         }
     }
@@ -401,6 +402,11 @@ impl Case {
         };
         self.plan = crate::route::plan(&question, &self.world, &mut self.dice);
     }
+}
+
+/// The first of the tools that were left out.
+fn request_hosted(request: &chat::Request) -> Option<&str> {
+    request.hosted.first().map(String::as_str)
 }
 
 /// The type of a tool only its own dialect knows.

@@ -98,7 +98,7 @@ pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<P
     let mode = selection.mode;
     let (mut candidates, considered) = eligible::sift(question, &selection, world);
     if candidates.is_empty() {
-        return Err(eligible::none_left(question.model, &considered));
+        return Err(eligible::none_left(question.model, question.surface, &considered));
     }
     order(&mut candidates, question, mode, &selection, dice);
     candidates.truncate(CANDIDATES_MAX);

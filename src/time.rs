@@ -62,7 +62,8 @@ impl Millis {
         // https://howardhinnant.github.io/date_algorithms.html#days_from_civil
         let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
         let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
-        Some(Self(days * DAY_MS))
+        // The thirty-first of a month that has thirty days would be another date.
+        Some(Self(days * DAY_MS)).filter(|date| date.rfc3339().starts_with(text))
     }
 
     /// RFC 3339 in UTC, to the second.
@@ -197,7 +198,7 @@ mod tests {
         for date in ["1970-01-01", "2000-02-29", "2026-11-25", "2027-01-01", "2100-03-01"] {
             assert_eq!(Millis::of_date(date).map(Millis::rfc3339), Some(format!("{date}T00:00:00Z")));
         }
-        for text in ["2026-13-01", "2026-1-1", "2026-11-25T00", "x", "", "1969-01-01", "2026-11-2é"] {
+        for text in ["2026-13-01", "2026-1-1", "2026-11-25T00", "x", "", "1969-01-01", "2026-11-2é", "2026-02-31"] {
             assert_eq!(Millis::of_date(text), None, "{text}");
         }
         let weekend: Vec<bool> = (0..7).map(|day| TUESDAY.after(day * DAY_MS).is_weekend()).collect();

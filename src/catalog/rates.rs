@@ -34,6 +34,15 @@ pub struct Rates {
     pub audio_input: Pico,
 }
 
+/// Input and output price.
+type Shown = (Pico, Pico);
+
+impl Rates {
+    fn shown(&self) -> Shown {
+        (self.input, self.output)
+    }
+}
+
 /// What decides, beside the tokens, which rates a call meets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct When {
@@ -90,12 +99,21 @@ impl RateCard {
         std::iter::once(&self.base).chain(met.map(|one| &one.rates))
     }
 
-    /// The dearest or the cheapest price of input and of output, whatever the conditions.
-    pub(super) fn extreme(&self, pick: fn(u64, u64) -> u64) -> (Pico, Pico) {
-        let start = (self.base.input.0, self.base.output.0);
-        let all = self.alternatives.iter().map(|one| &one.rates);
-        let (input, output) = all.fold(start, |(i, o), rates| (pick(i, rates.input.0), pick(o, rates.output.0)));
-        (Pico(input), Pico(output))
+    /// Prices of input and output to compare with another card's: the base's, each alternative's where there are as many,
+    /// and the dearest and the cheapest of all, because a slip may be in any of them.
+    pub(super) fn pairs(&self, other: &Self) -> Vec<(Shown, Shown)> {
+        let mut pairs = vec![(self.base.shown(), other.base.shown())];
+        if self.alternatives.len() == other.alternatives.len() {
+            let each = self.alternatives.iter().zip(&other.alternatives);
+            pairs.extend(each.map(|(ours, theirs)| (ours.rates.shown(), theirs.rates.shown())));
+        }
+        pairs.extend([u64::max, u64::min].map(|pick| (self.extreme(pick), other.extreme(pick))));
+        pairs
+    }
+
+    fn extreme(&self, pick: fn(u64, u64) -> u64) -> Shown {
+        let all = self.alternatives.iter().map(|one| one.rates.shown());
+        all.fold(self.base.shown(), |most, one| (Pico(pick(most.0.0, one.0.0)), Pico(pick(most.1.0, one.1.0))))
     }
 
     /// Whether the provider sells that tier.
@@ -125,7 +143,7 @@ pub struct Prices {
     pub audio_input_usd_per_mtok: Option<Pico>,
 }
 
-json::members!(Prices {
+json::members!(strict Prices {
     input_usd_per_mtok,
     output_usd_per_mtok,
     cache_read_usd_per_mtok,
@@ -193,6 +211,7 @@ json::members!(strict RateRow {
 
 impl RateRow {
     pub(super) fn alternative(&self) -> Result<Alternative, String> {
+        sane(&prices_of!(self))?;
         let date = |text: &Option<String>| match text {
             None => Ok(None),
             Some(text) => Millis::of_date(text).map(Some).ok_or_else(|| format!("{text:?} is no date like 2027-01-31")),
@@ -211,6 +230,23 @@ impl RateRow {
             weekdays: self.weekdays,
         })
     }
+}
+
+/// Refuses prices that can only be a slip: cached input above fresh, or written input far above it.
+///
+/// # Errors
+/// Says which.
+pub(super) fn sane(prices: &Prices) -> Result<(), String> {
+    let input = prices.input_usd_per_mtok.0;
+    let above = |price: Option<Pico>, times: u64| price.is_some_and(|price| price.0 > input.saturating_mul(times));
+    if above(prices.cache_read_usd_per_mtok, 1) {
+        return Err("cache_read_usd_per_mtok is above input_usd_per_mtok".to_owned());
+    }
+    // An hour in Anthropic's cache costs twice the input: nobody asks more.
+    if above(prices.cache_write_usd_per_mtok, 5) || above(prices.cache_write_1h_usd_per_mtok, 5) {
+        return Err("cache_write_usd_per_mtok is more than five times input_usd_per_mtok".to_owned());
+    }
+    Ok(())
 }
 
 /// The minutes of the day a span like `01:00-04:00` goes from and to.

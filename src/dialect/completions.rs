@@ -63,6 +63,7 @@ impl Downstream for Completions {
             Request {
                 model,
                 messages,
+                separate: true,
                 user: fields.text("user"),
                 max_output_tokens: Some(max_tokens.max(1)),
                 choices: u32::try_from(choices).ok(),

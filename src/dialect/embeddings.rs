@@ -65,6 +65,7 @@ impl Downstream for Embeddings {
             Request {
                 model,
                 messages,
+                separate: true,
                 user: fields.text("user"),
                 // Nothing is written: the least bound there is.
                 max_output_tokens: Some(1),

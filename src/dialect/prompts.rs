@@ -38,11 +38,11 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str, absent: &str) -> (Vec<Me
     (messages, count)
 }
 
-/// One prompt. Tokens stand as the text of their list, which has more bytes than tokens.
+/// One prompt. For each of its tokens stands a short word: never fewer bytes than tokens, and about as many by our estimate.
 fn prompt(value: &Value) -> Option<Message> {
     let text = match value {
         Value::String(text) if !text.is_empty() => text.clone(),
-        tokens if is_tokens(tokens) => tokens.to_string(),
+        Value::Array(tokens) if is_tokens(value) => "a ".repeat(tokens.len()),
         _ => return None,
     };
     Some(Message { role: Role::User, parts: vec![Part::text(text)], name: None })

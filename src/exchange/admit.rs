@@ -39,7 +39,7 @@ impl Exchange {
         };
         let most = plan.candidates.iter().map(|candidate| candidate.quote).max().unwrap_or_default();
         let x402 = self.case.world.settings.x402.as_ref();
-        match x402.and_then(|x402| payment::challenge(&x402.network, &x402.pay_to, &self.case.url, most)) {
+        match x402.and_then(|x402| payment::challenge(&x402.network, &x402.pay_to, plain_url(&self.case.url), most)) {
             Some(challenge) => {
                 let text = format!(
                     "This call needs a MegaRouter key (Authorization: Bearer mr_sk_…) or a payment of at most {most} USD \
@@ -136,6 +136,11 @@ impl Exchange {
         };
         self.refuse(&fault, effects);
     }
+}
+
+/// A URL without its query, where some clients put a key.
+fn plain_url(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(plain, _)| plain)
 }
 
 impl Overrides {

@@ -12,6 +12,8 @@ use crate::{
 /// Times a posting is tried; then the hold runs out into suspense, and the account settles it by itself.
 const POST_TRIES: u32 = 4;
 const REPOST_MS: u64 = 250;
+/// What providers add to a prompt, or overshoot an answer's bound by, at most.
+const ABSURD_TOKENS: u64 = 8_192;
 
 impl Exchange {
     /// The charge: by the provider's counts if they are its last, else by ours where they are higher.
@@ -19,15 +21,20 @@ impl Exchange {
         let Some(candidate) = self.candidate() else {
             return Settled { usage: Usage::default(), estimated: false, cost: Nanos::ZERO };
         };
-        let estimated = told.is_none() || !last;
+        let bound = candidate.output_tokens_max.saturating_mul(self.case.signals.choices);
+        // More than twice what was sent or asked for, and some: counts no call can have.
+        let absurd = told.is_some_and(|told| {
+            let over = |count: u64, most: u64| count > most.saturating_mul(2).saturating_add(ABSURD_TOKENS);
+            over(told.output, bound) || over(told.prompt(), self.case.signals.prompt_tokens_max)
+        });
+        let estimated = told.is_none() || !last || absurd;
         let prompt = Usage { input: self.case.signals.prompt_tokens, ..Usage::default() };
         let mut usage = told.unwrap_or(prompt);
         if estimated {
-            let bound = candidate.output_tokens_max.saturating_mul(self.case.signals.choices);
             usage.output = usage.output.max(output_seen.min(bound));
         }
         let charge = price::charge(&candidate.deployment.rates, self.case.when(), &usage);
-        // Counts no call can have (they do not even fit an amount) are not believed beyond the hold.
+        // What is not known for sure, or cannot be, is not charged beyond the hold.
         let held = self.grant.as_ref().map_or(Nanos::ZERO, |grant| grant.amount);
         let cost = charge.map_or(held, |charge| if estimated { charge.min(held) } else { charge });
         Settled { usage, estimated, cost }

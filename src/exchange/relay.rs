@@ -20,8 +20,13 @@ const ENVELOPE_BYTES: usize = 320;
 #[derive(Debug, Default)]
 pub struct Meter {
     pub usage: Option<Usage>,
-    /// A finish reason was told.
+    /// Every answer that began, and as many as were asked for, told why it ended.
     pub finished: bool,
+    /// The answers that began and those that ended, a bit each.
+    begun: u64,
+    ended_answers: u64,
+    /// How many answers were asked for.
+    wanted: u32,
     /// The provider's own terminator was seen.
     pub terminated: bool,
     /// Nothing more is to come: the terminator, or a clean close after the finish.
@@ -55,6 +60,7 @@ impl Meter {
     }
 
     fn note(&mut self, event: &chat::Event) {
+        self.note_choice(event);
         match event {
             chat::Event::Start { .. } => {}
             chat::Event::Text { text, .. }
@@ -67,7 +73,7 @@ impl Meter {
             chat::Event::Signature { .. } | chat::Event::RedactedReasoning { .. } => self.content = true,
             chat::Event::Finish { .. } => {
                 self.content = true;
-                self.finished = true;
+                self.finished = self.all_finished();
             }
             chat::Event::Usage(usage) => self.usage = Some(*usage),
             chat::Event::Fault(fault) => self.fault = Some(fault.clone()),
@@ -76,6 +82,22 @@ impl Meter {
                 self.ended = true;
             }
         }
+    }
+
+    /// Notes which answer an event is about.
+    fn note_choice(&mut self, event: &chat::Event) {
+        match event {
+            chat::Event::Finish { choice, .. } => self.ended_answers |= bit(*choice),
+            chat::Event::Text { choice, .. }
+            | chat::Event::Refusal { choice, .. }
+            | chat::Event::Reasoning { choice, .. }
+            | chat::Event::ToolStart { choice, .. } => self.begun |= bit(*choice),
+            _ => {}
+        }
+    }
+
+    fn all_finished(&self) -> bool {
+        self.begun & !self.ended_answers == 0 && self.ended_answers.count_ones() >= self.wanted.min(64)
     }
 
     fn saw(&mut self, bytes: usize) {
@@ -87,6 +109,11 @@ impl Meter {
     fn over(&self) -> bool {
         self.ended || self.fault.is_some()
     }
+}
+
+/// An answer's bit; those beyond the last share it.
+fn bit(choice: u32) -> u64 {
+    1 << choice.min(63)
 }
 
 /// One stream of one attempt.
@@ -157,8 +184,10 @@ impl Names {
 impl Relay {
     pub fn new(from: Between, to: &dyn Downstream, deployment: &Deployment, stamp: Stamp) -> Self {
         let names = Names { theirs: Vec::new(), ours: member_of(&stamp.model) };
+        let wanted = stamp.asked.set("n").and_then(|raw| raw.parse().ok()).unwrap_or(1);
         let (decoder, encoder) = (from.upstream.decoder(deployment), to.encoder(stamp));
-        let (meter, parser, events) = (Meter::default(), Parser::of(from.upstream.framing()), Vec::new());
+        let (meter, parser, events) =
+            (Meter { wanted, ..Meter::default() }, Parser::of(from.upstream.framing()), Vec::new());
         Self { meter, parser, decoder, encoder, verbatim: from.same, names, events }
     }
 

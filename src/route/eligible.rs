@@ -60,9 +60,12 @@ fn candidate(
     }
     unwanted(question, deployment)?;
     let score = world.health.score(&world.health_name(deployment));
-    let estimated = question.signals.prompt_tokens;
-    let prompt_tokens = score.map_or(estimated, |score| score.prompt_tokens(estimated));
-    let (output_tokens_max, quote) = bound(question, deployment, prompt_tokens)?;
+    let likely = |estimated| score.map_or(estimated, |score| score.prompt_tokens(estimated));
+    let prompt_tokens = likely(question.signals.prompt_tokens);
+    if likely(question.signals.longest_prompt_tokens) > deployment.context_length {
+        return Err("prompt longer than the context");
+    }
+    let (output_tokens_max, quote) = bound(question, deployment)?;
     let prior = if deployment.can(Ability::Reasoning) && question.signals.effort > Effort::Minimal {
         TTFT_MS_REASONING
     } else {
@@ -146,12 +149,12 @@ fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'st
 }
 
 /// The output bound and the quote under it, within the model's window and the request's ceiling.
-fn bound(question: &Question<'_>, deployment: &Deployment, prompt_tokens: u64) -> Result<(u64, Nanos), &'static str> {
+fn bound(question: &Question<'_>, deployment: &Deployment) -> Result<(u64, Nanos), &'static str> {
     let signals = question.signals;
-    if prompt_tokens > deployment.context_length {
-        return Err("prompt longer than the context");
-    }
-    let prompt_max = signals.prompt_tokens_max.min(deployment.context_length);
+    // Several prompts may fill a context each.
+    let several = matches!(question.surface, Surface::Completions | Surface::Embeddings);
+    let most = if several { u64::MAX } else { deployment.context_length };
+    let prompt_max = signals.prompt_tokens_max.min(most);
     let usual = if deployment.can(Ability::Reasoning) { OUTPUT_TOKENS_MAX_REASONING } else { OUTPUT_TOKENS_MAX };
     let output_max = question.output_cap.unwrap_or(usual).min(deployment.max_output_tokens).max(1);
     let quoted = |output: u64| {
@@ -171,7 +174,7 @@ fn bound(question: &Question<'_>, deployment: &Deployment, prompt_tokens: u64) -
 }
 
 /// The refusal when nothing can serve a request: the reasons, most frequent first.
-pub fn none_left(model: &str, considered: &[Considered]) -> Fault {
+pub fn none_left(model: &str, surface: Surface, considered: &[Considered]) -> Fault {
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
     for why in considered.iter().filter_map(|one| one.why) {
         *counts.entry(why).or_default() += 1;
@@ -191,7 +194,11 @@ pub fn none_left(model: &str, considered: &[Considered]) -> Fault {
         let text = format!(
             "The prompt is longer than the context of {model:?}. Shorten it, or choose a model with a larger one."
         );
-        return Fault::invalid("context_length_exceeded", text).with_param("messages");
+        return Fault::invalid("context_length_exceeded", text).with_param(match surface {
+            Surface::ChatCompletions | Surface::Messages => "messages",
+            Surface::Responses | Surface::Embeddings => "input",
+            Surface::Completions => "prompt",
+        });
     }
     if only("no credential for the provider") {
         let text = format!("This installation has no credential for the provider of {model:?}. Choose another model.");

@@ -44,6 +44,17 @@ test("a host that sends numbers where base64 was asked for is put right", async 
   assert.ok(Math.abs(bytes.readFloatLE(0) - numbers.body.data[0].embedding[0]) < 1e-6);
 });
 
+test("many inputs may be longer together than one context, and are held for whole", async () => {
+  const input = Array(40).fill("word ".repeat(360));
+  const { status, body } = await post("/v1/embeddings", { model: embedder, input });
+  assert.equal(status, 200, JSON.stringify(body));
+  assert.ok(body.usage.prompt_tokens > 8_191);
+  const tokens = await post("/v1/embeddings", { model: embedder, input: Array.from({ length: 3_000 }, (_, i) => i + 10_000) });
+  assert.equal(tokens.status, 200, JSON.stringify(tokens.body));
+  const long = await post("/v1/embeddings", { model: embedder, input: ["short", "word ".repeat(20_000)] });
+  assert.deepEqual([long.status, long.body.error.code, long.body.error.param], [400, "context_length_exceeded", "input"]);
+});
+
 test("a model is refused on an endpoint it does not serve", async () => {
   for (const [path, body] of [
     ["/v1/embeddings", { model: claude, input: "x" }],
@@ -120,6 +131,17 @@ test("tools that a provider would run are left out, and the answer says so", asy
   assert.equal((await here.sandbox.seen("anthropic")).last_request.body.tools, undefined);
   const forced = await post("/v1/chat/completions", { ...asked, tools: [{ type: "web_search" }], tool_choice: "required" });
   assert.deepEqual([forced.status, forced.body.error.param], [400, "tool_choice"]);
+  const members = {
+    web_search_options: {}, search_parameters: { mode: "auto" }, enable_search: true, plugins: [{ id: "web" }],
+  };
+  for (const [name, value] of Object.entries(members)) {
+    const refused = await post("/v1/chat/completions", { model: "xai/grok-4.3", messages, [name]: value });
+    if (name === "web_search_options") assert.equal(refused.status, 200, "an empty wish is none");
+    else assert.deepEqual([refused.status, refused.body.error.param], [400, name]);
+  }
+  const memory = { type: "memory_20250818", name: "memory" };
+  const own_tool = await post("/v1/messages", { model: claude, messages, max_tokens: 9, tools: [memory] });
+  assert.deepEqual([own_tool.status, own_tool.headers.get("x-megarouter-dropped-tools")], [200, null]);
 });
 
 test("a service tier is charged at its own price, and refused where none is sold", async () => {
@@ -157,6 +179,9 @@ test("a key is taken in every way clients send one", async () => {
     { authorization: `Bearer ${own.key}` }, { "x-api-key": own.key }, { "api-key": own.key }, { "x-goog-api-key": own.key },
   ]) assert.equal((await here.call("POST", "/v1/chat/completions", undefined, body, headers)).status, 200, Object.keys(headers)[0]);
   assert.equal((await here.call("POST", `/v1/chat/completions?key=${own.key}`, undefined, body)).status, 200, "?key=");
+  const stranger = await here.call("POST", "/v1/chat/completions?key=AIzaSecret", undefined, body);
+  assert.equal(stranger.status, 402);
+  assert.ok(!JSON.stringify(stranger.body).includes("AIza") && !atob(stranger.headers.get("payment-required")).includes("AIza"));
 });
 
 test("a browser's page may call and read what it needs", async () => {

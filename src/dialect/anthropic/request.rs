@@ -31,6 +31,7 @@ fn request(fields: &mut Fields<'_>) -> Request {
     fields.nested("metadata", &mut |fields| user = fields.text("user_id"));
     Request {
         service_tier: None,
+        separate: false,
         hosted: Vec::new(),
         headers: Vec::new(),
         model,

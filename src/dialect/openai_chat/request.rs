@@ -27,6 +27,7 @@ fn request(fields: &mut Fields<'_>) -> Request {
     let (user, safety_identifier) = (fields.text("user"), fields.text("safety_identifier"));
     Request {
         service_tier,
+        separate: false,
         hosted: Vec::new(),
         headers: Vec::new(),
         model,

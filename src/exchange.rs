@@ -369,7 +369,7 @@ impl Case {
             Some(ToolChoice::Required) => request.tools.is_empty() && !request.hosted.is_empty(),
             _ => false,
         };
-        let asked = |name: &&str| self.body.set(name).is_some_and(|raw| !["false", "[]", "{}"].contains(&raw));
+        let asked = |name: &&str| self.body.set(name).is_some_and(|raw| !["false", "[]"].contains(&raw));
         let member = HOSTED.into_iter().find(asked).map(|name| (name, name));
         let forced = request_hosted(&self.request).filter(|_| forced).map(|kind| (kind, "tool_choice"));
         match member.or(forced) {

@@ -79,6 +79,38 @@ fn a_whole_answer_from_its_hold_to_its_posting() {
 }
 
 #[test]
+fn one_answer_of_two_that_ended_does_not_end_the_stream() {
+    let chunk = |index: u32, text: &str, finish: &str| {
+        format!(
+            "data: {{\"id\":\"c\",\"model\":\"m\",\"choices\":[{{\"index\":{index},\"delta\":{{\"content\":\"{text}\"}},\
+             \"finish_reason\":{finish}}}]}}\n\n"
+        )
+    };
+    let streamed = |last: &str| {
+        let all =
+            [chunk(0, "whole", "null"), chunk(1, "half", "null"), chunk(0, "", "\"stop\""), last.to_owned()].concat();
+        Story::sent(&chat(&["alpha"]).streamed().answers(2), &[0])
+            .hears(head(0, 200, SSE))
+            .hears(bytes(0, &all))
+            .hears(Event::End { attempt: 0 })
+    };
+    let cut = streamed("");
+    assert!(cut.text().contains("not complete") && !cut.text().contains("[DONE]"), "{}", cut.text());
+    let whole = streamed(&chunk(1, "", "\"stop\""));
+    assert!(whole.text().contains("[DONE]") && !whole.text().contains("not complete"), "{}", whole.text());
+}
+
+#[test]
+fn counts_no_call_can_have_are_not_charged_beyond_the_hold() {
+    let absurd = CHAT_WHOLE.replace("\"completion_tokens\":", "\"completion_tokens\":30000000");
+    let story = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, &absurd));
+    let call = &story.posted().call;
+    assert!(call.estimated && call.usage.output >= 30_000_000, "{call:?}");
+    let PostOutcome::Charge(cost) = story.posted().outcome else { panic!("{:?}", story.posted().outcome) };
+    assert_eq!(cost, Nanos(10_000_000), "the whole hold, and no more");
+}
+
+#[test]
 fn a_stream_of_the_same_dialect_is_piped_when_nothing_must_change() {
     let story = Story::sent(&chat(&["alpha"]).streamed().with_usage(), &[0])
         .hears(head(0, 200, SSE))

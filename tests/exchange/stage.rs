@@ -62,6 +62,8 @@ pub struct Ask {
     /// Ask for usage at the end of a stream (chat completions only; messages always have it).
     pub usage: bool,
     pub output_tokens: u64,
+    /// How many answers (chat completions only).
+    pub answers: u32,
     /// The model asked for, and the members of `megarouter`.
     pub model: String,
     pub wishes: Value,
@@ -76,6 +78,7 @@ pub fn call(surface: Surface, providers: &[&str]) -> Ask {
         stream: false,
         usage: false,
         output_tokens: 1_000,
+        answers: 1,
         model: "m".to_owned(),
         wishes: json!({"providers": {"only": providers, "order": providers}}),
     }
@@ -92,6 +95,10 @@ pub fn messages(providers: &[&str]) -> Ask {
 impl Ask {
     pub fn streamed(self) -> Self {
         Self { stream: true, ..self }
+    }
+
+    pub fn answers(self, answers: u32) -> Self {
+        Self { answers, ..self }
     }
 
     pub fn with_usage(self) -> Self {
@@ -126,6 +133,9 @@ impl Ask {
             body["input"] = "Say hello.".into();
         }
         body[bound] = self.output_tokens.into();
+        if self.answers > 1 {
+            body["n"] = self.answers.into();
+        }
         if self.usage && self.surface == Surface::ChatCompletions {
             body["stream_options"] = json!({"include_usage": true});
         }

@@ -5,6 +5,11 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt, ops::Range};
 
+/// A request has about forty members, with short names. Each name is compared with all before it: the bounds on both keep a
+/// stranger's body from taking seconds.
+const MEMBERS_MAX: usize = 500;
+const NAME_BYTES_MAX: usize = 256;
+
 /// The text of a JSON object and where each member's value lies in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body {
@@ -15,7 +20,7 @@ pub struct Body {
 /// Why bytes are no [`Body`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyError {
-    /// Not UTF-8, not JSON, or not an object; the text says where.
+    /// Not UTF-8, not JSON, not an object, or out of all bounds; the text says where.
     Malformed(String),
     /// A member that decides money or routing stands there twice.
     Duplicate(String),
@@ -121,6 +126,9 @@ impl<'de> Visitor<'de> for Members {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::new();
         while let Some(name) = map.next_key_seed(Name)? {
+            if members.len() == MEMBERS_MAX || name.len() > NAME_BYTES_MAX {
+                return Err(de::Error::custom("it has more than 500 members, or one with a name above 256 bytes"));
+            }
             members.push((name, map.next_value::<&RawValue>()?));
         }
         Ok(members)
@@ -178,5 +186,21 @@ mod tests {
         }
         assert_eq!(body(r#"{"a":1,"a":2}"#).err(), Some(BodyError::Duplicate("a".into())));
         assert!(matches!(Body::parse(vec![0xff]), Err(BodyError::Malformed(_))));
+    }
+
+    #[test]
+    fn more_than_any_request_has_is_refused_at_once() {
+        let with = |members: usize, letters: usize| {
+            let all: Vec<String> = (0..members).map(|n| format!("\"{n:0letters$}\":0")).collect();
+            body(&format!("{{{}}}", all.join(",")))
+        };
+        assert!(with(500, 256).is_ok());
+        for (members, letters) in [(501, 3), (60_000, 5), (1, 257)] {
+            let told = with(members, letters);
+            assert!(
+                matches!(&told, Err(BodyError::Malformed(why)) if why.contains("more than 500 members")),
+                "{members} members of {letters} letters"
+            );
+        }
     }
 }

@@ -3,7 +3,7 @@
 from collections import Counter
 from decimal import Decimal
 
-from tables import NAMES
+from tables import NAMES, PICO
 
 ORDER = ("litellm", "genai", "pi", "models.dev", "portkey")
 # The others predate several price cuts: they may confirm a price, not contest it.
@@ -81,6 +81,15 @@ def cliffs_of(tables, quotes):
     return out, None
 
 
+def in_proportion(card, base):
+    """A cache price that is not stated is the share of the input that it is in the model's own row."""
+    out = dict(card)
+    for name in ("cache_read", "cache_write", "cache_write_1h"):
+        if out[name] is None and base[name] is not None:
+            out[name] = (out["input"] * base[name] / base["input"]).quantize(PICO)
+    return out
+
+
 def tiers_of(quotes, base, cliffs):
     """[(service tier, prompt tokens above which or 0, card)]. litellm states them all, genai some.
 
@@ -92,7 +101,7 @@ def tiers_of(quotes, base, cliffs):
         card = stated.get((tier, 0))
         if not card or not card.input or not card.output:
             continue
-        card = vars(card)
+        card = in_proportion(vars(card), base)
         # Cheaper than the standard tier is flex's promise, dearer is priority's: else a slip.
         if (card["input"] <= base["input"]) != (tier == "flex"):
             continue
@@ -103,7 +112,7 @@ def tiers_of(quotes, base, cliffs):
         for above, dear in cliffs:
             long = stated.get((tier, above))
             if long and long.input and long.output:
-                out.append((tier, above, vars(long)))
+                out.append((tier, above, in_proportion(vars(long), base)))
             else:
                 out.append((tier, above, dearer(card, dear)))
     return out

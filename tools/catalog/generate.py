@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import tables
-from agree import ORDER, agreeing, card_of, cliffs_of, near, tiers_of
+from agree import ORDER, agreeing, card_of, cliffs_of, in_proportion, near, tiers_of
 from facts import (CONTEXT_MAX, created_of, dialect_of, efforts_of, hides_reasoning, input_of, kind_of,
                    limits_of, link_larger, quirks_of, supports_of)
 from providers import (CHURN, EMBEDS, LEFT_OUT, ONLY_EMBEDS, PROVIDERS, ROSTER, SAME_GENAI, SAME_TABLES, SELLS_TIERS, TOO_OLD)
@@ -92,7 +92,8 @@ def rates_of(provider, tables_, quotes, base, context):
     # No prompt can pass a bound at the context's end or beyond.
     cliffs = [(above, card) for above, card in cliffs
               if above < context and (card["input"], card["output"]) != (base["input"], base["output"])]
-    out = [{"above_prompt_tokens": above} | card_json(dear_enough(card)) for above, card in cliffs]
+    cliffs = [(above, in_proportion(dear_enough(card), base)) for above, card in cliffs]
+    out = [{"above_prompt_tokens": above} | card_json(card) for above, card in cliffs]
     for tier, above, card in tiers_of(quotes, base, cliffs) if provider in SELLS_TIERS else ():
         when = {"above_prompt_tokens": above} if above else {}
         out.append(when | {"service_tier": tier} | card_json(dear_enough(card)))
@@ -100,7 +101,7 @@ def rates_of(provider, tables_, quotes, base, context):
     for date, card in sorted(dated.items()):
         if cliffs:
             return None, "changes its price, and has another for long prompts"
-        out.append({"from": date} | card_json(vars(card)))
+        out.append({"from": date} | card_json(in_proportion(vars(card), base)))
     peaks = [t for t in tables_ if quotes[t].peak]
     if peaks:
         hours = [q.peak_hours for q in quotes.values() if q.peak_hours]
@@ -109,7 +110,7 @@ def rates_of(provider, tables_, quotes, base, context):
         when = {"utc_hours": list(hours[0])}
         if any(q.weekdays for q in quotes.values()):
             when["weekdays"] = True
-        out.append(when | card_json(card_of(peaks, lambda t: quotes[t].peak)))
+        out.append(when | card_json(in_proportion(card_of(peaks, lambda t: quotes[t].peak), base)))
     return out, None
 
 

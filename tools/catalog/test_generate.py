@@ -237,6 +237,24 @@ class Prices(unittest.TestCase):
         self.assertEqual((model[RATES[3]], model[RATES[4]]), ("5", "8"))
         self.assertNotIn(RATES[3], MODELS["openai", "gpt-4o"])
 
+    def test_cached_input_stays_as_cheap_under_conditions(self):
+        # Perplexity's table has no price for cached input of long prompts, Azure's none for flex.
+        self.assertEqual(self.rates("perplexity", "openai/gpt-5.5", above_prompt_tokens=272_000), ("10", "45", "1"))
+        self.assertEqual(self.rates("azure", "gpt-5.4", service_tier="flex"), ("1.25", "7.5", "0.125"))
+        sources = generate.load()
+        for (provider, model_id), model in MODELS.items():
+            name = generate.SAME_TABLES.get(provider, provider)
+            rows = {t: sources[t].get(name, {}).get(model_id) for t in generate.ORDER if t != "genai"}
+            rows["genai"] = tables.find_genai(sources["genai"].get(generate.SAME_GENAI.get(name, name), []), model_id)
+            quotes = generate.quotes_of({t: row for t, row in rows.items() if row}).values()
+            stated = {card.cache_read for q in quotes for card in (
+                *q.above.values(), *q.tiers.values(), *q.later.values(), *filter(None, [q.peak]))}
+            share = Decimal(model.get(RATES[2], model[RATES[0]])) / Decimal(model[RATES[0]])
+            for rate in model.get("rates", []):
+                read = Decimal(rate.get(RATES[2], rate[RATES[0]]))
+                if read not in stated:
+                    self.assertLessEqual(read, Decimal(rate[RATES[0]]) * share + tables.PICO, (provider, model_id, rate))
+
     def test_embeddings(self):
         self.assertEqual(MODELS["openai", "text-embedding-3-small"][RATES[0]], "0.02")
         self.assertEqual({p for p, _ in MODELS.keys() - CHAT.keys()} - generate.EMBEDS, set())
@@ -276,6 +294,13 @@ class Agreement(unittest.TestCase):
         dear = dict.fromkeys(tables.NAMES) | {"input": Decimal(2), "output": Decimal(4), "cache_read": Decimal(1)}
         both = agree.dearer(card, dear)
         self.assertEqual((both["input"], both["output"], both["cache_read"]), (2, 9, 1))
+
+    def test_a_cache_price_nobody_states_is_in_proportion(self):
+        base = dict.fromkeys(tables.NAMES) | {"input": Decimal(3), "cache_read": Decimal(1), "cache_write": Decimal(6)}
+        card = dict.fromkeys(tables.NAMES) | {"input": Decimal(1), "cache_write": Decimal(5)}
+        told = agree.in_proportion(card, base)
+        self.assertEqual([told[name] for name in tables.NAMES],
+                         [1, None, Decimal("0.333333"), 5, None, None], "what is stated stays, what has no base is not made")
 
     def test_zero_is_no_price(self):
         rates = Rates()

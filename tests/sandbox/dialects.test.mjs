@@ -40,6 +40,18 @@ test("openai chat streams: role, words, finish, usage when asked, [DONE]", async
   assert.ok(silent.events.slice(0, -1).every((e) => !("usage" in e.data) && e.data.choices.length === 1));
 });
 
+test("mistral streams tell usage unasked, in the chunk that ends the answer", async () => {
+  const path = "/mistral-a/v1/chat/completions";
+  const whole = await c.json(path, chat("What is rust?"));
+  for (const more of [{}, { stream_options: { include_usage: true } }]) {
+    const { events } = await c.events(path, chat("What is rust?", { stream: true, ...more }));
+    assert.equal(events.at(-1).data, "[DONE]");
+    assert.equal(events.at(-2).data.choices[0].finish_reason, "stop");
+    assert.deepEqual(events.at(-2).data.usage, whole.body.usage);
+    assert.ok(events.slice(0, -2).every((e) => !("usage" in e.data)));
+  }
+});
+
 test("limits: max tokens, stop, n", async () => {
   const short = await c.json(CHAT, chat("count to 100", { max_completion_tokens: 10 }));
   assert.equal(short.body.choices[0].finish_reason, "length");

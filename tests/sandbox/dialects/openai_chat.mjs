@@ -172,9 +172,11 @@ function whole(answer, prompt, call) {
 
 function events(answer, prompt, call) {
   const out = [];
-  const spent = prompt.wantsUsage ? usage(answer, call) : undefined;
+  // Mistral tells usage unasked, in the chunk that ends the last choice.
+  const unasked = /^mistral/.test(call.provider);
+  const spent = prompt.wantsUsage || unasked ? usage(answer, call) : undefined;
   // Every chunk says `usage: null` when a usage chunk is to come.
-  const tail = prompt.wantsUsage && spent !== undefined ? ',"usage":null}' : "}";
+  const tail = !unasked && spent !== undefined ? ',"usage":null}' : "}";
   const start = JSON.stringify({
     id: responseId(call), object: "chat.completion.chunk", created: call.created, model: prompt.model,
     service_tier: "default", system_fingerprint: "fp_simulated",
@@ -184,7 +186,8 @@ function events(answer, prompt, call) {
     content,
   });
   for (const choice of answer.choices) streamChoice(choice, chunk, call);
-  if (spent !== undefined) out.push({ data: `${start},"choices":[],"usage":${JSON.stringify(spent)}}` });
+  if (unasked && spent !== undefined) out.at(-1).data = `${out.at(-1).data.slice(0, -1)},"usage":${JSON.stringify(spent)}}`;
+  else if (spent !== undefined) out.push({ data: `${start},"choices":[],"usage":${JSON.stringify(spent)}}` });
   out.push({ data: "[DONE]", last: true });
   return out;
 }

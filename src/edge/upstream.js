@@ -21,28 +21,38 @@ export class Upstream {
     return value;
   }
 
-  // The whole body; one longer than `most` is broken off.
+  // The whole body; one longer than `most` is broken off. A length tells the truth only of bytes that were not packed.
   async whole(most) {
-    const length = this.#response.headers.get("content-length");
-    if (length !== null && Number(length) <= most) return this.#response.bytes();
-    const chunks = [];
+    const { headers, body } = this.#response, length = headers.get("content-length");
+    if (length !== null && Number(length) <= most && !headers.has("content-encoding")) return this.#response.bytes();
+    const { bytes, over } = await this.#gather(body, most);
+    if (over) throw new RangeError("the answer is too long");
+    return bytes;
+  }
+
+  // All bytes of a stream; at the first too many the call is let go, and what came before is all.
+  async #gather(stream, most) {
+    const reader = stream?.getReader(), chunks = [];
     let taken = 0;
-    for (let bytes; (bytes = await this.read()); chunks.push(bytes)) {
-      taken += bytes.length;
-      if (taken > most) throw new RangeError("the answer is too long");
+    for (let chunk; taken <= most && (chunk = (await reader?.read())?.value); chunks.push(chunk)) taken += chunk.length;
+    const over = taken > most;
+    if (over) {
+      this.abort();
+      reader.cancel().catch(() => {});
     }
-    return chunks.length === 1 ? chunks[0] : new Uint8Array(await new Blob(chunks).arrayBuffer());
+    return { bytes: chunks.length === 1 ? chunks[0] : new Uint8Array(await new Blob(chunks).arrayBuffer()), over };
   }
 
   abort() { this.#stop.abort(); }
 
-  // Bytes flow to the caller natively; a copy is collected natively on a second branch, behind an identity stream so that
-  // its reader does not hold the first branch back. Resolves to the copy; `downstream.end` says how it ended.
-  async pipe(downstream, prefix, drainMs) {
+  // Bytes flow to the caller natively; a copy is collected on a second branch, behind an identity stream so that its reader
+  // does not hold the first branch back. Past `most` the provider is let go: the stream broke. Resolves to the copy;
+  // `downstream.end` says how it ended.
+  async pipe(downstream, prefix, drainMs, most) {
     this.#reader.releaseLock();
     const [flow, copy] = this.#response.body.tee();
     const tap = new IdentityTransformStream(), enough = new AbortController();
-    const kept = new Response(tap.readable).arrayBuffer();
+    const kept = this.#gather(tap.readable, most);
     let lost = false, broke = false;
     const client = downstream.lend(prefix)
       .then((writable) => flow.pipeTo(writable, { preventClose: true, preventAbort: true }))
@@ -51,10 +61,10 @@ export class Upstream {
       broke = !enough.signal.aborted;
       return tap.writable.close().catch(() => {});
     });
-    const [bytes] = await Promise.all([kept, meter]);
+    const [{ bytes, over }] = await Promise.all([kept, meter]);
     if (!enough.signal.aborted && !lost) await client;
     downstream.takeBack();
-    downstream.end = broke ? "broke" : !lost ? "whole" : enough.signal.aborted ? "gone" : "drained";
-    return new Uint8Array(bytes);
+    downstream.end = broke || over ? "broke" : !lost ? "whole" : enough.signal.aborted ? "gone" : "drained";
+    return bytes;
   }
 }

@@ -1,6 +1,10 @@
 // What happens to connections: refused by a provider, or closed by the caller.
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { Readable } from "node:stream";
 import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { startInstance, until } from "./harness.mjs";
 
 let here, own;
@@ -71,3 +75,43 @@ for (const [way, more] of [["pumped", {}], ["native", { stream_options: { includ
     assert.ok(Number(amount_usd) < 0 && call.usage.output >= 30 && !call.estimated, JSON.stringify(call));
   });
 }
+
+/** A provider that answers by `answer`, without measure. */
+async function immoderate(name, answer) {
+  const server = createServer((request, response) => request.resume().on("end", () => answer(response))).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  after(() => server.close());
+  return here.newProvider(own, name, { base_url: `http://127.0.0.1:${server.address().port}` });
+}
+
+const MIB = 1024 * 1024;
+
+test("a native stream far beyond what was asked for is broken off", async () => {
+  let sent = 0;
+  const more = `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content: "on ".repeat(20_000) }, finish_reason: null }] })}\n\n`;
+  function* words() {
+    for (; sent < 100 * MIB; sent += more.length) yield more;
+    // An end, so that a worker that takes it all does not take for ever.
+    yield 'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}\n\ndata: [DONE]\n\n';
+  }
+  const model = await immoderate("endless", (response) => {
+    Readable.from(words()).pipe(response.writeHead(200, { "content-type": "text/event-stream" }));
+  });
+  const answer = await here.ask(own.key, { model, max_tokens: 100, stream: true, stream_options: { include_usage: true } });
+  const errors = answer.events.filter(({ data }) => data.error);
+  assert.deepEqual(errors.map(({ data }) => data.error.code), ["upstream_truncated"]);
+  assert.ok(!answer.events.some(({ data }) => data === "[DONE]"));
+  assert.equal(answer.comment?.provider, "endless");
+  assert.ok(sent < 64 * MIB, `${sent} bytes were taken`);
+});
+
+test("a whole answer that unpacks to more than memory is broken off", async () => {
+  const packed = gzipSync(JSON.stringify({ choices: [{ index: 0, message: { content: "on ".repeat(30 * MIB) }, finish_reason: "stop" }] }));
+  assert.ok(packed.length < MIB);
+  const model = await immoderate("bomb", (response) => {
+    response.writeHead(200, { "content-type": "application/json", "content-encoding": "gzip", "content-length": packed.length });
+    response.end(packed);
+  });
+  const answer = await here.ask(own.key, { model });
+  assert.deepEqual([answer.status, answer.body.error?.code], [503, "upstream_unreachable"]);
+});

@@ -5,7 +5,7 @@ use super::{
     relay::Relay,
 };
 use crate::{
-    catalog::{Ability, AbortStopsBilling},
+    catalog::{Ability, AbortStopsBilling, Quirk},
     dialect::{Between, Call, Order, between, translatable},
     endpoint::Surface,
     fault::{Cause, Fault, UpstreamFault},
@@ -260,6 +260,8 @@ impl Exchange {
         self.case.request.wants_usage
             && self.spoken().is_some_and(|spoken| spoken.same)
             && !relay.meter.ended
+            // Its usage rides on the last chunk of content: the caller is owed a chunk of its own.
+            && !candidate.deployment.has(Quirk::NoStreamOptions)
             && candidate.output_tokens_max.saturating_mul(BYTES_PER_TOKEN) <= PIPED_BYTES_MAX
     }
 

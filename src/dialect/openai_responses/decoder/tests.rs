@@ -41,13 +41,54 @@ fn what_is_told_twice_is_told_once() {
     let message = json!({"type": "message", "content": [{"type": "output_text", "text": "ab"}, {"type": "refusal", "refusal": "no"}]});
     let done = ("output_item.done", json!({"output_index": 1, "item": message}));
     let delta = |text: &str| ("output_text.delta", json!({"output_index": 1, "delta": text}));
-    assert_eq!(said(&[delta("a"), delta("b"), done.clone()]), [text("a"), text("b")]);
     let refusal = Event::Refusal { choice: 0, text: "no".into() };
+    assert_eq!(said(&[delta("a"), delta("b"), done.clone()]), [text("a"), text("b"), refusal.clone()]);
     assert_eq!(said(&[done.clone(), done.clone()]), [text("ab"), refusal.clone()], "a host without fragments");
     let whole = ("completed", json!({"response": {"output": [message, call()]}}));
     let all = [text("ab"), refusal.clone(), start(0, "c", "f"), arguments(0, "{\"x\":1}")];
     assert_eq!(said(std::slice::from_ref(&whole)), all, "a host with one event");
     assert_eq!(said(&[done, whole]), [text("ab"), refusal]);
+}
+
+#[test]
+fn what_was_left_out_is_made_up_for() {
+    let at = |kind: &'static str, members: Value| {
+        let mut told = members;
+        told["output_index"] = json!(1);
+        (kind, told)
+    };
+    let begun = json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": ""});
+    let added = at("output_item.added", json!({ "item": begun }));
+    let delta = |text: &str| at("function_call_arguments.delta", json!({ "delta": text }));
+    let arguments_done = at("function_call_arguments.done", json!({"arguments": "{\"x\":1}"}));
+    let item_done = at("output_item.done", json!({ "item": call() }));
+    let completed = ("completed", json!({"response": {"output": [{"type": "reasoning"}, call()]}}));
+    let (head, tail) = (arguments(0, "{\"x\""), arguments(0, ":1}"));
+    let all = [start(0, "c", "f"), arguments(0, "{\"x\":1}")];
+    let pieces = [start(0, "c", "f"), head, tail];
+    for last in [&arguments_done, &item_done, &completed] {
+        assert_eq!(said(&[added.clone(), last.clone()]), all, "{last:?}");
+        assert_eq!(said(&[added.clone(), delta("{\"x\""), last.clone()]), pieces, "{last:?}");
+    }
+    let repeated = [added.clone(), delta("{\"x\":1}"), arguments_done.clone(), item_done, completed];
+    assert_eq!(said(&repeated), all);
+    assert_eq!(said(&[added.clone(), delta("{}"), arguments_done]), [start(0, "c", "f"), arguments(0, "{}")], "told");
+    assert_eq!(said(&[added, ("completed", json!({}))]), [start(0, "c", "f"), arguments(0, "{}")]);
+
+    let custom = json!({"type": "custom_tool_call", "call_id": "c", "name": "t", "input": ""});
+    let begun = at("output_item.added", json!({ "item": custom }));
+    let input = at("custom_tool_call_input.done", json!({"input": "a\"b"}));
+    let open = [start(0, "c", "t"), arguments(0, r#"{"input":"a\"b"#), arguments(0, "\"}")];
+    assert_eq!(said(&[begun, input, ("completed", json!({}))]), open);
+
+    let text_done = |text: &str| at("output_text.done", json!({ "text": text }));
+    let refusal_done = at("refusal.done", json!({"refusal": "no"}));
+    let refusal = Event::Refusal { choice: 0, text: "no".into() };
+    let message = json!({"type": "message", "content": [{"text": "ab"}, {"text": "cd"}, {"refusal": "no"}]});
+    let item_done = at("output_item.done", json!({ "item": message }));
+    let streamed = at("output_text.delta", json!({"delta": "a"}));
+    let told = said(&[streamed, text_done("ab"), text_done("cd"), refusal_done, item_done]);
+    assert_eq!(told, [text("a"), text("b"), text("cd"), refusal]);
 }
 
 #[test]

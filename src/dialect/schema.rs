@@ -49,16 +49,16 @@ pub(super) fn constrain(schema: &mut Value) {
     }
 }
 
-/// What a schema may grow by when its references are resolved, in bytes: definitions that use each other in pairs double
-/// with every level.
-const GROWTH_MAX: usize = 256 * 1024;
+/// What a request's schemas may grow by when their references are resolved, about in bytes: definitions that use each other
+/// in pairs double with every level. One that would grow by more stays as it is.
+pub(super) const GROWTH_MAX: usize = 256 * 1024;
 /// How deep inside a schema references are followed.
 const DEPTH_MAX: usize = 64;
 
-/// A schema whose references into itself are resolved, as far as that ends.
-pub(super) fn inlined(schema: &Value) -> Value {
-    let mut inlining = Inlining { root: schema, left: GROWTH_MAX, depth: 0, path: Vec::new(), whole: true };
-    let mut told = inlining.value(schema);
+/// A schema whose references into itself are resolved, as far as that ends and as `left` lets it grow.
+pub(super) fn inlined(schema: &Value, left: &mut usize) -> Value {
+    let mut inlining = Inlining { root: schema, left, depth: 0, path: Vec::new(), whole: true };
+    let Some(mut told) = inlining.value(schema) else { return schema.clone() };
     if inlining.whole
         && let Some(members) = told.as_object_mut()
     {
@@ -70,7 +70,7 @@ pub(super) fn inlined(schema: &Value) -> Value {
 
 struct Inlining<'a> {
     root: &'a Value,
-    left: usize,
+    left: &'a mut usize,
     depth: usize,
     /// The references being followed.
     path: Vec<&'a str>,
@@ -79,48 +79,57 @@ struct Inlining<'a> {
 }
 
 impl<'a> Inlining<'a> {
-    fn value(&mut self, value: &'a Value) -> Value {
+    /// Counts what is copied. `None`: it became too much.
+    fn grow(&mut self, bytes: usize) -> Option<()> {
+        if !self.path.is_empty() {
+            *self.left = self.left.checked_sub(bytes)?;
+        }
+        Some(())
+    }
+
+    fn value(&mut self, value: &'a Value) -> Option<Value> {
         self.depth += 1;
+        self.grow(value.as_str().map_or(4, |text| text.len() + 4))?;
         let told = match value {
-            Value::Array(items) => items.iter().map(|item| self.value(item)).collect(),
+            Value::Array(items) => items.iter().map(|item| self.value(item)).collect::<Option<_>>()?,
             Value::Object(members) => match members.get("$ref") {
-                Some(Value::String(reference)) => self.reference(reference, members),
-                _ => self.members(members).into(),
+                Some(Value::String(reference)) => self.reference(reference, members)?,
+                _ => self.members(members)?.into(),
             },
             other => other.clone(),
         };
         self.depth -= 1;
-        told
+        Some(told)
     }
 
-    fn members(&mut self, members: &'a Map<String, Value>) -> Map<String, Value> {
+    fn members(&mut self, members: &'a Map<String, Value>) -> Option<Map<String, Value>> {
         let mut told = Map::new();
         for (name, value) in members {
+            self.grow(name.len())?;
             // Definitions are copied where they are used.
             let definitions = self.path.is_empty() && (name == "$defs" || name == "definitions");
-            told.insert(name.clone(), if definitions { value.clone() } else { self.value(value) });
+            told.insert(name.clone(), if definitions { value.clone() } else { self.value(value)? });
         }
-        told
+        Some(told)
     }
 
-    fn reference(&mut self, reference: &'a str, members: &'a Map<String, Value>) -> Value {
+    fn reference(&mut self, reference: &'a str, members: &'a Map<String, Value>) -> Option<Value> {
+        let mut beside = self.members(members)?;
         let found = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
-        let size = found.map_or(0, |found| found.to_string().len());
-        if found.is_none() || self.path.contains(&reference) || self.depth > DEPTH_MAX || size > self.left {
+        let followed = !self.path.contains(&reference) && self.depth <= DEPTH_MAX;
+        let Some(found) = found.filter(|_| followed) else {
             self.whole = false;
-            return self.members(members).into();
-        }
-        self.left -= size;
+            return Some(beside.into());
+        };
         self.path.push(reference);
-        let mut told = found.map_or(Value::Null, |found| self.value(found));
+        let mut told = self.value(found)?;
+        self.path.pop();
         // What stands beside a reference stays beside what it means.
         if let Value::Object(told) = &mut told {
-            told.extend(
-                members.iter().filter(|(name, _)| *name != "$ref").map(|(name, value)| (name.clone(), value.clone())),
-            );
+            beside.shift_remove("$ref");
+            told.extend(beside);
         }
-        self.path.pop();
-        told
+        Some(told)
     }
 }
 
@@ -128,6 +137,10 @@ impl<'a> Inlining<'a> {
 mod tests {
     use super::*;
     use crate::json::json;
+
+    fn inlined(schema: &Value) -> Value {
+        super::inlined(schema, &mut GROWTH_MAX.clone())
+    }
 
     #[test]
     fn references_become_what_they_mean() {
@@ -153,6 +166,20 @@ mod tests {
             let before = format!("#/$defs/D{}", level - 1);
             bomb["$defs"][format!("D{level}")] = json!({"anyOf": [{"$ref": before}, {"$ref": before}]});
         }
-        assert!(inlined(&bomb).to_string().len() < 4 * GROWTH_MAX);
+        assert_eq!(inlined(&bomb), bomb);
+    }
+
+    #[test]
+    fn the_work_is_bounded() {
+        let all: Vec<Value> = (0..6_000).map(|_| json!({"$ref": "#"})).collect();
+        let schema = json!({ "anyOf": all });
+        // Every copied value is paid for: it gives up within the fourth copy, long before the last of 6,000.
+        let mut left = GROWTH_MAX;
+        assert_eq!(super::inlined(&schema, &mut left), schema);
+        assert!(left < 64, "{left}");
+        let small = json!({"$defs": {"A": {"type": "string"}}, "items": {"$ref": "#/$defs/A"}});
+        left = 20;
+        assert_eq!(super::inlined(&small, &mut left), json!({"items": {"type": "string"}}));
+        assert_eq!(super::inlined(&small, &mut left), small, "all of a request's schemas share it");
     }
 }

@@ -6,7 +6,7 @@ use super::{
     super::{
         Call, Order, sayable,
         sayable::{level, may_reason, native_tool, nothing_like, put, segment},
-        schema::inlined,
+        schema::{GROWTH_MAX, inlined},
     },
     history,
 };
@@ -26,13 +26,14 @@ const BUDGET_MIN: u64 = 512;
 pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
     let deployment = order.deployment;
     let (system, contents) = history::encode(request, deployment)?;
-    let tools = tools(request)?;
+    let mut growth = GROWTH_MAX;
+    let tools = tools(request, &mut growth)?;
     let choice = sayable::choice(request, deployment);
     let mut config = Map::new();
     let forced = !tools.is_empty() && matches!(choice, ToolChoice::Required | ToolChoice::Named(_));
     // An answer that is a call has no other form.
     if !forced {
-        format(request, deployment, !tools.is_empty(), &mut config)?;
+        format(request, deployment, !tools.is_empty(), &mut growth, &mut config)?;
     }
     generation(request, order, &mut config)?;
     let mut members = Map::new();
@@ -58,7 +59,7 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     Ok(Call { path, headers, body: Value::Object(members).to_string().into_bytes() })
 }
 
-fn tools(request: &Request) -> Result<Vec<Value>, Fault> {
+fn tools(request: &Request, growth: &mut usize) -> Result<Vec<Value>, Fault> {
     let mut told = Vec::new();
     for (place, tool) in request.tools.iter().enumerate() {
         match tool {
@@ -66,7 +67,7 @@ fn tools(request: &Request) -> Result<Vec<Value>, Fault> {
                 let mut function = Map::new();
                 put(&mut function, "name", Some(name.as_str().into()));
                 put(&mut function, "description", description.as_deref().map(Value::from));
-                put(&mut function, "parametersJsonSchema", parameters.as_ref().map(inlined));
+                put(&mut function, "parametersJsonSchema", parameters.as_ref().map(|schema| inlined(schema, growth)));
                 told.push(function.into());
             }
             Tool::Native(native) => return Err(native_tool(place, native)),
@@ -89,6 +90,7 @@ fn format(
     request: &Request,
     deployment: &Deployment,
     tools: bool,
+    growth: &mut usize,
     config: &mut Map<String, Value>,
 ) -> Result<(), Fault> {
     if request.format == Format::Text {
@@ -100,7 +102,7 @@ fn format(
     }
     put(config, "responseMimeType", Some("application/json".into()));
     if let Format::JsonSchema { schema, .. } = &request.format {
-        put(config, "responseJsonSchema", Some(inlined(schema)));
+        put(config, "responseJsonSchema", Some(inlined(schema, growth)));
     }
     Ok(())
 }

@@ -114,8 +114,9 @@ pub trait Downstream {
     /// Writes a fault for the caller, as a whole body.
     fn encode_fault(&self, fault: &Fault, request_id: &str) -> Vec<u8>;
 
-    /// Writes a fault into a stream that has begun, as one event. No terminator follows it.
-    fn encode_stream_fault(&self, fault: &Fault, request_id: &str) -> Vec<u8>;
+    /// Writes a fault into a stream that has begun, as one event. No terminator follows it. `number` is
+    /// [`Encoder::number`] of that stream.
+    fn encode_stream_fault(&self, fault: &Fault, request_id: &str, number: u64) -> Vec<u8>;
 
     /// The last frame of a stream, for a provider that leaves it out. Empty where no fixed frame ends a stream.
     fn terminator(&self) -> &'static [u8];
@@ -252,6 +253,11 @@ pub trait Encoder {
     /// did not ask, or with its cost; the terminator held back for [`Encoder::finish_relayed`]).
     fn relay(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>);
 
+    /// The number of the next event, in dialects that number those they write.
+    fn number(&self) -> u64 {
+        0
+    }
+
     /// Appends what ends a relayed stream: the usage frame held back, with its cost, and the terminator.
     fn finish_relayed(&mut self, cost: Option<Nanos>, out: &mut Vec<u8>);
 }
@@ -261,6 +267,10 @@ fn routed(body: &Body, mut changes: Vec<(&str, Option<Cow<'_, str>>)>) -> Vec<u8
     changes.extend(reading::OURS.map(|name| (name, None)));
     if body.get("provider").is_some_and(|raw| raw.starts_with('{')) {
         changes.push(("provider", None));
+    }
+    // Callers' word for OpenAI's "default".
+    if body.get("service_tier") == Some("\"standard\"") {
+        changes.push(("service_tier", None));
     }
     body.rewritten(&changes)
 }

@@ -79,7 +79,7 @@ impl Downstream for Anthropic {
         fault::encode(fault, request_id)
     }
 
-    fn encode_stream_fault(&self, fault: &Fault, request_id: &str) -> Vec<u8> {
+    fn encode_stream_fault(&self, fault: &Fault, request_id: &str, _number: u64) -> Vec<u8> {
         fault::encode_in_stream(fault, request_id)
     }
 

@@ -10,12 +10,14 @@ use super::{
 use crate::{
     body::{Body, quoted},
     catalog::{Deployment, Quirk},
-    chat::{Request, Response},
+    chat::{Part, Request, Response},
     fault::{Fault, UpstreamFault},
 };
 
 /// What this endpoint writes where nobody says how much.
 const MAX_TOKENS: u64 = 16;
+/// What a suffix may take in all, once for each prompt.
+const SUFFIXES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 pub(super) struct Completions;
 
@@ -50,7 +52,17 @@ impl Downstream for Completions {
     fn decode_request(&self, body: &Body) -> Result<Request, Fault> {
         reading::decode(body, |fields| {
             let model = fields.needed_text("model");
-            let (messages, prompts) = prompts::read(fields, "prompt", "<|endoftext|>");
+            let (mut messages, prompts) = prompts::read(fields, "prompt", "<|endoftext|>");
+            if let Some(suffix) = fields.text("suffix") {
+                if suffix.len().saturating_mul(messages.len()) > SUFFIXES_BYTES_MAX {
+                    fields.must_be("suffix", "shorter, or beside fewer prompts", &suffix.into());
+                } else {
+                    // It is read with each prompt, and billed like it.
+                    for message in &mut messages {
+                        message.parts.push(Part::text(suffix.clone()));
+                    }
+                }
+            }
             let answers = fields.count("n", 0).unwrap_or(1).max(fields.count("best_of", 0).unwrap_or(1)).max(1);
             let choices = answers.saturating_mul(prompts);
             if choices > 2_048 {
@@ -64,6 +76,7 @@ impl Downstream for Completions {
                 model,
                 messages,
                 separate: true,
+                service_tier: fields.service_tier(),
                 user: fields.text("user"),
                 max_output_tokens: Some(max_tokens.max(1)),
                 choices: u32::try_from(choices).ok(),
@@ -91,8 +104,8 @@ impl Downstream for Completions {
         OpenaiChat.encode_fault(fault, request_id)
     }
 
-    fn encode_stream_fault(&self, fault: &Fault, request_id: &str) -> Vec<u8> {
-        OpenaiChat.encode_stream_fault(fault, request_id)
+    fn encode_stream_fault(&self, fault: &Fault, request_id: &str, number: u64) -> Vec<u8> {
+        OpenaiChat.encode_stream_fault(fault, request_id, number)
     }
 
     fn terminator(&self) -> &'static [u8] {
@@ -106,6 +119,19 @@ mod tests {
 
     fn read(text: &str) -> Result<Request, Fault> {
         Completions.decode_request(&Body::parse(text.as_bytes().to_vec()).expect("an object"))
+    }
+
+    #[test]
+    fn what_is_billed_and_what_it_costs_is_read() {
+        let told = read(r#"{"model":"m","prompt":["a","b"],"suffix":"end","service_tier":"flex"}"#).expect("valid");
+        assert_eq!(told.service_tier, Some(crate::chat::ServiceTier::Flex));
+        assert!(told.messages.len() == 2 && told.messages.iter().all(|one| one.parts[1] == Part::text("end")));
+        assert!(told.rest.is_empty());
+        let refused = read(r#"{"model":"m","service_tier":"scale"}"#).err().and_then(|fault| fault.param);
+        assert_eq!(refused.as_deref(), Some("service_tier"));
+        let many =
+            format!(r#"{{"model":"m","prompt":["a"{}],"suffix":"{}"}}"#, r#","b""#.repeat(999), "s".repeat(5_000));
+        assert!(read(&many).is_err_and(|fault| fault.param.as_deref() == Some("suffix")));
     }
 
     #[test]

@@ -97,8 +97,8 @@ impl Downstream for Embeddings {
         OpenaiChat.encode_fault(fault, request_id)
     }
 
-    fn encode_stream_fault(&self, fault: &Fault, request_id: &str) -> Vec<u8> {
-        OpenaiChat.encode_stream_fault(fault, request_id)
+    fn encode_stream_fault(&self, fault: &Fault, request_id: &str, number: u64) -> Vec<u8> {
+        OpenaiChat.encode_stream_fault(fault, request_id, number)
     }
 
     fn terminator(&self) -> &'static [u8] {

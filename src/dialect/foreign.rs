@@ -9,10 +9,13 @@ use serde_json::Value;
 /// Whether a member's value asks for anything.
 type Asks = fn(&Value) -> bool;
 
-/// Members that change what the answer is.
-const NEEDED: [(&str, Asks); 6] = [
+/// Members that ask how likely each token was.
+const LIKELIHOODS: [(&str, Asks); 2] = [
     ("logprobs", |value| value == &Value::Bool(true)),
     ("top_logprobs", |value| value.as_u64().is_some_and(|count| count > 0)),
+];
+/// Other members that change what the answer is.
+const NEEDED: [(&str, Asks); 4] = [
     ("modalities", |value| value.as_array().is_some_and(|words| words.iter().any(|word| word != "text"))),
     ("audio", Value::is_object),
     ("moderation", Value::is_object),
@@ -24,7 +27,17 @@ const NEEDED: [(&str, Asks); 6] = [
 /// # Errors
 /// A 400 that names the member.
 pub fn translatable(request: &Request) -> Result<(), Fault> {
-    for (name, asks) in NEEDED {
+    without_likelihoods(request)?;
+    refuse(request, &NEEDED)
+}
+
+/// Refuses the wish to be told how likely each token was.
+pub(super) fn without_likelihoods(request: &Request) -> Result<(), Fault> {
+    refuse(request, &LIKELIHOODS)
+}
+
+fn refuse(request: &Request, members: &[(&str, Asks)]) -> Result<(), Fault> {
+    for &(name, asks) in members {
         if request.rest.get(name).is_some_and(asks) {
             let message = format!(
                 "The chosen model's provider has nothing like `{name}`. Leave it out, or name a model whose provider has it."

@@ -38,7 +38,7 @@ impl Upstream for OpenaiChat {
     }
 
     fn forward(&self, body: &Body, request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
-        Ok(call::forward(body, request, order))
+        call::forward(body, request, order)
     }
 
     fn decode_response(&self, bytes: &[u8], deployment: &Deployment) -> Result<Response, UpstreamFault> {
@@ -71,7 +71,7 @@ impl Downstream for OpenaiChat {
         fault::encode(fault)
     }
 
-    fn encode_stream_fault(&self, fault: &Fault, _request_id: &str) -> Vec<u8> {
+    fn encode_stream_fault(&self, fault: &Fault, _request_id: &str, _number: u64) -> Vec<u8> {
         fault::encode_in_stream(fault)
     }
 

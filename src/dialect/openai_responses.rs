@@ -72,8 +72,8 @@ impl Downstream for OpenaiResponses {
         OpenaiChat.encode_fault(fault, request_id)
     }
 
-    fn encode_stream_fault(&self, fault: &Fault, _request_id: &str) -> Vec<u8> {
-        fault::encode_in_stream(fault, 0)
+    fn encode_stream_fault(&self, fault: &Fault, _request_id: &str, number: u64) -> Vec<u8> {
+        fault::encode_in_stream(fault, number)
     }
 
     fn terminator(&self) -> &'static [u8] {

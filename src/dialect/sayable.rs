@@ -107,13 +107,21 @@ pub(super) fn penalties(
     }
 }
 
+/// Refuses texts to stop at where there is no place for any: an answer that goes on is another one.
+pub(super) fn unstoppable(request: &Request) -> Result<(), Fault> {
+    if request.sampling.stop.iter().any(|text| !text.is_empty()) {
+        return Err(nothing_like("stop", "Leave it out"));
+    }
+    Ok(())
+}
+
 /// The texts an answer stops at.
 ///
 /// # Errors
-/// There are more than the dialect takes.
+/// There are more than the dialect takes, or the deployment takes none.
 pub(super) fn stops(request: &Request, deployment: &Deployment, most: usize) -> Result<Option<Value>, Fault> {
     if deployment.has(Quirk::NoStop) {
-        return Ok(None);
+        return unstoppable(request).map(|()| None);
     }
     // Some refuse blank ones.
     let stop: Vec<&str> =

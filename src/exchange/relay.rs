@@ -228,6 +228,11 @@ impl Relay {
         }
     }
 
+    /// The number of the caller's next event.
+    pub fn number(&self) -> u64 {
+        self.encoder.number()
+    }
+
     /// Appends the end of the caller's stream.
     pub fn finish(&mut self, usage: Option<&Usage>, cost: Option<Nanos>, out: &mut Vec<u8>) {
         if self.verbatim {
@@ -306,14 +311,18 @@ mod tests {
         "../../tests/fixtures/bedrock/bedrock--converse-stream--openai.gpt-oss-120b-1-3a0--stream--40a12b.response.bin"
     );
 
-    /// What a caller of chat completions gets of a binary stream, and whether it ended well.
-    fn relayed(chunks: &[&[u8]]) -> (String, bool) {
+    fn relay(surface: Surface) -> Relay {
         let text = r#"{"version":1,"providers":[{"id":"a","name":"A","dialect":"bedrock_converse","base_url":"https://a.test",
             "credential":"K"}],"models":[{"provider":"a","id":"m","context_length":1000,"input_usd_per_mtok":"1","output_usd_per_mtok":"1"}]}"#;
         let catalog = Catalog::parse(text).expect("valid");
         let from = Between { upstream: upstream(Dialect::BedrockConverse), same: false };
         let deployment = &catalog.deployments()[0];
-        let mut relay = Relay::new(from, downstream(Surface::ChatCompletions), deployment, Stamp::default());
+        Relay::new(from, downstream(surface), deployment, Stamp::default())
+    }
+
+    /// What a caller of chat completions gets of a binary stream, and whether it ended well.
+    fn relayed(chunks: &[&[u8]]) -> (String, bool) {
+        let mut relay = relay(Surface::ChatCompletions);
         let mut out = Vec::new();
         for chunk in chunks {
             relay.feed(chunk, &mut out);
@@ -332,5 +341,19 @@ mod tests {
         }
         assert!(!relayed(&[&BINARY[..BINARY.len() - 500]]).1, "it ended within a message");
         assert!(!relayed(&[b"data: {}\n\ndata: [DONE]\n\n"]).1, "it is none");
+    }
+
+    #[test]
+    fn a_fault_is_numbered_like_what_came_before() {
+        for (surface, numbered) in [(Surface::Responses, true), (Surface::ChatCompletions, false)] {
+            let (mut relay, mut out) = (relay(surface), Vec::new());
+            relay.feed(&BINARY[..BINARY.len() - 500], &mut out);
+            let text = String::from_utf8(out).expect("text");
+            let events = text.matches("\"sequence_number\":").count() as u64;
+            assert_eq!((relay.number(), events > 2), (events, numbered));
+            let fault = crate::fault::Fault::unavailable("x", "y");
+            let told = downstream(surface).encode_stream_fault(&fault, "r", relay.number());
+            assert_eq!(String::from_utf8_lossy(&told).contains(&format!("\"sequence_number\":{events},")), numbered);
+        }
     }
 }

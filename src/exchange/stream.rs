@@ -206,7 +206,11 @@ impl Exchange {
         let settled = self.settle(&streaming.relay.meter);
         if !self.gone {
             let told = stream_fault(fault);
-            out.extend_from_slice(&self.case.grammar.encode_stream_fault(&told, &self.case.request_id));
+            out.extend_from_slice(&self.case.grammar.encode_stream_fault(
+                &told,
+                &self.case.request_id,
+                streaming.relay.number(),
+            ));
             final_comment(&self.comment(&settled), &mut out);
             effects.push(Effect::Chunk(out));
             effects.push(Effect::Finish);

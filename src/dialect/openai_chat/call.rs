@@ -1,12 +1,18 @@
 //! Requests to a deployment: a caller's own passed on with what must change, or written anew from the hub.
 use super::{
-    super::{Call, Order, routed, sayable::native_tool, without_hosted},
+    super::{
+        Call, Order,
+        foreign::without_likelihoods,
+        routed,
+        sayable::{native_tool, nothing_like, unstoppable},
+        without_hosted,
+    },
     history,
 };
 use crate::json::json;
 use crate::{
     body::Body,
-    catalog::{Ability, Quirk},
+    catalog::{Ability, Deployment, Quirk},
     chat::{Effort, Format, Request, Tool, ToolChoice},
     fault::Fault,
 };
@@ -15,14 +21,15 @@ use std::borrow::Cow;
 
 /// All members of the original, <https://platform.openai.com/docs/api-reference/chat/create>.
 const MEMBERS: &str = " audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens \
-    messages metadata modalities model moderation n parallel_tool_calls prediction presence_penalty prompt_cache_key \
+    messages metadata modalities model moderation n parallel_tool_calls presence_penalty prompt_cache_key \
     prompt_cache_options prompt_cache_retention reasoning_effort response_format safety_identifier seed service_tier stop \
     store stream stream_options temperature tool_choice tools top_logprobs top_p user verbosity web_search_options ";
 
 /// Members set (`Some`) or left out (`None`), whatever the caller wrote there.
 type Changes = Vec<(&'static str, Option<Value>)>;
 
-pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call {
+pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
+    answerable(request, order.deployment)?;
     let mut changes: Vec<(&str, Option<Cow<'_, str>>)> = adjustments(request, order)
         .into_iter()
         .map(|(name, value)| (name, value.map(|value| Cow::Owned(value.to_string()))))
@@ -44,10 +51,16 @@ pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call
     {
         changes.push(("messages", Some(mended.into())));
     }
-    call(routed(body, changes))
+    Ok(call(routed(body, changes)))
 }
 
 pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
+    /// The most `OpenAI` takes.
+    const STOPS_MAX: usize = 4;
+    answerable(request, order.deployment)?;
+    if request.sampling.stop.len() > STOPS_MAX {
+        return Err(nothing_like("stop", "Name at most 4 texts"));
+    }
     let mut members = plain(request)?;
     for (name, change) in adjustments(request, order) {
         match change {
@@ -59,6 +72,14 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     history::mend(&mut messages, order.deployment);
     members.insert("messages".to_owned(), messages.into());
     Ok(call(Value::Object(members).to_string().into_bytes()))
+}
+
+/// Refuses what changes the answer and what the deployment does not take.
+fn answerable(request: &Request, deployment: &Deployment) -> Result<(), Fault> {
+    if deployment.has(Quirk::NoStop) {
+        unstoppable(request)?;
+    }
+    if deployment.has(Quirk::NoPenalties) { without_likelihoods(request) } else { Ok(()) }
 }
 
 fn call(body: Vec<u8>) -> Call {
@@ -74,7 +95,8 @@ fn adjustments(request: &Request, order: &Order<'_>) -> Changes {
     } else {
         ("max_completion_tokens", "max_tokens")
     };
-    changes.extend([(bound, Some(order.max_output_tokens.into())), (other, None)]);
+    // A prediction is billed as output where it was wrong, and OpenAI takes none beside a bound.
+    changes.extend([(bound, Some(order.max_output_tokens.into())), (other, None), ("prediction", None)]);
     let usage_on_request = request.stream && !deployment.has(Quirk::NoStreamOptions);
     changes.push(("stream_options", usage_on_request.then(|| json!({"include_usage": true}))));
     let refused: [(Quirk, &[&'static str]); 4] = [
@@ -145,9 +167,7 @@ fn plain(request: &Request) -> Result<Map<String, Value>, Fault> {
     put("frequency_penalty", sampling.frequency_penalty.map(Value::from));
     put("presence_penalty", sampling.presence_penalty.map(Value::from));
     put("seed", sampling.seed.map(Value::from));
-    // Four is the most OpenAI takes; Anthropic's callers may send more.
-    let stop: Vec<&str> = sampling.stop.iter().take(4).map(String::as_str).collect();
-    put("stop", (!stop.is_empty()).then(|| stop.into()));
+    put("stop", (!sampling.stop.is_empty()).then(|| sampling.stop.as_slice().into()));
     put("reasoning_effort", request.effort.and_then(effort).map(Value::from));
     put("n", request.choices.map(Value::from));
     put("service_tier", request.service_tier.map(|tier| tier.word().into()));

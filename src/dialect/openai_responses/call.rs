@@ -1,7 +1,9 @@
 //! Requests to a deployment: a caller's own passed on with what must change, or written anew from the hub.
 use super::{
     super::{
-        Call, Order, routed, without_hosted,
+        Call, Order, routed,
+        sayable::{nothing_like, one_answer, unstoppable},
+        without_hosted,
         writing::{member, open, text},
     },
     history,
@@ -32,7 +34,8 @@ pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call
     let mut changes: Vec<(&str, Option<Cow<'_, str>>)> = vec![
         ("model", Some(quoted(&deployment.model).into())),
         ("max_output_tokens", Some(order.max_output_tokens.to_string().into())),
-        ("store", (!deployment.has(Quirk::NoStore)).then_some("false".into())),
+        // Where nothing is said, it is stored: also where a chat completion's `store` is unknown.
+        ("store", Some("false".into())),
     ];
     let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
     if deployment.has(Quirk::NoForcedTool) && forced {
@@ -110,23 +113,13 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     Ok(forward(&Body::parse(plain.into_bytes()).unwrap_or_default(), request, order))
 }
 
-/// What a caller asked for and this dialect has no word for. Hints (penalties, seed, logit bias) are let go.
-fn unsayable(request: &Request, order: &Order<'_>) -> Option<(&'static str, &'static str)> {
-    if request.choices.is_some_and(|n| n > 1) {
-        return Some(("n", "Ask once for each answer"));
-    }
-    if !request.sampling.stop.is_empty() && !order.deployment.has(Quirk::NoStop) {
-        return Some(("stop", "Leave it out"));
-    }
-    (order.max_output_tokens < OUTPUT_MIN).then_some(("max_tokens", "Allow at least 16 tokens"))
-}
-
 /// The request in the dialect's own words, before any deployment's wishes.
 fn plain(request: &Request, order: &Order<'_>) -> Result<String, Fault> {
-    if let Some((name, advice)) = unsayable(request, order) {
-        let message =
-            format!("The chosen model's provider has nothing like this `{name}`. {advice}, or name another model.");
-        return Err(Fault::invalid("unsupported_parameter", message).with_param(name));
+    // Hints (penalties, seed, logit bias) are let go.
+    one_answer(request)?;
+    unstoppable(request)?;
+    if order.max_output_tokens < OUTPUT_MIN {
+        return Err(nothing_like("max_tokens", "Allow at least 16 tokens"));
     }
     let system = if order.deployment.has(Quirk::NoDeveloperRole) { "system" } else { "developer" };
     let mut told = String::from("{");

@@ -402,6 +402,10 @@ impl Encoder for ResponseEncoder {
         Pen { sequence: &mut self.sequence, out }.say(status, &format!(r#""response":{response}"#));
     }
 
+    fn number(&self) -> u64 {
+        self.sequence
+    }
+
     fn relay(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) {
         // Some hosts end like chat completions.
         if frame.data == "[DONE]" {

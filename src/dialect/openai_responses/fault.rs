@@ -4,7 +4,7 @@ use crate::{fault::Fault, sse};
 
 /// The flat members are the published form, the inner object is what `OpenAI` sends: its Python client raises by a truthy
 /// `error` alone, its JavaScript client by the event's name. `response.failed` would be just another event to both.
-/// Whoever only knows that a stream broke does not know how many events it had: then `sequence` is 0.
+/// Who passed a stream on does not know how many events it had: then `sequence` is 0.
 pub(super) fn encode_in_stream(fault: &Fault, sequence: u64) -> Vec<u8> {
     let error = json!({"type": fault.kind, "code": fault.code, "message": fault.message, "param": fault.param});
     let told = json!({

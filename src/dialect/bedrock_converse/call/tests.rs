@@ -305,6 +305,8 @@ fn forms_and_sampling_translate() {
     assert!(sent(&request, LLAMA, "[]").get("additionalModelRequestFields").is_none());
     assert!(sent(&request, CLAUDE, r#"["one_sampling"]"#)["inferenceConfig"].get("topP").is_none());
     let bound = json!({"maxTokens": 20_000});
+    let mut request = request;
+    request.sampling.stop.clear();
     assert_eq!(sent(&request, CLAUDE, r#"["no_sampling","no_stop"]"#)["inferenceConfig"], bound);
     let thinking = Request { effort: Some(Effort::Low), ..request };
     assert_eq!(

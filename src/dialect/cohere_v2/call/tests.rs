@@ -170,6 +170,9 @@ fn sampling_and_thinking_fit_the_scales() {
             json!({"type": "enabled", "token_budget": 2_048})
         ]
     );
+    assert_eq!(param(&request, r#"["no_stop"]"#), "stop");
+    let mut request = request;
+    request.sampling.stop.clear();
     let quirks = r#"["no_sampling","no_penalties","no_stop","no_reasoning_effort"]"#;
     let told = sent(&request, quirks);
     assert_eq!(members.map(|name| told.get(name).is_some()), [false, false, false, false, false, true, false, false]);

@@ -258,7 +258,10 @@ fn generation_is_configured() {
         json!({"maxOutputTokens": 2000, "candidateCount": 2, "temperature": 0.5, "topP": 0.9, "topK": 7,
             "frequencyPenalty": 1.0, "presencePenalty": -1.0, "stopSequences": ["a"], "seed": i32::MAX})
     );
+    assert_eq!(param(&request, r#"["no_stop"]"#), "stop");
     let quirks = r#"["no_sampling","no_penalties","no_stop"]"#;
+    let mut request = request;
+    request.sampling.stop = vec![String::new()];
     assert_eq!(
         sent(&request, quirks)["generationConfig"],
         json!({"maxOutputTokens": 2000, "candidateCount": 2, "seed": i32::MAX})

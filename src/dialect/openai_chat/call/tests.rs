@@ -7,7 +7,7 @@ use crate::chat::{CacheMark, Media, Message, Part, Role};
 fn forwarded(text: &str, quirks: &str, supports: &str) -> Value {
     let (deployment, body) = (deployment(quirks, supports), body(text));
     let request = request::decode(&body).expect("valid");
-    json(&forward(&body, &request, &Order { deployment: &deployment, max_output_tokens: 50 }).body)
+    json(&forward(&body, &request, &Order { deployment: &deployment, max_output_tokens: 50 }).expect("sayable").body)
 }
 
 fn encoded(request: &Request, quirks: &str) -> Result<Value, Fault> {
@@ -24,7 +24,7 @@ fn what_need_not_change_is_copied() {
     let text = r#"{"model":"x","messages" : [ {"role":"user","content":"a\u00e9","odd":1.50} ],"extra":{"a":1e3},"megarouter":{},"models":[],"provider":{}}"#;
     let (deployment, body) = (deployment("[]", "[]"), body(text));
     let request = request::decode(&body).expect("valid");
-    let call = forward(&body, &request, &Order { deployment: &deployment, max_output_tokens: 50 });
+    let call = forward(&body, &request, &Order { deployment: &deployment, max_output_tokens: 50 }).expect("sayable");
     assert_eq!(
         String::from_utf8_lossy(&call.body),
         r#"{"model":"m-1","messages":[ {"role":"user","content":"a\u00e9","odd":1.50} ],"extra":{"a":1e3},"max_completion_tokens":50}"#
@@ -47,8 +47,8 @@ fn usage_is_always_asked_for() {
 #[test]
 fn quirks_change_what_a_deployment_refuses() {
     const ALL: &str = r#"{"model":"x","messages":[{"role":"user","content":"a"}],"max_tokens":9,"max_completion_tokens":8,
-        "temperature":1,"top_p":1,"stop":["a"],"presence_penalty":1,"frequency_penalty":1,"logit_bias":{},"logprobs":true,
-        "top_logprobs":1,"store":true,"metadata":{},"reasoning_effort":"high","seed":3,"tool_choice":"required",
+        "temperature":1,"top_p":1,"stop":[],"presence_penalty":1,"frequency_penalty":1,"logit_bias":{},"logprobs":false,
+        "top_logprobs":0,"prediction":{"type":"content","content":"p"},"service_tier":"standard","store":true,"metadata":{},"reasoning_effort":"high","seed":3,"tool_choice":"required",
         "tools":[{"type":"function","function":{"name":"f"}}]}"#;
     let gone = |quirk: &str, names: &[&str]| {
         let told = forwarded(ALL, &format!("[\"{quirk}\"]"), r#"["reasoning"]"#);
@@ -60,7 +60,7 @@ fn quirks_change_what_a_deployment_refuses() {
     assert_eq!(gone("max_tokens", &["max_completion_tokens"])["max_tokens"], 50);
     assert_eq!(gone("no_sampling", &["temperature", "top_p"])["max_completion_tokens"], 50);
     gone("one_sampling", &["top_p"]);
-    gone("no_stop", &["stop", "max_tokens"]);
+    gone("no_stop", &["stop", "max_tokens", "prediction", "service_tier"]);
     gone("no_penalties", &["presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs"]);
     gone("no_store", &["store", "metadata"]);
     gone("no_reasoning_effort", &["reasoning_effort"]);
@@ -68,6 +68,25 @@ fn quirks_change_what_a_deployment_refuses() {
     assert_eq!(gone("no_forced_tool", &[])["tool_choice"], "auto");
     assert_eq!(gone("tools_without_reasoning", &[])["reasoning_effort"], "none");
     assert!(forwarded(ALL, "[]", "[]").get("reasoning_effort").is_none(), "a model that does not reason");
+}
+
+#[test]
+fn what_would_change_the_answer_is_refused() {
+    let param = |members: &str, quirk: &str| {
+        let body = body(&format!(r#"{{"model":"x","messages":[{{"role":"user","content":"a"}}],{members}}}"#));
+        let (deployment, request) = (deployment(&format!("[{quirk:?}]"), "[]"), request::decode(&body).expect("valid"));
+        let order = Order { deployment: &deployment, max_output_tokens: 50 };
+        let told = forward(&body, &request, &order).err().and_then(|fault| fault.param);
+        assert_eq!(told, encode(&request, &order).err().and_then(|fault| fault.param), "{members}");
+        told.unwrap_or_default()
+    };
+    assert_eq!(param(r#""stop":["a"]"#, "no_stop"), "stop");
+    assert_eq!(param(r#""logprobs":true"#, "no_penalties"), "logprobs");
+    assert_eq!(param(r#""stop":"a","logprobs":true,"top_logprobs":2"#, "no_store"), "");
+    assert_eq!(param(r#""stop":"","logprobs":false"#, "no_stop"), "");
+    let mut many = Request::default();
+    many.sampling.stop = (0..5).map(|n| n.to_string()).collect();
+    assert_eq!(encoded(&many, "[]").expect_err("one too many").param.as_deref(), Some("stop"));
 }
 
 #[test]
@@ -96,7 +115,8 @@ fn an_own_provider_gets_what_its_callers_write() {
         r#"{"model":"x","reasoning_effort":"low","messages":[{"role":"assistant","content":"a","reasoning":"r"},{"role":"user","content":"b"}]}"#,
     );
     let request = request::decode(&body).expect("valid");
-    let told = json(&forward(&body, &request, &Order { deployment: &own, max_output_tokens: 5 }).body);
+    let told =
+        json(&forward(&body, &request, &Order { deployment: &own, max_output_tokens: 5 }).expect("sayable").body);
     assert_eq!((&told["reasoning_effort"], &told["messages"][0]["reasoning"]), (&json!("low"), &json!("r")));
 }
 

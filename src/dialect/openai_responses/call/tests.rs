@@ -51,16 +51,15 @@ fn reasoning_comes_sealed_where_there_is_any() {
 fn quirks_change_a_request() {
     const ASKED: &str = r#"{"model":"x","input":"hi","temperature":1,"top_p":1,"metadata":{},"tools":[{"type":"function","name":"f"}],
         "tool_choice":"required"}"#;
-    for (quirk, gone) in [
-        ("no_sampling", &["temperature", "top_p"][..]),
-        ("one_sampling", &["top_p"]),
-        ("no_store", &["store", "metadata"]),
-    ] {
+    for (quirk, gone) in
+        [("no_sampling", &["temperature", "top_p"][..]), ("one_sampling", &["top_p"]), ("no_store", &["metadata"])]
+    {
         let told = sent(ASKED, &format!("[{quirk:?}]"), "[]");
         let all = ["temperature", "top_p", "metadata", "store", "tool_choice"];
         let left: Vec<&str> = all.into_iter().filter(|name| told.get(name).is_none()).collect();
         assert_eq!(left.len(), gone.len(), "{quirk}");
         assert!(gone.iter().all(|name| left.contains(name)), "{quirk}");
+        assert_eq!(told["store"], false, "{quirk}: hosts store what nobody speaks of");
     }
     assert_eq!(sent(ASKED, r#"["no_forced_tool"]"#, "[]")["tool_choice"], "auto");
 }
@@ -214,7 +213,9 @@ fn what_cannot_be_said_is_named() {
     let mut stopping = hi();
     stopping.sampling.stop = vec!["END".into()];
     assert_eq!(param(&stopping), "stop");
-    assert!(written(&stopping, r#"["no_stop"]"#, "[]").is_ok());
+    assert!(written(&stopping, r#"["no_stop"]"#, "[]").is_err(), "wherever it goes");
+    stopping.sampling.stop = vec![String::new()];
+    assert_eq!(written(&stopping, r#"["no_store"]"#, "[]").expect("nothing to stop at")["store"], false);
     assert_eq!(
         param(&Request { tools: vec![Tool::Native(crate::json::json!({"type": "bash_1"}))], ..hi() }),
         "tools[0].type"

@@ -281,10 +281,18 @@ fn own_tools(body: &Body, request: &chat::Request) -> Option<String> {
         return None;
     }
     let mut tools: Vec<serde_json::Value> = serde_json::from_str(body.set("tools")?).ok()?;
-    tools.retain(|tool| {
-        !tool.get("type").and_then(|kind| kind.as_str()).is_some_and(|kind| request.hosted.iter().any(|h| h == kind))
-    });
+    drop_tools(&mut tools, &|kind| request.hosted.iter().any(|hosted| hosted == kind));
     (!tools.is_empty()).then(|| serde_json::Value::Array(tools).to_string())
+}
+
+/// Leaves out tools of some kinds, also within namespaces.
+fn drop_tools(tools: &mut Vec<serde_json::Value>, unwanted: &dyn Fn(&str) -> bool) {
+    tools.retain(|tool| !tool.get("type").and_then(|kind| kind.as_str()).is_some_and(unwanted));
+    for tool in tools {
+        if let Some(serde_json::Value::Array(inner)) = tool.get_mut("tools") {
+            drop_tools(inner, unwanted);
+        }
+    }
 }
 
 /// What becomes of a forwarded request's tools where some were hosted.

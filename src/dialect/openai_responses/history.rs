@@ -2,6 +2,7 @@
 use super::{
     super::{
         carried::{SIGNED, short_id, shorten},
+        drop_tools,
         writing::{member, open, text},
     },
     OURS, call_words, input_of, is_foreign,
@@ -14,18 +15,37 @@ use crate::{
 use serde_json::{Map, Value, value::RawValue};
 use std::borrow::Cow;
 
+/// Items in the middle of a conversation that offer further tools.
+const OFFERING: [&str; 2] = ["\"additional_tools\"", "\"tool_search_output\""];
+
 /// A caller's items as a provider takes them that has nothing stored; `None` where they may stay as they are.
 pub(super) fn mended(raw: &str) -> Option<String> {
     let signed = raw.contains(SIGNED);
-    if !signed && !raw.contains("\"reasoning\"") {
+    let offers = OFFERING.iter().any(|kind| raw.contains(kind));
+    if !signed && !offers && !raw.contains("\"reasoning\"") {
         return None;
     }
     let items: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
     let mut kept: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     for item in items.iter().map(|item| item.get()).filter(|item| can_stand(item)) {
-        kept.push(if item.contains(SIGNED) { shortened(item)?.into() } else { item.into() });
+        kept.push(if item.contains(SIGNED) {
+            shortened(item)?.into()
+        } else if OFFERING.iter().any(|kind| item.contains(kind)) {
+            with_own_tools(item)?.into()
+        } else {
+            item.into()
+        });
     }
-    (signed || kept.len() < items.len()).then(|| format!("[{}]", kept.join(",")))
+    (signed || offers || kept.len() < items.len()).then(|| format!("[{}]", kept.join(",")))
+}
+
+/// An item that offers tools, without those a provider would run.
+fn with_own_tools(raw: &str) -> Option<String> {
+    let mut item: Value = serde_json::from_str(raw).ok()?;
+    if let Some(Value::Array(tools)) = item.get_mut("tools") {
+        drop_tools(tools, &|kind| !["function", "custom", "namespace"].contains(&kind));
+    }
+    Some(item.to_string())
 }
 
 /// An item without another maker's signature in its call's id.

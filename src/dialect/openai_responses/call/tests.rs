@@ -79,6 +79,18 @@ fn hosted_tools_are_left_out() {
         (kinds(&mixed), &mixed["tool_choice"]),
         (vec!["function".into(), "local_shell".into(), "namespace".into()], &"auto".into())
     );
+    let nested = told(
+        r#"{"type":"namespace","name":"n","tools":[{"type":"web_search"},{"type":"function","name":"g"}]}"#,
+        "\"auto\"",
+    );
+    assert_eq!(nested["tools"][0]["tools"], crate::json::json!([{"type": "function", "name": "g"}]));
+    let later = sent(
+        r#"{"model":"x","input":[{"role":"user","content":"hi"},{"type":"additional_tools","tools":[{"type":"web_search"},
+        {"type":"function","name":"h"}]}]}"#,
+        "[]",
+        "[]",
+    );
+    assert_eq!(later["input"][1]["tools"], crate::json::json!([{"type": "function", "name": "h"}]));
     let none = told(r#"{"type":"web_search"}"#, "\"auto\"");
     assert_eq!((none.get("tools"), none.get("tool_choice")), (None, None));
     let allowed =

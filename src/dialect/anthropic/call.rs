@@ -129,8 +129,10 @@ fn sampling(request: &Request, order: &Order<'_>, thinking: Thinking, put: &mut 
 
 fn tools(request: &Request, order: &Order<'_>) -> Result<Vec<Value>, Fault> {
     let strict_ok = order.deployment.can(Ability::JsonSchema);
-    let told = request.tools.iter().enumerate().map(|(place, told)| tool(place, told, strict_ok));
-    let mut told = told.collect::<Result<Vec<_>, _>>()?;
+    let mut told = Vec::with_capacity(request.tools.len());
+    for (place, asked) in request.tools.iter().enumerate() {
+        told.push(tool(place, asked, strict_ok)?);
+    }
     if told.is_empty() {
         // A history with calls is refused without the tools it names.
         let stub = |name| json!({"name": name, "input_schema": {"type": "object"}});

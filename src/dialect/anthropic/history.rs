@@ -94,8 +94,10 @@ impl Words for Blocks {
     fn part(&mut self, part: &Part, place: usize, turn: &mut Turn) -> Result<(), Fault> {
         let block = match part {
             Part::ToolResult { id, parts, is_error, cache } => {
-                let content =
-                    parts.iter().filter_map(|part| block(part, place).transpose()).collect::<Result<Vec<_>, _>>()?;
+                let mut content = Vec::new();
+                for part in parts {
+                    content.extend(block(part, place)?);
+                }
                 let mut told = Map::new();
                 told.insert("type".to_owned(), "tool_result".into());
                 told.insert("tool_use_id".to_owned(), self.ids.of(id).into());

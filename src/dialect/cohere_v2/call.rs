@@ -100,7 +100,7 @@ fn tools(request: &Request, choice: &ToolChoice) -> Result<Vec<Value>, Fault> {
         {
             continue;
         }
-        let mut tool = openai_chat::tool((place, tool))?;
+        let mut tool = openai_chat::tool(place, tool)?;
         if let Some(function) = tool.get_mut("function").and_then(Value::as_object_mut) {
             function.shift_remove("strict");
         }

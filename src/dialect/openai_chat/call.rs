@@ -155,7 +155,10 @@ fn plain(request: &Request) -> Result<Map<String, Value>, Fault> {
     // Their place; the values come with the adjustments.
     put("model", Some(Value::Null));
     put("messages", Some(Value::Null));
-    let tools = request.tools.iter().enumerate().map(tool).collect::<Result<Vec<_>, _>>()?;
+    let mut tools = Vec::with_capacity(request.tools.len());
+    for (place, told) in request.tools.iter().enumerate() {
+        tools.push(tool(place, told)?);
+    }
     let any_tools = !tools.is_empty();
     put("tools", any_tools.then(|| tools.into()));
     put("tool_choice", request.tool_choice.as_ref().filter(|_| any_tools).map(tool_choice));
@@ -186,7 +189,7 @@ fn effort(effort: Effort) -> Option<&'static str> {
     }
 }
 
-pub(in crate::dialect) fn tool((place, tool): (usize, &Tool)) -> Result<Value, Fault> {
+pub(in crate::dialect) fn tool(place: usize, tool: &Tool) -> Result<Value, Fault> {
     match tool {
         Tool::Function { name, description, parameters, strict, cache: _ } => {
             let mut function = Map::new();

@@ -217,7 +217,11 @@ fn user(parts: &[Part], place: usize, told: &mut Vec<Value>) -> Result<(), Fault
     let content = if all_text {
         Value::from(joined(beside, "\n\n"))
     } else {
-        beside.into_iter().filter_map(|part| user_part(part, place).transpose()).collect::<Result<Vec<_>, _>>()?.into()
+        let mut told = Vec::with_capacity(beside.len());
+        for part in beside {
+            told.extend(user_part(part, place)?);
+        }
+        told.into()
     };
     told.push(json!({"role": "user", "content": content}));
     Ok(())

@@ -277,7 +277,10 @@ impl Deployment {
     #[must_use]
     pub fn nearest_effort(&self, asked: Effort) -> Effort {
         let distance = |effort: &Effort| (*effort as u8).abs_diff(asked as u8);
-        self.efforts.iter().copied().min_by_key(|effort| (distance(effort), *effort)).unwrap_or(asked)
+        // Who asks for some reasoning shall not get none, and the reverse is dear.
+        let alike = |effort: &Effort| (*effort == Effort::None) == (asked == Effort::None);
+        let near = |effort: &Effort| (!alike(effort), distance(effort), *effort);
+        self.efforts.iter().copied().min_by_key(near).unwrap_or(asked)
     }
 
     #[must_use]
@@ -667,6 +670,20 @@ mod tests {
         let opened = Catalog::open(&text, "x".into()).expect("whole");
         assert!(opened.deployment("acme/bad").is_none() && opened.deployment("acme/m").is_some());
         assert_eq!(opened.deployments().len(), 1);
+    }
+
+    #[test]
+    fn an_effort_is_brought_to_the_nearest_of_its_kind() {
+        let nearest = |efforts: &str, asked| {
+            let row = format!(r#""context_length":1000,"efforts":{efforts}"#);
+            let catalog = Catalog::parse(&DOCUMENT.replace(r#""context_length":1000"#, &row)).expect("valid");
+            catalog.deployment("acme/m").expect("there").nearest_effort(asked)
+        };
+        let all = r#"["none","low","high"]"#;
+        assert_eq!(nearest(all, Effort::Minimal), Effort::Low, "some is not none");
+        assert_eq!((nearest(all, Effort::Medium), nearest(all, Effort::Max)), (Effort::Low, Effort::High));
+        assert_eq!((nearest(all, Effort::None), nearest(r#"["low"]"#, Effort::None)), (Effort::None, Effort::Low));
+        assert_eq!(nearest("[]", Effort::XHigh), Effort::XHigh);
     }
 
     #[test]

@@ -42,8 +42,8 @@ impl Exchange {
         match x402.and_then(|x402| payment::challenge(&x402.network, &x402.pay_to, plain_url(&self.case.url), most)) {
             Some(challenge) => {
                 let text = format!(
-                    "This call needs a MegaRouter key (Authorization: Bearer mr_sk_…) or a payment of at most {most} USD \
-                     by x402. This version quotes the payment and does not take it yet."
+                    "This call needs a MegaRouter key (Authorization: Bearer mr_sk_…; a key of another service is none) or a \
+                     payment of at most {most} USD by x402. This version quotes the payment and does not take it yet."
                 );
                 (Fault::new(402, "payment_required", "x402_payment_required", text), Some(challenge))
             }

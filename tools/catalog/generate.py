@@ -253,7 +253,12 @@ def build(sources, left_out=None):
 
 def with_own(catalog):
     """Adds the providers written by hand: one file of own/ each."""
-    own = [json.loads(path.read_text()) for path in sorted(OWN.glob("*.json"))]
+    own = []
+    for path in sorted(OWN.glob("*.json")):
+        try:
+            own.append(json.loads(path.read_text()))
+        except ValueError as error:
+            sys.exit(f"{path.name} is no JSON: {error}")
     return catalog | {
         "sources": catalog["sources"] + [o["source"] for o in own],
         "providers": sorted(catalog["providers"] + [o["provider"] for o in own], key=lambda p: p["id"]),
@@ -326,6 +331,9 @@ def main(args):
         if written != [text, digest]:
             sys.exit(f"{OUT.name} is stale: run python3 tools/catalog/generate.py")
     else:
+        import validate  # it reads the schema, which nothing else here needs
+        if faults := validate.faults(json.loads(text)):
+            sys.exit("Nothing was written:\n" + "\n".join(faults))
         told = change(json.loads(OUT.read_text()), json.loads(text)) if OUT.exists() else []
         OUT.write_text(text)
         ID.write_text(digest)

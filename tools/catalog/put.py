@@ -93,7 +93,8 @@ def main(args):
     name = hashlib.sha256(data).hexdigest()
     kv("put", f"catalog/{name}", value=data)
     kv("put", "catalog/current", value=name.encode())
-    print(f"catalog {name} is in force within a minute")
+    where = "the deployed worker" if os.environ.get("REMOTE") else os.environ.get("STATE_DIR") or ".state"
+    print(f"catalog {name} is in force within a minute ({where})")
 
 
 if __name__ == "__main__":

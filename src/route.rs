@@ -94,6 +94,7 @@ pub struct Allowed {
 /// # Errors
 /// 404 for a name nobody serves; 400 where every deployment of it lacks something the request needs.
 pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<Plan, Fault> {
+    known_providers(question, world)?;
     let selection = Selection::of(question, world)?;
     let mode = selection.mode;
     let (mut candidates, considered) = eligible::sift(question, &selection, world);
@@ -105,6 +106,20 @@ pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<P
     let reason =
         if selection.reason == Reason::Mode && considered.len() == 1 { Reason::Pinned } else { selection.reason };
     Ok(Plan { candidates, considered, mode, reason, deadlines: selection.deadlines, fallback: selection.fallback })
+}
+
+/// Refuses a wish for a provider nobody knows: a slip would leave out everything.
+fn known_providers(question: &Question<'_>, world: &World) -> Result<(), Fault> {
+    for name in &question.overrides.providers.only {
+        let own = world.tenant.as_ref().is_some_and(|view| view.tenant.providers.get(name).is_some());
+        // Before the account has told them, an organisation's own providers are not known.
+        let unknown = world.tenant.is_some() && !own && world.catalog.provider(name).is_none();
+        if unknown {
+            let text = format!("There is no provider {name:?}. GET /v1/models names them, before the slash.");
+            return Err(Fault::parameter("providers.only", text));
+        }
+    }
+    Ok(())
 }
 
 /// What is asked of the router.

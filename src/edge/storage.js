@@ -7,6 +7,6 @@ export class Storage {
     const { results } = await DB.prepare(statement).bind(...JSON.parse(values)).all();
     return JSON.stringify(results);
   }
-  static get({ KV }, key) { return KV.get(key, { cacheTtl: 30 }); }
-  static put({ KV }, key, text) { return KV.put(key, text); }
+  static async get({ KV }, key) { return KV.get(key, { cacheTtl: 30 }); }
+  static async put({ KV }, key, text) { return KV.put(key, text); }
 }

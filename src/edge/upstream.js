@@ -1,3 +1,6 @@
+// The copy of a piped stream is counted in bites of this many bytes: once per chunk would double the relay's cost.
+const BITE = 65536;
+
 // A call to a provider, and its body. Plumbing only: what to do with a status or with bytes is decided in Rust.
 export class Upstream {
   #stop = new AbortController();
@@ -25,16 +28,17 @@ export class Upstream {
   async whole(most) {
     const { headers, body } = this.#response, length = headers.get("content-length");
     if (length !== null && Number(length) <= most && !headers.has("content-encoding")) return this.#response.bytes();
-    const { bytes, over } = await this.#gather(body, most);
+    const reader = body?.getReader();
+    const { bytes, over } = await this.#gather(reader, async () => (await reader?.read())?.value, most);
     if (over) throw new RangeError("the answer is too long");
     return bytes;
   }
 
   // All bytes of a stream; at the first too many the call is let go, and what came before is all.
-  async #gather(stream, most) {
-    const reader = stream?.getReader(), chunks = [];
+  async #gather(reader, next, most) {
+    const chunks = [];
     let taken = 0;
-    for (let chunk; taken <= most && (chunk = (await reader?.read())?.value); chunks.push(chunk)) taken += chunk.length;
+    for (let chunk; taken <= most && (chunk = await next()); chunks.push(chunk)) taken += chunk.length;
     const over = taken > most;
     if (over) {
       this.abort();
@@ -52,7 +56,12 @@ export class Upstream {
     this.#reader.releaseLock();
     const [flow, copy] = this.#response.body.tee();
     const tap = new IdentityTransformStream(), enough = new AbortController();
-    const kept = this.#gather(tap.readable, most);
+    const reader = tap.readable.getReader({ mode: "byob" });
+    const bite = async () => {
+      const { value } = await reader.readAtLeast(BITE, new Uint8Array(BITE));
+      return value?.length ? value : undefined; // at the end an empty view
+    };
+    const kept = this.#gather(reader, bite, most);
     let lost = false, broke = false;
     const client = downstream.lend(prefix)
       .then((writable) => flow.pipeTo(writable, { preventClose: true, preventAbort: true }))

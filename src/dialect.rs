@@ -23,6 +23,8 @@ mod carried;
 mod cohere_v2;
 mod completions;
 mod embeddings;
+#[cfg(test)]
+mod fixtures;
 mod foreign;
 mod gathered;
 mod gemini;

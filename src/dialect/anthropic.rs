@@ -120,28 +120,13 @@ fn answer_id(request_id: &str) -> String {
 
 #[cfg(test)]
 mod fixtures {
-    //! Deployments and bodies for the tests of these rooms.
-    use super::*;
-    use crate::catalog::{Catalog, Deployment};
-    use serde_json::Value;
+    //! For the tests of these rooms.
+    use crate::catalog::Deployment;
+    pub(super) use crate::dialect::fixtures::*;
     use std::rc::Rc;
 
     /// A deployment with these quirks (JSON array) and abilities (JSON array).
     pub(super) fn deployment(quirks: &str, supports: &str) -> Rc<Deployment> {
-        let text = format!(
-            r#"{{"version":1,"providers":[{{"id":"acme","name":"Acme","dialect":"anthropic",
-            "base_url":"https://api.acme.test","credential":"ACME_API_KEY"}}],"models":[{{"provider":"acme","id":"c-1",
-            "context_length":1000000,"max_output_tokens":1000,"input_usd_per_mtok":"1","output_usd_per_mtok":"2",
-            "quirks":{quirks},"supports":{supports}}}]}}"#
-        );
-        Catalog::parse(&text).expect("valid").deployments()[0].clone()
-    }
-
-    pub(super) fn body(text: &str) -> Body {
-        Body::parse(text.as_bytes().to_vec()).expect("an object")
-    }
-
-    pub(super) fn json(bytes: &[u8]) -> Value {
-        serde_json::from_slice(bytes).expect("JSON")
+        deployment_of("anthropic", "c-1", 1_000, &format!(r#""quirks":{quirks},"supports":{supports}"#))
     }
 }

@@ -69,21 +69,15 @@ impl Maker {
 
 #[cfg(test)]
 mod fixtures {
-    //! Deployments for the tests of these rooms.
-    use super::*;
-    use crate::catalog::Catalog;
+    //! For the tests of these rooms.
+    use crate::catalog::Deployment;
+    pub(super) use crate::dialect::fixtures::*;
     use std::rc::Rc;
 
     pub(super) const CLAUDE: &str = "us.anthropic.claude-x-v1:0";
 
     /// A deployment of a model that reasons, with these quirks (JSON array).
     pub(super) fn deployment(model: &str, quirks: &str) -> Rc<Deployment> {
-        let text = format!(
-            r#"{{"version":1,"providers":[{{"id":"acme","name":"Acme","dialect":"bedrock_converse",
-            "base_url":"https://api.acme.test","credential":"ACME_API_KEY"}}],"models":[{{"provider":"acme","id":"{model}",
-            "context_length":1000000,"max_output_tokens":64000,"input_usd_per_mtok":"1","output_usd_per_mtok":"2",
-            "quirks":{quirks},"supports":["reasoning"]}}]}}"#
-        );
-        Catalog::parse(&text).expect("valid").deployments()[0].clone()
+        deployment_of("bedrock_converse", model, 64_000, &format!(r#""quirks":{quirks},"supports":["reasoning"]"#))
     }
 }

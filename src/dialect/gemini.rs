@@ -44,19 +44,14 @@ impl Upstream for Gemini {
 
 #[cfg(test)]
 mod fixtures {
-    //! Deployments for the tests of these rooms.
-    use super::*;
-    use crate::catalog::Catalog;
+    //! For the tests of these rooms.
+    use crate::catalog::Deployment;
+    pub(super) use crate::dialect::fixtures::*;
     use std::rc::Rc;
 
     /// A deployment that reasons, with these quirks and efforts (JSON arrays).
     pub(super) fn deployment(quirks: &str, efforts: &str) -> Rc<Deployment> {
-        let text = format!(
-            r#"{{"version":1,"providers":[{{"id":"acme","name":"Acme","dialect":"gemini",
-            "base_url":"https://api.acme.test","credential":"ACME_API_KEY"}}],"models":[{{"provider":"acme","id":"gemini-x",
-            "context_length":1000000,"max_output_tokens":1000,"input_usd_per_mtok":"1","output_usd_per_mtok":"2",
-            "quirks":{quirks},"efforts":{efforts},"supports":["reasoning"]}}]}}"#
-        );
-        Catalog::parse(&text).expect("valid").deployments()[0].clone()
+        let members = format!(r#""quirks":{quirks},"efforts":{efforts},"supports":["reasoning"]"#);
+        deployment_of("gemini", "gemini-x", 1_000, &members)
     }
 }

@@ -2,7 +2,7 @@ use super::{
     super::{super::Upstream, fixtures::*, request},
     *,
 };
-use crate::chat::{CacheMark, Effort, Media, Message, Part, Role, Sampling};
+use crate::chat::{CacheMark, Effort, Media, Part, Role, Sampling};
 
 fn forwarded(text: &str, quirks: &str, supports: &str) -> Value {
     let (deployment, body) = (deployment(quirks, supports), body(text));
@@ -18,14 +18,6 @@ fn sent(request: &Request, quirks: &str, max: u64) -> Value {
         ("/v1/messages", &[("anthropic-version", "2023-06-01".to_owned())][..])
     );
     json(&call.body)
-}
-
-fn said(role: Role, parts: Vec<Part>) -> Message {
-    Message { role, parts, name: None }
-}
-
-fn asking() -> Request {
-    Request { messages: vec![said(Role::User, vec![Part::text("hi")])], ..Request::default() }
 }
 
 fn function(name: &str) -> Tool {

@@ -1,8 +1,8 @@
 use super::{
-    super::fixtures::{CLAUDE, deployment},
+    super::fixtures::{self, CLAUDE, asking, deployment, said},
     *,
 };
-use crate::chat::{CacheMark, Media, Message, Part, Role, Sampling, ServiceTier};
+use crate::chat::{CacheMark, Media, Part, Role, Sampling, ServiceTier};
 
 const NOVA: &str = "us.amazon.nova-2-lite-v1:0";
 const LLAMA: &str = "us.meta.llama-x";
@@ -12,21 +12,11 @@ fn call(request: &Request, model: &str, quirks: &str, max: u64) -> Result<Call, 
 }
 
 fn sent(request: &Request, model: &str, quirks: &str) -> Value {
-    serde_json::from_slice(&call(request, model, quirks, 20_000).expect("sayable").body).expect("JSON")
+    fixtures::sent(call(request, model, quirks, 20_000))
 }
 
 fn param(request: &Request, model: &str) -> String {
-    let fault = call(request, model, "[]", 50).expect_err("unsayable");
-    assert_eq!(fault.status, 400);
-    fault.param.expect("a name")
-}
-
-fn said(role: Role, parts: Vec<Part>) -> Message {
-    Message { role, parts, name: None }
-}
-
-fn asking() -> Request {
-    Request { messages: vec![said(Role::User, vec![Part::text("hi")])], ..Request::default() }
+    fixtures::param(call(request, model, "[]", 50))
 }
 
 fn function(name: &str) -> Tool {

@@ -1,36 +1,21 @@
 use super::*;
 use crate::{
-    catalog::Catalog,
-    chat::{Message, Role, Sampling},
+    chat::{Role, Sampling},
+    dialect::fixtures::{self, asking, deployment_of, said},
 };
 
 fn call(request: &Request, quirks: &str) -> Result<Call, Fault> {
-    let text = format!(
-        r#"{{"version":1,"providers":[{{"id":"acme","name":"Acme","dialect":"cohere_v2",
-        "base_url":"https://api.acme.test","credential":"ACME_API_KEY"}}],"models":[{{"provider":"acme","id":"command-x",
-        "context_length":1000000,"max_output_tokens":64000,"input_usd_per_mtok":"1","output_usd_per_mtok":"2",
-        "quirks":{quirks},"supports":["reasoning"]}}]}}"#
-    );
-    let deployment = Catalog::parse(&text).expect("valid").deployments()[0].clone();
+    let members = format!(r#""quirks":{quirks},"supports":["reasoning"]"#);
+    let deployment = deployment_of("cohere_v2", "command-x", 64_000, &members);
     encode(request, &Order { deployment: &deployment, max_output_tokens: 20_000 })
 }
 
 fn sent(request: &Request, quirks: &str) -> Value {
-    serde_json::from_slice(&call(request, quirks).expect("sayable").body).expect("JSON")
+    fixtures::sent(call(request, quirks))
 }
 
 fn param(request: &Request, quirks: &str) -> String {
-    let fault = call(request, quirks).expect_err("unsayable");
-    assert_eq!(fault.status, 400);
-    fault.param.expect("a name")
-}
-
-fn said(role: Role, parts: Vec<Part>) -> Message {
-    Message { role, parts, name: None }
-}
-
-fn asking() -> Request {
-    Request { messages: vec![said(Role::User, vec![Part::text("hi")])], ..Request::default() }
+    fixtures::param(call(request, quirks))
 }
 
 fn function(name: &str) -> Tool {

@@ -1,26 +1,19 @@
-use super::{super::fixtures::deployment, *};
-use crate::chat::{CacheMark, Media, Message, Part, Role, Sampling, ServiceTier};
+use super::{
+    super::fixtures::{self, asking, deployment, said},
+    *,
+};
+use crate::chat::{CacheMark, Media, Part, Role, Sampling, ServiceTier};
 
 fn sent_with(request: &Request, quirks: &str, efforts: &str, max: u64) -> Result<Call, Fault> {
     encode(request, &Order { deployment: &deployment(quirks, efforts), max_output_tokens: max })
 }
 
 fn sent(request: &Request, quirks: &str) -> Value {
-    serde_json::from_slice(&sent_with(request, quirks, "[]", 2_000).expect("sayable").body).expect("JSON")
+    fixtures::sent(sent_with(request, quirks, "[]", 2_000))
 }
 
 fn param(request: &Request, quirks: &str) -> String {
-    let fault = sent_with(request, quirks, "[]", 50).expect_err("unsayable");
-    assert_eq!(fault.status, 400);
-    fault.param.expect("a name")
-}
-
-fn said(role: Role, parts: Vec<Part>) -> Message {
-    Message { role, parts, name: None }
-}
-
-fn asking() -> Request {
-    Request { messages: vec![said(Role::User, vec![Part::text("hi")])], ..Request::default() }
+    fixtures::param(sent_with(request, quirks, "[]", 50))
 }
 
 fn function(name: &str, parameters: Option<Value>) -> Tool {

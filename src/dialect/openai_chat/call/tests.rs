@@ -2,7 +2,7 @@ use super::{
     super::{fixtures::*, request},
     *,
 };
-use crate::chat::{CacheMark, Media, Message, Part, Role};
+use crate::chat::{CacheMark, Media, Part, Role};
 
 fn forwarded(text: &str, quirks: &str, supports: &str) -> Value {
     let (deployment, body) = (deployment(quirks, supports), body(text));
@@ -13,10 +13,6 @@ fn forwarded(text: &str, quirks: &str, supports: &str) -> Value {
 fn encoded(request: &Request, quirks: &str) -> Result<Value, Fault> {
     let deployment = deployment(quirks, r#"["reasoning","tools"]"#);
     encode(request, &Order { deployment: &deployment, max_output_tokens: 50 }).map(|call| json(&call.body))
-}
-
-fn said(role: Role, parts: Vec<Part>) -> Message {
-    Message { role, parts, name: None }
 }
 
 #[test]

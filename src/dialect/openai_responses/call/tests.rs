@@ -20,10 +20,6 @@ fn asking(messages: Vec<Message>) -> Request {
     Request { model: "m".into(), messages, ..Request::default() }
 }
 
-fn message(role: Role, parts: Vec<Part>) -> Message {
-    Message { role, parts, name: None }
-}
-
 #[test]
 fn a_forwarded_request_changes_where_it_must() {
     let told = sent(
@@ -134,16 +130,13 @@ fn a_conversation_becomes_items() {
     let call = |id: &str| Part::ToolCall { id: id.into(), name: "f".into(), arguments: String::new() };
     let result = |id: &str, parts| Part::ToolResult { id: id.into(), parts, is_error: false, cache: None };
     let request = asking(vec![
-        message(Role::System, vec![Part::text("one")]),
-        message(Role::System, vec![Part::text("two")]),
-        message(Role::User, vec![Part::text("look"), image.clone(), file]),
-        message(
-            Role::Assistant,
-            vec![sealed("openai.gAAA"), sealed("EqQB"), Part::text("Let me."), call("a"), call("b")],
-        ),
-        message(Role::Tool, vec![result("a", vec![Part::text("4"), Part::text("5")]), result("b", vec![image])]),
-        message(Role::System, vec![Part::text("between")]),
-        message(Role::Assistant, vec![Part::Refusal("no".into()), sealed("openai.gBBB")]),
+        said(Role::System, vec![Part::text("one")]),
+        said(Role::System, vec![Part::text("two")]),
+        said(Role::User, vec![Part::text("look"), image.clone(), file]),
+        said(Role::Assistant, vec![sealed("openai.gAAA"), sealed("EqQB"), Part::text("Let me."), call("a"), call("b")]),
+        said(Role::Tool, vec![result("a", vec![Part::text("4"), Part::text("5")]), result("b", vec![image])]),
+        said(Role::System, vec![Part::text("between")]),
+        said(Role::Assistant, vec![Part::Refusal("no".into()), sealed("openai.gBBB")]),
     ]);
     let told = written(&request, "[]", r#"["reasoning"]"#).expect("ours to say");
     assert_eq!(told["instructions"], "one\n\ntwo");
@@ -164,8 +157,7 @@ fn a_conversation_becomes_items() {
         ])
     );
     assert_eq!((&told["store"], &told["include"]), (&false.into(), &crate::json::json!([SEALED])));
-    let alone =
-        written(&asking(vec![message(Role::System, vec![Part::text("do it")])]), "[]", "[]").expect("ours to say");
+    let alone = written(&asking(vec![said(Role::System, vec![Part::text("do it")])]), "[]", "[]").expect("ours to say");
     assert_eq!((alone.get("instructions"), &alone["input"][0]["role"]), (None, &"user".into()));
     assert_eq!(alone.get("include"), None);
 }
@@ -176,12 +168,12 @@ fn every_member_is_said() {
         Tool::Function { name: "f".into(), description: Some("d".into()), parameters: None, strict: None, cache: None };
     let custom = crate::json::json!({"type": "custom", "custom": {"name": "t", "format": {"type": "grammar", "grammar": {"syntax": "lark", "definition": "x"}}}});
     let mut request = asking(vec![
-        message(Role::User, vec![Part::text("hi")]),
-        message(
+        said(Role::User, vec![Part::text("hi")]),
+        said(
             Role::Assistant,
             vec![Part::ToolCall { id: "c".into(), name: "t".into(), arguments: r#"{"input":"x"}"#.into() }],
         ),
-        message(Role::Tool, vec![Part::ToolResult { id: "c".into(), parts: vec![], is_error: false, cache: None }]),
+        said(Role::Tool, vec![Part::ToolResult { id: "c".into(), parts: vec![], is_error: false, cache: None }]),
     ]);
     request.tools = vec![function, Tool::Native(custom)];
     request.tool_choice = Some(ToolChoice::Named("t".into()));
@@ -219,7 +211,7 @@ fn every_member_is_said() {
 
 #[test]
 fn what_cannot_be_said_is_named() {
-    let hi = || asking(vec![message(Role::User, vec![Part::text("hi")])]);
+    let hi = || asking(vec![said(Role::User, vec![Part::text("hi")])]);
     let param = |request: &Request| written(request, "[]", "[]").expect_err("refused").param.unwrap_or_default();
     assert_eq!(param(&Request { choices: Some(2), ..hi() }), "n");
     let mut stopping = hi();
@@ -237,7 +229,7 @@ fn what_cannot_be_said_is_named() {
         Part::Image { source: Media::Id("file-1".into()), detail: None, cache: None },
         Part::File { source: Media::Id("file-1".into()), name: None, cache: None },
     ] {
-        assert_eq!(param(&asking(vec![message(Role::User, vec![part])])), "messages[0].content");
+        assert_eq!(param(&asking(vec![said(Role::User, vec![part])])), "messages[0].content");
     }
     let deployment = deployment("[]", "[]");
     let few = encode(&hi(), &Order { deployment: &deployment, max_output_tokens: 15 });
@@ -258,7 +250,7 @@ fn efforts_and_members_are_those_the_model_takes() {
     let effort = |call: Call| json(&call.body)["reasoning"].clone();
     let near = crate::json::json!({"effort": "high", "summary": "auto"});
     assert_eq!(effort(forward(&body, &request, &order)), near);
-    let mut request = asking(vec![message(Role::User, vec![Part::text("hi")])]);
+    let mut request = asking(vec![said(Role::User, vec![Part::text("hi")])]);
     request.effort = Some(Effort::None);
     assert_eq!(effort(encode(&request, &order).expect("ours to say")), crate::json::json!({"effort": "low"}));
 }
@@ -275,7 +267,7 @@ fn what_another_maker_signed_stays_here() {
     assert_eq!((&told["input"][1]["call_id"], &told["input"][2]["call_id"]), (&"a".into(), &"a".into()));
     let call = Part::ToolCall { id: "a__sig_QQ".into(), name: "f".into(), arguments: String::new() };
     let result = Part::ToolResult { id: "a__sig_QQ".into(), parts: vec![], is_error: false, cache: None };
-    let request = asking(vec![message(Role::Assistant, vec![call]), message(Role::Tool, vec![result])]);
+    let request = asking(vec![said(Role::Assistant, vec![call]), said(Role::Tool, vec![result])]);
     let told = written(&request, "[]", "[]").expect("sayable");
     assert_eq!((&told["input"][0]["call_id"], &told["input"][1]["call_id"]), (&"a".into(), &"a".into()));
 }

@@ -1,9 +1,15 @@
 //! Reads what a provider wrote, leniently: what is missing or of another type is absent, never an error.
+use crate::sse::Frame;
 use serde_json::Value;
 
 /// A string member that is not empty.
 pub(super) fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     value.get(name)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// What kind of event a frame holds: said in the event, or by the frame's name.
+pub(super) fn kind<'a>(told: &'a Value, frame: &Frame<'a>) -> &'a str {
+    text(told, "type").unwrap_or(frame.event)
 }
 
 /// An array member; anything else is empty.

@@ -4,7 +4,7 @@
 //! and a return for each of their members would be most of their code.
 use crate::{
     body::Body,
-    chat::{CacheMark, Effort, Media, Request, ServiceTier, ToolChoice},
+    chat::{CacheMark, Effort, Format, Media, Part, Request, ServiceTier, ToolChoice},
     fault::Fault,
 };
 use serde_json::{Map, Value};
@@ -255,6 +255,26 @@ impl Fields<'_> {
             self.must_be_one_of(name, &Effort::ALL.map(Effort::word), &word);
         }
         effort
+    }
+
+    /// Spoken input, as `OpenAI`'s dialects write it.
+    pub(super) fn input_audio(&mut self) -> Part {
+        let (mut data, mut format) = (String::new(), String::new());
+        self.needed("input_audio", "an object with `data` and `format`", &mut |fields| {
+            data = fields.needed_text("data");
+            format = fields.needed_text("format");
+        });
+        Part::Audio { data, format }
+    }
+
+    /// The members of a wanted schema, as `OpenAI`'s dialects name them.
+    pub(super) fn json_schema(&mut self) -> Format {
+        Format::JsonSchema {
+            name: self.needed_text("name"),
+            description: self.text("description"),
+            schema: Value::Object(self.object("schema").unwrap_or_default()),
+            strict: self.flag("strict"),
+        }
     }
 
     /// A mark with its life.

@@ -2,7 +2,12 @@
 //!
 //! Shared by the dialects because hosts mix shapes: an OpenAI-compatible address may answer with Google's or Anthropic's
 //! error object, an array of one, a bare string, or a page of HTML.
-use crate::fault::{Cause, UpstreamFault};
+use super::{MalformedFrame, lenient};
+use crate::{
+    chat::Event,
+    fault::{Cause, UpstreamFault},
+    sse::Frame,
+};
 use serde_json::Value;
 
 /// The longest text of a provider that is kept.
@@ -89,6 +94,31 @@ pub(super) fn error_of(value: &Value) -> Option<&Value> {
         _ => true,
     };
     told.then_some(value)
+}
+
+/// The event of a stream whose events say their kind; `None` where there is nothing to read, also once the stream is over. An
+/// error ends it as a fault: one by its kind, by an `error` inside, or by what `failed` knows of kind and event.
+///
+/// # Errors
+/// No JSON, or JSON that is no event.
+pub(super) fn named_event(
+    frame: &Frame<'_>,
+    failed: &dyn Fn(&str, &Value) -> bool,
+    over: &mut bool,
+    events: &mut Vec<Event>,
+) -> Result<Option<Value>, MalformedFrame> {
+    let data = frame.data.trim();
+    if data.is_empty() || *over || data == "[DONE]" {
+        return Ok(None);
+    }
+    let told: Value = serde_json::from_str(data).map_err(|_| MalformedFrame)?;
+    let kind = lenient::kind(&told, frame);
+    if kind == "error" || failed(kind, &told) || error_of(&told).is_some() {
+        *over = true;
+        events.push(Event::Fault(classify_inside(&told)));
+        return Ok(None);
+    }
+    if told.is_object() { Ok(Some(told)) } else { Err(MalformedFrame) }
 }
 
 fn status_of(code: &Value) -> Option<u16> {

@@ -1,4 +1,4 @@
-//! Requests in dialects that no caller speaks: what is written alike in them, and what none of them can say.
+//! Requests to deployments: what several dialects write alike, and what none of those can say.
 use crate::{
     catalog::{Ability, Deployment, Quirk},
     chat::{Effort, Request, ToolChoice},
@@ -62,6 +62,16 @@ pub(super) fn may_reason(deployment: &Deployment) -> bool {
     // An organisation's own provider (without a credential of ours) cannot say that it reasons: its callers know.
     let reasons = deployment.can(Ability::Reasoning) || deployment.provider.credential.is_none();
     reasons && !deployment.has(Quirk::NoReasoningEffort)
+}
+
+/// The words every model that reasons takes in `OpenAI`'s dialects; the finer ones differ from model to model.
+pub(super) fn plain_effort(effort: Effort) -> Option<&'static str> {
+    match effort {
+        Effort::None => None,
+        Effort::Minimal | Effort::Low => Some("low"),
+        Effort::Medium => Some("medium"),
+        Effort::High | Effort::XHigh | Effort::Max => Some("high"),
+    }
 }
 
 /// How much a model shall reason, in a word it takes.

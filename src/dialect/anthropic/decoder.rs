@@ -156,20 +156,10 @@ impl Decoder for MessageDecoder {
     }
 
     fn decode(&mut self, frame: &Frame<'_>, events: &mut Vec<Event>) -> Result<(), MalformedFrame> {
-        let data = frame.data.trim();
-        if data.is_empty() || self.over || data == "[DONE]" {
+        let Some(told) = refusal::named_event(frame, &|_, _| frame.event == "error", &mut self.over, events)? else {
             return Ok(());
-        }
-        let told: Value = serde_json::from_str(data).map_err(|_| MalformedFrame)?;
-        let kind = lenient::text(&told, "type").unwrap_or(frame.event);
-        if kind == "error" || frame.event == "error" || refusal::error_of(&told).is_some() {
-            self.over = true;
-            events.push(Event::Fault(refusal::classify_inside(&told)));
-            return Ok(());
-        }
-        if !told.is_object() {
-            return Err(MalformedFrame);
-        }
+        };
+        let kind = lenient::kind(&told, frame);
         self.event(kind, &told, events);
         Ok(())
     }

@@ -142,21 +142,10 @@ impl Decoder for MessageDecoder {
     }
 
     fn decode(&mut self, frame: &Frame<'_>, events: &mut Vec<Event>) -> Result<(), MalformedFrame> {
-        let data = frame.data.trim();
-        if data.is_empty() || self.over || data == "[DONE]" {
-            return Ok(());
-        }
-        let told: Value = serde_json::from_str(data).map_err(|_| MalformedFrame)?;
-        let kind = lenient::text(&told, "type").unwrap_or(frame.event);
-        let failed = kind == "error" || (kind.is_empty() && lenient::text(&told, "message").is_some());
-        if failed || refusal::error_of(&told).is_some() {
-            self.over = true;
-            events.push(Event::Fault(refusal::classify_inside(&told)));
-            return Ok(());
-        }
-        if !told.is_object() {
-            return Err(MalformedFrame);
-        }
+        // Its errors are no more than a message.
+        let failed = |kind: &str, told: &Value| kind.is_empty() && lenient::text(told, "message").is_some();
+        let Some(told) = refusal::named_event(frame, &failed, &mut self.over, events)? else { return Ok(()) };
+        let kind = lenient::kind(&told, frame);
         let delta = told.get("delta").unwrap_or(&Value::Null);
         let message = delta.get("message").unwrap_or(&Value::Null);
         let inner = |name: &str| message.get(name).unwrap_or(&Value::Null);

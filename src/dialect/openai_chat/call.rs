@@ -4,7 +4,7 @@ use super::{
         Call, Order,
         foreign::without_likelihoods,
         routed,
-        sayable::{native_tool, nothing_like, unstoppable},
+        sayable::{may_reason, native_tool, nothing_like, plain_effort, unstoppable},
         without_hosted,
     },
     history,
@@ -12,7 +12,7 @@ use super::{
 use crate::json::json;
 use crate::{
     body::Body,
-    catalog::{Ability, Deployment, Quirk},
+    catalog::{Deployment, Quirk},
     chat::{Effort, Format, Request, Tool, ToolChoice},
     fault::Fault,
 };
@@ -129,9 +129,7 @@ fn adjustments(request: &Request, order: &Order<'_>) -> Changes {
 fn reasoning_change(request: &Request, order: &Order<'_>) -> Option<(&'static str, Option<Value>)> {
     const EFFORT: &str = "reasoning_effort";
     let deployment = order.deployment;
-    // An organisation's own provider (without a credential of ours) cannot say that it reasons: its callers know.
-    let reasons = deployment.can(Ability::Reasoning) || deployment.provider.credential.is_none();
-    if !reasons || deployment.has(Quirk::NoReasoningEffort) {
+    if !may_reason(deployment) {
         return request.effort.map(|_| (EFFORT, None));
     }
     let functions = request.tools.iter().any(|tool| matches!(tool, Tool::Function { .. }));
@@ -171,22 +169,12 @@ fn plain(request: &Request) -> Result<Map<String, Value>, Fault> {
     put("presence_penalty", sampling.presence_penalty.map(Value::from));
     put("seed", sampling.seed.map(Value::from));
     put("stop", (!sampling.stop.is_empty()).then(|| sampling.stop.as_slice().into()));
-    put("reasoning_effort", request.effort.and_then(effort).map(Value::from));
+    put("reasoning_effort", request.effort.and_then(plain_effort).map(Value::from));
     put("n", request.choices.map(Value::from));
     put("service_tier", request.service_tier.map(|tier| tier.word().into()));
     put("stream", request.stream.then_some(Value::Bool(true)));
     put("user", request.user.as_deref().map(Value::from));
     Ok(members)
-}
-
-/// The words every reasoning model of this dialect takes; the finer ones differ from model to model.
-fn effort(effort: Effort) -> Option<&'static str> {
-    match effort {
-        Effort::None => None,
-        Effort::Minimal | Effort::Low => Some("low"),
-        Effort::Medium => Some("medium"),
-        Effort::High | Effort::XHigh | Effort::Max => Some("high"),
-    }
 }
 
 pub(in crate::dialect) fn tool(place: usize, tool: &Tool) -> Result<Value, Fault> {

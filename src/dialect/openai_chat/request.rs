@@ -72,12 +72,7 @@ fn format(fields: &mut Fields<'_>) -> Format {
             "text" => {}
             "json_object" => format = Format::JsonObject,
             "json_schema" => fields.needed("json_schema", "an object with `name` and `schema`", &mut |fields| {
-                format = Format::JsonSchema {
-                    name: fields.needed_text("name"),
-                    description: fields.text("description"),
-                    schema: Value::Object(fields.object("schema").unwrap_or_default()),
-                    strict: fields.flag("strict"),
-                };
+                format = fields.json_schema();
             }),
             _ => fields.must_be_one_of("type", &["text", "json_object", "json_schema"], &kind),
         }
@@ -238,14 +233,7 @@ fn part(fields: &mut Fields<'_>, allowed: &[&str]) -> Part {
     let cache = cache_mark(fields);
     match kind.as_str() {
         "image_url" => image(fields, cache),
-        "input_audio" => {
-            let (mut data, mut format) = (String::new(), String::new());
-            fields.needed("input_audio", "an object with `data` and `format`", &mut |fields| {
-                data = fields.needed_text("data");
-                format = fields.needed_text("format");
-            });
-            Part::Audio { data, format }
-        }
+        "input_audio" => fields.input_audio(),
         "file" => {
             let (mut source, mut name) = (Media::Url(String::new()), None);
             fields.needed("file", "an object with `file_data` or `file_id`", &mut |fields| {

@@ -2,7 +2,7 @@
 use super::{
     super::{
         Call, Order, routed,
-        sayable::{nothing_like, one_answer, unstoppable},
+        sayable::{may_reason, native_tool, nothing_like, one_answer, plain_effort, unstoppable},
         without_hosted,
         writing::{member, open, text},
     },
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     body::{Body, quoted},
     catalog::{Ability, Quirk},
-    chat::{Effort, Format, Request, Tool, ToolChoice},
+    chat::{Format, Request, Tool, ToolChoice},
     fault::Fault,
 };
 use serde_json::Value;
@@ -72,12 +72,10 @@ pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call
 fn reasoning(body: &Body, request: &Request, order: &Order<'_>, changes: &mut Vec<(&str, Option<Cow<'_, str>>)>) {
     const NAME: &str = "reasoning";
     let deployment = order.deployment;
-    let known = deployment.can(Ability::Reasoning);
-    if known {
+    if deployment.can(Ability::Reasoning) {
         changes.push(("include", Some(including(body.set("include")).into())));
     }
-    // An organisation's own provider (without a credential of ours) cannot say that it reasons: its callers know.
-    if !(known || deployment.provider.credential.is_none()) || deployment.has(Quirk::NoReasoningEffort) {
+    if !may_reason(deployment) {
         changes.push((NAME, None));
     } else if let Some(effort) = request.effort.filter(|_| !deployment.efforts.is_empty()) {
         let told = Body::parse(body.set(NAME).unwrap_or("{}").as_bytes().to_vec()).unwrap_or_default();
@@ -128,9 +126,7 @@ fn plain(request: &Request, order: &Order<'_>) -> Result<String, Fault> {
     if !request.tools.is_empty() {
         member(out, "tools", "[");
         for (place, one) in request.tools.iter().enumerate() {
-            if !tool(one, out) {
-                return Err(hosted(one, place));
-            }
+            tool(place, one, out)?;
         }
         out.push(']');
         if let Some(choice) = &request.tool_choice {
@@ -144,7 +140,7 @@ fn plain(request: &Request, order: &Order<'_>) -> Result<String, Fault> {
             member(out, name, &Value::from(number).to_string());
         }
     }
-    if let Some(effort) = request.effort.and_then(effort) {
+    if let Some(effort) = request.effort.and_then(plain_effort) {
         member(out, "reasoning", "{");
         text(out, "effort", effort);
         out.push('}');
@@ -166,31 +162,7 @@ fn flag(out: &mut String, name: &str, told: Option<bool>) {
     }
 }
 
-/// The words every reasoning model of this dialect takes; the finer ones differ from model to model.
-fn effort(effort: Effort) -> Option<&'static str> {
-    match effort {
-        Effort::None => None,
-        Effort::Minimal | Effort::Low => Some("low"),
-        Effort::Medium => Some("medium"),
-        Effort::High | Effort::XHigh | Effort::Max => Some("high"),
-    }
-}
-
-#[cold]
-fn hosted(tool: &Tool, place: usize) -> Fault {
-    let kind = match tool {
-        Tool::Native(native) => native.get("type").and_then(Value::as_str).unwrap_or("?"),
-        Tool::Function { .. } => "function",
-    };
-    let path = format!("tools[{place}].type");
-    let message = format!(
-        "`{path}` {kind:?} is a tool only its own provider can run. Leave it out, or name a model of that provider."
-    );
-    Fault::invalid("unsupported_parameter", message).with_param(&path)
-}
-
-/// Writes a tool; false for one only its own dialect knows.
-fn tool(tool: &Tool, out: &mut String) -> bool {
+fn tool(place: usize, tool: &Tool, out: &mut String) -> Result<(), Fault> {
     match tool {
         Tool::Function { name, description, parameters, strict, cache: _ } => {
             open(out, '{');
@@ -208,7 +180,7 @@ fn tool(tool: &Tool, out: &mut String) -> bool {
         }
         Tool::Native(native) => {
             // A chat completion's tool with free input is one level deeper, and its grammar two.
-            let Some(Value::Object(custom)) = native.get("custom") else { return false };
+            let Some(Value::Object(custom)) = native.get("custom") else { return Err(native_tool(place, native)) };
             open(out, '{');
             text(out, "type", "custom");
             for (name, value) in custom {
@@ -226,7 +198,7 @@ fn tool(tool: &Tool, out: &mut String) -> bool {
         }
     }
     out.push('}');
-    true
+    Ok(())
 }
 
 fn tool_choice(choice: &ToolChoice, request: &Request, out: &mut String) {

@@ -130,14 +130,7 @@ fn part(fields: &mut Fields<'_>, parts: &mut Vec<Part>) {
             let source = source(fields, &["file_data", "file_url"], "`file_data`, `file_url` or `file_id`");
             Part::File { source, name, cache }
         }
-        "input_audio" => {
-            let (mut data, mut format) = (String::new(), String::new());
-            fields.needed("input_audio", "an object with `data` and `format`", &mut |fields| {
-                data = fields.needed_text("data");
-                format = fields.needed_text("format");
-            });
-            Part::Audio { data, format }
-        }
+        "input_audio" => fields.input_audio(),
         "refusal" => Part::Refusal(fields.text("refusal").unwrap_or_default()),
         _ => match fields.take("text") {
             Some(Value::String(text)) => Part::Text { text, cache },

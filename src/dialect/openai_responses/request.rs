@@ -189,14 +189,7 @@ fn format(fields: &mut Fields<'_>) -> Format {
             match kind.as_str() {
                 "text" => {}
                 "json_object" => format = Format::JsonObject,
-                "json_schema" => {
-                    format = Format::JsonSchema {
-                        name: fields.needed_text("name"),
-                        description: fields.text("description"),
-                        schema: Value::Object(fields.object("schema").unwrap_or_default()),
-                        strict: fields.flag("strict"),
-                    };
-                }
+                "json_schema" => format = fields.json_schema(),
                 _ => fields.must_be_one_of("type", &["text", "json_object", "json_schema"], &kind),
             }
         });

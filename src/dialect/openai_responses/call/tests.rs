@@ -1,6 +1,6 @@
 use super::{super::fixtures::*, *};
 use crate::catalog::Deployment;
-use crate::chat::{Media, Message, Part, Role, ServiceTier};
+use crate::chat::{Effort, Media, Message, Part, Role, ServiceTier};
 use serde_json::Value;
 
 fn sent(text: &str, quirks: &str, supports: &str) -> Value {

@@ -16,7 +16,6 @@ use std::{cell::OnceCell, collections::HashMap, fmt::Write as _, ops::Range, rc:
 
 mod rates;
 
-use rates::prices_of;
 pub use rates::{Prices, RateCard, RateRow, Rates, When};
 
 /// The last catalog known good at build time: what serves when KV cannot be read.
@@ -309,21 +308,8 @@ pub struct ModelRow {
     pub context_length: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
-    pub input_usd_per_mtok: Pico,
-    /// Absent for models that write nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output_usd_per_mtok: Option<Pico>,
-    /// Absent: cached input costs as much as fresh.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache_read_usd_per_mtok: Option<Pico>,
-    /// Absent: written input costs as much as fresh.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache_write_usd_per_mtok: Option<Pico>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache_write_1h_usd_per_mtok: Option<Pico>,
-    /// Absent: spoken input costs as much as written.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub audio_input_usd_per_mtok: Option<Pico>,
+    #[serde(flatten)]
+    pub prices: Prices,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_usd: Option<Nanos>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -348,10 +334,11 @@ pub struct ModelRow {
 
 json::members!(strict ModelRow {
     provider = String::new(), id, dialect, kind = Kind::Chat, created, retires, context_length = default_context_length(),
-    max_output_tokens, input_usd_per_mtok, output_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
-    cache_write_1h_usd_per_mtok, audio_input_usd_per_mtok, request_usd, rates = Vec::new(), input = Vec::new(),
-    supports = Vec::new(), efforts = Vec::new(), larger_context, hidden_reasoning = false, quirks = Vec::new(),
-    sources = Vec::new(),
+    max_output_tokens, request_usd, rates = Vec::new(), input = Vec::new(), supports = Vec::new(), efforts = Vec::new(),
+    larger_context, hidden_reasoning = false, quirks = Vec::new(), sources = Vec::new(),
+} flat prices {
+    input_usd_per_mtok, output_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, cache_write_1h_usd_per_mtok,
+    audio_input_usd_per_mtok,
 });
 
 /// What a context length is taken for where an own model's row tells none.
@@ -581,11 +568,12 @@ pub fn deployment(provider: &Rc<Provider>, row: ModelRow) -> Result<Deployment, 
     if row.context_length == 0 || row.max_output_tokens == Some(0) {
         return Err(format!("{id}: context_length and max_output_tokens must be above 0"));
     }
-    let free = row.output_usd_per_mtok.is_none() || row.rates.iter().any(|rate| rate.output_usd_per_mtok.is_none());
+    let free = row.prices.output_usd_per_mtok.is_none()
+        || row.rates.iter().any(|rate| rate.prices.output_usd_per_mtok.is_none());
     if row.kind != Kind::Embedding && free {
         return Err(format!("{id}: output_usd_per_mtok is missing"));
     }
-    rates::sane(&prices_of!(row)).map_err(|why| format!("{id}: {why}"))?;
+    rates::sane(&row.prices).map_err(|why| format!("{id}: {why}"))?;
     for date in [&row.created, &row.retires].into_iter().flatten() {
         Millis::of_date(date).ok_or_else(|| format!("{id}: {date:?} is no date like 2027-01-31"))?;
     }
@@ -594,7 +582,7 @@ pub fn deployment(provider: &Rc<Provider>, row: ModelRow) -> Result<Deployment, 
         alternatives.push(rate.alternative().map_err(|why| format!("{id}: rates: {why}"))?);
     }
     let date = |text: &Option<String>| text.as_deref().and_then(Millis::of_date);
-    let rates = RateCard { base: prices_of!(row).rates(), alternatives, request: row.request_usd.unwrap_or_default() };
+    let rates = RateCard { base: row.prices.rates(), alternatives, request: row.request_usd.unwrap_or_default() };
     Ok(Deployment {
         provider: Rc::clone(provider),
         model: row.id,

@@ -3,7 +3,7 @@ use super::letter::KeySpec;
 use crate::{
     access::{KeyKind, NamedRoute, OwnProvider, Secret},
     budget::Limit,
-    catalog::{Ability, AbortStopsBilling, Catalog, Dialect, Modality, ModelRow, Provider, deployment},
+    catalog::{Ability, AbortStopsBilling, Catalog, Dialect, Modality, ModelRow, Prices, Provider, deployment},
     fault::Fault,
     json,
     money::{Nanos, Pico},
@@ -259,10 +259,13 @@ impl ModelAsk {
             id: self.id,
             context_length: self.context_length.unwrap_or(128_000),
             max_output_tokens: self.max_output_tokens,
-            input_usd_per_mtok: self.input_usd_per_mtok,
-            output_usd_per_mtok: Some(self.output_usd_per_mtok),
-            cache_read_usd_per_mtok: self.cache_read_usd_per_mtok,
-            cache_write_usd_per_mtok: self.cache_write_usd_per_mtok,
+            prices: Prices {
+                input_usd_per_mtok: self.input_usd_per_mtok,
+                output_usd_per_mtok: Some(self.output_usd_per_mtok),
+                cache_read_usd_per_mtok: self.cache_read_usd_per_mtok,
+                cache_write_usd_per_mtok: self.cache_write_usd_per_mtok,
+                ..Prices::default()
+            },
             input,
             supports,
             ..ModelRow::default()

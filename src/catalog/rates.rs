@@ -7,21 +7,6 @@ use crate::{
 };
 use serde::Serialize;
 
-/// The prices of a row; `flatten` would say the same with a third of the upload's code for reading.
-macro_rules! prices_of {
-    ($row:expr) => {
-        $crate::catalog::Prices {
-            input_usd_per_mtok: $row.input_usd_per_mtok,
-            output_usd_per_mtok: $row.output_usd_per_mtok,
-            cache_read_usd_per_mtok: $row.cache_read_usd_per_mtok,
-            cache_write_usd_per_mtok: $row.cache_write_usd_per_mtok,
-            cache_write_1h_usd_per_mtok: $row.cache_write_1h_usd_per_mtok,
-            audio_input_usd_per_mtok: $row.audio_input_usd_per_mtok,
-        }
-    };
-}
-pub(super) use prices_of;
-
 /// Prices per token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
@@ -124,7 +109,7 @@ impl RateCard {
 }
 
 /// Prices as people write them: US dollars per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Prices {
     pub input_usd_per_mtok: Pico,
     /// Absent for models that write nothing.
@@ -186,32 +171,20 @@ pub struct RateRow {
     /// Monday to Friday only, in UTC.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub weekdays: bool,
-    pub input_usd_per_mtok: Pico,
-    /// Absent for models that write nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output_usd_per_mtok: Option<Pico>,
-    /// Absent: cached input costs as much as fresh.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache_read_usd_per_mtok: Option<Pico>,
-    /// Absent: written input costs as much as fresh.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache_write_usd_per_mtok: Option<Pico>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache_write_1h_usd_per_mtok: Option<Pico>,
-    /// Absent: spoken input costs as much as written.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub audio_input_usd_per_mtok: Option<Pico>,
+    #[serde(flatten)]
+    pub prices: Prices,
 }
 
 json::members!(strict RateRow {
-    above_prompt_tokens, service_tier, from, until, utc_hours = Vec::new(), weekdays = false, input_usd_per_mtok,
-    output_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, cache_write_1h_usd_per_mtok,
+    above_prompt_tokens, service_tier, from, until, utc_hours = Vec::new(), weekdays = false,
+} flat prices {
+    input_usd_per_mtok, output_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, cache_write_1h_usd_per_mtok,
     audio_input_usd_per_mtok,
 });
 
 impl RateRow {
     pub(super) fn alternative(&self) -> Result<Alternative, String> {
-        sane(&prices_of!(self))?;
+        sane(&self.prices)?;
         let date = |text: &Option<String>| match text {
             None => Ok(None),
             Some(text) => Millis::of_date(text).map(Some).ok_or_else(|| format!("{text:?} is no date like 2027-01-31")),
@@ -221,7 +194,7 @@ impl RateRow {
             hours.push(minutes_of(span).ok_or_else(|| format!("{span:?} is no span like 01:00-04:00"))?);
         }
         Ok(Alternative {
-            rates: prices_of!(self).rates(),
+            rates: self.prices.rates(),
             above: self.above_prompt_tokens.map_or(0, |tokens| tokens.saturating_add(1)),
             tier: self.service_tier,
             from: date(&self.from)?.unwrap_or_default(),

@@ -52,7 +52,7 @@ pub type Member = (&'static str, bool);
 
 /// Makes a struct readable. An unknown member is refused with `strict` and passed over without. A member with `= value`
 /// may be left out, as may one whose type is an `Option`; with `default` every one may, and is then as in `Default`. What
-/// stands `beside` is not read.
+/// stands `beside` is not read. What is `flat` in a member stands on the wire beside the others.
 macro_rules! members {
     (strict default $type:ident { $($name:ident),* $(,)? }) => {
         $crate::json::members!(@read $type, true, Self::default(), $(($name, true))*);
@@ -63,6 +63,13 @@ macro_rules! members {
     ($type:ident { $($name:ident),* $(,)? } beside { $($beside:ident: $value:expr),* }) => {
         $crate::json::members!(
             @read $type, false, Self { $($name: $crate::json::Read::blank(),)* $($beside: $value),* }, $(($name, false))*
+        );
+    };
+    (strict $type:ident { $($name:ident $(= $absent:expr)?),* $(,)? } flat $holder:ident { $($flat:ident),* $(,)? }) => {
+        $crate::json::members!(
+            @read $type, true,
+            Self { $($name: $crate::json::members!(@blank $($absent)?),)* $holder: $crate::json::Read::blank() },
+            $(($name, $crate::json::members!(@optional $($absent)?)))* $(($flat in $holder, false))*
         );
     };
     (strict $type:ident { $($members:tt)* }) => { $crate::json::members!(@list $type, true, $($members)*); };
@@ -77,7 +84,7 @@ macro_rules! members {
     (@blank $absent:expr) => { $absent };
     (@optional) => { false };
     (@optional $absent:expr) => { true };
-    (@read $type:ident, $strict:literal, $blank:expr, $(($name:ident, $optional:expr))*) => {
+    (@read $type:ident, $strict:literal, $blank:expr, $(($name:ident $(in $holder:ident)?, $optional:expr))*) => {
         impl $crate::json::Read for $type {
             fn blank() -> Self {
                 $blank
@@ -85,7 +92,7 @@ macro_rules! members {
 
             fn fill(&mut self, value: serde_json::Value) -> $crate::json::Filled {
                 const MEMBERS: &[$crate::json::Member] = &[$((stringify!($name), $optional)),*];
-                $crate::json::fill_members(value, $strict, MEMBERS, &mut [$(&mut self.$name),*])
+                $crate::json::fill_members(value, $strict, MEMBERS, &mut [$(&mut self.$($holder.)?$name),*])
             }
         }
     };

@@ -16,28 +16,7 @@ if ! [ "$here/node_modules/.package-lock.json" -nt "$here/package-lock.json" ]; 
     npm --prefix "$here" ci --ignore-scripts --no-audit --no-fund --loglevel=error
 fi
 
-state=$(mktemp -d)
-run=
-end() {
-    if [ -n "$run" ]; then
-        kill "$run" 2>/dev/null || true
-        wait "$run" 2>/dev/null || true
-    fi
-    rm -rf "$state"
-}
-trap end EXIT
-trap 'exit 130' INT TERM
-
-port=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })')
-PORT=$port STATE_DIR=$state make --no-print-directory run >"$state/run.log" 2>&1 &
-run=$!
-until [ -e "$state/run.json" ]; do
-    if ! kill -0 "$run" 2>/dev/null; then
-        cat "$state/run.log" >&2
-        exit 1
-    fi
-    sleep 0.1
-done
+. tests/worker.sh
 
 # Each judge prints lines of judge, case and outcome, tabs between them; a judge that dies fails the whole.
 judges="openai_py anthropic_py comply_py openai_js ai_js"

@@ -6,7 +6,8 @@ import { median, number, quantile, ratio, spread, table } from "./figures.mjs";
 import { platform, targets } from "./gateways.mjs";
 import { busy, client, description, provider } from "./machine.mjs";
 import { pure } from "./pure.mjs";
-import { CODE_BYTES_MAX, UPLOAD_BYTES_MAX, bundle, weigh } from "./size.mjs";
+import { CODE_BYTES_MAX, UPLOAD_BYTES_MAX, weigh } from "../weigh.mjs";
+import { bundle } from "./bundle.mjs";
 
 const folder = import.meta.dirname;
 const root = resolve(folder, "../..");

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { gateway, serve, stop } from "./machine.mjs";
-import { modules } from "./size.mjs";
+import { modules } from "../weigh.mjs";
 
 const CHAT = "/v1/chat/completions";
 

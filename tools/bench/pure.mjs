@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { median, quantile } from "./figures.mjs";
 import { cpu, gateway, serve, stop } from "./machine.mjs";
-import { modules } from "./size.mjs";
+import { modules } from "../weigh.mjs";
 
 /** A case runs so often that its request takes at least this much CPU. */
 const TURN_NS = 60e6;

@@ -145,11 +145,14 @@ impl Tally {
 /// Reads the signals of a request.
 #[must_use]
 pub fn analyse(request: &Request, overrides: &Overrides) -> Signals {
-    let mut tally = Tally::default();
-    request.messages.iter().flat_map(|message| &message.parts).for_each(|part| tally.part(part));
+    let (mut tally, mut longest) = (Tally::default(), 0.0_f64);
+    for message in &request.messages {
+        let before = tally.tokens;
+        message.parts.iter().for_each(|part| tally.part(part));
+        longest = longest.max(tally.tokens - before);
+    }
     // What the hub has no word for goes on to providers of the same dialect.
     let rest: u64 = request.rest.values().map(|value| value.to_string().len() as u64).sum();
-    let longest = longest(request, tally.tokens);
     let schemas: u64 = request.tools.iter().map(tool_bytes).sum::<u64>() + format_bytes(&request.format);
     let messages = request.messages.len() as u64;
     let overhead = if request.tools.is_empty() { OVERHEAD_TOKENS } else { OVERHEAD_TOKENS_TOOLS };
@@ -180,24 +183,11 @@ pub fn analyse(request: &Request, overrides: &Overrides) -> Signals {
         effort,
         priority: overrides.priority,
         prompt_tokens,
-        longest_prompt_tokens: if request.separate { longest } else { prompt_tokens },
+        longest_prompt_tokens: if request.separate { whole(longest) } else { prompt_tokens },
         prompt_tokens_max,
         output_tokens: request.max_output_tokens.map_or(OUTPUT_TOKENS, |cap| cap.min(OUTPUT_TOKENS)),
         choices: u64::from(request.choices.unwrap_or(1).max(1)),
     }
-}
-
-/// Tokens of the longest message.
-fn longest(request: &Request, all: f64) -> u64 {
-    if !request.separate {
-        return whole(all);
-    }
-    let tokens = |message: &crate::chat::Message| {
-        let mut tally = Tally::default();
-        message.parts.iter().for_each(|part| tally.part(part));
-        whole(tally.tokens)
-    };
-    request.messages.iter().map(tokens).max().unwrap_or(0)
 }
 
 fn task(needs: Needs, prompt_tokens: u64, code_marks: u64) -> Task {

@@ -59,6 +59,7 @@ mod relay;
 mod reply;
 mod stream;
 
+pub use attempt::PIPED_BYTES_MAX;
 use event::{Effect, Event};
 use relay::Relay;
 pub use reply::{base_headers, fault_headers};
@@ -371,7 +372,7 @@ impl Case {
         };
         let asked = |name: &&str| self.body.set(name).is_some_and(|raw| !["false", "[]"].contains(&raw));
         let member = HOSTED.into_iter().find(asked).map(|name| (name, name));
-        let forced = request_hosted(&self.request).filter(|_| forced).map(|kind| (kind, "tool_choice"));
+        let forced = request.hosted.first().filter(|_| forced).map(|kind| (kind.as_str(), "tool_choice"));
         match member.or(forced) {
             None => Ok(()),
             Some((kind, param)) => {
@@ -402,11 +403,6 @@ impl Case {
         };
         self.plan = crate::route::plan(&question, &self.world, &mut self.dice);
     }
-}
-
-/// The first of the tools that were left out.
-fn request_hosted(request: &chat::Request) -> Option<&str> {
-    request.hosted.first().map(String::as_str)
 }
 
 /// The type of a tool only its own dialect knows.

@@ -101,6 +101,14 @@ fn one_answer_of_two_that_ended_does_not_end_the_stream() {
 }
 
 #[test]
+fn a_member_that_asks_for_answers_elsewhere_asks_for_none_here() {
+    let story = Story::streaming(&messages(&["alpha"]).streamed().answers(2), &CHAT)
+        .hears(Event::Written)
+        .hears(bytes(0, CHAT.rest()));
+    assert!(!story.posted().call.estimated, "the Messages API has no `n`: the one answer is whole");
+}
+
+#[test]
 fn counts_no_call_can_have_are_not_charged_beyond_the_hold() {
     let absurd = CHAT_WHOLE.replace("\"completion_tokens\":", "\"completion_tokens\":30000000");
     let story = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, &absurd));

@@ -1,6 +1,9 @@
 //! Calls to providers. The secret is put in here, at the last moment.
 use super::{downstream::Downstream, secrets};
-use crate::exchange::event::{Event, Head, PipeEnd, UpstreamCall};
+use crate::exchange::{
+    PIPED_BYTES_MAX,
+    event::{Event, Head, PipeEnd, UpstreamCall},
+};
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
 use worker::Env;
@@ -33,7 +36,7 @@ extern "C" {
 /// The longest whole answer: four images of the largest kind.
 const ANSWER_BYTES_MAX: u32 = 32 * 1024 * 1024;
 /// The longest copy of a pipe: twice what an answer of the promised length takes. An isolate has 128 MB for all its requests.
-const PIPED_BYTES_MAX: u32 = 16 * 1024 * 1024;
+const COPY_BYTES_MAX: u32 = 2 * PIPED_BYTES_MAX;
 
 /// One attempt's connection.
 #[derive(Clone)]
@@ -92,7 +95,7 @@ impl Upstream {
     /// Hands the rest to the caller natively and keeps a copy.
     pub async fn pipe(self, attempt: usize, downstream: Downstream, prefix: Vec<u8>, drain_ms: u64) -> Event {
         let drain_ms = u32::try_from(drain_ms).unwrap_or(u32::MAX);
-        let copied = self.0.pipe(&downstream.0, Uint8Array::from(prefix.as_slice()), drain_ms, PIPED_BYTES_MAX).await;
+        let copied = self.0.pipe(&downstream.0, Uint8Array::from(prefix.as_slice()), drain_ms, COPY_BYTES_MAX).await;
         let mut bytes = prefix;
         let Ok(rest) = copied else { return Event::Piped { attempt, bytes, end: PipeEnd::Broke } };
         bytes.extend(rest.unchecked_into::<Uint8Array>().to_vec());

@@ -19,7 +19,7 @@ const HEAD_MS_REASONING: u64 = 60_000;
 const FIRST_TOKEN_MS: u64 = 30_000;
 const FIRST_TOKEN_MS_REASONING: u64 = 120_000;
 /// A native pipe keeps a copy of the answer in memory until it ends: answers that may grow above this are pumped.
-const PIPED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+pub const PIPED_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// The types of streams.
 const STREAMS: [&str; 2] = ["text/event-stream", "application/vnd.amazon.eventstream"];
 /// What a provider may send before the first content.
@@ -188,9 +188,9 @@ impl Exchange {
         self.attempts.last().map_or(self.case.arrived, |attempt| attempt.sent)
     }
 
-    fn relay(&self) -> Option<Relay> {
-        let deployment = &self.candidate()?.deployment;
-        Some(Relay::new(self.spoken()?, self.case.grammar, deployment, self.stamp()))
+    pub(super) fn relay(&self) -> Option<Relay> {
+        let (deployment, wanted) = (&self.candidate()?.deployment, self.case.signals.choices);
+        Some(Relay::new(self.spoken()?, self.case.grammar, deployment, wanted, self.stamp()))
     }
 
     fn first_bytes(&mut self, mut first: Box<First>, bytes: &[u8], now: Millis, effects: &mut Vec<Effect>) {
@@ -262,7 +262,7 @@ impl Exchange {
             && !relay.meter.ended
             // Its usage rides on the last chunk of content: the caller is owed a chunk of its own.
             && !candidate.deployment.has(Quirk::NoStreamOptions)
-            && candidate.output_tokens_max.saturating_mul(BYTES_PER_TOKEN) <= PIPED_BYTES_MAX
+            && candidate.output_tokens_max.saturating_mul(BYTES_PER_TOKEN) <= u64::from(PIPED_BYTES_MAX)
     }
 
     /// How long to read on after a hang-up: not at all where closing the connection stops the bill.

@@ -26,7 +26,7 @@ pub struct Meter {
     begun: u64,
     ended_answers: u64,
     /// How many answers were asked for.
-    wanted: u32,
+    wanted: u64,
     /// The provider's own terminator was seen.
     pub terminated: bool,
     /// Nothing more is to come: the terminator, or a clean close after the finish.
@@ -97,7 +97,7 @@ impl Meter {
     }
 
     fn all_finished(&self) -> bool {
-        self.begun & !self.ended_answers == 0 && self.ended_answers.count_ones() >= self.wanted.min(64)
+        self.begun & !self.ended_answers == 0 && u64::from(self.ended_answers.count_ones()) >= self.wanted.min(64)
     }
 
     fn saw(&mut self, bytes: usize) {
@@ -182,9 +182,9 @@ impl Names {
 }
 
 impl Relay {
-    pub fn new(from: Between, to: &dyn Downstream, deployment: &Deployment, stamp: Stamp) -> Self {
+    /// `wanted` is how many answers the stream is to hold.
+    pub fn new(from: Between, to: &dyn Downstream, deployment: &Deployment, wanted: u64, stamp: Stamp) -> Self {
         let names = Names { theirs: Vec::new(), ours: member_of(&stamp.model) };
-        let wanted = stamp.asked.set("n").and_then(|raw| raw.parse().ok()).unwrap_or(1);
         let (decoder, encoder) = (from.upstream.decoder(deployment), to.encoder(stamp));
         let (meter, parser, events) =
             (Meter { wanted, ..Meter::default() }, Parser::of(from.upstream.framing()), Vec::new());
@@ -317,7 +317,7 @@ mod tests {
         let catalog = Catalog::parse(text).expect("valid");
         let from = Between { upstream: upstream(Dialect::BedrockConverse), same: false };
         let deployment = &catalog.deployments()[0];
-        Relay::new(from, downstream(surface), deployment, Stamp::default())
+        Relay::new(from, downstream(surface), deployment, 1, Stamp::default())
     }
 
     /// What a caller of chat completions gets of a binary stream, and whether it ended well.

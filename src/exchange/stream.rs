@@ -222,8 +222,7 @@ impl Exchange {
 
     /// A provider that answered whole where a stream was asked for.
     pub(super) fn stream_whole(&mut self, response: chat::Response, now: Millis, effects: &mut Vec<Effect>) {
-        let (Some(candidate), Some(spoken)) = (self.candidate(), self.spoken()) else { return };
-        let mut relay = super::Relay::new(spoken, self.case.grammar, &candidate.deployment, self.stamp());
+        let Some(mut relay) = self.relay() else { return };
         let mut out = Vec::new();
         relay.take_whole(response, &mut out);
         if !self.gone {

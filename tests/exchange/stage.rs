@@ -62,7 +62,7 @@ pub struct Ask {
     /// Ask for usage at the end of a stream (chat completions only; messages always have it).
     pub usage: bool,
     pub output_tokens: u64,
-    /// How many answers (chat completions only).
+    /// How many answers (chat completions only; no member of other endpoints).
     pub answers: u32,
     /// The model asked for, and the members of `megarouter`.
     pub model: String,

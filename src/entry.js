@@ -13,7 +13,7 @@ export default class extends WorkerEntrypoint {
 const facade = (Half) => class extends DurableObject {
   #half; #born;
   get half() {
-    if (this.#born !== life.instanceId) { this.#half = new Half(this.ctx, this.env); this.#born = life.instanceId; }
+    if (this.#born !== life.instanceId) { this.#half = new Half(this.ctx, this.env, this.ctx.id.name ?? ""); this.#born = life.instanceId; }
     return this.#half;
   }
   // A throw (a Rust Err or a panic) takes the turn's writes back. Memory is only a cache of SQL, so it goes too.

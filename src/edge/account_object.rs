@@ -14,21 +14,12 @@ use std::{
     panic::{AssertUnwindSafe, RefUnwindSafe},
 };
 use wasm_bindgen::prelude::*;
-use worker::{DurableObject, Env, Error, Request, Response, Result, State, console_error, durable_object};
+use worker::{Env, Error, Result, console_error};
 
-#[wasm_bindgen]
-extern "C" {
-    /// What the class in `entry.js` offers by RPC.
-    #[wasm_bindgen(extends = js_sys::Object)]
-    pub type ObjectRpc;
-    #[wasm_bindgen(method, catch)]
-    pub async fn call(this: &ObjectRpc, letter: Uint8Array) -> std::result::Result<JsValue, JsValue>;
-}
-
-#[wasm_bindgen(module = "/src/edge/account.js")]
+#[wasm_bindgen(module = "/src/edge/objects.js")]
 extern "C" {
     /// Hands a letter to the account of that name.
-    #[wasm_bindgen(js_name = ask, catch)]
+    #[wasm_bindgen(js_name = askAccount, catch)]
     async fn ask_account(env: &JsValue, account: &str, letter: Uint8Array) -> std::result::Result<JsValue, JsValue>;
 }
 
@@ -43,7 +34,7 @@ pub fn account_of(organization: &str) -> String {
     format!("org:{organization}")
 }
 
-#[durable_object(alarm)]
+#[wasm_bindgen]
 pub struct AccountObject {
     state: JsValue,
     env: Env,
@@ -118,6 +109,14 @@ impl AccountObject {
 
 #[wasm_bindgen]
 impl AccountObject {
+    /// The half of the account of that name.
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: JsValue, env: Env, name: String) -> Self {
+        let terms = secrets::terms(&env);
+        let armed = Cell::new(Millis(u64::MAX));
+        Self { state, env, name, terms, account: RefCell::new(None), armed }
+    }
+
     /// One turn: a letter in, its answer out.
     pub fn call(&self, bytes: Vec<u8>) -> std::result::Result<Vec<u8>, JsValue> {
         let letter: Letter = letter::read(&bytes).map_err(|error| JsValue::from_str(&error))?;
@@ -181,23 +180,5 @@ impl AccountObject {
             let through = through as u64;
             if through > 0 { account.journaled(through, now()) } else { Vec::new() }
         })
-    }
-}
-
-impl DurableObject for AccountObject {
-    fn new(state: State, env: Env) -> Self {
-        let terms = secrets::terms(&env);
-        let name = state.id().name().unwrap_or_default();
-        let armed = Cell::new(Millis(u64::MAX));
-        Self { state: state._inner().into(), env, name, terms, account: RefCell::new(None), armed }
-    }
-
-    async fn fetch(&self, _request: Request) -> Result<Response> {
-        Response::error("An account answers letters, not requests.", 404)
-    }
-
-    /// The class in `entry.js` rings, sends and arms; the platform's own call never comes here.
-    async fn alarm(&self) -> Result<Response> {
-        Response::empty()
     }
 }

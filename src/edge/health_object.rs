@@ -1,5 +1,5 @@
 //! The object that folds every isolate's samples and publishes the scores to KV, at most every half minute.
-use super::{account_object::ObjectRpc, now, storage};
+use super::{now, storage};
 use crate::{
     health::{Health, Sample},
     json,
@@ -11,7 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, RefUnwindSafe},
 };
 use wasm_bindgen::prelude::*;
-use worker::{DurableObject, Env, Request, Response, Result, State, console_error, durable_object};
+use worker::{Env, Result, console_error};
 
 /// The KV key of the published scores.
 pub const HEALTH_CURRENT: &str = "health/current";
@@ -21,15 +21,21 @@ const PUBLISH_EVERY_MS: u64 = 30_000;
 const FORGET_AFTER_MS: u64 = 86_400_000;
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS health(id INTEGER PRIMARY KEY, body TEXT NOT NULL)";
 
+#[wasm_bindgen(module = "/src/edge/objects.js")]
+extern "C" {
+    /// Hands a letter to the object of health.
+    #[wasm_bindgen(js_name = tellHealth, catch)]
+    async fn tell_health(env: &JsValue, letter: Uint8Array) -> std::result::Result<JsValue, JsValue>;
+}
+
 /// Tells the object what was seen.
 pub async fn tell(env: &Env, samples: &[Sample]) -> Result<()> {
-    let stub: ObjectRpc = env.durable_object("HEALTH")?.get_by_name("global")?.into_rpc();
     let letter = serde_json::to_vec(samples)?;
-    stub.call(Uint8Array::from(letter.as_slice())).await?;
+    tell_health(env, Uint8Array::from(letter.as_slice())).await?;
     Ok(())
 }
 
-#[durable_object(alarm)]
+#[wasm_bindgen]
 pub struct HealthObject {
     state: JsValue,
     env: Env,
@@ -67,6 +73,19 @@ impl HealthObject {
 
 #[wasm_bindgen]
 impl HealthObject {
+    /// The half of an object of that state; it has one name everywhere.
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: JsValue, env: Env, _name: String) -> Self {
+        Self {
+            state,
+            env,
+            health: RefCell::new(None),
+            publish_at: Cell::new(None),
+            published: Cell::new(Millis(0)),
+            armed: Cell::new(false),
+        }
+    }
+
     /// Folds samples in. Answers nothing.
     pub fn call(&self, letter: Vec<u8>) -> std::result::Result<Vec<u8>, JsValue> {
         let samples: Vec<Sample> = json::read_bytes(&letter).map_err(|error| JsValue::from_str(&error.to_string()))?;
@@ -121,27 +140,5 @@ impl HealthObject {
             self.health.borrow().as_ref().and_then(|health| serde_json::to_string(health).ok()).unwrap_or_default();
         storage::exec(&self.state, "INSERT OR REPLACE INTO health VALUES(1, ?1)", &[&text]).map_err(JsValue::from)?;
         Ok(())
-    }
-}
-
-impl DurableObject for HealthObject {
-    fn new(state: State, env: Env) -> Self {
-        Self {
-            state: state._inner().into(),
-            env,
-            health: RefCell::new(None),
-            publish_at: Cell::new(None),
-            published: Cell::new(Millis(0)),
-            armed: Cell::new(false),
-        }
-    }
-
-    async fn fetch(&self, _request: Request) -> Result<Response> {
-        Response::error("This object answers letters, not requests.", 404)
-    }
-
-    /// The class in `entry.js` rings, sends and arms; the platform's own call never comes here.
-    async fn alarm(&self) -> Result<Response> {
-        Response::empty()
     }
 }

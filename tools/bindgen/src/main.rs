@@ -1,13 +1,29 @@
 //! `bindgen IN.wasm OUT_DIR`: writes the JavaScript half of the worker, in the form that wrangler's bundler takes.
 use std::{env, error::Error, fs, path::Path};
 
+use walrus::{Module, RawCustomSection};
 use wasm_bindgen_cli_support::Bindgen;
+
+/// Classes that libraries export to JavaScript and nobody here makes: exported, they and all they call would be uploaded.
+const UNUSED: [&str; 6] = [
+    "ContainerStartupOptions",
+    "IntoUnderlyingByteSource",
+    "IntoUnderlyingSink",
+    "IntoUnderlyingSource",
+    "MinifyConfig",
+    "R2Range",
+];
+
+/// Where wasm-bindgen's macros leave what they say of each item.
+const SECTION: &str = "__wasm_bindgen_unstable";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().collect();
     let [_, input, out_dir] = args.as_slice() else { return Err("usage: bindgen IN.wasm OUT_DIR".into()) };
+    let mut module = Module::from_file(input)?;
+    prune(&mut module)?;
     Bindgen::new()
-        .input_path(input)
+        .input_bytes("index", module.emit_wasm())
         .out_name("index")
         .module(true)?
         .typescript(false)
@@ -23,4 +39,47 @@ fn main() -> Result<(), Box<dyn Error>> {
     let text = fs::read_to_string(&index)?.replace("import source ", "import ");
     fs::write(index, text)?;
     Ok(())
+}
+
+/// Takes the unused classes out before the exports are wired: their functions, and what the macros said of them.
+fn prune(module: &mut Module) -> Result<(), Box<dyn Error>> {
+    let lower = UNUSED.map(str::to_lowercase);
+    let of_class = |name: &str| lower.iter().any(|class| name.contains(class.as_str()));
+    let gone: Vec<_> =
+        module.exports.iter().filter(|export| of_class(&export.name)).map(|export| export.id()).collect();
+    for export in gone {
+        module.exports.delete(export);
+    }
+    while let Some(section) = module.customs.remove_raw(SECTION) {
+        let kept = kept(&section.data).ok_or("the section of wasm-bindgen is cut")?;
+        // Taken out and put back under the name that is looked for afterwards.
+        module.customs.add(RawCustomSection { name: format!("{SECTION}.kept"), data: kept });
+    }
+    while let Some(section) = module.customs.remove_raw(&format!("{SECTION}.kept")) {
+        module.customs.add(RawCustomSection { name: SECTION.to_owned(), data: section.data });
+    }
+    Ok(())
+}
+
+/// What a section says of items that are not of an unused class. Each item is a pair of texts, the version of the format and
+/// the item itself, both with their length before them: four bytes, little-endian.
+fn kept(mut section: &[u8]) -> Option<Vec<u8>> {
+    let mut kept = Vec::with_capacity(section.len());
+    while !section.is_empty() {
+        let (version, rest) = text(section)?;
+        let (item, rest) = text(rest)?;
+        let about = |class: &str| item.windows(class.len()).any(|window| window == class.as_bytes());
+        if !UNUSED.iter().any(|class| about(class)) {
+            kept.extend_from_slice(version);
+            kept.extend_from_slice(item);
+        }
+        section = rest;
+    }
+    Some(kept)
+}
+
+/// The first text of a section, its length included, and what follows.
+fn text(section: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length: [u8; 4] = section.get(..4)?.try_into().ok()?;
+    section.split_at_checked(4 + u32::from_le_bytes(length) as usize)
 }

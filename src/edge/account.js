@@ -1,2 +1,0 @@
-// A letter to an account, in one crossing.
-export function ask(env, account, letter) { return env.ACCOUNT.getByName(account).call(letter); }

@@ -10,7 +10,7 @@ use crate::{
     time::Millis,
     world::{TenantView, World},
 };
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{cell::Cell, collections::HashMap, rc::Rc};
 use worker::{Context, Env, console_error};
 
 /// KV keys.
@@ -45,23 +45,32 @@ pub enum Source {
 }
 
 thread_local! {
-    static ISOLATE: RefCell<Isolate> = RefCell::default();
+    static ISOLATE: Cell<Isolate> = Cell::default();
+}
+
+/// Works on what this isolate knows. It is taken out meanwhile: a panic leaves nothing locked behind, only an isolate that
+/// reads its snapshots once more.
+fn with<T>(work: impl FnOnce(&mut Isolate) -> T) -> T {
+    let mut isolate = ISOLATE.take();
+    let result = work(&mut isolate);
+    ISOLATE.set(isolate);
+    result
 }
 
 /// The world as this isolate knows it, for one organisation. The first call reads KV; later ones leave that to the background.
 pub async fn world(env: &Env, ctx: &Context, organization: Option<&str>) -> World {
     let at = now();
-    let age = ISOLATE.with_borrow(|isolate| isolate.loaded.map(|loaded| at.since(loaded)));
+    let age = with(|isolate| isolate.loaded.map(|loaded| at.since(loaded)));
     match age {
         None => refresh(env.clone()).await,
         Some(age) if age >= secrets::snapshot_ttl_ms(env) => {
             // Nobody else shall start the same refresh.
-            ISOLATE.with_borrow_mut(|isolate| isolate.loaded = Some(at));
+            with(|isolate| isolate.loaded = Some(at));
             ctx.wait_until(refresh(env.clone()));
         }
         Some(_) => {}
     }
-    ISOLATE.with_borrow(|isolate| World {
+    with(|isolate| World {
         tenant: organization.and_then(|id| isolate.tenants.get(id).cloned()),
         ..isolate.world.clone()
     })
@@ -69,18 +78,18 @@ pub async fn world(env: &Env, ctx: &Context, organization: Option<&str>) -> Worl
 
 /// The catalog in force and its source.
 pub fn catalog() -> (Rc<Catalog>, Source) {
-    ISOLATE.with_borrow(|isolate| (Rc::clone(&isolate.world.catalog), isolate.source))
+    with(|isolate| (Rc::clone(&isolate.world.catalog), isolate.source))
 }
 
 /// Makes the next request read KV again: after a catalog was put through this isolate.
 pub fn forget() {
-    ISOLATE.with_borrow_mut(|isolate| isolate.loaded = None);
+    with(|isolate| isolate.loaded = None);
 }
 
 /// Keeps an organisation's rows.
 pub fn remember(tenant: &Tenant) {
     let view = Rc::new(TenantView::new(tenant.clone()));
-    ISOLATE.with_borrow_mut(|isolate| {
+    with(|isolate| {
         if isolate.tenants.len() >= TENANTS_MAX {
             isolate.tenants.clear();
         }
@@ -90,7 +99,7 @@ pub fn remember(tenant: &Tenant) {
 
 /// Believes its own eyes at once, and keeps the sample for the others.
 pub fn note(sample: Sample) {
-    ISOLATE.with_borrow_mut(|isolate| {
+    with(|isolate| {
         Rc::make_mut(&mut isolate.world.health).observe(&sample);
         // An organisation's own deployments go by its name, and are told to nobody.
         if !sample.deployment.starts_with("org_") {
@@ -102,7 +111,7 @@ pub fn note(sample: Sample) {
 /// Sends the samples on, if it is time.
 pub async fn send_samples(env: &Env) {
     let at = now();
-    let samples = ISOLATE.with_borrow_mut(|isolate| {
+    let samples = with(|isolate| {
         if isolate.samples.is_empty() || at.since(isolate.samples_sent) < SAMPLES_EVERY_MS {
             return Vec::new();
         }
@@ -117,16 +126,16 @@ pub async fn send_samples(env: &Env) {
 }
 
 async fn refresh(env: Env) {
-    let first = ISOLATE.with_borrow(|isolate| isolate.base.is_empty());
+    let first = with(|isolate| isolate.base.is_empty());
     if first {
         start(&env);
     }
     let (catalog, source) = current_catalog(&env).await;
     let overrides = overrides(&env).await;
-    ISOLATE.with_borrow_mut(|isolate| isolate.take(&env, catalog, source, overrides));
+    with(|isolate| isolate.take(&env, catalog, source, overrides));
     let health = read(&env, HEALTH_CURRENT).await.ok().flatten().and_then(|text| json::read::<Health>(&text).ok());
     let at = now();
-    ISOLATE.with_borrow_mut(|isolate| {
+    with(|isolate| {
         if let Some(health) = health {
             Rc::make_mut(&mut isolate.world.health).merge(&health);
         }
@@ -139,7 +148,7 @@ fn start(env: &Env) {
     match Catalog::bundled() {
         Ok(catalog) => {
             let none = Rc::default();
-            ISOLATE.with_borrow_mut(|isolate| isolate.take(env, Rc::new(catalog), Source::Bundled, none));
+            with(|isolate| isolate.take(env, Rc::new(catalog), Source::Bundled, none));
         }
         Err(error) => console_error!("the bundled catalog cannot be read: {error}"),
     }
@@ -158,7 +167,7 @@ impl Isolate {
 
 /// The catalog KV points at, if it is whole; else the one we have.
 async fn current_catalog(env: &Env) -> (Rc<Catalog>, Source) {
-    let (base, source) = ISOLATE.with_borrow(|isolate| (Rc::clone(&isolate.base), isolate.source));
+    let (base, source) = with(|isolate| (Rc::clone(&isolate.base), isolate.source));
     let current = read(env, CATALOG_CURRENT).await.ok().flatten();
     let Some(id) = current.map(|id| id.trim().to_owned()) else { return (base, source) };
     if id == base.id {
@@ -181,7 +190,7 @@ async fn current_catalog(env: &Env) -> (Rc<Catalog>, Source) {
 
 /// The overrides in KV; the last good ones where they cannot be read.
 async fn overrides(env: &Env) -> Rc<PriceOverrides> {
-    let last_good = || ISOLATE.with_borrow(|isolate| Rc::clone(&isolate.overrides));
+    let last_good = || with(|isolate| Rc::clone(&isolate.overrides));
     let text = match read(env, CATALOG_OVERRIDES).await {
         Ok(Some(text)) => text,
         Ok(None) => return Rc::default(),

@@ -1,4 +1,6 @@
 //! `bindgen IN.wasm OUT_DIR`: writes the JavaScript half of the worker, in the form that wrangler's bundler takes.
+mod cleanups;
+
 use std::{env, error::Error, fs, path::Path};
 
 use walrus::{Module, RawCustomSection};
@@ -22,6 +24,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [_, input, out_dir] = args.as_slice() else { return Err("usage: bindgen IN.wasm OUT_DIR".into()) };
     let mut module = Module::from_file(input)?;
     prune(&mut module)?;
+    for (_, function) in module.funcs.iter_local_mut() {
+        cleanups::leave_out(function);
+    }
     Bindgen::new()
         .input_bytes("index", module.emit_wasm())
         .out_name("index")

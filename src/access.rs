@@ -8,6 +8,7 @@ use crate::{
     json,
     mode::Mode,
     table::Table,
+    time::Millis,
 };
 use hmac::{Hmac, Mac};
 use serde::Serialize;
@@ -172,6 +173,51 @@ impl fmt::Debug for Secret {
         f.write_str("Secret(…)")
     }
 }
+
+/// The deepest a group may lie: four levels under the organisation.
+pub const GROUP_DEPTH_MAX: usize = 4;
+
+/// A group of an organisation: a department, a team.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Group {
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_center: Option<String>,
+    pub created_at: Millis,
+    pub archived: bool,
+}
+
+json::members!(default Group { name, parent_id, cost_center, created_at, archived });
+
+/// Who owns keys: a person, or a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberKind {
+    #[default]
+    User,
+    ServiceAccount,
+}
+
+json::words!(MemberKind { User = "user", ServiceAccount = "service_account" });
+
+/// A member of an organisation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Member {
+    pub name: String,
+    pub kind: MemberKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<String>,
+    /// May not be disabled while it is the only one.
+    pub owner: bool,
+    pub created_at: Millis,
+    pub disabled: bool,
+}
+
+json::members!(default Member { name, kind, email, group_id, owner, created_at, disabled });
 
 /// What an organisation brings along to every decision: its own providers and its named routes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -6,30 +6,30 @@
 //! A *booking* is one row: a hold until it is posted, then its entry until the journal has it, then gone. Counters live in
 //! memory and are made again from the last checkpoint and the bookings after it.
 use crate::{
-    access::{KeyKind, NamedRoute, OwnProvider, Tenant, same},
-    budget::{Budgets, Counted, Gcra, Limit, Posted, Wallet},
+    access::{Group, KeyKind, Member, NamedRoute, OwnProvider, Tenant, same},
+    budget::{Budget, Budgets, Counted, Extra, Gcra, Limit, Posted, RateLimits, Wallet},
     id::Scope,
     json,
     ledger::{CallRecord, Entry, EntryKind, GENESIS, transfer},
     money::Nanos,
+    table::Table,
     time::{Millis, Window},
 };
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 mod act;
 pub mod ask;
+mod hold;
 pub mod letter;
+mod told;
+mod tree;
 
-use letter::{
-    Answer, Caller, Grant, HoldLetter, KeySpec, Letter, NewCredit, NewKey, Organization, PostLetter, PostOutcome,
-    Refusal,
-};
+use letter::{Answer, Caller, Grant, KeySpec, Letter, NewCredit, NewKey, Organization, Refusal};
 
-/// How long a suspense keeps its budget before what was metered is posted.
-const SUSPENSE_MS: u64 = 86_400_000;
-/// Entries the journal may lag behind before new holds are refused.
-const OUTBOX_MAX: usize = 100_000;
+/// How long an id that is done with is remembered, and how many of them: a letter takes seconds at most.
+const ENDED_MS: u64 = 60_000;
+const ENDED_MAX: usize = 20_000;
 /// Entries written to the journal in one statement.
 pub const JOURNAL_BATCH: usize = 200;
 
@@ -40,6 +40,8 @@ pub struct Terms {
     pub hold_settle_ms: u64,
     /// How long entries are gathered for the journal.
     pub outbox_flush_ms: u64,
+    /// Own providers may have private addresses: on a development machine.
+    pub private_upstreams: bool,
 }
 
 /// A change of the account's rows.
@@ -92,6 +94,9 @@ json::members!(StoredKey { digest, redacted, kind, created_at, revoked = false, 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Hold {
     key_id: String,
+    /// The scopes it counts in, narrowest first.
+    path: Vec<Scope>,
+    session: String,
     grant: Grant,
     counted: Vec<Counted>,
     at: Millis,
@@ -99,20 +104,33 @@ struct Hold {
     tokens: u64,
 }
 
-json::members!(Hold { key_id, grant, counted, at, settle_by, tokens });
+json::members!(Hold {
+    key_id, path = Vec::new(), session = String::new(), grant, counted, at, settle_by, tokens,
+});
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Booking {
     Held(Hold),
-    Suspense { hold: Hold, metered: Nanos, call: CallRecord, until: Millis },
-    Posted { entry: Entry, counted: Vec<Counted> },
+    Suspense {
+        hold: Hold,
+        metered: Nanos,
+        call: CallRecord,
+        until: Millis,
+    },
+    Posted {
+        entry: Entry,
+        counted: Vec<Counted>,
+    },
+    /// Ended, and no row is left of it: a letter that was long on its way changes nothing more. Only kept in memory.
+    Ended,
 }
 
 json::variants!(Booking, Self::Held(json::Read::blank()), {
     Held(inner) = "held",
     Suspense { hold, metered, call, until } = "suspense",
     Posted { entry, counted } = "posted",
+    Ended = "ended",
 });
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -120,9 +138,20 @@ struct StoredBudget {
     scope: Scope,
     window: Window,
     limit: Limit,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<Extra>,
 }
 
-json::members!(StoredBudget { scope, window, limit });
+json::members!(StoredBudget { scope, window, limit, extra });
+
+/// Limits of a scope that is no key: a key's stand in its spec.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct StoredRates {
+    scope: Scope,
+    limits: RateLimits,
+}
+
+json::members!(StoredRates { scope, limits });
 
 /// The counters as of an entry; everything after it is still a booking.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -131,9 +160,11 @@ struct Checkpoint {
     head: String,
     wallet: Wallet,
     counters: Vec<Posted>,
+    /// Rates that are not at rest: when the next request and the next token are due, in nanoseconds since 1970.
+    rates: Vec<(Scope, (u64, u64))>,
 }
 
-json::members!(Checkpoint { seq, head, wallet, counters });
+json::members!(Checkpoint { seq, head, wallet, counters, rates = Vec::new() });
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Rates {
@@ -148,15 +179,20 @@ pub struct Account {
     terms: Terms,
     organization: Organization,
     keys: BTreeMap<String, StoredKey>,
+    groups: Table<String, Group>,
+    members: Table<String, Member>,
     tenant: Tenant,
     budgets: Budgets,
+    rate_limits: Table<Scope, RateLimits>,
     wallet: Wallet,
     bookings: HashMap<String, Booking>,
+    /// What ended lately, oldest first.
+    ended: VecDeque<(Millis, String)>,
     /// Entries that wait for the journal, by sequence.
     outbox: BTreeMap<u64, String>,
     /// When holds and suspenses run out.
     deadlines: BTreeSet<(Millis, String)>,
-    rates: HashMap<String, Rates>,
+    rates: HashMap<Scope, Rates>,
     seq: u64,
     head: String,
     flush_at: Option<Millis>,
@@ -173,10 +209,14 @@ impl Account {
             terms,
             organization: Organization::default(),
             keys: BTreeMap::new(),
+            groups: Table::default(),
+            members: Table::default(),
             tenant: Tenant::default(),
             budgets: Budgets::default(),
+            rate_limits: Table::default(),
             wallet: Wallet::default(),
             bookings: HashMap::new(),
+            ended: VecDeque::new(),
             outbox: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             rates: HashMap::new(),
@@ -189,8 +229,12 @@ impl Account {
         for row in records {
             account.restore(&row, &mut checkpoint).map_err(|error| format!("{} {}: {error}", row.kind, row.id))?;
         }
-        if let Some(Checkpoint { seq, head, wallet, counters }) = checkpoint {
+        if let Some(Checkpoint { seq, head, wallet, counters, rates }) = checkpoint {
             account.budgets.restore(&counters);
+            for (scope, (requests, tokens)) in rates {
+                let rates = Rates { requests: Gcra::at(requests), tokens: Gcra::at(tokens), open: 0 };
+                account.rates.insert(scope, rates);
+            }
             (account.seq, account.head, account.wallet) = (seq, head, wallet);
         }
         account.replay(bookings)?;
@@ -202,9 +246,16 @@ impl Account {
             "organization" => self.organization = json::read(&row.body)?,
             "key" => drop(self.keys.insert(row.id.clone(), json::read(&row.body)?)),
             "budget" => {
-                let StoredBudget { scope, window, limit } = json::read(&row.body)?;
-                self.budgets.put(scope, window, limit);
+                let StoredBudget { scope, window, limit, extra } = json::read(&row.body)?;
+                self.budgets.put(scope, window, Budget { limit, extra });
             }
+            "session" => self.budgets.restore(&[json::read(&row.body)?]),
+            "rates" => {
+                let StoredRates { scope, limits } = json::read(&row.body)?;
+                self.rate_limits.insert(scope, limits);
+            }
+            "group" => self.groups.insert(row.id.clone(), json::read(&row.body)?),
+            "member" => self.members.insert(row.id.clone(), json::read(&row.body)?),
             "tenant" => self.tenant.version = json::read(&row.body)?,
             "provider" => {
                 self.tenant.providers.insert(row.id.clone(), json::read::<OwnProvider>(&row.body)?);
@@ -224,13 +275,14 @@ impl Account {
             let booking: Booking = json::read(&body).map_err(|error| format!("booking {id}: {error}"))?;
             match &booking {
                 Booking::Held(hold) | Booking::Suspense { hold, .. } => {
-                    self.count_hold(&hold.counted, hold.grant.amount);
+                    self.count_hold(&hold.counted, hold.grant.amount, hold.at);
                     if let Booking::Held(hold) = &booking {
-                        self.rates.entry(hold.key_id.clone()).or_default().open += 1;
+                        self.count_open(&hold.scopes(), 1);
                     }
                     self.deadlines.insert((deadline(&booking), id.clone()));
                 }
                 Booking::Posted { entry, .. } => drop(entries.insert(entry.seq, id.clone())),
+                Booking::Ended => {}
             }
             self.bookings.insert(id, booking);
         }
@@ -247,24 +299,47 @@ impl Account {
         Ok(())
     }
 
-    fn count_hold(&mut self, counted: &[Counted], amount: Nanos) {
-        self.budgets.hold(counted, amount);
+    fn count_hold(&mut self, counted: &[Counted], amount: Nanos, at: Millis) {
+        self.budgets.hold(counted, amount, at);
         self.wallet.held = self.wallet.held.plus(amount);
+    }
+
+    /// Counts calls in flight, up or down.
+    fn count_open(&mut self, scopes: &[Scope], change: i64) {
+        for scope in scopes {
+            if let Some(rates) = self.rates.get_mut(scope) {
+                rates.open = rates.open.saturating_add_signed(change);
+            } else {
+                let open = u64::try_from(change).unwrap_or_default();
+                self.rates.insert(scope.clone(), Rates { open, ..Rates::default() });
+            }
+        }
     }
 
     /// Answers one letter.
     pub fn turn(&mut self, letter: Letter, now: Millis) -> Turn {
         match letter {
-            Letter::Found { organization, admin_key, credit } => self.found(organization, admin_key, credit, now),
+            Letter::Found { organization, admin_key, credit, owner } => {
+                self.found(organization, admin_key, credit, owner, now)
+            }
             Letter::Credit(credit) => self.credit(credit, now),
             Letter::Hold(hold) => self.hold(hold, now),
+            Letter::Extend(extend) => self.extend(extend, now),
             Letter::Post(post) => self.post(post, now),
+            Letter::Key(caller) => match self.prove(&caller, KeyKind::Inference, now) {
+                Ok(key) => Turn::told(self.holder_told(&caller.key_id, key, now)),
+                Err(refusal) => Turn::refused(refusal),
+            },
             Letter::Whoami(caller) => match self.prove(&caller, KeyKind::Inference, now) {
                 Ok(key) => Turn::told(Answer::Whoami { spec: key.spec.clone(), tenant: self.tenant.clone() }),
                 Err(refusal) => Turn::refused(refusal),
             },
-            Letter::Admin { caller, act } => match self.prove(&caller, KeyKind::Admin, now).map(|_| ()) {
-                Ok(()) => self.act(act, now),
+            Letter::Admin { caller, ask } => match self.prove(&caller, KeyKind::Admin, now).map(|_| ()) {
+                Ok(()) => self.admin(ask, now),
+                Err(refusal) => Turn::refused(refusal),
+            },
+            Letter::Prove(caller) => match self.prove(&caller, KeyKind::Admin, now) {
+                Ok(_) => Turn::told(Answer::Posted),
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Nudge => Turn::told(Answer::Posted),
@@ -286,16 +361,32 @@ impl Account {
         if key.spec.expires_at.is_some_and(|at| at <= now.seconds()) {
             return Err(Refusal::ExpiredKey);
         }
+        let owner = key.spec.owner_member_id.as_ref().and_then(|id| self.members.get(id));
+        if owner.is_some_and(|owner| owner.disabled) {
+            return Err(Refusal::MemberDisabled);
+        }
         Ok(key)
     }
 
-    fn found(&mut self, organization: Organization, admin: NewKey, credit: Option<NewCredit>, now: Millis) -> Turn {
+    fn found(
+        &mut self,
+        organization: Organization,
+        mut admin: NewKey,
+        credit: Option<NewCredit>,
+        owner: Option<(String, Member)>,
+        now: Millis,
+    ) -> Turn {
         if self.organization.id == organization.id {
             return Turn::told(Answer::Posted);
         }
         self.organization = organization;
         self.tenant.organization.clone_from(&self.organization.id);
         let mut writes = vec![record("organization", "", Some(&self.organization))];
+        if let Some((id, member)) = owner {
+            writes.push(record("member", &id, Some(&member)));
+            self.members.insert(id.clone(), member);
+            admin.spec.owner_member_id = Some(id);
+        }
         writes.push(self.keep_key(admin, now));
         if let Some(credit) = credit {
             writes.extend(self.credit(credit, now).writes);
@@ -322,163 +413,6 @@ impl Account {
 
     fn wallet_account(&self) -> String {
         format!("liability:wallet:{}", self.organization.id)
-    }
-
-    fn hold(&mut self, letter: HoldLetter, now: Millis) -> Turn {
-        let key = match self.prove(&letter.caller, KeyKind::Inference, now) {
-            Ok(key) => key.clone(),
-            Err(refusal) => return Turn::refused(refusal),
-        };
-        match self.bookings.get(&letter.request_id) {
-            Some(Booking::Held(hold) | Booking::Suspense { hold, .. }) => {
-                return Turn::told(Answer::Held(hold.grant.clone()));
-            }
-            // A letter that was long on its way: its call has ended.
-            Some(Booking::Posted { .. }) => return Turn::refused(Refusal::InFlight),
-            None => {}
-        }
-        if letter.tenant_version != self.tenant.version {
-            return Turn::refused(Refusal::Stale(Box::new(self.tenant.clone())));
-        }
-        let path = [Scope::ApiKey(letter.caller.key_id.clone()), Scope::Organization];
-        let grant = match self.affordable(&letter, &key.spec, &path, now) {
-            Ok(grant) => grant,
-            Err(refusal) => return Turn::refused(refusal),
-        };
-        if letter.dry {
-            return Turn::told(Answer::Held(Grant { amount: Nanos::ZERO, ..grant }));
-        }
-        if let Err(refusal) = self.take_rates(&letter, &key.spec, now) {
-            return Turn::refused(refusal);
-        }
-        let counted = self.budgets.counted(&path, now);
-        self.count_hold(&counted, grant.amount);
-        let settle_by = now.after(self.terms.hold_settle_ms);
-        let key_id = letter.caller.key_id;
-        let hold = Hold { key_id, grant: grant.clone(), counted, at: now, settle_by, tokens: letter.tokens };
-        let write = self.put(letter.request_id, Booking::Held(hold));
-        Turn { answer: Answer::Held(grant), writes: vec![write] }
-    }
-
-    /// The bids the key may use and the money reaches for, with the dearest of them as the amount to hold.
-    fn affordable(&self, letter: &HoldLetter, spec: &KeySpec, path: &[Scope], now: Millis) -> Result<Grant, Refusal> {
-        if self.outbox.len() >= OUTBOX_MAX {
-            return Err(Refusal::Backpressure);
-        }
-        let mut allowed =
-            letter.bids.iter().enumerate().filter(|(_, bid)| spec.allows(&bid.provider, &bid.model)).peekable();
-        if allowed.peek().is_none() {
-            let (models, providers) = (spec.model_allowlist.clone(), spec.provider_allowlist.clone());
-            return Err(Refusal::NotAllowed { models, providers });
-        }
-        let mut grant = Grant::default();
-        let mut refused: Option<(Nanos, Refusal)> = None;
-        for (place, bid) in allowed {
-            match self.affords(path, bid.amount, now) {
-                Ok(()) => {
-                    grant.amount = grant.amount.max(bid.amount);
-                    grant.allowed.push(place);
-                }
-                // The refusal of the cheapest bid says the most.
-                Err(refusal) if refused.as_ref().is_none_or(|(amount, _)| bid.amount < *amount) => {
-                    refused = Some((bid.amount, refusal));
-                }
-                Err(_) => {}
-            }
-        }
-        match refused {
-            Some((_, refusal)) if grant.allowed.is_empty() => Err(refusal),
-            _ => Ok(grant),
-        }
-    }
-
-    fn affords(&self, path: &[Scope], amount: Nanos, now: Millis) -> Result<(), Refusal> {
-        self.budgets
-            .admit(path, amount, now)
-            .map_err(|blocked| if blocked.only_by_holds() { Refusal::InFlight } else { Refusal::Budget(blocked) })?;
-        let available = self.wallet.available();
-        if amount <= available {
-            return Ok(());
-        }
-        if amount <= available.plus(self.wallet.held) {
-            return Err(Refusal::InFlight);
-        }
-        Err(Refusal::Credits { available, estimate: amount })
-    }
-
-    fn take_rates(&mut self, letter: &HoldLetter, spec: &KeySpec, now: Millis) -> Result<(), Refusal> {
-        let rates = self.rates.entry(letter.caller.key_id.clone()).or_default();
-        if spec.concurrency.is_some_and(|most| rates.open >= most) {
-            return Err(Refusal::Concurrency);
-        }
-        if let Some(rpm) = spec.rpm {
-            rates.requests.take(1, rpm, now).map_err(|retry_after_s| Refusal::Rpm { retry_after_s })?;
-        }
-        if let Some(tpm) = spec.tpm.filter(|tpm| letter.tokens > *tpm) {
-            let message = format!(
-                "This call may use {} tokens, more than the {tpm} a minute of this key. Lower max_tokens.",
-                letter.tokens
-            );
-            return Err(Refusal::Invalid { param: "max_tokens".into(), message });
-        }
-        if let Some(tpm) = spec.tpm
-            && let Err(retry_after_s) = rates.tokens.take(letter.tokens, tpm, now)
-        {
-            if let Some(rpm) = spec.rpm {
-                rates.requests.refund(1, rpm);
-            }
-            return Err(Refusal::Tpm { retry_after_s });
-        }
-        Ok(())
-    }
-
-    fn post(&mut self, letter: PostLetter, now: Millis) -> Turn {
-        let PostLetter { request_id, outcome, call, tokens } = letter;
-        let hold = match self.bookings.get(&request_id) {
-            Some(Booking::Held(hold) | Booking::Suspense { hold, .. }) => hold.clone(),
-            // Posted before, or never held: a repeated letter changes nothing.
-            Some(Booking::Posted { .. }) | None => return Turn::told(Answer::Posted),
-        };
-        let in_suspense = matches!(self.bookings.get(&request_id), Some(Booking::Suspense { .. }));
-        if in_suspense && matches!(outcome, PostOutcome::Suspense { .. }) {
-            return Turn::told(Answer::Posted);
-        }
-        // Tokens not used go back to the rate once, when the hold is left.
-        let tpm = self.keys.get(&hold.key_id).and_then(|key| key.spec.tpm).filter(|_| !in_suspense);
-        if let (Some(tpm), Some(rates)) = (tpm, self.rates.get_mut(&hold.key_id)) {
-            rates.tokens.refund(hold.tokens.saturating_sub(tokens), tpm);
-        }
-        let write = match outcome {
-            PostOutcome::Void => {
-                self.take(&request_id);
-                self.budgets.post(&hold.counted, hold.grant.amount, Nanos::ZERO);
-                self.wallet.held = self.wallet.held.minus(hold.grant.amount);
-                Write::Booking { id: request_id, body: None }
-            }
-            PostOutcome::Charge(charge) => self.post_usage(request_id, hold, charge, call, now),
-            PostOutcome::Suspense { metered } => {
-                let until = now.after(SUSPENSE_MS);
-                self.put(request_id, Booking::Suspense { hold, metered, call, until })
-            }
-        };
-        Turn { answer: Answer::Posted, writes: vec![write] }
-    }
-
-    fn post_usage(
-        &mut self,
-        request_id: String,
-        hold: Hold,
-        charge: Nanos,
-        mut call: CallRecord,
-        now: Millis,
-    ) -> Write {
-        call.api_key_id.clone_from(&hold.key_id);
-        call.overrun = charge > hold.grant.amount;
-        let legs = transfer(self.wallet_account(), format!("payable:provider:{}", call.provider), charge);
-        let amount = Nanos(-charge.0);
-        self.take(&request_id);
-        let entry = self.entry(request_id, EntryKind::Usage, amount, legs, Some(call), None, now);
-        self.book(entry, hold.counted, hold.grant.amount, now)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the members of one entry, each from another place")]
@@ -513,7 +447,7 @@ impl Account {
             self.deadlines.insert((deadline(&booking), id.clone()));
         }
         if let Booking::Held(hold) = &booking {
-            self.rates.entry(hold.key_id.clone()).or_default().open += 1;
+            self.count_open(&hold.scopes(), 1);
         }
         let body = serde_json::to_string(&booking).ok();
         self.bookings.insert(id.clone(), booking);
@@ -523,34 +457,25 @@ impl Account {
     fn take(&mut self, id: &str) {
         let Some(booking) = self.bookings.remove(id) else { return };
         self.deadlines.remove(&(deadline(&booking), id.to_owned()));
-        if let Booking::Held(hold) = &booking
-            && let Some(rates) = self.rates.get_mut(&hold.key_id)
-        {
-            rates.open = rates.open.saturating_sub(1);
+        if let Booking::Held(hold) = &booking {
+            self.count_open(&hold.scopes(), -1);
         }
     }
 
-    /// Moves holds nobody closed to suspense, and posts the metered part of suspenses that ran out.
-    pub fn expire(&mut self, now: Millis) -> Vec<Write> {
-        let mut writes = Vec::new();
-        while let Some((at, id)) = self.deadlines.first().cloned() {
-            if at > now {
+    /// Remembers for a while that an id is done with.
+    fn end(&mut self, id: String, now: Millis) {
+        while let Some((at, old)) = self.ended.front() {
+            if now.since(*at) < ENDED_MS && self.ended.len() < ENDED_MAX {
                 break;
             }
-            match self.bookings.get(&id).cloned() {
-                Some(Booking::Held(hold)) => {
-                    let (metered, until) = (Nanos::ZERO, now.after(SUSPENSE_MS));
-                    let call = CallRecord { estimated: true, ..CallRecord::default() };
-                    writes.push(self.put(id, Booking::Suspense { hold, metered, call, until }));
-                }
-                Some(Booking::Suspense { hold, metered, call, .. }) => {
-                    let call = CallRecord { estimated: true, ..call };
-                    writes.push(self.post_usage(id, hold, metered, call, now));
-                }
-                Some(Booking::Posted { .. }) | None => drop(self.deadlines.pop_first()),
+            if matches!(self.bookings.get(old), Some(Booking::Ended)) {
+                self.bookings.remove(old);
             }
+            self.ended.pop_front();
         }
-        writes
+        self.take(&id);
+        self.bookings.insert(id.clone(), Booking::Ended);
+        self.ended.push_back((now, id));
     }
 
     /// The entries the journal needs next, if it is time.
@@ -572,12 +497,12 @@ impl Account {
         let done = std::mem::replace(&mut self.outbox, rest);
         let mut writes = Vec::with_capacity(done.len() + 1);
         for id in done.into_values() {
-            self.bookings.remove(&id);
+            self.end(id.clone(), now);
             writes.push(Write::Booking { id, body: None });
         }
         self.flush_failures = 0;
         self.flush_at = (!self.outbox.is_empty()).then_some(now);
-        writes.push(self.checkpoint());
+        self.checkpoint(now, &mut writes);
         writes
     }
 
@@ -587,14 +512,25 @@ impl Account {
         self.flush_at = Some(now.after(1_000 << self.flush_failures));
     }
 
-    fn checkpoint(&self) -> Write {
+    fn checkpoint(&mut self, now: Millis, writes: &mut Vec<Write>) {
+        let kept = self.budgets.checkpoint(now, &self.organization.zone);
+        for (counted, row) in kept.sessions {
+            let id = format!("{}|{}", String::from(counted.scope), counted.window_id);
+            writes.push(record("session", &id, row.as_ref()));
+        }
+        self.rates.retain(|_, rates| rates.open > 0 || rates.requests.due(now).or(rates.tokens.due(now)).is_some());
+        let due = |rates: &Rates| {
+            let due = (rates.requests.due(now), rates.tokens.due(now));
+            (due != (None, None)).then(|| (due.0.unwrap_or_default(), due.1.unwrap_or_default()))
+        };
         let checkpoint = Checkpoint {
             seq: self.seq,
             head: self.head.clone(),
             wallet: self.wallet,
-            counters: self.budgets.checkpoint(),
+            counters: kept.counters,
+            rates: self.rates.iter().filter_map(|(scope, rates)| Some((scope.clone(), due(rates)?))).collect(),
         };
-        record("checkpoint", "", Some(&checkpoint))
+        writes.push(record("checkpoint", "", Some(&checkpoint)));
     }
 
     /// When the alarm has to ring next.
@@ -609,7 +545,7 @@ fn deadline(booking: &Booking) -> Millis {
     match booking {
         Booking::Held(hold) => hold.settle_by,
         Booking::Suspense { until, .. } => *until,
-        Booking::Posted { .. } => Millis(u64::MAX),
+        Booking::Posted { .. } | Booking::Ended => Millis(u64::MAX),
     }
 }
 
@@ -620,7 +556,7 @@ fn apply(wallet: &mut Wallet, budgets: &mut Budgets, entry: &Entry, counted: &[C
         EntryKind::Usage => {
             let paid = Nanos(-entry.amount_usd.0);
             wallet.posted = wallet.posted.plus(paid);
-            budgets.post(counted, held, paid);
+            budgets.post(counted, held, paid, entry.at);
         }
     }
 }

@@ -14,6 +14,7 @@ mod upstream;
 
 use crate::{
     access::{Knock, knock},
+    account::letter::AdminAsk,
     dialect,
     endpoint::{Endpoint, Headers, Surface},
     exchange::{Exchange, Inbound},
@@ -22,7 +23,12 @@ use crate::{
     time::Millis,
 };
 use drive::Drive;
-use futures::channel::oneshot;
+use futures::{
+    FutureExt,
+    channel::oneshot,
+    future::{Either, select},
+};
+use std::panic::AssertUnwindSafe;
 use wasm_bindgen::prelude::*;
 use web_sys::{Request, Response};
 use worker::{Context, Env, Result, ScheduleContext, ScheduledEvent, console_error, event};
@@ -86,6 +92,7 @@ async fn answer(
     let (path, query) = path_of(&url);
     let endpoint = Endpoint::of(method, path)?;
     match endpoint {
+        Endpoint::Key => control::key(&headers, env).await.map(|(status, told)| json_response(status, &told, id)),
         Endpoint::Healthz => Ok(json_response(200, &crate::json::json!({"status": "ok"}), id)),
         Endpoint::Chat(surface) => match body_of(&request, &headers).await {
             Ok(body) => chat(surface, url, headers, body, id, seed, request, env, ctx).await,
@@ -103,9 +110,10 @@ async fn answer(
         Endpoint::Admin(act) => {
             snapshot::world(env, &ctx, None).await;
             let body = body_of(&request, &headers).await?;
-            control::admin(act, &headers, &body, query, env)
-                .await
-                .map(|(status, told)| json_response(status, &told, id))
+            let body =
+                String::from_utf8(body).map_err(|_| Fault::invalid("malformed_json", "The body is not UTF-8."))?;
+            let ask = AdminAsk { method: method.to_owned(), path: path.to_owned(), body, ..AdminAsk::default() };
+            control::admin(act, ask, &headers, query, env).await.map(|(status, told)| json_response(status, &told, id))
         }
         Endpoint::Platform(act) => {
             snapshot::world(env, &ctx, None).await;
@@ -160,12 +168,20 @@ async fn chat(
     let (sender, receiver) = oneshot::channel();
     let drive = Drive::new(env.clone(), account, sender);
     let after = env.clone();
+    let (broken, breaks) = oneshot::channel();
     ctx.wait_until(async move {
         let gone = async move { drop(JsInbound::gone(request).await) };
-        drive.run(exchange, effects, gone).await;
+        // A panic drops nothing, not even the sender: it has to be told.
+        if AssertUnwindSafe(drive.run(exchange, effects, gone)).catch_unwind().await.is_err() {
+            let _ = broken.send(());
+            return;
+        }
         snapshot::send_samples(&after).await;
     });
-    receiver.await.map_err(|_| Fault::unavailable("unavailable", "The request ended without an answer. Try again."))
+    match select(receiver, breaks).await {
+        Either::Left((Ok(response), _)) => Ok(response),
+        _ => Err(Fault::unavailable("unavailable", "The request ended without an answer. Try again.")),
+    }
 }
 
 /// Method, URL and headers, as [`JsInbound::head`] tells them.
@@ -232,11 +248,13 @@ fn fault_response(surface: Surface, fault: &Fault, id: &str) -> Response {
     downstream::whole(fault.status, &headers, &dialect::downstream(surface).encode_fault(fault, id))
 }
 
+const METHODS: &str = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// What a browser asks before it sends. Without an allowed origin beside it, it tells a page nothing.
 fn preflight(asked: Option<&str>) -> Response {
     let headers = [
-        ("allow", "GET, POST, PUT, DELETE, OPTIONS".to_owned()),
-        ("access-control-allow-methods", "GET, POST, PUT, DELETE, OPTIONS".to_owned()),
+        ("allow", METHODS.to_owned()),
+        ("access-control-allow-methods", METHODS.to_owned()),
         ("access-control-allow-headers", asked.unwrap_or("authorization, content-type").to_owned()),
         ("access-control-max-age", "86400".to_owned()),
     ];

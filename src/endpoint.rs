@@ -18,6 +18,8 @@ pub enum Endpoint {
     Model(String),
     /// Whether the worker is up. Touches nothing.
     Healthz,
+    /// `GET /v1/key`: what the key's holder may know of its limits.
+    Key,
     Admin(Admin),
     Platform(Platform),
 }
@@ -52,6 +54,21 @@ pub enum Admin {
     PutBudget(Scope, Window),
     GetBudget(Scope, Window),
     DeleteBudget(Scope, Window),
+    ListBudgets(Scope),
+    PutOverride(Scope, Window),
+    DeleteOverride(Scope, Window),
+    PutRates(Scope),
+    GetRates(Scope),
+    CreateGroup,
+    ListGroups,
+    GetGroup(String),
+    UpdateGroup(String),
+    ArchiveGroup(String),
+    CreateMember,
+    ListMembers,
+    GetMember(String),
+    UpdateMember(String),
+    DisableMember(String),
     GetWallet,
     PutProvider(String),
     GetProvider(String),
@@ -91,6 +108,7 @@ impl Endpoint {
             ["v1", "responses"] => only(method, &[("POST", Self::Chat(Surface::Responses))]),
             ["v1", "messages"] => only(method, &[("POST", Self::Chat(Surface::Messages))]),
             ["v1", "messages", "count_tokens"] => only(method, &[("POST", Self::CountTokens)]),
+            ["v1", "key"] => only(method, &[("GET", Self::Key)]),
             ["v1", "models"] => only(method, &[("GET", Self::Models)]),
             ["v1", "models", id @ ..] if !id.is_empty() => {
                 only(method, &[("GET", Self::Model(percent_decoded(&id.join("/"))))])
@@ -107,8 +125,16 @@ fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
     let served: Vec<(&str, Admin)> = match segments {
         ["api_keys"] => vec![("POST", Admin::CreateKey), ("GET", Admin::ListKeys)],
         ["api_keys", key] => vec![("GET", Admin::GetKey(id(key))), ("DELETE", Admin::RevokeKey(id(key)))],
-        ["organization", "budgets", window] => budgets(&Scope::Organization, window)?,
-        ["api_keys", key, "budgets", window] => budgets(&Scope::ApiKey(id(key)), window)?,
+        ["groups"] => vec![("POST", Admin::CreateGroup), ("GET", Admin::ListGroups)],
+        ["groups", group] => vec![("GET", Admin::GetGroup(id(group))), ("PATCH", Admin::UpdateGroup(id(group)))],
+        ["groups", group, "archive"] => vec![("POST", Admin::ArchiveGroup(id(group)))],
+        ["members"] => vec![("POST", Admin::CreateMember), ("GET", Admin::ListMembers)],
+        ["members", member] => vec![("GET", Admin::GetMember(id(member))), ("PATCH", Admin::UpdateMember(id(member)))],
+        ["members", member, "disable" | "archive"] => vec![("POST", Admin::DisableMember(id(member)))],
+        ["organization", rest @ ..] => limits(&Scope::Organization, rest)?,
+        ["groups", group, rest @ ..] => limits(&Scope::Group(id(group)), rest)?,
+        ["members", member, rest @ ..] => limits(&Scope::Member(id(member)), rest)?,
+        ["api_keys", key, rest @ ..] => limits(&Scope::ApiKey(id(key)), rest)?,
         ["wallet"] => vec![("GET", Admin::GetWallet)],
         ["providers"] => vec![("GET", Admin::ListProviders)],
         ["providers", name] => vec![
@@ -130,13 +156,26 @@ fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
     Some(only(method, &served))
 }
 
-fn budgets(scope: &Scope, window: &str) -> Option<Vec<(&'static str, Admin)>> {
-    let window = Window::of_word(window)?;
-    Some(vec![
-        ("PUT", Admin::PutBudget(scope.clone(), window)),
-        ("GET", Admin::GetBudget(scope.clone(), window)),
-        ("DELETE", Admin::DeleteBudget(scope.clone(), window)),
-    ])
+/// What lies under a scope: its budgets and its rates.
+fn limits(scope: &Scope, segments: &[&str]) -> Option<Vec<(&'static str, Admin)>> {
+    let scope = scope.clone();
+    Some(match segments {
+        ["budgets"] => vec![("GET", Admin::ListBudgets(scope))],
+        ["budgets", window] => {
+            let window = Window::of_word(window)?;
+            vec![
+                ("PUT", Admin::PutBudget(scope.clone(), window)),
+                ("GET", Admin::GetBudget(scope.clone(), window)),
+                ("DELETE", Admin::DeleteBudget(scope, window)),
+            ]
+        }
+        ["budgets", window, "override"] => {
+            let window = Window::of_word(window)?;
+            vec![("PUT", Admin::PutOverride(scope.clone(), window)), ("DELETE", Admin::DeleteOverride(scope, window))]
+        }
+        ["rate_limits"] => vec![("PUT", Admin::PutRates(scope.clone())), ("GET", Admin::GetRates(scope))],
+        _ => return None,
+    })
 }
 
 fn platform(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {

@@ -213,7 +213,7 @@ impl Health {
 
     /// Drops what nobody called since `before`.
     pub fn forget(&mut self, before: Millis) {
-        self.scores.retain(|score| score.last >= before);
+        self.scores.retain(|_, score| score.last >= before);
     }
 }
 

@@ -4,11 +4,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Whose budget it is. Every layer on a key's path is always evaluated.
-/// In JSON `organization` or `api_key:<id>`.
+/// In JSON `organization`, `group:<id>`, `member:<id>` or `api_key:<id>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(into = "String")]
 pub enum Scope {
     Organization,
+    Group(String),
+    Member(String),
     ApiKey(String),
 }
 
@@ -18,16 +20,27 @@ impl Scope {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Organization => "organization",
+            Self::Group(_) => "group",
+            Self::Member(_) => "member",
             Self::ApiKey(_) => "api_key",
+        }
+    }
+
+    /// The id of whose budget it is; an organisation is the account itself and needs none.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Organization => None,
+            Self::Group(id) | Self::Member(id) | Self::ApiKey(id) => Some(id),
         }
     }
 }
 
 impl From<Scope> for String {
     fn from(scope: Scope) -> Self {
-        match scope {
-            Scope::Organization => scope.word().to_owned(),
-            Scope::ApiKey(ref id) => format!("{}:{id}", scope.word()),
+        match scope.id() {
+            None => scope.word().to_owned(),
+            Some(id) => format!("{}:{id}", scope.word()),
         }
     }
 }
@@ -41,6 +54,8 @@ impl json::Read for Scope {
         let text = json::text(value)?;
         *self = match text.split_once(':') {
             None if text == "organization" => Self::Organization,
+            Some(("group", id)) => Self::Group(id.to_owned()),
+            Some(("member", id)) => Self::Member(id.to_owned()),
             Some(("api_key", id)) => Self::ApiKey(id.to_owned()),
             _ => return Err(json::wrong(format!("{text:?} is no scope"))),
         };

@@ -1,6 +1,6 @@
 //! The double-entry ledger: what was booked, for good. Entries are only ever added, in sequence, each sealed over the one
 //! before it, so that a gap or an edit shows.
-use crate::{catalog::sha256_hex, json, money::Nanos, time::Millis, usage::Usage};
+use crate::{catalog::sha256_hex, id::Scope, json, money::Nanos, time::Millis, usage::Usage};
 use serde::Serialize;
 
 /// The seal of the first entry's predecessor.
@@ -31,6 +31,12 @@ json::members!(Leg { account, amount_usd });
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct CallRecord {
     pub api_key_id: String,
+    /// What the key stood under when the hold was made, its own scope first; without the organisation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<Scope>,
+    /// The caller's name for what belongs together.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub session: String,
     /// The name the caller asked for.
     pub model_requested: String,
     pub provider: String,
@@ -58,7 +64,7 @@ pub struct CallRecord {
 }
 
 json::members!(default CallRecord {
-    api_key_id, model_requested, provider, model, mode, reason, task, catalog_id, usage, priced_at, service_tier,
+    api_key_id, path, session, model_requested, provider, model, mode, reason, task, catalog_id, usage, priced_at, service_tier,
     estimated, overrun, attempts,
     status, ttft_ms, duration_ms,
 });

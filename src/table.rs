@@ -81,8 +81,8 @@ impl<K: Ord, V> Table<K, V> {
     }
 
     /// Keeps what passes.
-    pub fn retain(&mut self, mut passes: impl FnMut(&V) -> bool) {
-        self.0.retain(|(_, value)| passes(value));
+    pub fn retain(&mut self, mut passes: impl FnMut(&K, &mut V) -> bool) {
+        self.0.retain_mut(|(key, value)| passes(key, value));
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!((table.get("b"), table.get("x"), table.len()), (Some(&4), None, 3));
         assert_eq!((table.remove("a"), table.remove("a")), (Some(3), None));
         table.change(&"c".to_owned(), |value| *value = 9);
-        table.retain(|value| *value > 4);
+        table.retain(|_, value| *value > 4);
         assert_eq!(table.iter().collect::<Vec<_>>(), [(&"c".to_owned(), &9)]);
     }
 }

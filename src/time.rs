@@ -66,6 +66,23 @@ impl Millis {
         Some(Self(days * DAY_MS)).filter(|date| date.rfc3339().starts_with(text))
     }
 
+    /// A moment in RFC 3339, like `2026-12-01T00:00:00Z` or `2026-12-01T01:00:00+01:00`. Fractions of a second are left out.
+    #[must_use]
+    pub fn of_rfc3339(text: &str) -> Option<Self> {
+        let (date, rest) = text.split_once(['T', 't', ' '])?;
+        let (clock, ahead) = if let Some(clock) = rest.strip_suffix(['Z', 'z']) {
+            (clock, 0)
+        } else {
+            let (clock, offset) = rest.split_at_checked(rest.rfind(['+', '-'])?)?;
+            let minutes = clock_seconds(offset.get(1..)?)? / 60;
+            (clock, if offset.starts_with('-') { -minutes } else { minutes })
+        };
+        let clock = clock.split_once('.').map_or(clock, |(seconds, _)| seconds);
+        let seconds = u64::try_from(clock_seconds(clock)?).ok()?;
+        let local = Self::of_date(date)?.after(seconds * 1_000);
+        Some(Self(local.0.checked_add_signed(-ahead * 60_000)?))
+    }
+
     /// RFC 3339 in UTC, to the second.
     #[must_use]
     pub fn rfc3339(self) -> String {
@@ -76,7 +93,47 @@ impl Millis {
     }
 }
 
-/// A budget's calendar window, in UTC. Weeks begin on Monday.
+/// Seconds since midnight of `hh:mm` or `hh:mm:ss`.
+fn clock_seconds(text: &str) -> Option<i64> {
+    let part = |part: &str| if part.len() == 2 { part.parse::<i64>().ok() } else { None };
+    let parts: Option<Vec<i64>> = text.split(':').map(part).collect();
+    match parts?.as_slice() {
+        [hour @ 0..=23, minute @ 0..=59] => Some(hour * 3_600 + minute * 60),
+        [hour @ 0..=23, minute @ 0..=59, second @ 0..=60] => Some(hour * 3_600 + minute * 60 + second),
+        _ => None,
+    }
+}
+
+/// A time zone: how many minutes its clocks are ahead of UTC, from which moment on, in order. An empty one is UTC.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Zone(pub Vec<(Millis, i64)>);
+
+json::inside!(Zone);
+
+impl Zone {
+    /// What the zone's clocks show at a moment, as if they were UTC's.
+    fn local(&self, at: Millis) -> Millis {
+        let minutes =
+            self.0.iter().rev().find(|(from, _)| *from <= at).or(self.0.first()).map_or(0, |(_, ahead)| *ahead);
+        Millis(at.0.saturating_add_signed(minutes.saturating_mul(60_000)))
+    }
+
+    /// The first moment after `at` when the zone's clocks show `local` or more.
+    fn first_showing(&self, local: Millis, at: Millis) -> Millis {
+        let starts = std::iter::once(at).chain(self.0.iter().map(|(from, _)| *from).filter(|from| *from > at));
+        for start in starts {
+            let missing = local.since(self.local(start));
+            let end = self.0.iter().map(|(from, _)| *from).find(|from| *from > start);
+            if end.is_none_or(|end| start.after(missing) < end) {
+                return start.after(missing);
+            }
+        }
+        local
+    }
+}
+
+/// A budget's window: of the calendar in the organisation's time zone, its lifetime, or one session. Weeks begin on Monday.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Window {
@@ -85,12 +142,16 @@ pub enum Window {
     Month,
     Quarter,
     Lifetime,
+    /// What one session of a caller may spend, by the name it gives it.
+    Session,
 }
 
-json::words!(Window { Day = "day", Week = "week", Month = "month", Quarter = "quarter", Lifetime = "lifetime" });
+json::words!(Window {
+    Day = "day", Week = "week", Month = "month", Quarter = "quarter", Lifetime = "lifetime", Session = "session",
+});
 
 impl Window {
-    pub const ALL: [Self; 5] = [Self::Day, Self::Week, Self::Month, Self::Quarter, Self::Lifetime];
+    pub const ALL: [Self; 6] = [Self::Day, Self::Week, Self::Month, Self::Quarter, Self::Lifetime, Self::Session];
 
     /// The word of the contract: `day`, `week`, …
     #[must_use]
@@ -101,6 +162,7 @@ impl Window {
             Self::Month => "month",
             Self::Quarter => "quarter",
             Self::Lifetime => "lifetime",
+            Self::Session => "session",
         }
     }
 
@@ -110,10 +172,11 @@ impl Window {
         Self::ALL.into_iter().find(|window| window.word() == word)
     }
 
-    /// Names the window that holds `at`: `2026-11-22`, `2026-W47`, `2026-11`, `2026-Q4`, `life`.
+    /// Names the window that holds `at`: `2026-11-22`, `2026-W47`, `2026-11`, `2026-Q4`, `life`. Sessions have names of their
+    /// own; here theirs is empty.
     #[must_use]
-    pub fn id(self, at: Millis) -> String {
-        let day = at.0 / DAY_MS;
+    pub fn id(self, at: Millis, zone: &Zone) -> String {
+        let day = zone.local(at).0 / DAY_MS;
         let date = Date::of_day(day);
         match self {
             Self::Day => format!("{:04}-{:02}-{:02}", date.year, date.month, date.day),
@@ -127,22 +190,23 @@ impl Window {
             Self::Month => format!("{:04}-{:02}", date.year, date.month),
             Self::Quarter => format!("{:04}-Q{}", date.year, (date.month - 1) / 3 + 1),
             Self::Lifetime => "life".to_owned(),
+            Self::Session => String::new(),
         }
     }
 
-    /// When the window that holds `at` ends; `None` for a lifetime.
+    /// When the window that holds `at` ends; `None` for a lifetime and for a session.
     #[must_use]
-    pub fn ends(self, at: Millis) -> Option<Millis> {
-        let day = at.0 / DAY_MS;
+    pub fn ends(self, at: Millis, zone: &Zone) -> Option<Millis> {
+        let day = zone.local(at).0 / DAY_MS;
         let date = Date::of_day(day);
         let next = match self {
             Self::Day => day + 1,
             Self::Week => day + 7 - weekday(day),
             Self::Month => date.first_of_month_after(1),
             Self::Quarter => date.first_of_month_after(3 - (date.month - 1) % 3),
-            Self::Lifetime => return None,
+            Self::Lifetime | Self::Session => return None,
         };
-        Some(Millis(next * DAY_MS))
+        Some(zone.first_showing(Millis(next * DAY_MS), at))
     }
 }
 
@@ -204,38 +268,103 @@ mod tests {
         let weekend: Vec<bool> = (0..7).map(|day| TUESDAY.after(day * DAY_MS).is_weekend()).collect();
         assert_eq!(weekend, [false, false, false, false, true, true, false]);
         assert_eq!(TUESDAY.minute_of_day(), 23 * 60 + 20);
+        for text in ["2026-11-24T23:20:48Z", "2026-11-25T00:20:48.5+01:00", "2026-11-24t20:50:48-02:30"] {
+            assert_eq!(Millis::of_rfc3339(text), Some(TUESDAY), "{text}");
+        }
+        for text in [
+            "2026-11-24",
+            "2026-11-24T23:20:48",
+            "2026-11-24T24:00Z",
+            "2026-11-24T1:20Z",
+            "Tx+",
+            "1970-01-01T00:00+01:00",
+        ] {
+            assert_eq!(Millis::of_rfc3339(text), None, "{text}");
+        }
+    }
+
+    static UTC: Zone = Zone(Vec::new());
+
+    fn zone(changes: &[(&str, u64, i64)]) -> Zone {
+        let change = |(date, hour, ahead): &(&str, u64, i64)| {
+            (Millis::of_date(date).expect("a date").after(hour * 3_600_000), ahead * 60)
+        };
+        Zone(changes.iter().map(change).collect())
+    }
+
+    fn berlin() -> Zone {
+        zone(&[("2026-10-25", 1, 1), ("2027-03-28", 1, 2), ("2027-10-31", 1, 1)])
+    }
+
+    fn santiago() -> Zone {
+        zone(&[("2026-09-06", 4, -3), ("2027-04-04", 3, -4), ("2027-09-05", 4, -3)])
     }
 
     #[test]
     fn windows_have_ids_and_ends() {
-        let told: Vec<String> = Window::ALL.iter().map(|w| w.id(TUESDAY)).collect();
-        assert_eq!(told, ["2026-11-24", "2026-W48", "2026-11", "2026-Q4", "life"]);
-        let ends: Vec<Option<String>> = Window::ALL.iter().map(|w| w.ends(TUESDAY).map(Millis::rfc3339)).collect();
+        let told: Vec<String> = Window::ALL.iter().map(|w| w.id(TUESDAY, &UTC)).collect();
+        assert_eq!(told, ["2026-11-24", "2026-W48", "2026-11", "2026-Q4", "life", ""]);
+        let ends: Vec<Option<String>> =
+            Window::ALL.iter().map(|w| w.ends(TUESDAY, &UTC).map(Millis::rfc3339)).collect();
         let midnight = |date: &str| Some(format!("{date}T00:00:00Z"));
         assert_eq!(
             ends,
-            [midnight("2026-11-25"), midnight("2026-11-30"), midnight("2026-12-01"), midnight("2027-01-01"), None]
+            [
+                midnight("2026-11-25"),
+                midnight("2026-11-30"),
+                midnight("2026-12-01"),
+                midnight("2027-01-01"),
+                None,
+                None
+            ]
         );
     }
 
     #[test]
     fn a_week_belongs_to_the_year_of_its_thursday() {
         // 2027-01-01 is a Friday: it lies in the last week of 2026.
-        assert_eq!(Window::Week.id(Millis(1_798_761_600_000)), "2026-W53");
-        assert_eq!(Window::Week.id(Millis(0)), "1970-W01");
+        assert_eq!(Window::Week.id(Millis(1_798_761_600_000), &UTC), "2026-W53");
+        assert_eq!(Window::Week.id(Millis(0), &UTC), "1970-W01");
     }
 
     #[test]
     fn a_window_ends_where_the_next_begins() {
-        for window in [Window::Day, Window::Week, Window::Month, Window::Quarter] {
-            let mut at = TUESDAY;
-            for _ in 0..60 {
-                let end = window.ends(at).expect("it ends");
-                assert_eq!(window.id(Millis(end.0 - 1)), window.id(at));
-                assert_ne!(window.id(end), window.id(at));
-                at = end;
+        for zone in [UTC.clone(), berlin(), santiago()] {
+            for window in [Window::Day, Window::Week, Window::Month, Window::Quarter] {
+                let mut at = TUESDAY;
+                for _ in 0..400 {
+                    let end = window.ends(at, &zone).expect("it ends");
+                    assert_eq!(window.id(Millis(end.0 - 1), &zone), window.id(at, &zone));
+                    assert_ne!(window.id(end, &zone), window.id(at, &zone));
+                    at = end;
+                }
             }
         }
+    }
+
+    #[test]
+    fn days_are_those_of_the_zone() {
+        let told = |at: &str, zone: &Zone| {
+            let at = Millis::of_rfc3339(at).expect("a moment");
+            (Window::Day.id(at, zone), Window::Day.ends(at, zone).expect("it ends").rfc3339())
+        };
+        // Winter, the day that has 23 hours, the day that has 25.
+        for (at, day, ends) in [
+            ("2026-11-24 23:00Z", "2026-11-25", "2026-11-25T23:00:00Z"),
+            ("2027-03-28 12:00Z", "2027-03-28", "2027-03-28T22:00:00Z"),
+            ("2027-10-31 12:00Z", "2027-10-31", "2027-10-31T23:00:00Z"),
+        ] {
+            assert_eq!(told(at, &berlin()), (day.to_owned(), ends.to_owned()), "{at}");
+        }
+        // Midnight itself is left out: the day begins at one o'clock.
+        assert_eq!(
+            told("2027-09-04 12:00Z", &santiago()),
+            ("2027-09-04".to_owned(), "2027-09-05T04:00:00Z".to_owned())
+        );
+        assert_eq!(
+            told("2027-04-04 03:00Z", &santiago()),
+            ("2027-04-03".to_owned(), "2027-04-04T04:00:00Z".to_owned())
+        );
     }
 
     #[test]

@@ -274,6 +274,7 @@ fn a_narrow_key_gets_another_plan_once() {
 #[test]
 fn a_spent_budget_says_whose_and_until_when() {
     let blocked = Blocked {
+        scope_name: String::new(),
         scope: Scope::Organization,
         window: Window::Day,
         limit_usd: Nanos(5_000_000_000),

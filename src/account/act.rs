@@ -1,96 +1,169 @@
 //! What admins do to an account: keys, budgets, wallet, own providers, named routes.
 use super::{
-    Account, StoredBudget, StoredKey, Turn, Write,
-    letter::{Act, Answer, KeySpec, NewKey, Refusal},
+    Account, StoredBudget, StoredKey, Turn, Write, ask as asks,
+    letter::{AdminAsk, Answer, MadeKey, NewKey, Refusal},
     record,
+    told::{key_told, member_told, provider_told, route_told},
 };
-use crate::json::{json, list_of, told_by_text};
+use crate::json::{json, list_of};
 use crate::{
-    access::{KeyKind, OwnProvider},
+    access::{KeyKind, NamedRoute, OwnProvider},
+    budget::{Budget, Extra},
+    endpoint::{Admin, Endpoint},
+    fault::Fault,
     id::Scope,
     time::{Millis, Window},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Rows of one kind an organisation may have.
-const ROWS_MAX: usize = 1_000;
+pub(super) const ROWS_MAX: usize = 1_000;
 
 impl Account {
-    pub(super) fn act(&mut self, act: Act, now: Millis) -> Turn {
-        match act {
-            Act::Prove => {
-                Turn::told(Answer::Told { status: 200, body: json!({"organization_id": self.organization.id}) })
-            }
-            Act::CreateKey(key) => self.create_key(key, now),
-            Act::ListKeys => page(self.keys.iter().map(|(id, key)| key_told(id, key, now))),
-            Act::GetKey(id) => match self.keys.get(&id) {
-                Some(key) => told(200, key_told(&id, key, now)),
-                None => missing("key"),
-            },
-            Act::RevokeKey(id) => self.revoke_key(&id, now),
-            Act::PutBudget { scope, window, limit } => {
-                if let Err(turn) = self.exists(&scope) {
-                    return turn;
+    pub(super) fn admin(&mut self, ask: AdminAsk, now: Millis) -> Turn {
+        let act = match Endpoint::of(&ask.method, &ask.path) {
+            Ok(Endpoint::Admin(act)) => act,
+            Ok(_) => return Turn::refused(Refusal::NotServed("This is nothing an account answers.".to_owned())),
+            Err(fault) => return Turn::refused(fault.into()),
+        };
+        self.act(act, ask, now).unwrap_or_else(|fault| Turn::refused(fault.into()))
+    }
+
+    /// # Errors
+    /// 400 for a body that cannot be taken.
+    fn act(&mut self, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+        let AdminAsk { body, fresh, key, .. } = ask;
+        let body = body.as_bytes();
+        Ok(match act {
+            Admin::CreateKey => match (asks::read::<asks::KeyAsk>(body)?.spec(now)?, key) {
+                ((kind, spec), Some(MadeKey { id, digest, redacted })) => {
+                    self.create_key(NewKey { id, digest, redacted, kind, spec }, now)
                 }
-                let stored = StoredBudget { scope: scope.clone(), window, limit: limit.clone() };
-                self.budgets.put(scope.clone(), window, limit);
-                let write = record("budget", &budget_id(&scope, window), Some(&stored));
-                Turn { writes: vec![write], ..told(200, self.budget_told(&scope, window, now)) }
-            }
-            Act::GetBudget { scope, window } => match self.budgets.limit(&scope, window) {
-                Some(_) => told(200, self.budget_told(&scope, window, now)),
-                None => missing("budget"),
+                (_, None) => Turn::refused(Refusal::NotServed("No key was made.".to_owned())),
             },
-            Act::DeleteBudget { scope, window } => {
-                if !self.budgets.remove(&scope, window) {
-                    return missing("budget");
-                }
-                let id = budget_id(&scope, window);
-                let write = Write::Record { kind: "budget", id, body: None };
-                Turn { writes: vec![write], ..deleted("budget", window.word()) }
+            Admin::ListKeys => page(self.keys.iter().map(|(id, key)| key_told(id, key, now))),
+            Admin::GetKey(id) => found("key", self.keys.get(&id).map(|key| key_told(&id, key, now))),
+            Admin::RevokeKey(id) => self.revoke_key(&id, now),
+            Admin::PutBudget(scope, window) => {
+                let limit = asks::limit(asks::read(body)?)?;
+                let extra = self.budgets.budget(&scope, window).and_then(|budget| budget.extra);
+                self.put_budget(&scope, window, Budget { limit, extra }, now)
             }
-            Act::GetWallet => Turn::told(self.wallet_told(200)),
-            Act::PutProvider { id, own } => self.put_provider(&id, own),
-            Act::GetProvider(id) => match self.tenant.providers.get(&id) {
-                Some(own) => told(200, provider_told(own)),
-                None => missing("provider"),
-            },
-            Act::ListProviders => page(self.tenant.providers.values().map(provider_told)),
-            Act::DeleteProvider(id) => {
+            Admin::PutOverride(scope, window) => {
+                let extra = asks::read::<asks::OverrideAsk>(body)?.extra()?;
+                self.put_override(&scope, window, Some(extra), now)
+            }
+            Admin::DeleteOverride(scope, window) => self.put_override(&scope, window, None, now),
+            Admin::GetBudget(scope, window) => {
+                let there = self.budgets.budget(&scope, window).is_some();
+                found("budget", there.then(|| self.budget_told(&scope, window, now)))
+            }
+            Admin::ListBudgets(scope) => self.list_budgets(&scope, now),
+            Admin::DeleteBudget(scope, window) => self.delete_budget(&scope, window),
+            Admin::PutRates(scope) => self.put_rates(&scope, asks::rates(asks::read(body)?)?),
+            Admin::GetRates(scope) => self.get_rates(&scope),
+            Admin::CreateGroup => {
+                self.put_group(&format!("grp_{fresh}"), asks::group(asks::read(body)?, true)?, true, now)
+            }
+            Admin::UpdateGroup(id) => self.put_group(&id, asks::group(asks::read(body)?, false)?, false, now),
+            Admin::GetGroup(id) => found("group", self.groups.contains_key(&id).then(|| self.group_told(&id))),
+            Admin::ListGroups => self.list_groups(),
+            Admin::ArchiveGroup(id) => self.archive_group(&id),
+            Admin::CreateMember => {
+                self.put_member(&format!("mem_{fresh}"), asks::member(asks::read(body)?, true)?, true, now)
+            }
+            Admin::UpdateMember(id) => self.put_member(&id, asks::member(asks::read(body)?, false)?, false, now),
+            Admin::GetMember(id) => found("member", self.members.get(&id).map(|member| member_told(&id, member))),
+            Admin::ListMembers => page(self.members.iter().map(|(id, member)| member_told(id, member))),
+            Admin::DisableMember(id) => self.disable_member(&id),
+            Admin::GetWallet => Turn::told(self.wallet_told(200)),
+            other => self.act_on_tenant(other, body)?,
+        })
+    }
+
+    /// # Errors
+    /// 400 for a body that cannot be taken.
+    fn act_on_tenant(&mut self, act: Admin, body: &[u8]) -> Result<Turn, Fault> {
+        Ok(match act {
+            Admin::PutProvider(id) => {
+                let own = asks::read::<asks::ProviderAsk>(body)?.own(&id, self.terms.private_upstreams)?;
+                self.put_provider(&id, own)
+            }
+            Admin::GetProvider(id) => found("provider", self.tenant.providers.get(&id).map(provider_told)),
+            Admin::ListProviders => page(self.tenant.providers.values().map(provider_told)),
+            Admin::DeleteProvider(id) => {
                 let gone = self.tenant.providers.remove(&id).is_some();
                 self.delete_row(gone, "provider", &id)
             }
-            Act::PutRoute { alias, route } => {
-                if self.tenant.routes.len() >= ROWS_MAX {
-                    return too_many("routes");
-                }
-                let write = record("route", &alias, Some(&route));
-                let body = route_told(&alias, &route);
-                self.tenant.routes.insert(alias, route);
-                Turn { writes: vec![write, self.next_tenant()], ..told(200, body) }
+            Admin::PutRoute(alias) => {
+                let route = asks::route(&alias, asks::read(body)?)?;
+                self.put_route(alias, route)
             }
-            Act::GetRoute(alias) => match self.tenant.routes.get(&alias) {
-                Some(route) => told(200, route_told(&alias, route)),
-                None => missing("route"),
-            },
-            Act::ListRoutes => page(self.tenant.routes.iter().map(|(alias, route)| route_told(alias, route))),
-            Act::DeleteRoute(alias) => {
+            Admin::GetRoute(alias) => {
+                found("route", self.tenant.routes.get(&alias).map(|route| route_told(&alias, route)))
+            }
+            Admin::ListRoutes => page(self.tenant.routes.iter().map(|(alias, route)| route_told(alias, route))),
+            Admin::DeleteRoute(alias) => {
                 let gone = self.tenant.routes.remove(&alias).is_some();
                 self.delete_row(gone, "route", &alias)
             }
+            _ => Turn::refused(Refusal::NotServed("This is nothing an account answers.".to_owned())),
+        })
+    }
+
+    fn put_override(&mut self, scope: &Scope, window: Window, extra: Option<Extra>, now: Millis) -> Turn {
+        match self.budgets.budget(scope, window).cloned() {
+            Some(budget) => self.put_budget(scope, window, Budget { extra, ..budget }, now),
+            None => missing("budget"),
         }
     }
 
-    fn exists(&self, scope: &Scope) -> Result<(), Turn> {
-        match scope {
-            Scope::ApiKey(id) if !self.keys.contains_key(id) => Err(missing("key")),
-            _ => Ok(()),
+    fn list_budgets(&self, scope: &Scope, now: Millis) -> Turn {
+        if let Some(turn) = self.absent(scope) {
+            return turn;
         }
+        let set = Window::ALL.into_iter().filter(|window| self.budgets.budget(scope, *window).is_some());
+        page(set.map(|window| self.budget_told(scope, window, now)))
     }
 
-    fn create_key(&mut self, key: NewKey, now: Millis) -> Turn {
+    fn delete_budget(&mut self, scope: &Scope, window: Window) -> Turn {
+        if !self.budgets.remove(scope, window) {
+            return missing("budget");
+        }
+        let write = Write::Record { kind: "budget", id: budget_id(scope, window), body: None };
+        Turn { writes: vec![write], ..deleted("budget", window.word()) }
+    }
+
+    fn put_route(&mut self, alias: String, route: NamedRoute) -> Turn {
+        if self.tenant.routes.len() >= ROWS_MAX {
+            return too_many("routes");
+        }
+        let write = record("route", &alias, Some(&route));
+        let body = route_told(&alias, &route);
+        self.tenant.routes.insert(alias, route);
+        Turn { writes: vec![write, self.next_tenant()], ..told(200, body) }
+    }
+
+    fn put_budget(&mut self, scope: &Scope, window: Window, budget: Budget, now: Millis) -> Turn {
+        if let Some(turn) = self.absent(scope) {
+            return turn;
+        }
+        let Budget { limit, extra } = budget.clone();
+        let stored = StoredBudget { scope: scope.clone(), window, limit, extra };
+        self.budgets.put(scope.clone(), window, budget);
+        let write = record("budget", &budget_id(scope, window), Some(&stored));
+        Turn { writes: vec![write], ..told(200, self.budget_told(scope, window, now)) }
+    }
+
+    fn create_key(&mut self, mut key: NewKey, now: Millis) -> Turn {
         if self.keys.len() >= 100 * ROWS_MAX {
             return too_many("keys");
+        }
+        match key.spec.owner_member_id.as_ref().map(|id| self.members.get(id)) {
+            None => key.spec.owner_member_id = self.first_owner(),
+            Some(None) => return missing("member"),
+            Some(Some(member)) if member.disabled => return Turn::refused(Refusal::MemberDisabled),
+            Some(Some(_)) => {}
         }
         let id = key.id.clone();
         let write = self.keep_key(key, now);
@@ -142,51 +215,25 @@ impl Account {
         self.tenant.version += 1;
         record("tenant", "version", Some(&self.tenant.version))
     }
-
-    pub(super) fn wallet_told(&self, status: u16) -> Answer {
-        let wallet = &self.wallet;
-        let body = json!({
-            "object": "wallet",
-            "organization_id": self.organization.id,
-            "available_usd": wallet.available(),
-            "held_usd": wallet.held,
-            "posted_usd": wallet.posted,
-            "credits_usd": wallet.credits,
-        });
-        Answer::Told { status, body }
-    }
-
-    fn budget_told(&self, scope: &Scope, window: Window, now: Millis) -> Value {
-        let limit = self.budgets.limit(scope, window);
-        let scope_id = match scope {
-            Scope::Organization => &self.organization.id,
-            Scope::ApiKey(id) => id,
-        };
-        json!({
-            "object": "budget",
-            "scope": {"type": scope.word(), "id": scope_id},
-            "window": window,
-            "limit_usd": limit.map(|limit| limit.limit_usd),
-            "mode": limit.map(|limit| limit.mode),
-            "thresholds": limit.map(|limit| &limit.thresholds),
-            "state": self.budgets.state(scope, window, now),
-        })
-    }
 }
 
-fn told(status: u16, body: Value) -> Turn {
+pub(super) fn told(status: u16, body: Value) -> Turn {
     Turn::told(Answer::Told { status, body })
 }
 
-fn page(rows: impl Iterator<Item = Value>) -> Turn {
+pub(super) fn page(rows: impl Iterator<Item = Value>) -> Turn {
     told(200, list_of(rows.collect(), false))
 }
 
-fn missing(what: &str) -> Turn {
+pub(super) fn missing(what: &str) -> Turn {
     Turn::refused(Refusal::NotFound { what: what.to_owned() })
 }
 
-fn too_many(what: &str) -> Turn {
+fn found(what: &str, row: Option<Value>) -> Turn {
+    row.map_or_else(|| missing(what), |row| told(200, row))
+}
+
+pub(super) fn too_many(what: &str) -> Turn {
     let message = format!("The organisation has as many {what} as it may have. Delete some first.");
     Turn::refused(Refusal::Invalid { param: what.to_owned(), message })
 }
@@ -196,58 +243,5 @@ fn deleted(object: &str, id: &str) -> Turn {
 }
 
 fn budget_id(scope: &Scope, window: Window) -> String {
-    let id = match scope {
-        Scope::Organization => "",
-        Scope::ApiKey(id) => id,
-    };
-    format!("{}:{id}:{}", scope.word(), window.word())
-}
-
-fn key_told(id: &str, key: &StoredKey, now: Millis) -> Value {
-    let KeySpec { name, model_allowlist, provider_allowlist, rpm, tpm, concurrency, expires_at } = &key.spec;
-    let expired = expires_at.is_some_and(|at| at <= now.seconds());
-    let status = if key.revoked {
-        "revoked"
-    } else if expired {
-        "expired"
-    } else {
-        "active"
-    };
-    json!({
-        "object": "api_key",
-        "id": id,
-        "name": name,
-        "kind": key.kind,
-        "redacted_value": key.redacted,
-        "status": status,
-        "created_at": key.created_at.rfc3339(),
-        "expires_at": expires_at.map(|at| Millis(at * 1_000).rfc3339()),
-        "model_allowlist": model_allowlist,
-        "provider_allowlist": provider_allowlist,
-        "rpm": rpm,
-        "tpm": tpm,
-        "concurrency": concurrency,
-    })
-}
-
-fn provider_told(own: &OwnProvider) -> Value {
-    json!({
-        "object": "provider",
-        "id": own.provider.id,
-        "dialect": own.provider.dialect,
-        "base_url": own.provider.base_url,
-        "abort_stops_billing": own.provider.abort_stops_billing,
-        "has_credential": own.secret.is_some(),
-        "models": told_by_text(&own.models),
-    })
-}
-
-fn route_told(alias: &str, route: &crate::access::NamedRoute) -> Value {
-    let mut told: Map<String, Value> = Map::new();
-    told.insert("object".into(), "route".into());
-    told.insert("id".into(), alias.into());
-    if let Ok(Value::Object(members)) = serde_json::to_value(route) {
-        told.extend(members);
-    }
-    Value::Object(told)
+    format!("{}:{}:{}", scope.word(), scope.id().unwrap_or_default(), window.word())
 }

@@ -1,9 +1,9 @@
 //! The bodies admins and the operator send, read and checked: what is wrong is said before any account is woken.
 use super::letter::KeySpec;
 use crate::{
-    access::{KeyKind, NamedRoute, OwnProvider, Secret},
-    budget::Limit,
-    catalog::{Ability, AbortStopsBilling, Catalog, Dialect, Modality, ModelRow, Prices, Provider, deployment},
+    access::{KeyKind, MemberKind, NamedRoute, OwnProvider, Secret},
+    budget::{Extra, Limit, RateLimits},
+    catalog::{Ability, AbortStopsBilling, Dialect, Modality, ModelRow, Prices, Provider, deployment},
     fault::Fault,
     json,
     money::{Nanos, Pico},
@@ -42,15 +42,9 @@ json::members!(strict NewOrganization { name, timezone = "UTC".to_owned(), credi
 
 impl NewOrganization {
     /// # Errors
-    /// 400 for a name or credit out of bounds, or a time zone that is not served.
+    /// 400 for a name or credit out of bounds.
     pub fn check(self) -> Result<Self, Fault> {
         named(&self.name)?;
-        if self.timezone != "UTC" {
-            return Err(Fault::parameter(
-                "timezone",
-                "Only \"UTC\" is served by this version: windows begin at 00:00 UTC.",
-            ));
-        }
         if self.credit_usd.is_some_and(|credit| credit.0 < 0) {
             return Err(Fault::parameter("credit_usd", "Credit must not be negative."));
         }
@@ -106,17 +100,7 @@ impl KeyAsk {
     /// 400 naming the member out of bounds.
     pub fn spec(self, now: Millis) -> Result<(KeyKind, KeySpec), Fault> {
         named(&self.name)?;
-        if self.owner_member_id.is_some() {
-            return Err(Fault::parameter("owner_member_id", "Members are not served by this version: leave it out."));
-        }
-        for (value, member) in [(self.rpm, "rpm"), (self.tpm, "tpm"), (self.concurrency, "concurrency")] {
-            if value.is_some_and(|value| value == 0 || value > 1_000_000_000) {
-                return Err(Fault::parameter(
-                    member,
-                    format!("{member} is a number from 1 to 1000000000, or left out for no limit."),
-                ));
-            }
-        }
+        rates(RateLimits { rpm: self.rpm, tpm: self.tpm, concurrency: self.concurrency })?;
         if self.expires_in_seconds.is_some_and(|seconds| seconds == 0 || seconds > EXPIRES_IN_SECONDS_MAX) {
             let text =
                 format!("expires_in_seconds is a number from 1 to {EXPIRES_IN_SECONDS_MAX}, or left out for never.");
@@ -140,8 +124,98 @@ impl KeyAsk {
             tpm: self.tpm,
             concurrency: self.concurrency,
             expires_at: self.expires_in_seconds.map(|seconds| now.seconds() + seconds),
+            owner_member_id: self.owner_member_id,
         };
         Ok((self.kind.unwrap_or(KeyKind::Inference), spec))
+    }
+}
+
+/// Checks rate limits.
+///
+/// # Errors
+/// 400 naming the member out of bounds.
+pub fn rates(limits: RateLimits) -> Result<RateLimits, Fault> {
+    for (value, member) in [(limits.rpm, "rpm"), (limits.tpm, "tpm"), (limits.concurrency, "concurrency")] {
+        if value.is_some_and(|value| value == 0 || value > 1_000_000_000) {
+            let text = format!("{member} is a number from 1 to 1000000000, or left out for no limit.");
+            return Err(Fault::parameter(member, text));
+        }
+    }
+    Ok(limits)
+}
+
+/// What an admin says of a group. Absent members stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupAsk {
+    pub name: Option<String>,
+    pub parent_id: Option<String>,
+    pub cost_center: Option<String>,
+}
+
+json::members!(strict default GroupAsk { name, parent_id, cost_center });
+
+/// What an admin says of a member. Absent members stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberAsk {
+    pub name: Option<String>,
+    pub kind: Option<MemberKind>,
+    pub email: Option<String>,
+    pub group_id: Option<String>,
+}
+
+json::members!(strict default MemberAsk { name, kind, email, group_id });
+
+/// Checks what is said of a group.
+///
+/// # Errors
+/// 400 naming the member out of bounds.
+pub fn group(ask: GroupAsk, new: bool) -> Result<GroupAsk, Fault> {
+    if !new && ask.parent_id.is_some() {
+        return Err(Fault::parameter("parent_id", "A group stays where it was made: this version moves none."));
+    }
+    names(new, ask.name.as_deref(), ("cost_center", ask.cost_center.as_deref()))?;
+    Ok(ask)
+}
+
+/// Checks what is said of a member.
+///
+/// # Errors
+/// 400 naming the member out of bounds.
+pub fn member(ask: MemberAsk, new: bool) -> Result<MemberAsk, Fault> {
+    names(new, ask.name.as_deref(), ("email", ask.email.as_deref()))?;
+    Ok(ask)
+}
+
+/// A new row needs a name; no text is empty or long.
+fn names(new: bool, name: Option<&str>, (member, other): (&str, Option<&str>)) -> Result<(), Fault> {
+    if let Some(name) = name.or(new.then_some("")) {
+        named(name)?;
+    }
+    if other.is_some_and(|text| text.is_empty() || text.len() > NAME_MAX) {
+        return Err(Fault::parameter(member, format!("{member} is a text of 1 to {NAME_MAX} characters.")));
+    }
+    Ok(())
+}
+
+/// `PUT …/budgets/{window}/override`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverrideAsk {
+    extra_usd: Nanos,
+    until: String,
+}
+
+json::members!(strict OverrideAsk { extra_usd, until });
+
+impl OverrideAsk {
+    /// # Errors
+    /// 400 naming the member out of bounds.
+    pub fn extra(self) -> Result<Extra, Fault> {
+        if self.extra_usd.0 <= 0 {
+            return Err(Fault::parameter("extra_usd", "extra_usd is an amount above 0."));
+        }
+        let until = Millis::of_rfc3339(&self.until)
+            .ok_or_else(|| Fault::parameter("until", "until is a moment like \"2026-12-01T00:00:00Z\"."))?;
+        Ok(Extra { extra_usd: self.extra_usd, until })
     }
 }
 
@@ -217,14 +291,8 @@ impl ProviderAsk {
     ///
     /// # Errors
     /// 400 naming the member out of bounds.
-    pub fn own(self, id: &str, catalog: &Catalog, private_allowed: bool) -> Result<OwnProvider, Fault> {
+    pub fn own(self, id: &str, private_allowed: bool) -> Result<OwnProvider, Fault> {
         word("id", id)?;
-        if catalog.provider(id).is_some() {
-            return Err(Fault::parameter(
-                "id",
-                format!("{id:?} is a provider of the catalog. Choose another name for yours."),
-            ));
-        }
         safe_base_url(&self.base_url, private_allowed).map_err(|why| Fault::parameter("base_url", why))?;
         if self.models.is_empty() || self.models.len() > 1_000 {
             return Err(Fault::parameter("models", "models is a list of 1 to 1000 models."));
@@ -385,15 +453,13 @@ mod tests {
 
     #[test]
     fn an_own_provider_is_checked() {
-        let catalog = Catalog::parse(crate::catalog::BUNDLED).expect("the bundled catalog is valid");
-        let own =
-            |text: &str, id: &str| read::<ProviderAsk>(text.as_bytes()).and_then(|ask| ask.own(id, &catalog, false));
+        let own = |text: &str, id: &str| read::<ProviderAsk>(text.as_bytes()).and_then(|ask| ask.own(id, false));
         let good = r#"{"dialect":"openai_chat","base_url":"https://llm.acme.com/v1/","credential":"s3cret","abort_stops_billing":true,
             "models":[{"id":"m","input_usd_per_mtok":"1","output_usd_per_mtok":2.5}]}"#;
         let provider = own(good, "acme").expect("good");
         assert_eq!(provider.provider.base_url, "https://llm.acme.com/v1");
         assert!(!format!("{provider:?}").contains("s3cret"));
-        assert_eq!(own(good, "openai").expect_err("taken").param.as_deref(), Some("id"));
+        assert_eq!(own(good, "Acme").expect_err("no word").param.as_deref(), Some("id"));
         assert_eq!(own(&good.replace("\"m\"", "\"\""), "acme").expect_err("no id").param.as_deref(), Some("models"));
         assert!(own(&good.replace("\"models\"", "\"x\":1,\"models\""), "acme").is_err());
         assert!(own(&good.replace("\"1\"", "\"-1\""), "acme").is_err());

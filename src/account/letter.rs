@@ -1,14 +1,14 @@
 //! The letters an account answers: one version byte, then JSON. Members may be added; what is there keeps its meaning,
 //! because during a deploy a new worker writes to an old object and the other way round.
 use crate::{
-    access::{KeyKind, NamedRoute, OwnProvider, Tenant, allows_model, allows_provider},
-    budget::{Blocked, Limit},
+    access::{KeyKind, Member, Tenant, allows_model, allows_provider},
+    budget::Blocked,
     fault::Fault,
     id::Scope,
     json,
     ledger::CallRecord,
     money::Nanos,
-    time::Window,
+    time::{Window, Zone},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -56,28 +56,39 @@ pub enum Letter {
         organization: Organization,
         admin_key: NewKey,
         credit: Option<NewCredit>,
+        /// The first owner, by its id.
+        owner: Option<(String, Member)>,
     },
     /// The operator grants credit.
     Credit(NewCredit),
     Hold(HoldLetter),
+    /// Makes a hold larger.
+    Extend(ExtendLetter),
     Post(PostLetter),
+    /// What a key's holder may know of its limits: for `GET /v1/key`.
+    Key(Caller),
     /// What this caller may see of itself: for `GET /v1/models`.
     Whoami(Caller),
     Admin {
         caller: Caller,
-        act: Act,
+        ask: AdminAsk,
     },
+    /// Proves an admin's key, nothing else: before the journal is read.
+    Prove(Caller),
     /// Wakes the account, so that its alarm is set again should it have been lost.
     Nudge,
 }
 
 json::variants!(Letter, Self::Nudge, {
-    Found { organization, admin_key, credit } = "found",
+    Found { organization, admin_key, credit, owner } = "found",
     Credit(inner) = "credit",
     Hold(inner) = "hold",
+    Extend(inner) = "extend",
+    Key(inner) = "key",
     Post(inner) = "post",
     Whoami(inner) = "whoami",
-    Admin { caller, act } = "admin",
+    Admin { caller, ask } = "admin",
+    Prove(inner) = "prove",
     Nudge = "nudge",
 });
 
@@ -86,10 +97,12 @@ pub struct Organization {
     pub id: String,
     pub name: String,
     pub timezone: String,
+    /// What the time zone means, as the platform knew it when it was set.
+    pub zone: Zone,
     pub created_at: u64,
 }
 
-json::members!(Organization { id, name, timezone, created_at });
+json::members!(Organization { id, name, timezone, zone = Zone::default(), created_at });
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NewCredit {
@@ -129,9 +142,14 @@ pub struct KeySpec {
     pub concurrency: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
+    /// Whose key it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner_member_id: Option<String>,
 }
 
-json::members!(default KeySpec { name, model_allowlist, provider_allowlist, rpm, tpm, concurrency, expires_at });
+json::members!(default KeySpec {
+    name, model_allowlist, provider_allowlist, rpm, tpm, concurrency, expires_at, owner_member_id,
+});
 
 impl KeySpec {
     /// Whether a key of this spec may use a model at a provider. Absent lists allow everything.
@@ -154,9 +172,13 @@ pub struct HoldLetter {
     pub tokens: u64,
     /// Check everything, hold nothing.
     pub dry: bool,
+    /// The caller's name for what belongs together; empty for none.
+    pub session: String,
 }
 
-json::members!(HoldLetter { request_id, caller, tenant_version, bids, tokens, dry = Default::default() });
+json::members!(HoldLetter {
+    request_id, caller, tenant_version, bids, tokens, dry = Default::default(), session = String::new(),
+});
 
 /// A candidate and the most it can cost.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -164,9 +186,32 @@ pub struct Bid {
     pub provider: String,
     pub model: String,
     pub amount: Nanos,
+    /// What is enough to begin with, where the hold can grow with the answer; 0 where it cannot.
+    pub least: Nanos,
 }
 
-json::members!(Bid { provider, model, amount });
+json::members!(Bid { provider, model, amount, least = Nanos::ZERO });
+
+impl Bid {
+    /// What to hold for it where there is only so much room.
+    #[must_use]
+    pub fn within(&self, room: Nanos) -> Option<Nanos> {
+        let smaller = (self.least > Nanos::ZERO).then_some(self.least);
+        [Some(self.amount), smaller].into_iter().flatten().find(|amount| *amount <= room)
+    }
+}
+
+/// Makes a hold as large as there is room for, up to `to`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExtendLetter {
+    pub request_id: String,
+    /// What the whole hold should become: the letter may come twice.
+    pub to: Nanos,
+    /// What it must become at least.
+    pub least: Nanos,
+}
+
+json::members!(ExtendLetter { request_id, to, least });
 
 /// Closes a hold.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -176,9 +221,24 @@ pub struct PostLetter {
     pub call: CallRecord,
     /// Tokens really used, so that the token rate gets the rest back.
     pub tokens: u64,
+    /// Attempts beside the one that answered, whose cost is a matter of its own.
+    pub others: Vec<OtherAttempt>,
 }
 
-json::members!(PostLetter { request_id, outcome, call, tokens });
+json::members!(PostLetter { request_id, outcome, call, tokens, others = Vec::new() });
+
+/// An attempt that came to nothing, but may be billed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OtherAttempt {
+    /// From 1, in the order of the attempts: it is booked as `{request_id}#{number}`.
+    pub number: u64,
+    /// What of the hold covers it.
+    pub amount: Nanos,
+    pub outcome: PostOutcome,
+    pub call: CallRecord,
+}
+
+json::members!(OtherAttempt { number, amount, outcome, call });
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -253,23 +313,37 @@ pub enum Refusal {
         available: Nanos,
         estimate: Nanos,
     },
+    /// The member whose key it is was disabled.
+    MemberDisabled,
+    /// As many sessions are counted as may be.
+    Sessions,
+    /// There is no open hold to extend.
+    Closed,
     /// Would pass once calls in flight have ended.
     InFlight,
     Rpm {
+        scope: Scope,
         retry_after_s: u64,
     },
     Tpm {
+        scope: Scope,
         retry_after_s: u64,
     },
-    Concurrency,
+    Concurrency(Scope),
     Backpressure,
     NotFound {
         what: String,
     },
+    /// It goes against what is there.
+    Conflict(Conflict),
+    /// A body that cannot be taken; `param` is empty where no one member is at fault.
     Invalid {
         param: String,
         message: String,
     },
+    Malformed(String),
+    /// Nothing is served there, or not with this method.
+    NotServed(String),
 }
 
 json::variants!(Refusal, Self::UnknownKey, {
@@ -281,74 +355,87 @@ json::variants!(Refusal, Self::UnknownKey, {
     NotAllowed { models, providers } = "not_allowed",
     Budget(inner) = "budget",
     Credits { available, estimate } = "credits",
+    MemberDisabled = "member_disabled",
+    Sessions = "sessions",
+    Closed = "closed",
     InFlight = "in_flight",
-    Rpm { retry_after_s } = "rpm",
-    Tpm { retry_after_s } = "tpm",
-    Concurrency = "concurrency",
+    Rpm { scope, retry_after_s } = "rpm",
+    Tpm { scope, retry_after_s } = "tpm",
+    Concurrency(inner) = "concurrency",
     Backpressure = "backpressure",
     NotFound { what } = "not_found",
+    Conflict(inner) = "conflict",
     Invalid { param, message } = "invalid",
+    Malformed(inner) = "malformed",
+    NotServed(inner) = "not_served",
 });
 
-/// What an admin does.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// What an act would break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Act {
-    /// Proves the key, nothing else: before the journal is read.
-    Prove,
-    CreateKey(NewKey),
-    ListKeys,
-    GetKey(String),
-    RevokeKey(String),
-    PutBudget {
-        scope: Scope,
-        window: Window,
-        limit: Limit,
-    },
-    GetBudget {
-        scope: Scope,
-        window: Window,
-    },
-    DeleteBudget {
-        scope: Scope,
-        window: Window,
-    },
-    GetWallet,
-    PutProvider {
-        id: String,
-        own: OwnProvider,
-    },
-    GetProvider(String),
-    ListProviders,
-    DeleteProvider(String),
-    PutRoute {
-        alias: String,
-        route: NamedRoute,
-    },
-    GetRoute(String),
-    ListRoutes,
-    DeleteRoute(String),
+pub enum Conflict {
+    GroupDepth,
+    GroupArchived,
+    GroupNotEmpty,
+    LastOwner,
 }
 
-json::variants!(Act, Self::Prove, {
-    Prove = "prove",
-    CreateKey(inner) = "create_key",
-    ListKeys = "list_keys",
-    GetKey(inner) = "get_key",
-    RevokeKey(inner) = "revoke_key",
-    PutBudget { scope, window, limit } = "put_budget",
-    GetBudget { scope, window } = "get_budget",
-    DeleteBudget { scope, window } = "delete_budget",
-    GetWallet = "get_wallet",
-    PutProvider { id, own } = "put_provider",
-    GetProvider(inner) = "get_provider",
-    ListProviders = "list_providers",
-    DeleteProvider(inner) = "delete_provider",
-    PutRoute { alias, route } = "put_route",
-    GetRoute(inner) = "get_route",
-    ListRoutes = "list_routes",
-    DeleteRoute(inner) = "delete_route",
+json::words!(Conflict {
+    GroupDepth = "group_depth", GroupArchived = "group_archived", GroupNotEmpty = "group_not_empty", LastOwner = "last_owner",
 });
+
+impl Conflict {
+    fn to_fault(self) -> Fault {
+        let (code, text) = match self {
+            Self::GroupDepth => ("group_depth_exceeded", "Groups lie at most four levels deep."),
+            Self::GroupArchived => ("group_archived", "The group was archived. Choose another."),
+            Self::GroupNotEmpty => {
+                ("group_not_empty", "The group still has groups or members. Archive, move or disable them first.")
+            }
+            Self::LastOwner => ("last_owner", "This is the organisation's last owner, who cannot be disabled."),
+        };
+        Fault::new(409, "conflict_error", code, text)
+    }
+}
+
+/// What an admin asks for: the request as it came. The account reads it, so that there is one reader of each body and no
+/// other form of it that two versions of the worker would have to agree on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AdminAsk {
+    pub method: String,
+    pub path: String,
+    pub body: String,
+    /// A ULID for what may be made.
+    pub fresh: String,
+    /// The key that may be made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<MadeKey>,
+}
+
+json::members!(default AdminAsk { method, path, body, fresh, key });
+
+/// A key's text is known to the worker alone, which tells it once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MadeKey {
+    pub id: String,
+    pub digest: String,
+    pub redacted: String,
+}
+
+json::members!(MadeKey { id, digest, redacted });
+
+impl From<Fault> for Refusal {
+    /// What is wrong with a body.
+    fn from(fault: Fault) -> Self {
+        match fault.code {
+            "malformed_json" => Self::Malformed(fault.message),
+            _ if fault.status == 400 => {
+                Self::Invalid { param: fault.param.unwrap_or_default(), message: fault.message }
+            }
+            _ => Self::NotServed(fault.message),
+        }
+    }
+}
 
 impl Refusal {
     /// What the caller sees.
@@ -386,15 +473,32 @@ impl Refusal {
                 "What is left is held by calls in flight. Try again in a moment.",
             )
             .retry_after(1),
-            Self::Rpm { retry_after_s } => rate("rpm_exceeded", "requests per minute", *retry_after_s),
-            Self::Tpm { retry_after_s } => rate("tpm_exceeded", "tokens per minute", *retry_after_s),
-            Self::Concurrency => rate("concurrency_exceeded", "calls at once", 1),
+            Self::MemberDisabled => {
+                Fault::forbidden("member_disabled", "The member whose key this is was disabled. Ask your admin.")
+            }
+            Self::Sessions => Fault::new(
+                429,
+                "rate_limit_error",
+                "sessions_exceeded",
+                "The organisation has as many sessions as it may have. They end a day after their last call.",
+            )
+            .retry_after(60),
+            Self::Closed => Fault::unavailable("budget_unavailable", "The hold of this call has run out."),
+            Self::Rpm { scope, retry_after_s } => rate("rpm_exceeded", scope, "requests per minute", *retry_after_s),
+            Self::Tpm { scope, retry_after_s } => rate("tpm_exceeded", scope, "tokens per minute", *retry_after_s),
+            Self::Concurrency(scope) => rate("concurrency_exceeded", scope, "calls at once", 1),
             Self::Backpressure => {
                 Fault::unavailable("ledger_backpressure", "Too many entries wait for the journal. Try again later.")
                     .retry_after(30)
             }
+            Self::Conflict(conflict) => conflict.to_fault(),
             Self::NotFound { what } => Fault::not_found("not_found", format!("There is no {what} of that name.")),
-            Self::Invalid { param, message } => Fault::parameter(param, message.clone()),
+            Self::Invalid { param, message } if param.is_empty() => {
+                Fault::invalid("invalid_parameter", message.as_str())
+            }
+            Self::Invalid { param, message } => Fault::parameter(param, message.as_str()),
+            Self::Malformed(message) => Fault::invalid("malformed_json", message.as_str()),
+            Self::NotServed(message) => Fault::not_found("unknown_endpoint", message.as_str()),
         }
     }
 }
@@ -405,15 +509,20 @@ pub fn wrong_kind() -> Fault {
     Fault::credential("wrong_key_kind", "Inference takes a key that begins mr_sk_, /admin/v1 one that begins mr_ak_.")
 }
 
-fn rate(code: &'static str, of: &str, seconds: u64) -> Fault {
-    Fault::new(429, "rate_limit_error", code, format!("This key's limit of {of} is reached. Try again in {seconds} s."))
-        .retry_after(seconds)
+fn rate(code: &'static str, scope: &Scope, of: &str, seconds: u64) -> Fault {
+    let text = format!("The {}'s limit of {of} is reached. Try again in {seconds} s.", plain(scope));
+    Fault::new(429, "rate_limit_error", code, text).with("scope_type", scope.word()).retry_after(seconds)
+}
+
+/// A scope in a sentence.
+fn plain(scope: &Scope) -> String {
+    scope.word().replace('_', " ")
 }
 
 fn budget_fault(blocked: &Blocked) -> Fault {
-    let Blocked { scope, window, limit_usd, posted_usd, held_usd, estimate_usd, resets_at } = blocked;
+    let Blocked { scope, scope_name, window, limit_usd, posted_usd, held_usd, estimate_usd, resets_at } = blocked;
     let until = resets_at.as_ref().map_or("does not reset".to_owned(), |at| format!("resets at {at}"));
-    let whose = scope.word().replace('_', " ");
+    let whose = plain(scope);
     let (code, text) = if blocked.never_fits() {
         let text = format!(
             "This call may cost {estimate_usd} USD, more than the whole {} budget of this {whose} ({limit_usd} USD). Lower max_tokens.",
@@ -421,9 +530,12 @@ fn budget_fault(blocked: &Blocked) -> Fault {
         );
         ("request_exceeds_budget", text)
     } else {
-        let code = match scope {
-            Scope::Organization => "organization_budget_exceeded",
-            Scope::ApiKey(_) => "api_key_budget_exceeded",
+        let code = match (window, scope) {
+            (Window::Session, _) => "session_budget_exceeded",
+            (_, Scope::Organization) => "organization_budget_exceeded",
+            (_, Scope::Group(_)) => "group_budget_exceeded",
+            (_, Scope::Member(_)) => "member_budget_exceeded",
+            (_, Scope::ApiKey(_)) => "api_key_budget_exceeded",
         };
         let left = limit_usd.minus(*posted_usd).minus(*held_usd);
         let text = format!(
@@ -433,13 +545,10 @@ fn budget_fault(blocked: &Blocked) -> Fault {
         );
         (code, text)
     };
-    let id = match scope {
-        Scope::Organization => Value::Null,
-        Scope::ApiKey(id) => id.as_str().into(),
-    };
     Fault::new(403, "budget_error", code, text)
         .with("scope_type", scope.word())
-        .with("scope_id", id)
+        .with("scope_id", scope.id().map_or(Value::Null, Value::from))
+        .with("scope_name", scope_name.as_str())
         .with("window", window.word())
         .with("limit_usd", limit_usd.to_string())
         .with("posted_usd", posted_usd.to_string())

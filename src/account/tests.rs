@@ -1,9 +1,10 @@
 use super::*;
+use crate::budget::Place;
 use crate::json::json;
-use letter::{Act, Bid};
+use letter::{AdminAsk, Bid, ExtendLetter, HoldLetter, MadeKey, OtherAttempt, PostLetter, PostOutcome};
 use serde_json::Value;
 
-const TERMS: Terms = Terms { hold_settle_ms: 1_000, outbox_flush_ms: 100 };
+const TERMS: Terms = Terms { hold_settle_ms: 1_000, outbox_flush_ms: 100, private_upstreams: false };
 const START: Millis = Millis(1_795_562_448_000);
 const ADMIN: &str = "key_admin";
 const KEY: &str = "key_a";
@@ -23,8 +24,14 @@ impl Kept {
         let organization = Organization { id: "org_a".into(), name: "A".into(), ..Organization::default() };
         let amount = Nanos::parse_usd(credit).expect("an amount");
         let credit = NewCredit { id: "crd_a".into(), amount, reason: "start".into() };
-        kept.send(Letter::Found { organization, admin_key: new_key(ADMIN, KeyKind::Admin), credit: Some(credit) });
-        kept.act(Act::CreateKey(new_key(KEY, KeyKind::Inference)));
+        let owner = Some(("mem_owner".to_owned(), Member { owner: true, ..Member::default() }));
+        kept.send(Letter::Found {
+            organization,
+            admin_key: new_key(ADMIN, KeyKind::Admin),
+            credit: Some(credit),
+            owner,
+        });
+        kept.make("api_keys", "a", &json!({"name": "a"}));
         kept
     }
 
@@ -45,8 +52,38 @@ impl Kept {
         }
     }
 
-    fn act(&mut self, act: Act) -> Answer {
-        self.send(Letter::Admin { caller: caller(ADMIN, KeyKind::Admin), act })
+    fn admin(&mut self, method: &str, path: &str, body: &Value) -> Answer {
+        let (method, path) = (method.to_owned(), format!("/admin/v1/{path}"));
+        let ask = AdminAsk { method, path, body: body.to_string(), ..AdminAsk::default() };
+        self.send(Letter::Admin { caller: caller(ADMIN, KeyKind::Admin), ask })
+    }
+
+    fn put(&mut self, scope: &Scope, what: &str, body: &Value) -> Answer {
+        let whose = match scope {
+            Scope::Organization => "organization".to_owned(),
+            Scope::Group(id) => format!("groups/{id}"),
+            Scope::Member(id) => format!("members/{id}"),
+            Scope::ApiKey(id) => format!("api_keys/{id}"),
+        };
+        self.admin("PUT", &format!("{whose}/{what}"), body)
+    }
+
+    fn budget(&mut self, scope: &Scope, window: Window, usd: &str) {
+        let answer = self.put(scope, &format!("budgets/{}", window.word()), &json!({"limit_usd": usd}));
+        assert!(matches!(answer, Answer::Told { status: 200, .. }), "{answer:?}");
+    }
+
+    /// Makes a row with an id of our choice.
+    fn make(&mut self, rows: &str, fresh: &str, body: &Value) -> Answer {
+        let key =
+            MadeKey { id: format!("key_{fresh}"), digest: format!("digest of key_{fresh}"), redacted: "mr_…".into() };
+        let (method, path) = ("POST".to_owned(), format!("/admin/v1/{rows}"));
+        let ask = AdminAsk { method, path, body: body.to_string(), fresh: fresh.into(), key: Some(key) };
+        self.send(Letter::Admin { caller: caller(ADMIN, KeyKind::Admin), ask })
+    }
+
+    fn revoke(&mut self, id: &str) -> Answer {
+        self.admin("DELETE", &format!("api_keys/{id}"), &Value::Null)
     }
 
     fn hold(&mut self, id: &str, nanos: i64) -> Answer {
@@ -56,7 +93,7 @@ impl Kept {
 
     fn post(&mut self, id: &str, outcome: PostOutcome) -> Answer {
         let call = CallRecord { provider: "acme".into(), ..CallRecord::default() };
-        self.send(Letter::Post(PostLetter { request_id: id.into(), outcome, call, tokens: 10 }))
+        self.send(Letter::Post(PostLetter { request_id: id.into(), outcome, call, tokens: 10, others: Vec::new() }))
     }
 
     /// The same account, made again from its rows.
@@ -69,9 +106,10 @@ impl Kept {
 
     /// What counts: restarts must not change it.
     fn state(account: &Account, now: Millis) -> Value {
-        let budget = account.budgets.state(&Scope::ApiKey(KEY.into()), Window::Day, now);
+        let place = Place { path: &[], session: "", at: now, zone: &account.organization.zone };
+        let budget = account.budgets.state(&Scope::ApiKey(KEY.into()), Window::Day, place);
         json!({"wallet": account.wallet, "held": account.wallet.held, "seq": account.seq, "head": account.head, "budget": budget,
-            "outbox": account.outbox, "open": account.rates.get(KEY).map_or(0, |rates| rates.open),
+            "outbox": account.outbox, "open": account.rates.get(&Scope::ApiKey(KEY.into())).map_or(0, |rates| rates.open),
             "tenant": account.tenant.version})
     }
 
@@ -100,6 +138,7 @@ fn hold_letter(id: &str, amounts: &[i64], tenant_version: u64) -> HoldLetter {
         provider: "acme".into(),
         model: format!("m{place}"),
         amount: Nanos(*amount),
+        least: Nanos::ZERO,
     };
     HoldLetter {
         request_id: id.into(),
@@ -108,11 +147,8 @@ fn hold_letter(id: &str, amounts: &[i64], tenant_version: u64) -> HoldLetter {
         bids: amounts.iter().enumerate().map(bid).collect(),
         tokens: 100,
         dry: false,
+        session: String::new(),
     }
-}
-
-fn limit(usd: &str) -> Limit {
-    crate::json::from_value(json!({"limit_usd": usd})).expect("a limit")
 }
 
 fn refused(answer: &Answer) -> &'static str {
@@ -153,7 +189,7 @@ fn every_letter_may_come_twice() {
 #[test]
 fn a_restart_at_any_point_changes_nothing() {
     let mut kept = Kept::new("1");
-    kept.act(Act::PutBudget { scope: Scope::ApiKey(KEY.into()), window: Window::Day, limit: limit("0.5") });
+    kept.budget(&Scope::ApiKey(KEY.into()), Window::Day, "0.5");
     let steps: [fn(&mut Kept); 9] = [
         |kept| drop(kept.hold("req_1", 1_000)),
         |kept| drop(kept.hold("req_2", 2_000)),
@@ -162,7 +198,7 @@ fn a_restart_at_any_point_changes_nothing() {
         |kept| drop(kept.hold("req_3", 3_000)),
         |kept| drop(kept.post("req_3", PostOutcome::Void)),
         |kept| drop(kept.post("req_2", PostOutcome::Suspense { metered: Nanos(5) })),
-        |kept| drop(kept.act(Act::RevokeKey(KEY.into()))),
+        |kept| drop(kept.revoke(KEY)),
         |kept| drop(kept.flush()),
     ];
     for (place, step) in steps.iter().enumerate() {
@@ -176,7 +212,7 @@ fn a_restart_at_any_point_changes_nothing() {
 #[test]
 fn a_budget_stops_the_next_call_and_says_so() {
     let mut kept = Kept::new("1");
-    kept.act(Act::PutBudget { scope: Scope::ApiKey(KEY.into()), window: Window::Day, limit: limit("0.000001") });
+    kept.budget(&Scope::ApiKey(KEY.into()), Window::Day, "0.000001");
     assert_eq!(refused(&kept.hold("req_0", 1_001)), "request_exceeds_budget");
     kept.hold("req_1", 1_000);
     assert_eq!(refused(&kept.hold("req_2", 1)), "inflight_holds_exhausted");
@@ -217,23 +253,16 @@ fn only_good_keys_pass() {
     assert_eq!(refused(&kept.send(Letter::Hold(letter.clone()))), "wrong_key_kind");
     letter.caller = caller("key_none", KeyKind::Inference);
     assert_eq!(refused(&kept.send(Letter::Hold(letter))), "invalid_key");
-    assert_eq!(
-        refused(&kept.send(Letter::Admin { caller: caller(KEY, KeyKind::Inference), act: Act::GetWallet })),
-        "wrong_key_kind"
-    );
-    kept.act(Act::RevokeKey(KEY.into()));
+    assert_eq!(refused(&kept.send(Letter::Prove(caller(KEY, KeyKind::Inference)))), "wrong_key_kind");
+    kept.revoke(KEY);
     assert_eq!(refused(&kept.hold("req_2", 1)), "revoked_key");
-    assert_eq!(refused(&kept.act(Act::RevokeKey(ADMIN.into()))), "invalid_parameter", "the last admin key stays");
+    assert_eq!(refused(&kept.revoke(ADMIN)), "invalid_parameter", "the last admin key stays");
 }
 
 #[test]
 fn rules_of_a_key_are_kept() {
     let mut kept = Kept::new("1");
-    let mut key = new_key(KEY, KeyKind::Inference);
-    key.spec.model_allowlist = Some(vec!["acme/m1".into()]);
-    key.spec.concurrency = Some(1);
-    key.spec.rpm = Some(2);
-    kept.act(Act::CreateKey(key));
+    kept.make("api_keys", "a", &json!({"name": "a", "model_allowlist": ["acme/m1"], "concurrency": 1, "rpm": 2}));
     assert_eq!(refused(&kept.hold("req_0", 1)), "model_not_allowed");
     let two = |id: &str| Letter::Hold(hold_letter(id, &[1, 1], 0));
     assert_eq!(kept.send(two("req_1")), Answer::Held(Grant { amount: Nanos(1), allowed: vec![1] }));
@@ -247,9 +276,7 @@ fn rules_of_a_key_are_kept() {
 #[test]
 fn old_rows_are_told_the_new_ones() {
     let mut kept = Kept::new("1");
-    let route: NamedRoute =
-        crate::json::from_value(json!({"targets": [{"provider": "acme", "model": "m"}]})).expect("a route");
-    kept.act(Act::PutRoute { alias: "fast".into(), route });
+    kept.admin("PUT", "routes/fast", &json!({"targets": [{"provider": "acme", "model": "m"}]}));
     let answer = kept.send(Letter::Hold(hold_letter("req_1", &[1], 0)));
     let Answer::Refused(Refusal::Stale(tenant)) = answer else { panic!("{answer:?}") };
     assert!(tenant.version == 1 && tenant.routes.contains_key("fast"));
@@ -268,11 +295,11 @@ fn a_hold_nobody_closes_goes_to_suspense_and_then_posts_what_was_metered() {
     let writes = kept.account.expire(kept.now);
     kept.write(writes);
     assert_eq!(kept.account.wallet.held, Nanos(1_500), "the budget stays pessimistic");
-    kept.now = kept.now.after(SUSPENSE_MS);
+    kept.now = kept.now.after(86_400_000);
     let writes = kept.account.expire(kept.now);
     kept.write(writes);
     assert_eq!((kept.account.wallet.held, kept.account.wallet.posted), (Nanos(0), Nanos(40)));
-    assert_eq!(kept.account.rates[KEY].open, 0);
+    assert_eq!(kept.account.rates[&Scope::ApiKey(KEY.into())].open, 0);
 }
 
 #[test]
@@ -302,9 +329,7 @@ fn a_journal_that_fails_is_tried_later_and_later() {
 #[test]
 fn a_repeated_suspense_gives_tokens_back_once() {
     let mut kept = Kept::new("1");
-    let mut key = new_key(KEY, KeyKind::Inference);
-    key.spec.tpm = Some(100);
-    kept.act(Act::CreateKey(key));
+    kept.make("api_keys", "a", &json!({"name": "a", "tpm": 100}));
     kept.hold("req_1", 10);
     assert_eq!(refused(&kept.hold("req_2", 10)), "tpm_exceeded", "the first call took all of it");
     for _ in 0..3 {
@@ -322,4 +347,194 @@ fn an_overrun_is_posted_in_full_and_marked() {
     let entries = kept.flush();
     assert_eq!(entries[1].amount_usd, Nanos(-25));
     assert!(entries[1].call.as_ref().is_some_and(|call| call.overrun));
+}
+
+/// An account with a tree: two groups, one in the other, a member in the inner one, and the member's key.
+fn with_tree(credit: &str) -> Kept {
+    let mut kept = Kept::new(credit);
+    kept.make("groups", "outer", &json!({"name": "outer"}));
+    kept.make("groups", "inner", &json!({"name": "inner", "parent_id": "grp_outer"}));
+    kept.make("members", "a", &json!({"name": "Ada", "group_id": "grp_inner"}));
+    kept.make("api_keys", "a", &json!({"name": "a", "owner_member_id": "mem_a"}));
+    kept
+}
+
+fn layers() -> [Scope; 5] {
+    [
+        Scope::ApiKey(KEY.into()),
+        Scope::Member("mem_a".into()),
+        Scope::Group("grp_inner".into()),
+        Scope::Group("grp_outer".into()),
+        Scope::Organization,
+    ]
+}
+
+#[test]
+fn every_layer_of_the_path_counts() {
+    for scope in layers() {
+        let mut kept = with_tree("1");
+        kept.budget(&scope.clone(), Window::Month, "0.000001");
+        kept.hold("req_1", 600);
+        assert_eq!(refused(&kept.hold("req_2", 600)), "inflight_holds_exhausted", "{scope:?}");
+        kept.post("req_1", PostOutcome::Charge(Nanos(600)));
+        let code = format!("{}_budget_exceeded", scope.word());
+        assert_eq!(refused(&kept.hold("req_2", 600)), code);
+        assert!(matches!(kept.hold("req_2", 400), Answer::Held(_)), "to the nano");
+        let entry = kept.flush().pop().expect("the call");
+        assert_eq!(entry.call.expect("a call").path, layers()[..4], "the path is frozen into the entry");
+    }
+}
+
+#[test]
+fn all_layers_are_held_or_none() {
+    let mut kept = with_tree("1");
+    for scope in layers() {
+        kept.budget(&scope, Window::Day, "0.000001");
+    }
+    let scope = Scope::Organization;
+    kept.budget(&scope, Window::Day, "0.0000005");
+    assert_eq!(refused(&kept.hold("req_1", 600)), "request_exceeds_budget");
+    let held = |kept: &Kept| {
+        layers().map(|scope| {
+            let place = Place { path: &[], session: "", at: kept.now, zone: &kept.account.organization.zone };
+            kept.account.budgets.state(&scope, Window::Day, place).held_usd.0
+        })
+    };
+    assert_eq!((held(&kept), kept.account.wallet.held), ([0; 5], Nanos(0)));
+    kept.hold("req_1", 400);
+    assert_eq!((held(&kept), kept.account.wallet.held), ([400; 5], Nanos(400)));
+}
+
+#[test]
+fn rates_of_every_layer_are_taken_or_none() {
+    let rpm = |most: u64| json!({"rpm": most});
+    let mut kept = with_tree("1");
+    kept.put(&Scope::ApiKey(KEY.into()), "rate_limits", &rpm(2));
+    kept.put(&Scope::Group("grp_outer".into()), "rate_limits", &rpm(1));
+    assert!(matches!(kept.hold("req_1", 1), Answer::Held(_)));
+    assert_eq!(refused(&kept.hold("req_2", 1)), "rpm_exceeded");
+    kept.put(&Scope::Group("grp_outer".into()), "rate_limits", &json!({}));
+    assert!(matches!(kept.hold("req_3", 1), Answer::Held(_)), "the refused call gave the key's turn back");
+    assert_eq!(refused(&kept.hold("req_4", 1)), "rpm_exceeded");
+    kept.flush();
+    kept.account = kept.reloaded();
+    assert_eq!(refused(&kept.hold("req_4", 1)), "rpm_exceeded", "a restart gives nothing back");
+    kept.put(&Scope::ApiKey(KEY.into()), "rate_limits", &json!({}));
+    kept.put(&Scope::Member("mem_a".into()), "rate_limits", &json!({"concurrency": 2}));
+    assert_eq!(refused(&kept.hold("req_4", 1)), "concurrency_exceeded", "two are open");
+    kept.post("req_1", PostOutcome::Void);
+    assert!(matches!(kept.hold("req_4", 1), Answer::Held(_)));
+}
+
+#[test]
+fn the_tree_keeps_its_rules() {
+    let mut kept = with_tree("1");
+    let group = |parent: &str| json!({"name": "g", "parent_id": parent});
+    for (fresh, parent) in [("3", "grp_inner"), ("4", "grp_3")] {
+        kept.make("groups", fresh, &group(parent));
+    }
+    let code = |answer: Answer| refused(&answer);
+    assert_eq!(code(kept.make("groups", "5", &group("grp_4"))), "group_depth_exceeded");
+    assert_eq!(code(kept.make("groups", "5", &group("grp_x"))), "not_found");
+    assert_eq!(code(kept.make("groups", "5", &json!({"parent_id": "grp_3"}))), "invalid_parameter");
+    assert_eq!(code(kept.make("groups", "5", &json!("a text"))), "invalid_parameter");
+    assert_eq!(code(kept.admin("POST", "groups/grp_3/archive", &Value::Null)), "group_not_empty");
+    assert_eq!(code(kept.admin("POST", "members/mem_owner/disable", &Value::Null)), "last_owner");
+    kept.admin("POST", "groups/grp_4/archive", &Value::Null);
+    assert_eq!(code(kept.make("groups", "5", &group("grp_4"))), "group_archived");
+    assert_eq!(code(kept.admin("PATCH", "members/mem_a", &json!({"group_id": "grp_4"}))), "group_archived");
+    kept.admin("POST", "members/mem_a/disable", &Value::Null);
+    assert_eq!(code(kept.hold("req_1", 1)), "member_disabled");
+}
+
+#[test]
+fn a_session_has_a_budget_of_its_own() {
+    let mut kept = Kept::new("1");
+    let scope = Scope::ApiKey(KEY.into());
+    kept.budget(&scope, Window::Session, "0.000001");
+    let hold = |kept: &mut Kept, id: &str, session: &str, amount| {
+        kept.send(Letter::Hold(HoldLetter { session: session.into(), ..hold_letter(id, &[amount], 0) }))
+    };
+    hold(&mut kept, "req_1", "s1", 900);
+    kept.post("req_1", PostOutcome::Charge(Nanos(900)));
+    assert_eq!(refused(&hold(&mut kept, "req_2", "s1", 200)), "session_budget_exceeded");
+    assert!(matches!(hold(&mut kept, "req_2", "s2", 200), Answer::Held(_)), "another session");
+    assert!(matches!(hold(&mut kept, "req_3", "", 2_000), Answer::Held(_)), "no session");
+    kept.flush();
+    kept.account = kept.reloaded();
+    assert_eq!(refused(&hold(&mut kept, "req_4", "s1", 200)), "session_budget_exceeded", "after a restart");
+}
+
+#[test]
+fn a_late_hold_is_refused_once_its_call_has_ended() {
+    let mut kept = Kept::new("1");
+    kept.post("req_0", PostOutcome::Void);
+    assert_eq!(refused(&kept.hold("req_0", 10)), "budget_unavailable", "the void overtook the hold");
+    kept.hold("req_1", 10);
+    kept.post("req_1", PostOutcome::Void);
+    kept.hold("req_2", 10);
+    kept.post("req_2", PostOutcome::Charge(Nanos(5)));
+    kept.flush();
+    for id in ["req_1", "req_2"] {
+        assert_eq!(refused(&kept.hold(id, 10)), "budget_unavailable");
+    }
+    assert_eq!((kept.account.wallet.held, kept.account.wallet.posted), (Nanos(0), Nanos(5)));
+    assert!(kept.bookings.is_empty(), "no row is kept for it");
+}
+
+#[test]
+fn a_hold_grows_with_its_answer_as_far_as_there_is_room() {
+    let mut kept = Kept::new("1");
+    let scope = Scope::Organization;
+    kept.budget(&scope, Window::Day, "0.000001");
+    let mut letter = hold_letter("req_1", &[5_000], 0);
+    letter.bids[0].least = Nanos(400);
+    assert_eq!(kept.send(Letter::Hold(letter)), Answer::Held(Grant { amount: Nanos(400), allowed: vec![0] }));
+    let mut extend = |to, least| {
+        let letter = ExtendLetter { request_id: "req_1".into(), to: Nanos(to), least: Nanos(least) };
+        match kept.send(Letter::Extend(letter)) {
+            Answer::Held(grant) => Ok(grant.amount.0),
+            answer => Err(refused(&answer)),
+        }
+    };
+    assert_eq!(extend(800, 800), Ok(800));
+    assert_eq!(extend(800, 800), Ok(800), "it may come twice");
+    assert_eq!(extend(600, 600), Ok(800), "a hold never shrinks");
+    assert_eq!(extend(1_200, 900), Ok(1_000), "what there is");
+    assert_eq!(extend(1_400, 1_200), Err("inflight_holds_exhausted"));
+    assert_eq!(kept.account.wallet.held, Nanos(1_000));
+    kept.account = kept.reloaded();
+    assert_eq!(kept.account.wallet.held, Nanos(1_000));
+    kept.post("req_1", PostOutcome::Charge(Nanos(950)));
+    let letter = ExtendLetter { request_id: "req_1".into(), to: Nanos(2_000), least: Nanos(2_000) };
+    assert_eq!(refused(&kept.send(Letter::Extend(letter))), "budget_unavailable", "it was closed");
+    assert_eq!((kept.account.wallet.held, kept.account.wallet.posted), (Nanos(0), Nanos(950)));
+}
+
+#[test]
+fn other_attempts_are_booked_by_themselves() {
+    let mut kept = Kept::new("1");
+    kept.hold("req_1", 1_000);
+    let call = |provider: &str| CallRecord { provider: provider.into(), ..CallRecord::default() };
+    let other = |number, amount, outcome| OtherAttempt { number, amount: Nanos(amount), outcome, call: call("slow") };
+    let letter = PostLetter {
+        request_id: "req_1".into(),
+        outcome: PostOutcome::Charge(Nanos(300)),
+        call: call("acme"),
+        tokens: 10,
+        others: vec![
+            other(1, 500, PostOutcome::Suspense { metered: Nanos(20) }),
+            other(2, 500, PostOutcome::Charge(Nanos(30))),
+        ],
+    };
+    for _ in 0..2 {
+        kept.send(Letter::Post(letter.clone()));
+        assert_eq!((kept.account.wallet.posted, kept.account.wallet.held), (Nanos(330), Nanos(500)));
+    }
+    let ids: Vec<String> = kept.flush().into_iter().map(|entry| entry.id).collect();
+    assert_eq!(ids, ["crd_a", "req_1", "req_1#2"]);
+    kept.now = kept.now.after(86_400_000);
+    let writes = kept.account.expire(kept.now);
+    kept.write(writes);
+    assert_eq!((kept.account.wallet.posted, kept.account.wallet.held), (Nanos(350), Nanos(0)));
 }

@@ -7,17 +7,17 @@ use super::{
 };
 use crate::json::{json, list_of};
 use crate::{
-    access::{Key, KeyKind, Knock, NamedRoute, knock},
+    access::{Key, KeyKind, Knock, Member, NamedRoute, knock},
     account::{
         ask as asks,
-        letter::{Act, Answer, Caller, Letter, NewCredit, NewKey, Organization},
+        letter::{AdminAsk, Answer, Caller, KeySpec, Letter, MadeKey, NewCredit, NewKey, Organization},
     },
-    budget::Limit,
     catalog::{Catalog, sha256_hex},
     endpoint::{Admin, Headers, Platform, percent_decoded},
     fault::Fault,
     id::mint,
     ledger::{Entry, EntryKind},
+    time::{Millis, Zone},
 };
 use serde_json::Value;
 use worker::Env;
@@ -35,25 +35,61 @@ fn unavailable(what: &str, error: &worker::Error) -> Fault {
     Fault::unavailable("unavailable", format!("{what} could not be reached. Try again in a moment."))
 }
 
-/// Answers an admin.
-pub async fn admin(act: Admin, headers: &Headers, body: &[u8], query: &str, env: &Env) -> Told {
-    let caller = admin_of(headers, env)?;
-    let account = account_of(&caller.0);
+/// Answers an admin: entries from the journal, everything else from the account, which is handed the request as it is.
+pub async fn admin(act: Admin, ask: AdminAsk, headers: &Headers, query: &str, env: &Env) -> Told {
+    let (organization, caller) = admin_of(headers, env)?;
+    let account = account_of(&organization);
+    let kind = match &act {
+        Admin::LedgerEntries => None,
+        Admin::Requests => Some(EntryKind::Usage),
+        _ => {
+            fits_catalog(&act, &ask.body)?;
+            let fresh = mint("", now(), random::chance()?).split_off(1);
+            let made = if act == Admin::CreateKey { made_key(&organization, &fresh, &ask.body, env)? } else { None };
+            let (secret, key) = made.unzip();
+            let letter = Letter::Admin { caller, ask: AdminAsk { fresh, key, ..ask } };
+            let (status, mut told) = send(&account, letter, env).await?;
+            if let (Some(members), Some(secret)) = (told.as_object_mut(), secret) {
+                members.insert("secret".into(), secret.into());
+            }
+            return Ok((status, told));
+        }
+    };
+    send(&account, Letter::Prove(caller), env).await?;
+    entries(&account, query, kind, env).await
+}
+
+/// Refuses an own provider by the name of one of the catalog, and a target that names a provider of the catalog and a model
+/// it does not have. What else is wrong with a body, the account says.
+fn fits_catalog(act: &Admin, body: &str) -> Result<(), Fault> {
+    let (catalog, _) = snapshot::catalog();
     match act {
-        Admin::CreateKey => create_key(&account, &caller, body, env).await,
-        Admin::LedgerEntries => {
-            prove(&account, caller.1, env).await?;
-            entries(&account, query, None, env).await
+        Admin::PutProvider(id) if catalog.provider(id).is_some() => {
+            let text = format!("{id:?} is a provider of the catalog. Choose another name for yours.");
+            Err(Fault::parameter("id", text))
         }
-        Admin::Requests => {
-            prove(&account, caller.1, env).await?;
-            entries(&account, query, Some(EntryKind::Usage), env).await
+        Admin::PutRoute(_) => {
+            let targets = crate::json::read::<NamedRoute>(body).map_or_default(|route| route.targets);
+            let stray = targets.iter().find(|target| {
+                let ours = catalog.provider(&target.provider).is_some();
+                ours && catalog.deployment(&format!("{}/{}", target.provider, target.model)).is_none()
+            });
+            stray.map_or(Ok(()), |target| {
+                let (provider, model) = (&target.provider, &target.model);
+                let text = format!("{provider} has no model {model:?} in the catalog. GET /v1/models lists them.");
+                Err(Fault::parameter("targets", text))
+            })
         }
-        other => match act_of(other, body, env) {
-            Ok(act) => send(&account, Letter::Admin { caller: caller.1, act }, env).await,
-            Err(fault) => prove(&account, caller.1, env).await.and(Err(fault)),
-        },
+        _ => Ok(()),
     }
+}
+
+/// The key a body asks for, and its text. `None` for a body that cannot be read: the account says why.
+fn made_key(organization: &str, fresh: &str, body: &str, env: &Env) -> Result<Option<(String, MadeKey)>, Fault> {
+    let Ok((kind, _)) = asks::read::<asks::KeyAsk>(body.as_bytes()).and_then(|ask| ask.spec(now())) else {
+        return Ok(None);
+    };
+    new_key(kind, organization, fresh, env).map(Some)
 }
 
 /// The organisation and the caller of an admin key.
@@ -71,10 +107,6 @@ fn admin_of(headers: &Headers, env: &Env) -> Result<(String, Caller), Fault> {
     }
 }
 
-async fn prove(account: &str, caller: Caller, env: &Env) -> Result<(), Fault> {
-    send(account, Letter::Admin { caller, act: Act::Prove }, env).await.map(|_| ())
-}
-
 async fn send(account: &str, letter: Letter, env: &Env) -> Told {
     match ask(env, account, &letter).await {
         Ok(Answer::Told { status, body }) => Ok((status, body)),
@@ -84,83 +116,36 @@ async fn send(account: &str, letter: Letter, env: &Env) -> Told {
     }
 }
 
-fn act_of(admin: Admin, body: &[u8], env: &Env) -> Result<Act, Fault> {
-    Ok(match admin {
-        Admin::ListKeys => Act::ListKeys,
-        Admin::GetKey(id) => Act::GetKey(id),
-        Admin::RevokeKey(id) => Act::RevokeKey(id),
-        Admin::PutBudget(scope, window) => {
-            Act::PutBudget { scope, window, limit: asks::limit(asks::read::<Limit>(body)?)? }
+/// `GET /v1/key`
+pub async fn key(headers: &Headers, env: &Env) -> Told {
+    let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
+    match knock(headers.credential(), &pepper) {
+        Knock::Known(key, digest) if key.kind == KeyKind::Inference => {
+            let caller = Caller { key_id: key.id(), digest: digest.0, kind: key.kind };
+            send(&account_of(&key.organization()), Letter::Key(caller), env).await
         }
-        Admin::GetBudget(scope, window) => Act::GetBudget { scope, window },
-        Admin::DeleteBudget(scope, window) => Act::DeleteBudget { scope, window },
-        Admin::GetWallet => Act::GetWallet,
-        Admin::PutProvider(id) => {
-            let ask: asks::ProviderAsk = asks::read(body)?;
-            let own = ask.own(&id, &snapshot::catalog().0, secrets::private_upstreams(env))?;
-            Act::PutProvider { id, own }
-        }
-        Admin::GetProvider(id) => Act::GetProvider(id),
-        Admin::ListProviders => Act::ListProviders,
-        Admin::DeleteProvider(id) => Act::DeleteProvider(id),
-        Admin::PutRoute(alias) => {
-            let route = asks::route(&alias, asks::read::<NamedRoute>(body)?)?;
-            known_targets(&route)?;
-            Act::PutRoute { alias, route }
-        }
-        Admin::GetRoute(alias) => Act::GetRoute(alias),
-        Admin::ListRoutes => Act::ListRoutes,
-        Admin::DeleteRoute(alias) => Act::DeleteRoute(alias),
-        Admin::CreateKey | Admin::LedgerEntries | Admin::Requests => Act::Prove,
-    })
-}
-
-/// Refuses a target that names a provider of the catalog and a model it does not have.
-fn known_targets(route: &NamedRoute) -> Result<(), Fault> {
-    let (catalog, _) = snapshot::catalog();
-    for target in &route.targets {
-        let ours = catalog.provider(&target.provider).is_some();
-        if ours && catalog.deployment(&format!("{}/{}", target.provider, target.model)).is_none() {
-            let text = format!(
-                "{} has no model {:?} in the catalog. GET /v1/models lists them.",
-                target.provider, target.model
-            );
-            return Err(Fault::parameter("targets", text));
-        }
+        knock => Err(not_a_key_of_ours(&knock)),
     }
-    Ok(())
 }
 
-/// A key for an organisation, whole and as it will be kept.
-fn new_key(
-    kind: KeyKind,
-    organization: &str,
-    spec: crate::account::letter::KeySpec,
-    env: &Env,
-) -> Result<(Key, NewKey), Fault> {
+/// 401 for a credential that does not open the plane of inference.
+fn not_a_key_of_ours(knock: &Knock) -> Fault {
+    match knock {
+        Knock::Known(..) => crate::account::letter::wrong_kind(),
+        Knock::Forged => Fault::credential("invalid_key", "This key is not one of ours: it was changed or cut."),
+        Knock::Stranger => Fault::credential("missing_key", "Send a MegaRouter key: Authorization: Bearer mr_sk_…."),
+    }
+}
+
+/// A key for an organisation: its text, and what is kept of it.
+fn new_key(kind: KeyKind, organization: &str, fresh: &str, env: &Env) -> Result<(String, MadeKey), Fault> {
     let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
     let mut secret = [0; 20];
     random::fill(&mut secret)?;
-    let id = mint("key", now(), random::chance()?);
+    let id = format!("key_{fresh}");
     let key = Key::mint(kind, organization, &id, secret, &pepper);
     let digest = key.digest(&pepper).unwrap_or_default();
-    let kept = NewKey { id, digest, redacted: key.redacted(), kind, spec };
-    Ok((key, kept))
-}
-
-async fn create_key(account: &str, caller: &(String, Caller), body: &[u8], env: &Env) -> Told {
-    let (kind, spec) = match asks::read::<asks::KeyAsk>(body).and_then(|ask| ask.spec(now())) {
-        Ok(asked) => asked,
-        // Only a good key is told what is wrong with its body.
-        Err(fault) => return prove(account, caller.1.clone(), env).await.and(Err(fault)),
-    };
-    let (key, kept) = new_key(kind, &caller.0, spec, env)?;
-    let letter = Letter::Admin { caller: caller.1.clone(), act: Act::CreateKey(kept) };
-    let (status, mut told) = send(account, letter, env).await?;
-    if let Some(members) = told.as_object_mut() {
-        members.insert("secret".into(), key.reveal().into());
-    }
-    Ok((status, told))
+    Ok((key.reveal().to_owned(), MadeKey { id, digest, redacted: key.redacted() }))
 }
 
 async fn entries(account: &str, query: &str, kind: Option<EntryKind>, env: &Env) -> Told {
@@ -251,11 +236,15 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
     let ask = asks::read::<asks::NewOrganization>(body)?.check()?;
     let at = now();
     let id = mint("org", at, random::chance()?);
+    let zone = zone_of(&ask.timezone, at)?;
     let organization =
-        Organization { id: id.clone(), name: ask.name, timezone: ask.timezone, created_at: at.seconds() };
-    let spec = crate::account::letter::KeySpec { name: "first admin key".into(), ..Default::default() };
-    let (key, admin_key) = new_key(KeyKind::Admin, &id, spec, env)?;
-    let key_id = admin_key.id.clone();
+        Organization { id: id.clone(), name: ask.name, timezone: ask.timezone, zone, created_at: at.seconds() };
+    let member = Member { name: "first owner".into(), owner: true, created_at: at, ..Member::default() };
+    let owner = Some((mint("mem", at, random::chance()?), member));
+    let fresh = mint("", at, random::chance()?).split_off(1);
+    let (secret, MadeKey { id: key_id, digest, redacted }) = new_key(KeyKind::Admin, &id, &fresh, env)?;
+    let spec = KeySpec { name: "first admin key".into(), ..KeySpec::default() };
+    let admin_key = NewKey { id: key_id.clone(), digest, redacted, kind: KeyKind::Admin, spec };
     let credit = match ask.credit_usd.filter(|amount| amount.0 > 0) {
         Some(amount) => {
             Some(NewCredit { id: mint("crd", at, random::chance()?), amount, reason: "operator credit".into() })
@@ -269,16 +258,25 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
             "name": organization.name,
             "timezone": organization.timezone,
             "created_at": at.rfc3339(),
+            "owner_member_id": owner.as_ref().map(|(id, _)| id),
         },
-        "admin_key": {"id": key_id, "secret": key.reveal()},
+        "admin_key": {"id": key_id, "secret": secret},
     });
     let name = organization.name.clone();
-    send(&account_of(&id), Letter::Found { organization, admin_key, credit }, env).await?;
+    send(&account_of(&id), Letter::Found { organization, admin_key, credit, owner }, env).await?;
     if let Err(error) = journal::add_organization(env, &id, &name, at).await {
         // The account is there and works; only the watchdog does not know it yet.
         worker::console_error!("organisation {id} is not in the journal's list: {error}");
     }
     Ok((201, told))
+}
+
+/// What an IANA time zone means from a moment on, as the platform's tables have it.
+fn zone_of(timezone: &str, from: Millis) -> Result<Zone, Fault> {
+    let told = storage::zone(timezone, from);
+    told.and_then(|told| crate::json::read(&told).ok()).ok_or_else(|| {
+        Fault::parameter("timezone", "timezone is a name of the IANA database, like \"UTC\" or \"Europe/Berlin\".")
+    })
 }
 
 async fn credit(organization: &str, body: &[u8], env: &Env) -> Told {

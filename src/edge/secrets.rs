@@ -62,17 +62,13 @@ pub fn terms(env: &Env) -> Terms {
     Terms {
         hold_settle_ms: number(env, "HOLD_SETTLE_BY_S", 1_200).saturating_mul(1_000),
         outbox_flush_ms: number(env, "OUTBOX_FLUSH_MS", 1_000),
+        private_upstreams: variable(env, "PRIVATE_UPSTREAMS").as_deref() == Some("allow"),
     }
 }
 
 /// How long an isolate believes a snapshot.
 pub fn snapshot_ttl_ms(env: &Env) -> u64 {
     number(env, "SNAPSHOT_TTL_S", 30).saturating_mul(1_000)
-}
-
-/// Whether organisations may name addresses of this machine: on a development machine only.
-pub fn private_upstreams(env: &Env) -> bool {
-    variable(env, "PRIVATE_UPSTREAMS").as_deref() == Some("allow")
 }
 
 /// What this worker can reach: real providers whose credential is set, the sandbox for the rest where there is one.

@@ -1,6 +1,7 @@
 //! The stores of the platform: an object's own database, the journal in D1, snapshots in KV.
 //!
 //! Numbers that may be large cross as text: both databases carry them as doubles.
+use crate::time::Millis;
 use serde_json::Value;
 use wasm_bindgen::prelude::*;
 use worker::{Env, Error, Result};
@@ -17,6 +18,8 @@ extern "C" {
     async fn get(env: &JsValue, key: &str) -> std::result::Result<JsValue, JsValue>;
     #[wasm_bindgen(static_method_of = JsStorage, js_class = Storage, catch)]
     async fn put(env: &JsValue, key: &str, text: &str) -> std::result::Result<JsValue, JsValue>;
+    #[wasm_bindgen(static_method_of = JsStorage, js_class = Storage, catch)]
+    fn zone(name: &str, from: f64) -> std::result::Result<String, JsValue>;
 }
 
 /// Runs a statement of an object's own database, inside its turn's transaction; `state` is what the object was made with.
@@ -40,6 +43,12 @@ pub async fn get(env: &Env, key: &str) -> Result<Option<String>> {
 pub async fn put(env: &Env, key: &str, text: &str) -> Result<()> {
     JsStorage::put(env, key, text).await?;
     Ok(())
+}
+
+/// The offsets of a time zone for twenty years, as JSON; `None` for a name the platform does not know.
+pub fn zone(name: &str, from: Millis) -> Option<String> {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds are exact far beyond our time")]
+    JsStorage::zone(name, from.0 as f64).ok()
 }
 
 /// A column that is text.

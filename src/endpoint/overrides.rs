@@ -26,7 +26,7 @@ pub struct Overrides {
     pub deadline_ms: Option<u64>,
     pub priority: Priority,
     pub weights: Option<Weights>,
-    /// Requests that belong together. Not served yet.
+    /// The name of what belongs together: its budget is counted by it.
     pub session: Option<String>,
     /// The caller's own word for the kind of task.
     pub task: Option<String>,
@@ -118,6 +118,8 @@ impl json::Read for Explain {
 }
 
 /// An hour: longer than any answer takes.
+/// The longest name of a session.
+const SESSION_BYTES_MAX: usize = 256;
 const DEADLINE_MS_MAX: u64 = 3_600_000;
 const PREFIX: &str = "x-megarouter-";
 
@@ -152,12 +154,7 @@ impl Overrides {
     }
 
     fn checked(self) -> Result<Self, Fault> {
-        let unserved = [
-            (self.rescue != Rescue::Off, "rescue"),
-            (self.hedge, "hedge"),
-            (self.escalate, "escalate"),
-            (self.session.is_some(), "session"),
-        ];
+        let unserved = [(self.rescue != Rescue::Off, "rescue"), (self.hedge, "hedge"), (self.escalate, "escalate")];
         if let Some((_, member)) = unserved.iter().find(|(asked, _)| *asked) {
             let text = format!("megarouter.{member} is not served by this version. Leave it out.");
             return Err(Fault::invalid("unsupported_parameter", text).with_param(&format!("megarouter.{member}")));
@@ -169,6 +166,11 @@ impl Overrides {
         if !weights_ok {
             let text = "Weights are numbers from 0 to 1000, not all of them 0.";
             return Err(Fault::parameter("megarouter.weights", text));
+        }
+        let good = |name: &str| !name.is_empty() && name.len() <= SESSION_BYTES_MAX && !name.contains(char::is_control);
+        if self.session.as_ref().is_some_and(|name| !good(name)) {
+            let text = format!("session is a text of 1 to {SESSION_BYTES_MAX} bytes.");
+            return Err(Fault::parameter("megarouter.session", text));
         }
         if self.deadline_ms.is_some_and(|ms| ms == 0 || ms > DEADLINE_MS_MAX) {
             let text = format!("deadline_ms is a number from 1 to {DEADLINE_MS_MAX}.");
@@ -244,7 +246,7 @@ mod tests {
             (r#"{"megarouter":[]}"#, &[]),
             (r#"{"megarouter":{"weights":{"quality":0,"cost":0,"latency":0}}}"#, &[]),
             (r#"{"megarouter":{"hedge":true}}"#, &[]),
-            (r#"{"megarouter":{"session":"a"}}"#, &[]),
+            (r#"{"megarouter":{"session":""}}"#, &[]),
             (r#"{"megarouter":{"deadline_ms":4294967297}}"#, &[]),
         ] {
             let fault = read(body, headers).expect_err(body);

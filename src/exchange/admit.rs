@@ -5,6 +5,7 @@ use crate::{
     account::letter::{Bid, Caller, HoldLetter, Refusal},
     endpoint::Overrides,
     fault::Fault,
+    money::Nanos,
     payment,
     route::Allowed,
     time::Millis,
@@ -60,6 +61,7 @@ impl Exchange {
                 provider: candidate.deployment.provider.id.clone(),
                 model: candidate.deployment.model.clone(),
                 amount: candidate.quote,
+                least: Nanos::ZERO,
             };
             plan.candidates.iter().map(bid).collect()
         });
@@ -71,6 +73,7 @@ impl Exchange {
             dry: bids.is_empty() || self.only_explains(),
             bids,
             tokens: self.case.signals.prompt_tokens.saturating_add(output),
+            session: self.case.overrides.session.clone().unwrap_or_default(),
         };
         self.held_at = now;
         self.phase = Phase::Holding { tries };

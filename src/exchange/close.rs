@@ -98,7 +98,7 @@ impl Exchange {
 
     fn post(&mut self, outcome: PostOutcome, call: CallRecord, tokens: u64, effects: &mut Vec<Effect>) {
         let request_id = self.case.request_id.clone();
-        let letter = Box::new(PostLetter { request_id, outcome, call, tokens });
+        let letter = Box::new(PostLetter { request_id, outcome, call, tokens, others: Vec::new() });
         effects.push(Effect::Post(letter.clone()));
         self.phase = Phase::Closing { letter, tries: 1 };
     }

@@ -363,6 +363,17 @@ macro_rules! whole_numbers {
 }
 whole_numbers!(u8 u16 u32 u64 usize);
 
+impl Read for i64 {
+    fn blank() -> Self {
+        0
+    }
+
+    fn fill(&mut self, value: Value) -> Filled {
+        *self = value.as_i64().ok_or_else(|| unlike(&value, "a whole number (i64)"))?;
+        Ok(())
+    }
+}
+
 impl<T: Read> Read for Option<T> {
     fn blank() -> Self {
         None

@@ -12,6 +12,7 @@ use megarouter::{
         Exchange,
         event::{Effect, Event, Head, PipeEnd, ReplyBody, Timer},
     },
+    id::Scope,
     money::Nanos,
     time::Millis,
 };
@@ -394,7 +395,7 @@ impl Shell<'_> {
                 stale(self.version, PROVIDERS[self.chance.pick(4)])
             }
             11 => not_allowed(None, Some(&PROVIDERS[self.chance.pick(4)..])),
-            12 => Event::Refused(Refusal::Rpm { retry_after_s: 3 }),
+            12 => Event::Refused(Refusal::Rpm { scope: Scope::Organization, retry_after_s: 3 }),
             13 => Event::Refused(Refusal::RevokedKey),
             _ if letter.bids.is_empty() => not_allowed(None, None),
             _ => {

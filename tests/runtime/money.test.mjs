@@ -170,7 +170,7 @@ for (const [scope, code] of [["api_key", "api_key_budget_exceeded"], ["organizat
     assert.equal(next.headers.get("retry-after"), null);
     const { metadata } = next.body.error;
     assert.deepEqual(Object.keys(metadata).sort(), [
-      "estimate_usd", "held_usd", "limit_usd", "posted_usd", "resets_at", "scope_id", "scope_type", "window",
+      "estimate_usd", "held_usd", "limit_usd", "posted_usd", "resets_at", "scope_id", "scope_name", "scope_type", "window",
     ]);
     const { state } = await budgetOf(own, path);
     assert.deepEqual(

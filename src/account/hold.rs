@@ -1,0 +1,294 @@
+//! Holds: made, made larger, closed, and what becomes of those that nobody closes.
+use super::{
+    Account, Booking, Hold, Turn, Write,
+    letter::{Answer, ExtendLetter, Grant, HoldLetter, KeySpec, OtherAttempt, PostLetter, PostOutcome, Refusal},
+};
+use crate::{
+    access::KeyKind,
+    budget::{Counted, Place, RateLimits},
+    id::Scope,
+    ledger::{CallRecord, EntryKind, transfer},
+    money::Nanos,
+    time::Millis,
+};
+
+/// How long a suspense keeps its budget before what was metered is posted.
+const SUSPENSE_MS: u64 = 86_400_000;
+/// Entries the journal may lag behind before new holds are refused.
+const OUTBOX_MAX: usize = 100_000;
+
+impl Hold {
+    /// The scopes it counts in.
+    pub(super) fn scopes(&self) -> Vec<Scope> {
+        match self.path.as_slice() {
+            // Rows of the first version had no path.
+            [] => vec![Scope::ApiKey(self.key_id.clone()), Scope::Organization],
+            path => path.to_vec(),
+        }
+    }
+}
+
+impl Account {
+    pub(super) fn hold(&mut self, letter: HoldLetter, now: Millis) -> Turn {
+        let spec = match self.prove(&letter.caller, KeyKind::Inference, now) {
+            Ok(key) => key.spec.clone(),
+            Err(refusal) => return Turn::refused(refusal),
+        };
+        match self.bookings.get(&letter.request_id) {
+            Some(Booking::Held(hold) | Booking::Suspense { hold, .. }) => {
+                return Turn::told(Answer::Held(hold.grant.clone()));
+            }
+            // A letter that was long on its way: its call has ended.
+            Some(Booking::Posted { .. } | Booking::Ended) => return Turn::refused(Refusal::Closed),
+            None => {}
+        }
+        if letter.tenant_version != self.tenant.version {
+            return Turn::refused(Refusal::Stale(Box::new(self.tenant.clone())));
+        }
+        let path = self.path(&letter.caller.key_id, &spec);
+        let place = Place { path: &path, session: &letter.session, at: now, zone: &self.organization.zone };
+        let counted = self.budgets.counted(place);
+        let grant = match self.affordable(&letter, &spec, &counted, place) {
+            Ok(grant) => grant,
+            Err(refusal) => return Turn::refused(refusal),
+        };
+        if letter.dry {
+            return Turn::told(Answer::Held(Grant { amount: Nanos::ZERO, ..grant }));
+        }
+        if let Err(refusal) = self.take_rates(&path, &spec, letter.tokens, now) {
+            return Turn::refused(refusal);
+        }
+        self.count_hold(&counted, grant.amount, now);
+        let HoldLetter { request_id, caller, session, tokens, .. } = letter;
+        let (key_id, settle_by) = (caller.key_id, now.after(self.terms.hold_settle_ms));
+        let hold = Hold { key_id, path, session, grant: grant.clone(), counted, at: now, settle_by, tokens };
+        let write = self.put(request_id, Booking::Held(hold));
+        Turn { answer: Answer::Held(grant), writes: vec![write] }
+    }
+
+    /// The bids the key may use and the money reaches for, and what to hold: the dearest of them.
+    fn affordable(
+        &self,
+        letter: &HoldLetter,
+        spec: &KeySpec,
+        counted: &[Counted],
+        place: Place<'_>,
+    ) -> Result<Grant, Refusal> {
+        if self.outbox.len() >= OUTBOX_MAX {
+            return Err(Refusal::Backpressure);
+        }
+        if self.budgets.is_full(counted) {
+            return Err(Refusal::Sessions);
+        }
+        let allowed = || letter.bids.iter().enumerate().filter(|(_, bid)| spec.allows(&bid.provider, &bid.model));
+        let Some(cheapest) =
+            allowed().map(|(_, bid)| if bid.least > Nanos::ZERO { bid.least } else { bid.amount }).min()
+        else {
+            let (models, providers) = (spec.model_allowlist.clone(), spec.provider_allowlist.clone());
+            return Err(Refusal::NotAllowed { models, providers });
+        };
+        let room = self.budgets.room(counted, place.at).min(self.wallet.available());
+        let mut grant = Grant::default();
+        for (number, bid) in allowed() {
+            if let Some(amount) = bid.within(room) {
+                grant.amount = grant.amount.max(amount);
+                grant.allowed.push(number);
+            }
+        }
+        // The refusal of the cheapest bid says the most.
+        if grant.allowed.is_empty() { Err(self.too_dear(cheapest, counted, place)) } else { Ok(grant) }
+    }
+
+    /// Why an amount that there is no room for is refused.
+    fn too_dear(&self, amount: Nanos, counted: &[Counted], place: Place<'_>) -> Refusal {
+        let available = self.wallet.available();
+        match self.budgets.blocked(counted, amount, place) {
+            Some(mut blocked) if !blocked.only_by_holds() => {
+                blocked.scope_name = self.name_of(&blocked.scope);
+                Refusal::Budget(blocked)
+            }
+            _ if amount > available.plus(self.wallet.held) => Refusal::Credits { available, estimate: amount },
+            _ => Refusal::InFlight,
+        }
+    }
+
+    /// Takes a call from the rates of its whole path, or from none.
+    fn take_rates(&mut self, path: &[Scope], spec: &KeySpec, tokens: u64, now: Millis) -> Result<(), Refusal> {
+        let limits: Vec<(&Scope, RateLimits)> =
+            path.iter().filter_map(|scope| Some((scope, self.rates_of(scope, spec)?))).collect();
+        for (scope, limits) in &limits {
+            let open = self.rates.get(*scope).map_or(0, |rates| rates.open);
+            if limits.concurrency.is_some_and(|most| open >= most) {
+                return Err(Refusal::Concurrency(Scope::clone(scope)));
+            }
+            if let Some(tpm) = limits.tpm.filter(|tpm| tokens > *tpm) {
+                let whose = scope.word().replace('_', " ");
+                let message = format!(
+                    "This call may use {tokens} tokens, more than the {tpm} a minute of its {whose}. Lower max_tokens."
+                );
+                return Err(Refusal::Invalid { param: "max_tokens".into(), message });
+            }
+        }
+        for (place, (scope, own)) in limits.iter().enumerate() {
+            if let Err(refusal) = self.take_rate(scope, *own, tokens, now) {
+                for (scope, own) in limits.iter().take(place) {
+                    self.give_back(scope, *own, 1, tokens);
+                }
+                return Err(refusal);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_rate(&mut self, scope: &Scope, limits: RateLimits, tokens: u64, now: Millis) -> Result<(), Refusal> {
+        let rates = self.rates.entry(scope.clone()).or_default();
+        if let Some(rpm) = limits.rpm {
+            let refused = |retry_after_s| Refusal::Rpm { scope: scope.clone(), retry_after_s };
+            rates.requests.take(1, rpm, now).map_err(refused)?;
+        }
+        let Some(tpm) = limits.tpm else { return Ok(()) };
+        rates.tokens.take(tokens, tpm, now).map_err(|retry_after_s| {
+            if let Some(rpm) = limits.rpm {
+                rates.requests.refund(1, rpm);
+            }
+            Refusal::Tpm { scope: scope.clone(), retry_after_s }
+        })
+    }
+
+    fn give_back(&mut self, scope: &Scope, limits: RateLimits, requests: u64, tokens: u64) {
+        let Some(rates) = self.rates.get_mut(scope) else { return };
+        if let Some(rpm) = limits.rpm {
+            rates.requests.refund(requests, rpm);
+        }
+        if let Some(tpm) = limits.tpm {
+            rates.tokens.refund(tokens, tpm);
+        }
+    }
+
+    /// Makes a hold larger, in the windows it was made in.
+    pub(super) fn extend(&mut self, letter: ExtendLetter, now: Millis) -> Turn {
+        let Some(Booking::Held(hold)) = self.bookings.get(&letter.request_id) else {
+            return Turn::refused(Refusal::Closed);
+        };
+        let mut hold = hold.clone();
+        let held = hold.grant.amount;
+        if held >= letter.to {
+            return Turn::told(Answer::Held(hold.grant));
+        }
+        let room = self.budgets.room(&hold.counted, now).min(self.wallet.available());
+        let amount = letter.to.min(held.plus(room.max(Nanos::ZERO)));
+        if amount < letter.least {
+            let scopes = hold.scopes();
+            let place = Place { path: &scopes, session: &hold.session, at: now, zone: &self.organization.zone };
+            return Turn::refused(self.too_dear(letter.least.minus(held), &hold.counted, place));
+        }
+        self.count_hold(&hold.counted, amount.minus(held), now);
+        hold.grant.amount = amount;
+        hold.settle_by = now.after(self.terms.hold_settle_ms);
+        let answer = Answer::Held(hold.grant.clone());
+        let write = self.put(letter.request_id, Booking::Held(hold));
+        Turn { answer, writes: vec![write] }
+    }
+
+    pub(super) fn post(&mut self, letter: PostLetter, now: Millis) -> Turn {
+        let PostLetter { request_id, outcome, call, tokens, others } = letter;
+        let (hold, in_suspense) = match self.bookings.get(&request_id) {
+            Some(Booking::Held(hold)) => (hold.clone(), false),
+            Some(Booking::Suspense { hold, .. }) => (hold.clone(), true),
+            // Closed before: a repeated letter changes nothing.
+            Some(Booking::Posted { .. } | Booking::Ended) => return Turn::told(Answer::Posted),
+            // Not held, or not yet: should the hold still be on its way, it comes too late.
+            None => {
+                self.end(request_id, now);
+                return Turn::told(Answer::Posted);
+            }
+        };
+        if in_suspense && matches!(outcome, PostOutcome::Suspense { .. }) {
+            return Turn::told(Answer::Posted);
+        }
+        // Tokens not used go back to the rates once, when the hold is left.
+        if !in_suspense {
+            self.refund_tokens(&hold, hold.tokens.saturating_sub(tokens));
+        }
+        let mut rest = hold.grant.amount;
+        if let PostOutcome::Charge(charge) = outcome {
+            rest = rest.minus(charge);
+        }
+        let mut writes = vec![self.close(request_id.clone(), hold.clone(), outcome, call, now)];
+        for other in others.into_iter().filter(|_| !in_suspense) {
+            // What the answer has used of the hold cannot cover another attempt any more.
+            let amount = other.amount.min(rest).max(Nanos::ZERO);
+            rest = rest.minus(amount);
+            writes.push(self.close_other(&request_id, hold.clone(), OtherAttempt { amount, ..other }, now));
+        }
+        Turn { answer: Answer::Posted, writes }
+    }
+
+    fn refund_tokens(&mut self, hold: &Hold, unused: u64) {
+        let spec = self.keys.get(&hold.key_id).map_or_default(|key| key.spec.clone());
+        for scope in hold.scopes() {
+            if let Some(limits) = self.rates_of(&scope, &spec) {
+                self.give_back(&scope, limits, 0, unused);
+            }
+        }
+    }
+
+    fn close(&mut self, id: String, hold: Hold, outcome: PostOutcome, call: CallRecord, now: Millis) -> Write {
+        match outcome {
+            PostOutcome::Void => {
+                self.end(id.clone(), now);
+                self.budgets.post(&hold.counted, hold.grant.amount, Nanos::ZERO, now);
+                self.wallet.held = self.wallet.held.minus(hold.grant.amount);
+                Write::Booking { id, body: None }
+            }
+            PostOutcome::Charge(charge) => self.post_usage(id, hold, charge, call, now),
+            PostOutcome::Suspense { metered } => {
+                let until = now.after(SUSPENSE_MS);
+                self.put(id, Booking::Suspense { hold, metered, call, until })
+            }
+        }
+    }
+
+    /// Books another attempt of a call under its own id, covered by a part of the call's hold.
+    fn close_other(&mut self, request_id: &str, mut hold: Hold, other: OtherAttempt, now: Millis) -> Write {
+        let OtherAttempt { number, amount, outcome, call } = other;
+        hold.grant = Grant { amount, allowed: Vec::new() };
+        self.count_hold(&hold.counted, amount, now);
+        self.close(format!("{request_id}#{number}"), hold, outcome, call, now)
+    }
+
+    fn post_usage(&mut self, id: String, hold: Hold, charge: Nanos, mut call: CallRecord, now: Millis) -> Write {
+        call.api_key_id.clone_from(&hold.key_id);
+        call.path = hold.scopes().into_iter().filter(|scope| *scope != Scope::Organization).collect();
+        call.session.clone_from(&hold.session);
+        call.overrun = charge > hold.grant.amount;
+        let legs = transfer(self.wallet_account(), format!("payable:provider:{}", call.provider), charge);
+        let amount = Nanos(-charge.0);
+        self.take(&id);
+        let entry = self.entry(id, EntryKind::Usage, amount, legs, Some(call), None, now);
+        self.book(entry, hold.counted, hold.grant.amount, now)
+    }
+
+    /// Moves holds nobody closed to suspense, and posts the metered part of suspenses that ran out.
+    pub fn expire(&mut self, now: Millis) -> Vec<Write> {
+        let mut writes = Vec::new();
+        while let Some((at, id)) = self.deadlines.first().cloned() {
+            if at > now {
+                break;
+            }
+            match self.bookings.get(&id).cloned() {
+                Some(Booking::Held(hold)) => {
+                    let (metered, until) = (Nanos::ZERO, now.after(SUSPENSE_MS));
+                    let call = CallRecord { estimated: true, ..CallRecord::default() };
+                    writes.push(self.put(id, Booking::Suspense { hold, metered, call, until }));
+                }
+                Some(Booking::Suspense { hold, metered, call, .. }) => {
+                    let call = CallRecord { estimated: true, ..call };
+                    writes.push(self.post_usage(id, hold, metered, call, now));
+                }
+                Some(Booking::Posted { .. } | Booking::Ended) | None => drop(self.deadlines.pop_first()),
+            }
+        }
+        writes
+    }
+}

@@ -1,0 +1,197 @@
+//! The tree of an organisation: groups, members, and the path a key stands under.
+use super::{
+    Account, StoredRates, Turn,
+    act::{ROWS_MAX, missing, page, told, too_many},
+    ask::{GroupAsk, MemberAsk},
+    letter::{Conflict, KeySpec, Refusal},
+    record,
+    told::{group_told, member_told, rates_told},
+};
+use crate::{
+    access::{GROUP_DEPTH_MAX, Group, Member},
+    budget::RateLimits,
+    id::Scope,
+    time::Millis,
+};
+
+impl Account {
+    /// The scopes a key stands under, narrowest first.
+    pub(super) fn path(&self, key_id: &str, spec: &KeySpec) -> Vec<Scope> {
+        let mut path = vec![Scope::ApiKey(key_id.to_owned())];
+        if let Some(id) = &spec.owner_member_id {
+            path.push(Scope::Member(id.clone()));
+            let group = self.members.get(id).and_then(|member| member.group_id.as_deref());
+            path.extend(self.ancestors(group).into_iter().map(Scope::Group));
+        }
+        path.push(Scope::Organization);
+        path
+    }
+
+    /// A group and the groups above it, deepest first.
+    fn ancestors(&self, group: Option<&str>) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut next = group;
+        while let Some((id, group)) = next.and_then(|id| Some((id, self.groups.get(id)?))) {
+            found.push(id.to_owned());
+            next = group.parent_id.as_deref().filter(|_| found.len() < GROUP_DEPTH_MAX);
+        }
+        found
+    }
+
+    /// What admins call a scope.
+    pub(super) fn name_of(&self, scope: &Scope) -> String {
+        let name = match scope {
+            Scope::Organization => Some(&self.organization.name),
+            Scope::Group(id) => self.groups.get(id).map(|group| &group.name),
+            Scope::Member(id) => self.members.get(id).map(|member| &member.name),
+            Scope::ApiKey(id) => self.keys.get(id).map(|key| &key.spec.name),
+        };
+        name.cloned().unwrap_or_default()
+    }
+
+    /// The rate limits of a scope, where it has any.
+    pub(super) fn rates_of(&self, scope: &Scope, spec: &KeySpec) -> Option<RateLimits> {
+        let limits = match scope {
+            Scope::ApiKey(_) => RateLimits { rpm: spec.rpm, tpm: spec.tpm, concurrency: spec.concurrency },
+            _ => self.rate_limits.get(scope).copied()?,
+        };
+        (limits != RateLimits::default()).then_some(limits)
+    }
+
+    /// The answer where there is no such scope.
+    pub(super) fn absent(&self, scope: &Scope) -> Option<Turn> {
+        let there = match scope {
+            Scope::Organization => true,
+            Scope::Group(id) => self.groups.contains_key(id),
+            Scope::Member(id) => self.members.contains_key(id),
+            Scope::ApiKey(id) => self.keys.contains_key(id),
+        };
+        (!there).then(|| missing(scope.word()))
+    }
+
+    pub(super) fn put_rates(&mut self, scope: &Scope, limits: RateLimits) -> Turn {
+        if let Some(turn) = self.absent(scope) {
+            return turn;
+        }
+        let write = if let Scope::ApiKey(id) = scope {
+            let Some(key) = self.keys.get_mut(id) else { return missing(scope.word()) };
+            (key.spec.rpm, key.spec.tpm, key.spec.concurrency) = (limits.rpm, limits.tpm, limits.concurrency);
+            record("key", id, Some(&*key))
+        } else {
+            self.rate_limits.insert(scope.clone(), limits);
+            let stored = StoredRates { scope: scope.clone(), limits };
+            record("rates", &String::from(scope.clone()), Some(&stored))
+        };
+        Turn { writes: vec![write], ..told(200, rates_told(scope, limits)) }
+    }
+
+    pub(super) fn get_rates(&self, scope: &Scope) -> Turn {
+        if let Some(turn) = self.absent(scope) {
+            return turn;
+        }
+        let spec = match scope {
+            Scope::ApiKey(id) => self.keys.get(id).map(|key| key.spec.clone()),
+            _ => None,
+        };
+        told(200, rates_told(scope, self.rates_of(scope, &spec.unwrap_or_default()).unwrap_or_default()))
+    }
+
+    pub(super) fn put_group(&mut self, id: &str, ask: GroupAsk, new: bool, now: Millis) -> Turn {
+        let old = self.groups.get(id);
+        if !new && old.is_none() {
+            return missing("group");
+        }
+        if new && self.groups.len() >= ROWS_MAX {
+            return too_many("groups");
+        }
+        if let Some(parent) = &ask.parent_id {
+            match self.groups.get(parent) {
+                None => return missing("group"),
+                Some(group) if group.archived => return conflict(Conflict::GroupArchived),
+                Some(_) if self.ancestors(Some(parent)).len() >= GROUP_DEPTH_MAX => {
+                    return conflict(Conflict::GroupDepth);
+                }
+                Some(_) => {}
+            }
+        }
+        let mut group = old.cloned().unwrap_or(Group { created_at: now, ..Group::default() });
+        group.name = ask.name.unwrap_or(group.name);
+        group.parent_id = ask.parent_id.or(group.parent_id);
+        group.cost_center = ask.cost_center.or(group.cost_center);
+        self.keep_group(id, group, if new { 201 } else { 200 })
+    }
+
+    fn keep_group(&mut self, id: &str, group: Group, status: u16) -> Turn {
+        let write = record("group", id, Some(&group));
+        self.groups.insert(id.to_owned(), group);
+        Turn { writes: vec![write], ..told(status, self.group_told(id)) }
+    }
+
+    pub(super) fn group_told(&self, id: &str) -> serde_json::Value {
+        let path = self.ancestors(Some(id));
+        self.groups.get(id).map_or_default(|group| group_told(id, group, &path))
+    }
+
+    pub(super) fn archive_group(&mut self, id: &str) -> Turn {
+        let Some(group) = self.groups.get(id) else { return missing("group") };
+        let here = Some(id);
+        let occupied = self.groups.values().any(|group| !group.archived && group.parent_id.as_deref() == here)
+            || self.members.values().any(|member| !member.disabled && member.group_id.as_deref() == here);
+        if occupied {
+            return conflict(Conflict::GroupNotEmpty);
+        }
+        let group = Group { archived: true, ..group.clone() };
+        self.keep_group(id, group, 200)
+    }
+
+    pub(super) fn list_groups(&self) -> Turn {
+        page(self.groups.iter().map(|(id, _)| self.group_told(id)))
+    }
+
+    pub(super) fn put_member(&mut self, id: &str, ask: MemberAsk, new: bool, now: Millis) -> Turn {
+        let old = self.members.get(id);
+        if !new && old.is_none() {
+            return missing("member");
+        }
+        if new && self.members.len() >= 10 * ROWS_MAX {
+            return too_many("members");
+        }
+        match ask.group_id.as_ref().map(|id| self.groups.get(id)) {
+            Some(None) => return missing("group"),
+            Some(Some(group)) if group.archived => return conflict(Conflict::GroupArchived),
+            _ => {}
+        }
+        let mut member = old.cloned().unwrap_or(Member { created_at: now, ..Member::default() });
+        member.name = ask.name.unwrap_or(member.name);
+        member.kind = ask.kind.unwrap_or(member.kind);
+        member.email = ask.email.or(member.email);
+        member.group_id = ask.group_id.or(member.group_id);
+        self.keep_member(id, member, if new { 201 } else { 200 })
+    }
+
+    fn keep_member(&mut self, id: &str, member: Member, status: u16) -> Turn {
+        let write = record("member", id, Some(&member));
+        let body = member_told(id, &member);
+        self.members.insert(id.to_owned(), member);
+        Turn { writes: vec![write], ..told(status, body) }
+    }
+
+    pub(super) fn disable_member(&mut self, id: &str) -> Turn {
+        let Some(member) = self.members.get(id) else { return missing("member") };
+        let owners = self.members.values().filter(|member| member.owner && !member.disabled).count();
+        if member.owner && !member.disabled && owners == 1 {
+            return conflict(Conflict::LastOwner);
+        }
+        let member = Member { disabled: true, ..member.clone() };
+        self.keep_member(id, member, 200)
+    }
+
+    /// The owner a new key gets when none is named: the organisation's first.
+    pub(super) fn first_owner(&self) -> Option<String> {
+        self.members.iter().find(|(_, member)| member.owner && !member.disabled).map(|(id, _)| id.clone())
+    }
+}
+
+fn conflict(conflict: Conflict) -> Turn {
+    Turn::refused(Refusal::Conflict(conflict))
+}

@@ -1,0 +1,130 @@
+// Layers of an organisation over HTTP: groups, members, sessions, windows in its time zone, and what a key's holder sees.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { start } from "./harness.mjs";
+
+let here, own;
+before(async () => {
+  here = await start();
+  own = await here.newOrganization();
+});
+after(() => here.close());
+
+const admin = (method, path, body) => here.call(method, `/admin/v1${path}`, own.adminKey, body);
+const made = async (path, body) => {
+  const answer = await admin("POST", path, body);
+  assert.equal(answer.status, 201, JSON.stringify(answer.body));
+  return answer.body;
+};
+const code = ({ status, body }) => [status, body.error?.code];
+
+/** A member of a group in a group, with a key and a dear model. */
+async function member(name) {
+  const outer = await made("/groups", { name: `${name} outer`, cost_center: "CC-1" });
+  const inner = await made("/groups", { name: `${name} inner`, parent_id: outer.id });
+  const person = await made("/members", { name, group_id: inner.id, email: `${name}@acme.test` });
+  const key = await made("/api_keys", { name, owner_member_id: person.id });
+  const models = [{ id: "m", input_usd_per_mtok: "0", output_usd_per_mtok: "1000" }];
+  const model = await here.newProvider(own, name, { models });
+  return { outer, inner, person, key, ask: (body) => here.ask(key.secret, { model, max_tokens: 10, ...body }) };
+}
+
+test("groups and members are made, read, changed and put away", async () => {
+  const { outer, inner, person, key } = await member("tree");
+  assert.deepEqual([outer.depth, inner.depth, inner.path, outer.status], [1, 2, `${outer.id}/${inner.id}`, "active"]);
+  assert.deepEqual([person.kind, person.status, key.owner_member_id], ["user", "active", person.id]);
+  assert.equal((await admin("PATCH", `/groups/${inner.id}`, { name: "renamed" })).body.name, "renamed");
+  assert.equal((await admin("GET", `/groups/${inner.id}`)).body.name, "renamed");
+  assert.ok((await admin("GET", "/groups")).body.data.some(({ id }) => id === inner.id));
+  assert.ok((await admin("GET", "/members")).body.data.some(({ id }) => id === person.id));
+  assert.deepEqual(code(await admin("PATCH", `/groups/${inner.id}`, { parent_id: outer.id })), [400, "invalid_parameter"]);
+  assert.deepEqual(code(await admin("POST", "/groups", { name: "x", nme: 1 })), [400, "invalid_parameter"]);
+  assert.deepEqual(code(await admin("POST", "/groups", "{")), [400, "malformed_json"]);
+  assert.deepEqual(code(await admin("POST", "/members", { name: "x", group_id: "grp_none" })), [404, "not_found"]);
+  assert.deepEqual(code(await admin("POST", `/groups/${inner.id}/archive`)), [409, "group_not_empty"]);
+  assert.equal((await admin("POST", `/members/${person.id}/disable`)).body.status, "disabled");
+  assert.equal((await admin("POST", `/groups/${inner.id}/archive`)).body.status, "archived");
+  assert.deepEqual(code(await here.ask(key.secret, { model: "openai/gpt-5-mini" })), [403, "member_disabled"]);
+  const owner = (await admin("GET", "/members")).body.data.find(({ roles }) => roles[0].role === "owner");
+  assert.deepEqual(code(await admin("POST", `/members/${owner.id}/disable`)), [409, "last_owner"]);
+  assert.equal((await made("/api_keys", { name: "of nobody" })).owner_member_id, owner.id, "a key belongs to the first owner");
+});
+
+test("a budget on any layer stops the call and names itself", async () => {
+  const { outer, inner, person, key, ask } = await member("layers");
+  for (const [path, type, id] of [
+    [`/groups/${outer.id}`, "group", outer.id], [`/groups/${inner.id}`, "group", inner.id],
+    [`/members/${person.id}`, "member", person.id], [`/api_keys/${key.id}`, "api_key", key.id],
+  ]) {
+    const put = await admin("PUT", `${path}/budgets/month`, { limit_usd: "0.005" });
+    assert.deepEqual([put.status, put.body.scope], [200, { type, id }]);
+    const refused = await ask();
+    assert.deepEqual(code(refused), [403, "request_exceeds_budget"]);
+    assert.deepEqual([refused.body.error.metadata.scope_type, refused.body.error.metadata.scope_id], [type, id]);
+    assert.ok(refused.body.error.metadata.scope_name);
+    const until = new Date(Date.now() + 60_000).toISOString();
+    const extra = await admin("PUT", `${path}/budgets/month/override`, { extra_usd: "1", until });
+    assert.equal(extra.body.override.extra_usd, "1");
+    assert.equal((await ask()).status, 200, "an override lets it pass");
+    assert.equal((await admin("DELETE", `${path}/budgets/month/override`)).body.override, null);
+    assert.deepEqual(code(await ask())[0], 403);
+    assert.deepEqual((await admin("GET", `${path}/budgets`)).body.data.map(({ window }) => window), ["month"]);
+    assert.equal((await admin("DELETE", `${path}/budgets/month`)).status, 200);
+  }
+  assert.equal((await ask()).status, 200);
+});
+
+test("a session spends its own budget", async () => {
+  const { key, ask } = await member("sessions");
+  await admin("PUT", `/api_keys/${key.id}/budgets/session`, { limit_usd: "0.015" });
+  const inSession = (session) => ask({ megarouter: { session } });
+  assert.equal((await inSession("a")).status, 200);
+  assert.deepEqual(code(await inSession("a")), [403, "session_budget_exceeded"]);
+  assert.equal((await inSession("b")).status, 200);
+  assert.equal((await ask()).status, 200, "outside of sessions");
+});
+
+test("rates of a layer bind all below it", async () => {
+  const { outer, key, ask } = await member("rates");
+  assert.deepEqual((await admin("PUT", `/groups/${outer.id}/rate_limits`, { rpm: 1 })).body.rpm, 1);
+  assert.equal((await ask()).status, 200);
+  const refused = await ask();
+  assert.deepEqual(code(refused), [429, "rpm_exceeded"]);
+  assert.equal(refused.body.error.metadata.scope_type, "group");
+  await admin("PUT", `/groups/${outer.id}/rate_limits`, {});
+  assert.equal((await admin("PUT", `/api_keys/${key.id}/rate_limits`, { tpm: 1 })).body.tpm, 1);
+  assert.deepEqual(code(await ask()), [400, "invalid_parameter"]);
+});
+
+test("a holder sees every limit, and is never stopped by one", async () => {
+  const { outer, person, key, ask } = await member("holder");
+  await admin("PUT", `/groups/${outer.id}/budgets/day`, { limit_usd: "0" });
+  await admin("PUT", `/members/${person.id}/budgets/lifetime`, { limit_usd: "7", mode: "soft" });
+  assert.equal((await ask()).status, 403);
+  const { status, body } = await here.call("GET", "/v1/key", key.secret);
+  assert.equal(status, 200);
+  assert.deepEqual([body.id, body.name, body.left_usd], [key.id, "holder", "0"]);
+  const told = body.limits.map(({ scope_type, scope_name, window, limit_usd, posted_usd, held_usd }) => [scope_type, scope_name, window, limit_usd, posted_usd, held_usd]);
+  assert.deepEqual(told, [["member", "holder", "lifetime", "7", "0", "0"], ["group", "holder outer", "day", "0", "0", "0"]]);
+  assert.ok(Date.parse(body.limits[1].resets_at) > Date.now());
+  assert.equal(body.secret, undefined);
+  for (const [credential, want] of [[own.adminKey, "wrong_key_kind"], [undefined, "missing_key"], [`${key.secret}x`, "invalid_key"]]) {
+    assert.deepEqual(code(await here.call("GET", "/v1/key", credential)), [401, want]);
+  }
+});
+
+test("windows are those of the organisation's time zone", async () => {
+  const operator = (body) => here.call("POST", "/platform/v1/organizations", here.operatorToken, body);
+  assert.deepEqual(code(await operator({ name: "x", timezone: "Europe/Atlantis" })), [400, "invalid_parameter"]);
+  for (const timezone of ["Asia/Kathmandu", "Pacific/Kiritimati", "America/St_Johns", "UTC"]) {
+    const { status, body } = await operator({ name: "x", timezone });
+    assert.deepEqual([status, body.organization?.timezone], [201, timezone], JSON.stringify(body));
+    const call = (method, path, sent) => here.call(method, `/admin/v1${path}`, body.admin_key.secret, sent);
+    const { body: budget } = await call("PUT", "/organization/budgets/day", { limit_usd: "1" });
+    const local = (at) => Object.fromEntries(new Intl.DateTimeFormat("en-CA", { timeZone: timezone, hourCycle: "h23", year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit" }).formatToParts(at).map(({ type, value }) => [type, value]));
+    const today = local(Date.now());
+    assert.equal(budget.state.window_id, `${today.year}-${today.month}-${today.day}`);
+    const reset = local(Date.parse(budget.state.resets_at));
+    assert.deepEqual([reset.hour, reset.minute], ["00", "00"]);
+  }
+});

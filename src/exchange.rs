@@ -10,6 +10,9 @@
 //! Holding      Refused                        Holding Done
 //! Holding      Unreachable                    Holding Closing
 //! Holding      Gone                           Holding
+//! Attempting   Held                           Attempting Closing
+//! Attempting   Refused                        Attempting Closing
+//! Attempting   Unreachable                    Attempting Closing
 //! Attempting   Head                           Attempting
 //! Attempting   Bytes                          Attempting Relaying Closing
 //! Attempting   Whole                          Attempting Closing
@@ -17,6 +20,9 @@
 //! Attempting   Broke                          Attempting Closing
 //! Attempting   Elapsed                        Attempting Closing
 //! Attempting   Gone                           Attempting Closing
+//! Relaying     Held                           Relaying
+//! Relaying     Refused                        Closing
+//! Relaying     Unreachable                    Closing
 //! Relaying     Bytes                          Relaying Closing
 //! Relaying     Written                        Relaying
 //! Relaying     End                            Closing
@@ -43,6 +49,7 @@ use crate::{
     endpoint::{Headers, Overrides, Surface},
     fault::Fault,
     id::Dice,
+    money::Nanos,
     route::{Allowed, Candidate, Plan},
     time::Millis,
     usage::Usage,
@@ -53,6 +60,7 @@ use std::rc::Rc;
 mod admit;
 mod attempt;
 mod close;
+mod cover;
 pub mod event;
 mod explain;
 mod relay;
@@ -60,6 +68,7 @@ mod reply;
 mod stream;
 
 pub use attempt::PIPED_BYTES_MAX;
+use cover::Growth;
 use event::{Effect, Event};
 use relay::Relay;
 pub use reply::{base_headers, fault_headers};
@@ -86,8 +95,8 @@ pub struct Exchange {
     grant: Option<Grant>,
     replied: bool,
     gone: bool,
-    /// An attempt was given up sooner than the provider could be blamed for: what it did until then is owed.
-    hurried: bool,
+    /// The candidate a larger hold was asked for.
+    asked: Option<usize>,
     held_at: Millis,
     /// The moment of the event being taken in.
     now: Millis,
@@ -122,6 +131,8 @@ enum Phase {
 
 /// How far the attempt under way is.
 enum Stage {
+    /// The hold is being made larger, so that it covers the next attempt beside what earlier ones may be billed.
+    Covering,
     Sent,
     /// A failure's body is being read.
     Failing {
@@ -147,12 +158,22 @@ struct First {
 /// A stream the caller has the head of.
 struct Streaming {
     relay: Box<Relay>,
+    growth: Growth,
     /// The bytes go through a native pipe; we see them when it ends.
     piped: bool,
     /// A read is under way: a body takes one at a time.
     reading: bool,
+    /// A chunk is on its way to the caller.
+    writing: bool,
     /// When the bytes under way were asked for.
     owed_since: Millis,
+}
+
+impl Streaming {
+    fn new(relay: Relay, growth: Growth, now: Millis) -> Self {
+        let (piped, reading, writing) = (false, false, false);
+        Self { relay: Box::new(relay), growth, piped, reading, writing, owed_since: now }
+    }
 }
 
 /// One attempt at one deployment.
@@ -163,6 +184,16 @@ struct Attempt {
     first_byte: Option<Millis>,
     outcome: Outcome,
     simulated: bool,
+    /// The bound on output tokens that was sent.
+    output_tokens_max: u64,
+    /// The most it can cost.
+    quote: Nanos,
+    /// It came to nothing, and may be billed all the same.
+    at_risk: bool,
+    /// It was given up sooner than the provider could be blamed for: what it did until then is owed.
+    hurried: bool,
+    /// The provider's own name for the answer; empty before it is known.
+    generation_id: String,
 }
 
 enum Outcome {
@@ -172,11 +203,15 @@ enum Outcome {
 }
 
 /// The charge of an exchange, and what it rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Settled {
     usage: Usage,
     estimated: bool,
-    cost: crate::money::Nanos,
+    cost: Nanos,
+    /// What the provider takes for an answer that was none: the caller does not pay it.
+    absorbed: Nanos,
+    /// The answer was ended because no more could be held for it.
+    cut: bool,
 }
 
 /// Attempts of one request at most.
@@ -217,7 +252,7 @@ impl Exchange {
             grant: None,
             replied: false,
             gone: false,
-            hurried: false,
+            asked: None,
             held_at: case.arrived,
             now: case.arrived,
             case,
@@ -398,6 +433,7 @@ impl Case {
             allowed: &self.allowed,
             output_cap: self.request.max_output_tokens,
             surface: self.surface,
+            stream: self.request.stream,
             when: self.when(),
             now,
         };

@@ -1,6 +1,14 @@
 //! The double-entry ledger: what was booked, for good. Entries are only ever added, in sequence, each sealed over the one
 //! before it, so that a gap or an edit shows.
-use crate::{catalog::sha256_hex, id::Scope, json, money::Nanos, time::Millis, usage::Usage};
+use crate::{
+    catalog::{Rates, sha256_hex},
+    id::Scope,
+    json,
+    money::Nanos,
+    price,
+    time::Millis,
+    usage::Usage,
+};
 use serde::Serialize;
 
 /// The seal of the first entry's predecessor.
@@ -54,6 +62,31 @@ pub struct CallRecord {
     pub service_tier: String,
     /// The provider told no usage; the counts are ours.
     pub estimated: bool,
+    /// The prices that counted; absent where nobody was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rates: Option<Rates>,
+    /// What the call costs beside its tokens.
+    #[serde(skip_serializing_if = "Nanos::is_zero")]
+    pub request_fee_usd: Nanos,
+    /// What was held for it: an estimate is never charged beyond.
+    #[serde(skip_serializing_if = "Nanos::is_zero")]
+    pub held_usd: Nanos,
+    /// What the provider takes for an answer that was none, and the caller does not pay.
+    #[serde(skip_serializing_if = "Nanos::is_zero")]
+    pub absorbed_usd: Nanos,
+    /// The answer was ended because no more could be held for it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub budget_cut: bool,
+    /// How a charge that was not known at the end came to be: `generation`, as the provider told it later, or `deadline`, what
+    /// was metered when a day had passed. Empty for all others.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resolved_by: String,
+    /// The provider's own name for the answer.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub generation_id: String,
+    /// SHA-256 of the request's body as it came.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub request_hash: String,
     /// The charge was above the hold.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub overrun: bool,
@@ -65,9 +98,26 @@ pub struct CallRecord {
 
 json::members!(default CallRecord {
     api_key_id, path, session, model_requested, provider, model, mode, reason, task, catalog_id, usage, priced_at, service_tier,
-    estimated, overrun, attempts,
-    status, ttft_ms, duration_ms,
+    estimated, rates, request_fee_usd, held_usd, absorbed_usd, budget_cut, resolved_by, generation_id, request_hash, overrun,
+    attempts, status, ttft_ms, duration_ms,
 });
+
+impl CallRecord {
+    /// What this call costs its caller, from what stands here alone: the charge of the tokens, not beyond what was held where they
+    /// are an estimate, and nothing where the answer was none.
+    #[must_use]
+    pub fn recomputed(&self) -> Nanos {
+        let Some(rates) = &self.rates else { return Nanos::ZERO };
+        if self.absorbed_usd > Nanos::ZERO {
+            return Nanos::ZERO;
+        }
+        match price::charge_at(rates, self.request_fee_usd, &self.usage) {
+            Some(charge) if self.estimated => charge.min(self.held_usd),
+            Some(charge) => charge,
+            None => self.held_usd,
+        }
+    }
+}
 
 /// One attempt of a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -20,6 +20,12 @@ pub struct Nanos(pub i64);
 impl Nanos {
     pub const ZERO: Self = Self(0);
 
+    #[must_use]
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks with")]
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// The sum, or `None` past [`NANOS_MAX`] in either direction.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {

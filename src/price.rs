@@ -18,6 +18,30 @@ pub fn quote(rates: &RateCard, when: When, prompt_tokens_max: u64, output_tokens
     tokens.checked_add(rates.request)
 }
 
+/// The most output tokens per answer, up to `most`, that an amount still covers; 0 where it does not cover the prompt.
+#[must_use]
+pub fn output_within(
+    rates: &RateCard,
+    when: When,
+    prompt_tokens_max: u64,
+    answers: u64,
+    most: u64,
+    amount: Nanos,
+) -> u64 {
+    let fits = |output: u64| {
+        quote(rates, when, prompt_tokens_max, output.saturating_mul(answers)).is_some_and(|quote| quote <= amount)
+    };
+    if fits(most) {
+        return most;
+    }
+    let (mut low, mut high) = (0, most);
+    while low + 1 < high {
+        let middle = low.midpoint(high);
+        if fits(middle) { low = middle } else { high = middle }
+    }
+    low
+}
+
 /// What a call is expected to cost, for ranking only: input as estimated, uncached.
 #[must_use]
 pub fn expected(rates: &RateCard, when: When, prompt_tokens: u64, output_tokens: u64) -> Nanos {
@@ -28,14 +52,19 @@ pub fn expected(rates: &RateCard, when: When, prompt_tokens: u64, output_tokens:
 /// The exact charge, in nano-dollars, rounded half to even once. `None` where it does not fit an amount.
 #[must_use]
 pub fn charge(card: &RateCard, when: When, usage: &Usage) -> Option<Nanos> {
-    let rates = card.at(usage.prompt(), when);
+    charge_at(card.at(usage.prompt(), when), card.request, usage)
+}
+
+/// The exact charge at rates that are known: beside the tokens, what every call costs.
+#[must_use]
+pub fn charge_at(rates: &Rates, request: Nanos, usage: &Usage) -> Option<Nanos> {
     let pico = rates.input.times(usage.input)
         + rates.cache_read.times(usage.cache_read)
         + rates.cache_write.times(usage.cache_write)
         + rates.cache_write_1h.times(usage.cache_write_1h)
         + rates.audio_input.times(usage.audio_input)
         + rates.output.times(usage.output);
-    nanos_half_even(pico)?.checked_add(card.request)
+    nanos_half_even(pico)?.checked_add(request)
 }
 
 #[cfg(test)]
@@ -64,6 +93,14 @@ mod tests {
     fn a_tier_is_a_cliff_and_counts_cached_input() {
         let usage = Usage { input: 1, cache_read: 200_000, output: 1, ..Usage::default() };
         assert_eq!(charge(&deployment().rates, When::default(), &usage), Some(Nanos(200_001 * 4_000 + 18_000)));
+    }
+
+    #[test]
+    fn output_is_fitted_to_an_amount() {
+        let card = &deployment().rates;
+        let within = |amount| output_within(card, When::default(), 1_000, 2, 500, Nanos(amount));
+        // 1,000 x 2,500 for the prompt, then 2 x 12,000 for each token of two answers.
+        assert_eq!([2_499_999, 2_500_000, 2_524_000, 2_547_999, i64::MAX].map(within), [0, 0, 1, 1, 500]);
     }
 
     #[test]

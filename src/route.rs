@@ -11,6 +11,7 @@ use crate::{
     id::Dice,
     mode::Mode,
     money::Nanos,
+    price,
     time::Millis,
     world::World,
 };
@@ -23,7 +24,7 @@ mod eligible;
 mod latency;
 mod select;
 
-pub use eligible::Considered;
+pub use eligible::{Considered, OUTPUT_TOKENS_MIN, SLICE_TOKENS};
 pub use select::Selection;
 
 /// Candidates beyond these are not offered to the account: no request makes more attempts.
@@ -37,8 +38,12 @@ pub struct Candidate {
     pub rank: usize,
     /// The bound on output tokens that is held for and sent.
     pub output_tokens_max: u64,
+    /// The prompt as it is held for.
+    pub prompt_tokens_max: u64,
     /// The most it can cost.
     pub quote: Nanos,
+    /// What is enough to begin with, where the hold can grow with the answer; 0 where it cannot.
+    pub least: Nanos,
     /// What it is expected to cost.
     pub expected: Nanos,
     pub quality: f64,
@@ -132,6 +137,8 @@ pub struct Question<'a> {
     /// The caller's own bound on output tokens.
     pub output_cap: Option<u64>,
     pub surface: Surface,
+    /// The answer is to be streamed.
+    pub stream: bool,
     /// What prices depend on.
     pub when: When,
     pub now: Millis,
@@ -166,6 +173,20 @@ impl Field {
 }
 
 impl Candidate {
+    /// The most it can cost with another output bound.
+    #[must_use]
+    pub fn quote_of(&self, output_tokens: u64, answers: u64, when: When) -> Option<Nanos> {
+        let output = output_tokens.saturating_mul(answers);
+        price::quote(&self.deployment.rates, when, self.prompt_tokens_max, output)
+    }
+
+    /// The output bound that an amount covers, at most its own.
+    #[must_use]
+    pub fn output_within(&self, amount: Nanos, answers: u64, when: When) -> u64 {
+        let (rates, most) = (&self.deployment.rates, self.output_tokens_max);
+        price::output_within(rates, when, self.prompt_tokens_max, answers, most, amount)
+    }
+
     fn log_cost(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a rank, not an amount")]
         let nanos = self.expected.0 as f64;

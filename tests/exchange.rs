@@ -13,7 +13,7 @@ mod shell;
 mod stage;
 
 use megarouter::{
-    account::letter::{PostOutcome, Refusal},
+    account::letter::{Grant, PostOutcome, Refusal},
     budget::Blocked,
     exchange::event::{Event, PipeEnd, Timer},
     id::{Dice, Scope},
@@ -476,6 +476,161 @@ fn counts_told_at_the_beginning_are_not_the_bill() {
     assert!(matches!(cut.posted().outcome, PostOutcome::Suspense { .. }), "{:?}", cut.posted().outcome);
 }
 
+// Stories of what is held.
+
+/// A grant of that many nano-dollars.
+fn holds(amount: i64) -> Event {
+    Event::Held(Grant { amount: Nanos(amount), allowed: vec![0] })
+}
+
+/// A stream of alpha's that may grow: its hold covers the prompt and some 4,900 tokens, which are at least as many bytes.
+fn growing() -> Story {
+    let story = Story::streaming(&chat(&["alpha"]).streamed().with_usage().long(), &CHAT);
+    story.hears(Event::Written).hears(bytes(0, CHAT.hello.repeat(500))).does(&["Chunk"])
+}
+
+#[test]
+fn a_hold_grows_while_its_answer_does() {
+    let story = growing().hears(Event::Written).does(&["Extend", "Read 0"]);
+    let asked = story.extended();
+    assert!(asked.to.0 > 10_000_000 + 8_000_000 && asked.least.0 == 10_000_001, "a slice more: {asked:?}");
+    let story = story.hears(holds(asked.to.0)).does(&[]).hears(bytes(0, CHAT.hello.repeat(400))).does(&["Chunk"]);
+    let story = story.hears(Event::Written).does(&["Read 0"]);
+    let story = story.hears(bytes(0, CHAT.rest())).does(&["Abort 0", "Chunk", "Finish", "Post 0.000017"]);
+    assert!(!story.text().contains("budget_cut"));
+    assert!(story.text().contains("\"finish_reason\":\"stop\""), "told in our own frames, and whole");
+}
+
+#[test]
+fn an_answer_ends_where_no_more_can_be_held() {
+    for no in [Event::Refused(Refusal::InFlight), Event::Unreachable, holds(10_000_000)] {
+        let story = growing().hears(Event::Written).does(&["Extend", "Read 0"]).hears(no).does(&[]);
+        let story =
+            story.hears(bytes(0, CHAT.hello.repeat(300))).does(&["Abort 0", "Chunk", "Finish", "Post 0.002811"]);
+        let text = story.text();
+        assert!(text.contains("\"finish_reason\":\"length\"") && text.contains("\"budget_cut\":true"), "{text}");
+        assert!(text.contains("data: [DONE]"), "{text}");
+        let call = &story.posted().call;
+        assert!(call.budget_cut && call.estimated && call.recomputed() == Nanos(2_811_000), "{call:?}");
+    }
+}
+
+#[test]
+fn nothing_is_read_beyond_what_is_covered() {
+    let story = growing().hears(Event::Written).does(&["Extend", "Read 0"]);
+    let story = story.hears(bytes(0, CHAT.hello.repeat(300))).does(&["Chunk"]).hears(Event::Written).does(&[]);
+    let story = story.hears(holds(18_000_000)).does(&["Read 0"]).is("Relaying");
+    story.hears(bytes(0, CHAT.rest())).does(&["Abort 0", "Chunk", "Finish", "Post 0.000017"]);
+    let waiting = growing().hears(Event::Written).hears(bytes(0, CHAT.hello.repeat(300))).hears(Event::Written);
+    waiting.hears(Event::Unreachable).does(&["Abort 0", "Chunk", "Finish", "Post 0.002811"]);
+}
+
+#[test]
+fn only_answers_that_show_all_they_cost_may_grow() {
+    for (ask, grows) in [
+        (chat(&["alpha"]).streamed().long(), true),
+        (messages(&["gamma"]).streamed().long(), true),
+        (chat(&["alpha"]).long(), false),
+        (chat(&["alpha"]).streamed(), false),
+        (chat(&["beta"]).streamed().long(), false),
+    ] {
+        assert_eq!(Story::opens(&ask).held_for()[0].least > Nanos::ZERO, grows, "{ask:?}");
+    }
+}
+
+#[test]
+fn what_may_be_billed_stays_covered_beside_the_next_attempt() {
+    let both = chat(&["alpha", "beta"]);
+    let late = || {
+        let one = Event::Held(Grant { amount: Nanos(3_200_000), allowed: vec![0, 1] });
+        let story = Story::opens(&both).hears(one).elapses(Timer::Head(0));
+        story.does(&["Abort 0", "Note alpha/m bad", "Extend"])
+    };
+    let asked = late().extended();
+    assert!(asked.to > Nanos(0) && asked.least == asked.to, "both attempts, whole: {asked:?}");
+    let story = late().hears(holds(20_000_000)).does(&["Send 1 to beta", "Wait Head(1)"]);
+    let story = story.hears(head(1, 200, JSON)).hears(whole(1, CHAT_WHOLE));
+    let letter = story.posted();
+    assert_eq!((letter.call.provider.as_str(), letter.others.len()), ("beta", 1));
+    let other = &letter.others[0];
+    assert_eq!((other.number, other.call.provider.as_str()), (1, "alpha"));
+    assert_eq!(other.outcome, PostOutcome::Suspense { metered: Nanos(0) }, "nobody pays for an answer that never came");
+    // Without cover the chain ends, and what is unknown stays open.
+    for no in [Event::Refused(Refusal::InFlight), Event::Unreachable] {
+        let story = late().hears(no).does(&["Reply 504", "Post suspense 0"]);
+        assert_eq!(story.posted().others, []);
+    }
+    let left = late().hears(Event::Gone).does(&["Post suspense 0"]);
+    left.hears(holds(20_000_000)).does(&[]).hears(Event::Posted).is("Done");
+}
+
+#[test]
+fn a_refusal_in_full_is_not_billed() {
+    for status in [429, 500, 503] {
+        let story = Story::sent(&chat(&["alpha", "beta"]), &[0, 1]).hears(head(0, status, JSON)).hears(whole(0, "{}"));
+        let story = story.does(&["Abort 0", "Note alpha/m bad", "Send 1 to beta", "Wait Head(1)"]);
+        let story = story.hears(head(1, 200, JSON)).hears(whole(1, CHAT_WHOLE));
+        assert_eq!(story.posted().others, [], "{status}");
+    }
+}
+
+#[test]
+fn a_ceiling_holds_for_the_whole_chain() {
+    let ask = chat(&["alpha", "beta"]).wishing("max_cost_usd", "0.003".into());
+    let story = Story::sent(&ask, &[0, 1]).elapses(Timer::Head(0));
+    // What the first may be billed leaves next to nothing: the second is not asked at all.
+    let story = story.does(&["Abort 0", "Note alpha/m bad", "Reply 504", "Post suspense 0"]);
+    assert!(story.posted().call.held_usd <= Nanos(3_000_000));
+    let refused = Story::sent(&ask, &[0, 1]).hears(head(0, 503, JSON)).hears(whole(0, "{}"));
+    refused.does(&["Abort 0", "Note alpha/m bad", "Send 1 to beta", "Wait Head(1)"]);
+}
+
+#[test]
+fn a_hold_that_comes_too_late_is_given_back() {
+    let story = Story::opens(&chat(&["alpha"])).after(15_001).hears(held(&[0]));
+    let story = story.does(&["Reply 503", "Post void"]);
+    assert_eq!(story.body()["error"]["code"], "budget_unavailable");
+}
+
+#[test]
+fn an_answer_of_no_tokens_costs_nothing() {
+    let none = CHAT_WHOLE.replace("\"completion_tokens\":4", "\"completion_tokens\":0");
+    let story = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, &none));
+    let call = &story.posted().call;
+    assert_eq!((story.posted().outcome, call.absorbed_usd), (PostOutcome::Charge(Nanos(0)), Nanos(9_000)));
+    assert_eq!(call.recomputed(), Nanos(0));
+    let filtered = none.replace("\"stop\"", "\"content_filter\"");
+    let story = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, &filtered));
+    assert_eq!(story.posted().outcome, PostOutcome::Charge(Nanos(9_000)), "what it said was withheld, not missing");
+}
+
+#[test]
+fn a_budget_says_how_long_an_answer_it_still_covers() {
+    let blocked = Blocked {
+        scope: Scope::Organization,
+        scope_name: String::new(),
+        window: Window::Day,
+        limit_usd: Nanos(2_000_000),
+        posted_usd: Nanos(0),
+        held_usd: Nanos(0),
+        estimate_usd: Nanos(3_000_000),
+        resets_at: None,
+    };
+    let story = Story::opens(&chat(&["alpha"])).hears(Event::Refused(Refusal::Budget(Box::new(blocked))));
+    let most = story.body()["error"]["metadata"]["max_affordable_output_tokens"].as_u64().expect("told");
+    assert!((300..500).contains(&most), "{most}");
+}
+
+#[test]
+fn every_charge_can_be_computed_again() {
+    let whole = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, CHAT_WHOLE));
+    let call = &whole.posted().call;
+    assert_eq!(PostOutcome::Charge(call.recomputed()), whole.posted().outcome);
+    assert_eq!(call.request_hash.len(), 64);
+    let cut = Story::streaming(&chat(&["alpha"]).streamed(), &CHAT).hears(Event::Gone);
+    assert_eq!(PostOutcome::Charge(cut.posted().call.recomputed()), cut.posted().outcome);
+}
+
 // Stories of posting.
 
 #[test]
@@ -537,7 +692,11 @@ fn script(seed: u64) -> Vec<u8> {
 fn the_table_says_what_the_machine_does() {
     let mut seen: BTreeSet<Transition> = BTreeSet::new();
     for seed in 0..3_000 {
-        let manners = if seed % 2 == 0 { Manners::Good } else { Manners::None };
+        let manners = match seed % 10 {
+            9 => Manners::Growing,
+            even if even % 2 == 0 => Manners::Good,
+            _ => Manners::None,
+        };
         match run(&script(seed), manners) {
             Ok(transitions) => seen.extend(transitions),
             Err(why) => panic!("{manners:?} {why}"),

@@ -262,7 +262,11 @@ impl Account {
         call.path = hold.scopes().into_iter().filter(|scope| *scope != Scope::Organization).collect();
         call.session.clone_from(&hold.session);
         call.overrun = charge > hold.grant.amount;
-        let legs = transfer(self.wallet_account(), format!("payable:provider:{}", call.provider), charge);
+        let payable = || format!("payable:provider:{}", call.provider);
+        let mut legs = transfer(self.wallet_account(), payable(), charge);
+        if call.absorbed_usd > Nanos::ZERO {
+            legs.extend(transfer("expense:absorbed".to_owned(), payable(), call.absorbed_usd));
+        }
         let amount = Nanos(-charge.0);
         self.take(&id);
         let entry = self.entry(id, EntryKind::Usage, amount, legs, Some(call), None, now);
@@ -283,7 +287,7 @@ impl Account {
                     writes.push(self.put(id, Booking::Suspense { hold, metered, call, until }));
                 }
                 Some(Booking::Suspense { hold, metered, call, .. }) => {
-                    let call = CallRecord { estimated: true, ..call };
+                    let call = CallRecord { estimated: true, resolved_by: "deadline".to_owned(), ..call };
                     writes.push(self.post_usage(id, hold, metered, call, now));
                 }
                 Some(Booking::Posted { .. } | Booking::Ended) | None => drop(self.deadlines.pop_first()),

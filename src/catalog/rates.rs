@@ -7,8 +7,8 @@ use crate::{
 };
 use serde::Serialize;
 
-/// Prices per token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Prices per token. In JSON in US dollars per million tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rates {
     pub input: Pico,
     pub output: Pico,
@@ -18,6 +18,8 @@ pub struct Rates {
     /// Spoken input.
     pub audio_input: Pico,
 }
+
+json::members!(default Rates { input, output, cache_read, cache_write, cache_write_1h, audio_input });
 
 /// Input and output price.
 type Shown = (Pico, Pico);

@@ -51,6 +51,7 @@ impl Drive {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Hold(letter) => self.ask(Letter::Hold(letter)),
+            Effect::Extend(letter) => self.ask(Letter::Extend(letter)),
             Effect::Post(letter) => self.ask(Letter::Post(*letter)),
             Effect::Send { attempt, call } => {
                 let upstream = Upstream::new(&call, &self.env);

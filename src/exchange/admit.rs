@@ -5,7 +5,6 @@ use crate::{
     account::letter::{Bid, Caller, HoldLetter, Refusal},
     endpoint::Overrides,
     fault::Fault,
-    money::Nanos,
     payment,
     route::Allowed,
     time::Millis,
@@ -15,6 +14,8 @@ use std::rc::Rc;
 
 /// Asks of the account before we give up: the hold is idempotent by the request's id.
 const HOLD_TRIES: u32 = 3;
+/// A call that has not begun so long after the money was asked for does not begin any more.
+const START_BY_MS: u64 = 15_000;
 /// Times a plan is made again because the organisation's rows or the key's lists were not known.
 const REPLANS: u32 = 3;
 
@@ -61,7 +62,7 @@ impl Exchange {
                 provider: candidate.deployment.provider.id.clone(),
                 model: candidate.deployment.model.clone(),
                 amount: candidate.quote,
-                least: Nanos::ZERO,
+                least: candidate.least,
             };
             plan.candidates.iter().map(bid).collect()
         });
@@ -86,6 +87,12 @@ impl Exchange {
 
     pub(super) fn holding(&mut self, tries: u32, event: Event, now: Millis, effects: &mut Vec<Effect>) {
         match event {
+            // Nobody can tell whether a hold that took so long is still there: it is given back.
+            Event::Held(_) if now.since(self.held_at) > START_BY_MS => {
+                let text = "The account took too long to answer. Nothing was charged. Try again in a moment.";
+                self.refuse(&Fault::unavailable("budget_unavailable", text), effects);
+                self.void(effects);
+            }
             Event::Held(grant) => {
                 self.queue = grant.allowed.iter().rev().copied().collect();
                 if self.only_explains() {
@@ -137,7 +144,17 @@ impl Exchange {
             (Refusal::NotAllowed { .. }, Err(fault)) => fault.clone(),
             _ => refusal.to_fault(),
         };
-        self.refuse(&fault, effects);
+        self.refuse(&self.with_what_fits(fault, &refusal), effects);
+    }
+
+    /// Says how long an answer may be that a budget still covers.
+    fn with_what_fits(&self, fault: Fault, refusal: &Refusal) -> Fault {
+        let (Refusal::Budget(blocked), Some(plan)) = (refusal, self.plan()) else { return fault };
+        let answers = self.case.signals.choices;
+        let fits =
+            |candidate: &crate::route::Candidate| candidate.output_within(blocked.left(), answers, self.case.when());
+        let most = plan.candidates.iter().map(fits).max().unwrap_or_default();
+        fault.with("max_affordable_output_tokens", most)
     }
 }
 

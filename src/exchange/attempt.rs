@@ -1,6 +1,8 @@
 //! One attempt after another, until an answer begins or nothing is left to try.
 use super::{
-    ATTEMPTS_MAX, Attempt, DRAIN_MS, Effect, Event, Exchange, First, Outcome, Phase, STALL_MS, Stage, Streaming,
+    ATTEMPTS_MAX, Attempt, DRAIN_MS, Effect, Event, Exchange, First, Growth, Outcome, Phase, STALL_MS, Stage,
+    Streaming,
+    cover::Cover,
     event::{Head, Timer, UpstreamCall},
     relay::Relay,
 };
@@ -10,6 +12,7 @@ use crate::{
     endpoint::Surface,
     fault::{Cause, Fault, UpstreamFault},
     health::{self, FailedAs, Sample},
+    money::Nanos,
     time::Millis,
 };
 
@@ -33,10 +36,23 @@ impl Exchange {
         let allowed = if self.plan().is_some_and(|plan| plan.fallback) { ATTEMPTS_MAX } else { 1 };
         let mut unsayable: Option<Fault> = None;
         while self.attempts.len() < allowed
-            && let Some(place) = self.queue.pop()
+            && let Some(place) = self.queue.last().copied()
         {
-            match self.call(place) {
-                Ok(Some(call)) => return self.send(place, call, now, effects),
+            let (output_tokens_max, quote) = match self.cover(place) {
+                Cover::Ready { output_tokens_max, quote } => (output_tokens_max, quote),
+                Cover::Ask(letter) => {
+                    self.asked = Some(place);
+                    self.phase = Phase::Attempting(Stage::Covering);
+                    return effects.push(Effect::Extend(letter));
+                }
+                Cover::Never => {
+                    self.queue.pop();
+                    continue;
+                }
+            };
+            self.queue.pop();
+            match self.call(place, output_tokens_max) {
+                Ok(Some(call)) => return self.send(place, call, (output_tokens_max, quote), now, effects),
                 Ok(None) => {}
                 // What one dialect cannot say, another may.
                 Err(fault) => unsayable = Some(fault),
@@ -63,13 +79,13 @@ impl Exchange {
     }
 
     /// The call of a candidate; `None` where its provider can no longer be reached.
-    fn call(&self, place: usize) -> Result<Option<UpstreamCall>, Fault> {
+    fn call(&self, place: usize, max_output_tokens: u64) -> Result<Option<UpstreamCall>, Fault> {
         let case = &self.case;
         let Some(candidate) = self.plan().and_then(|plan| plan.candidates.get(place)) else { return Ok(None) };
         let deployment = candidate.deployment.as_ref();
         let Some(reach) = case.world.reach(&deployment.provider.id) else { return Ok(None) };
         let Between { upstream, same } = between(case.surface, deployment);
-        let order = Order { deployment, max_output_tokens: candidate.output_tokens_max };
+        let order = Order { deployment, max_output_tokens };
         let Call { path, headers, body } = if same {
             upstream.forward(&case.body, &case.request, &order)?
         } else {
@@ -85,13 +101,25 @@ impl Exchange {
         }))
     }
 
-    fn send(&mut self, candidate: usize, call: UpstreamCall, now: Millis, effects: &mut Vec<Effect>) {
+    fn send(
+        &mut self,
+        candidate: usize,
+        call: UpstreamCall,
+        (output_tokens_max, quote): (u64, Nanos),
+        now: Millis,
+        effects: &mut Vec<Effect>,
+    ) {
         self.attempts.push(Attempt {
             candidate,
             sent: now,
             first_byte: None,
             outcome: Outcome::Pending,
             simulated: false,
+            output_tokens_max,
+            quote,
+            at_risk: false,
+            hurried: false,
+            generation_id: String::new(),
         });
         let attempt = self.current();
         self.phase = Phase::Attempting(Stage::Sent);
@@ -122,6 +150,20 @@ impl Exchange {
     pub(super) fn attempting(&mut self, stage: Stage, event: Event, now: Millis, effects: &mut Vec<Effect>) {
         let current = self.current();
         match (stage, event) {
+            (Stage::Covering, event @ (Event::Held(_) | Event::Refused(_) | Event::Unreachable)) => {
+                self.covered(event, now, effects);
+            }
+            // Nothing is under way that could be waited for.
+            (Stage::Covering, Event::Gone) => {
+                self.gone = true;
+                self.queue.clear();
+                self.next_attempt(now, effects);
+            }
+            (Stage::Covering, Event::Elapsed(Timer::Total)) => {
+                self.queue.clear();
+                self.next_attempt(now, effects);
+            }
+            (Stage::Covering, _) => self.phase = Phase::Attempting(Stage::Covering),
             (Stage::Sent, Event::Head { attempt, head }) if attempt == current => self.head(head, now, effects),
             (Stage::Failing { status, retry_after }, Event::Whole { attempt, bytes }) if attempt == current => {
                 let fault = self.refusal(status, &bytes, retry_after.as_deref());
@@ -190,7 +232,9 @@ impl Exchange {
 
     pub(super) fn relay(&self) -> Option<Relay> {
         let (deployment, wanted) = (&self.candidate()?.deployment, self.case.signals.choices);
-        Some(Relay::new(self.spoken()?, self.case.grammar, deployment, wanted, self.stamp()))
+        let spoken = self.spoken()?;
+        let from = Between { same: spoken.same && !self.may_be_cut(), ..spoken };
+        Some(Relay::new(from, self.case.grammar, deployment, wanted, self.stamp()))
     }
 
     fn first_bytes(&mut self, mut first: Box<First>, bytes: &[u8], now: Millis, effects: &mut Vec<Effect>) {
@@ -237,32 +281,33 @@ impl Exchange {
         let attempt = self.current();
         self.answered(200, now, effects);
         let First { relay, raw, out } = first;
+        self.generated(&relay.meter.generation_id);
         if self.gone {
-            let streaming = Streaming { relay: Box::new(relay), piped: false, reading: false, owed_since: now };
-            return self.carry_on(streaming, Vec::new(), effects);
+            return self.carry_on(Streaming::new(relay, self.growth(), now), Vec::new(), effects);
         }
         self.reply_stream(effects);
-        let piped = self.may_pipe(&relay);
-        if piped {
+        if self.may_pipe(&relay) {
             effects.push(Effect::Pipe { attempt, prefix: raw, drain_ms: self.drain_ms() });
             // The pipe shows everything once more when it ends.
             let Some(relay) = self.relay() else { return };
-            self.phase = Phase::Relaying(Streaming { relay: Box::new(relay), piped, reading: false, owed_since: now });
+            let streaming = Streaming { piped: true, ..Streaming::new(relay, Growth::default(), now) };
+            self.phase = Phase::Relaying(streaming);
             return;
         }
         effects.push(Effect::Wait { timer: Timer::Stall(attempt), ms: self.stall_ms() });
-        self.carry_on(Streaming { relay: Box::new(relay), piped, reading: false, owed_since: now }, out, effects);
+        self.carry_on(Streaming::new(relay, self.growth(), now), out, effects);
     }
 
     /// Whether the rest may go through unread: nothing has to be changed, and a copy of it fits into memory.
     fn may_pipe(&self, relay: &Relay) -> bool {
-        let Some(candidate) = self.candidate() else { return false };
+        let (Some(candidate), Some(attempt)) = (self.candidate(), self.attempts.last()) else { return false };
         self.case.request.wants_usage
+            && !self.may_be_cut()
             && self.spoken().is_some_and(|spoken| spoken.same)
             && !relay.meter.ended
             // Its usage rides on the last chunk of content: the caller is owed a chunk of its own.
             && !candidate.deployment.has(Quirk::NoStreamOptions)
-            && candidate.output_tokens_max.saturating_mul(BYTES_PER_TOKEN) <= u64::from(PIPED_BYTES_MAX)
+            && attempt.output_tokens_max.saturating_mul(BYTES_PER_TOKEN) <= u64::from(PIPED_BYTES_MAX)
     }
 
     /// How long to read on after a hang-up: not at all where closing the connection stops the bill.
@@ -300,8 +345,19 @@ impl Exchange {
         self.note(health::Outcome::Answered { ttft_ms: now.since(sent) }, now, effects);
     }
 
+    /// Keeps the provider's own name for the answer: by it, its cost can be asked for later.
+    pub(super) fn generated(&mut self, id: &str) {
+        if let Some(attempt) = self.attempts.last_mut() {
+            id.clone_into(&mut attempt.generation_id);
+        }
+    }
+
     /// Notes a failed attempt and goes on.
     pub(super) fn failed(&mut self, fault: UpstreamFault, now: Millis, effects: &mut Vec<Effect>) {
+        let at_risk = self.may_be_billed(&fault, now);
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.at_risk = at_risk;
+        }
         self.end_attempt(&fault, effects);
         if fault.cause.blames_deployment() {
             let outcome =
@@ -347,6 +403,7 @@ impl Exchange {
                 self.too_late(timeout("the request's deadline passed"), true, now, effects);
             }
             Timer::Drain => match stage {
+                Stage::Covering => self.phase = Phase::Attempting(stage),
                 Stage::Failing { status, retry_after } => self.refused_unread(status, retry_after, now, effects),
                 Stage::Sent | Stage::Answering { .. } | Stage::First(_) => self.abandon(effects),
             },
@@ -364,7 +421,9 @@ impl Exchange {
         if !own {
             return self.failed(fault, now, effects);
         }
-        self.hurried = true;
+        if let Some(attempt) = self.attempts.last_mut() {
+            (attempt.at_risk, attempt.hurried) = (true, true);
+        }
         self.end_attempt(&fault, effects);
         self.next_attempt(now, effects);
     }

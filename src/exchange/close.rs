@@ -1,11 +1,14 @@
 //! What it cost, and the posting that closes the hold.
-use super::{Effect, Event, Exchange, Outcome, Phase, Settled, event::Timer};
+use super::{Attempt, Effect, Event, Exchange, Outcome, Phase, Settled, event::Timer};
 use crate::{
-    account::letter::{PostLetter, PostOutcome},
+    account::letter::{OtherAttempt, PostLetter, PostOutcome},
+    catalog::{AbortStopsBilling, sha256_hex},
+    endpoint::Surface,
     health,
     ledger::{AttemptRecord, CallRecord},
     money::Nanos,
     price,
+    route::Candidate,
     usage::Usage,
 };
 
@@ -16,37 +19,52 @@ const REPOST_MS: u64 = 250;
 const ABSURD_TOKENS: u64 = 8_192;
 
 impl Exchange {
-    /// The charge: by the provider's counts if they are its last, else by ours where they are higher.
+    /// The charge of the attempt under way: by the provider's counts if they are its last, else by ours where they are higher.
     pub(super) fn settled(&self, told: Option<Usage>, last: bool, output_seen: u64) -> Settled {
-        let Some(candidate) = self.candidate() else {
-            return Settled { usage: Usage::default(), estimated: false, cost: Nanos::ZERO };
+        let (Some(candidate), Some(attempt)) = (self.candidate(), self.attempts.last()) else {
+            return Settled::default();
         };
-        let bound = candidate.output_tokens_max.saturating_mul(self.case.signals.choices);
+        let answers = self.case.signals.choices;
+        let bound = attempt.output_tokens_max.saturating_mul(answers);
         // More than twice what was sent or asked for, and some: counts no call can have.
         let absurd = told.is_some_and(|told| {
             let over = |count: u64, most: u64| count > most.saturating_mul(2).saturating_add(ABSURD_TOKENS);
             over(told.output, bound) || over(told.prompt(), self.case.signals.prompt_tokens_max)
         });
         let estimated = told.is_none() || !last || absurd;
-        let prompt = Usage { input: self.case.signals.prompt_tokens, ..Usage::default() };
-        let mut usage = told.unwrap_or(prompt);
+        let mut usage = told.unwrap_or_else(|| self.prompt_alone());
         if estimated {
             usage.output = usage.output.max(output_seen.min(bound));
         }
         let charge = price::charge(&candidate.deployment.rates, self.case.when(), &usage);
         // What is not known for sure, or cannot be, is not charged beyond the hold.
-        let held = self.grant.as_ref().map_or(Nanos::ZERO, |grant| grant.amount);
+        let held = self.held_here();
         let cost = charge.map_or(held, |charge| if estimated { charge.min(held) } else { charge });
-        Settled { usage, estimated, cost }
+        Settled { usage, estimated, cost, ..Settled::default() }
+    }
+
+    /// An answer of no tokens is none: what the provider takes for it is not the caller's. Scores of a prompt and embeddings
+    /// have none by their nature.
+    pub(super) fn insured(&self, settled: Settled) -> Settled {
+        let speaks = !matches!(self.case.surface, Surface::Embeddings | Surface::Completions);
+        if speaks && !settled.estimated && settled.usage.output == 0 {
+            return Settled { cost: Nanos::ZERO, absorbed: settled.cost, ..settled };
+        }
+        settled
+    }
+
+    fn prompt_alone(&self) -> Usage {
+        Usage { input: self.case.signals.prompt_tokens, ..Usage::default() }
     }
 
     /// Nothing was sent: the hold goes.
     pub(super) fn void(&mut self, effects: &mut Vec<Effect>) {
-        let call = self.call_record(&Settled { usage: Usage::default(), estimated: false, cost: Nanos::ZERO }, 499);
-        self.post(PostOutcome::Void, call, 0, effects);
+        let call = self.call_record(self.current(), &Settled::default(), 499);
+        self.post(PostOutcome::Void, call, None, effects);
     }
 
-    /// Every attempt failed: nothing is charged, and the attempts stand in the ledger.
+    /// Every attempt failed: nothing is charged, and the attempts stand in the ledger. What the last of those that may be
+    /// billed used stays open until it is known.
     pub(super) fn close_failed(&mut self, effects: &mut Vec<Effect>) {
         if self.grant.is_none() {
             return;
@@ -54,11 +72,32 @@ impl Exchange {
         if self.attempts.is_empty() {
             return self.void(effects);
         }
-        if self.hurried {
-            return self.close_seen(0, 504, effects);
+        match self.attempts.iter().rposition(|attempt| attempt.at_risk) {
+            Some(number) => {
+                let (outcome, call) = self.unknown(number);
+                self.post(outcome, call, Some(number), effects);
+            }
+            None => self.close_charged(Settled::default(), 502, effects),
         }
-        let nothing = Settled { usage: Usage::default(), estimated: false, cost: Nanos::ZERO };
-        self.close_charged(nothing, 502, effects);
+    }
+
+    /// What is known of an attempt that came to nothing and may be billed. Where the caller was in a hurry, the prompt is owed;
+    /// and where closing the connection stops the bill, no more than that.
+    fn unknown(&self, number: usize) -> (PostOutcome, CallRecord) {
+        let hurried = self.attempts.get(number).is_some_and(|attempt| attempt.hurried);
+        let mut settled = Settled { estimated: true, ..Settled::default() };
+        if let Some(candidate) = self.candidate_of(number).filter(|_| hurried) {
+            settled.usage = self.prompt_alone();
+            let charge = price::charge(&candidate.deployment.rates, self.case.when(), &settled.usage);
+            settled.cost = charge.unwrap_or_default().min(self.held_for(number));
+        }
+        let stops = self.candidate_of(number).map(|candidate| candidate.deployment.provider.abort_stops_billing);
+        let call = self.call_record(number, &settled, 504);
+        if hurried && stops == Some(AbortStopsBilling::Yes) {
+            (PostOutcome::Charge(settled.cost), call)
+        } else {
+            (PostOutcome::Suspense { metered: settled.cost }, call)
+        }
     }
 
     /// Only the prompt and what was seen are known. That is the charge where closing the connection stops the bill; the
@@ -77,16 +116,14 @@ impl Exchange {
             let estimated = self.case.signals.prompt_tokens;
             self.note(health::Outcome::Counted { estimated, told: settled.usage.prompt() }, self.now, effects);
         }
-        let call = self.call_record(&settled, status);
-        let tokens = settled.usage.prompt().saturating_add(settled.usage.output);
-        self.post(PostOutcome::Charge(settled.cost), call, tokens, effects);
+        let call = self.call_record(self.current(), &settled, status);
+        self.post(PostOutcome::Charge(settled.cost), call, Some(self.current()), effects);
     }
 
     /// The provider may bill more than we saw: the budget stays held until it is known.
     pub(super) fn close_unknown(&mut self, settled: Settled, effects: &mut Vec<Effect>) {
-        let call = self.call_record(&settled, 499);
-        let tokens = settled.usage.prompt().saturating_add(settled.usage.output);
-        self.post(PostOutcome::Suspense { metered: settled.cost }, call, tokens, effects);
+        let call = self.call_record(self.current(), &settled, 499);
+        self.post(PostOutcome::Suspense { metered: settled.cost }, call, Some(self.current()), effects);
     }
 
     /// Nobody waits for the answer and it did not come.
@@ -96,9 +133,18 @@ impl Exchange {
         self.close_seen(0, 499, effects);
     }
 
-    fn post(&mut self, outcome: PostOutcome, call: CallRecord, tokens: u64, effects: &mut Vec<Effect>) {
+    /// Closes the hold with the outcome of one attempt; others that may be billed are booked beside it.
+    fn post(&mut self, outcome: PostOutcome, call: CallRecord, of: Option<usize>, effects: &mut Vec<Effect>) {
+        let other = |(number, attempt): (usize, &Attempt)| {
+            let (outcome, mut call) = self.unknown(number);
+            call.attempts.clear();
+            OtherAttempt { number: number as u64 + 1, amount: attempt.quote, outcome, call }
+        };
+        let others = self.attempts.iter().enumerate();
+        let others = others.filter(|(number, attempt)| attempt.at_risk && Some(*number) != of).map(other).collect();
+        let tokens = call.usage.prompt().saturating_add(call.usage.output);
         let request_id = self.case.request_id.clone();
-        let letter = Box::new(PostLetter { request_id, outcome, call, tokens, others: Vec::new() });
+        let letter = Box::new(PostLetter { request_id, outcome, call, tokens, others });
         effects.push(Effect::Post(letter.clone()));
         self.phase = Phase::Closing { letter, tries: 1 };
     }
@@ -119,13 +165,27 @@ impl Exchange {
         }
     }
 
-    fn call_record(&self, settled: &Settled, status: u16) -> CallRecord {
-        let candidate = self.candidate();
+    fn candidate_of(&self, number: usize) -> Option<&Candidate> {
+        self.plan()?.candidates.get(self.attempts.get(number)?.candidate)
+    }
+
+    /// What of the hold was there for an attempt.
+    fn held_for(&self, number: usize) -> Nanos {
+        match self.attempts.get(number) {
+            Some(attempt) if attempt.at_risk => attempt.quote,
+            _ => self.held_here(),
+        }
+    }
+
+    fn call_record(&self, number: usize, settled: &Settled, status: u16) -> CallRecord {
+        let candidate = self.candidate_of(number);
+        let attempt = self.attempts.get(number);
         let ids = |pick: fn(&crate::catalog::Deployment) -> &String| {
             candidate.map_or_default(|candidate| pick(&candidate.deployment).clone())
         };
-        let (sent, first) =
-            self.attempts.last().map_or((None, None), |attempt| (Some(attempt.sent), attempt.first_byte));
+        let rates = candidate.map(|candidate| &candidate.deployment.rates);
+        // What was not used has no price, not even the fee of a call.
+        let used = settled.usage != Usage::default() || settled.cost != Nanos::ZERO || settled.absorbed != Nanos::ZERO;
         CallRecord {
             model_requested: self.case.request.model.clone(),
             provider: ids(|deployment| &deployment.provider.id),
@@ -138,9 +198,16 @@ impl Exchange {
             priced_at: self.case.arrived,
             service_tier: self.case.request.service_tier.map_or_default(|tier| tier.word().to_owned()),
             estimated: settled.estimated,
+            rates: rates.filter(|_| used).map(|rates| *rates.at(settled.usage.prompt(), self.case.when())),
+            request_fee_usd: rates.map_or(Nanos::ZERO, |rates| rates.request),
+            held_usd: self.held_for(number),
+            absorbed_usd: settled.absorbed,
+            budget_cut: settled.cut,
+            generation_id: attempt.map_or_default(|attempt| attempt.generation_id.clone()),
+            request_hash: sha256_hex(self.case.body.text().as_bytes()),
             attempts: self.attempt_records(settled.cost),
             status,
-            ttft_ms: first.zip(sent).map(|(first, sent)| first.since(sent)),
+            ttft_ms: attempt.and_then(|attempt| Some(attempt.first_byte?.since(attempt.sent))),
             duration_ms: self.now.since(self.case.arrived),
             ..CallRecord::default()
         }

@@ -1,6 +1,6 @@
 //! What an exchange wants of the world (effects) and what the world tells it (events). Both are closed.
 use crate::{
-    account::letter::{Grant, HoldLetter, PostLetter, Refusal},
+    account::letter::{ExtendLetter, Grant, HoldLetter, PostLetter, Refusal},
     health::Sample,
     world::Credential,
 };
@@ -10,6 +10,8 @@ use crate::{
 pub enum Effect {
     /// Ask the account. Answers `Held`, `Refused` or `Unreachable`.
     Hold(HoldLetter),
+    /// Make the hold larger. Answers as `Hold` does.
+    Extend(ExtendLetter),
     /// Call a provider. Answers `Head` or `Broke`.
     Send { attempt: usize, call: UpstreamCall },
     /// Answers `Elapsed`, unless the exchange is done before.

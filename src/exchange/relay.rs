@@ -34,8 +34,13 @@ pub struct Meter {
     pub fault: Option<UpstreamFault>,
     /// Something a caller would see.
     pub content: bool,
-    text_bytes: u64,
+    /// The text so far: what a token at least takes.
+    pub text_bytes: u64,
+    /// The provider's own name for the answer.
+    pub generation_id: String,
     frames: u64,
+    /// An answer ended because of what it said, or for want of length.
+    pub withheld: bool,
     malformed: u32,
 }
 
@@ -62,7 +67,7 @@ impl Meter {
     fn note(&mut self, event: &chat::Event) {
         self.note_choice(event);
         match event {
-            chat::Event::Start { .. } => {}
+            chat::Event::Start { id, .. } => self.generation_id.clone_from(id),
             chat::Event::Text { text, .. }
             | chat::Event::Refusal { text, .. }
             | chat::Event::Reasoning { text, .. } => {
@@ -71,8 +76,9 @@ impl Meter {
             chat::Event::ToolArguments { fragment, .. } => self.saw(fragment.len()),
             chat::Event::ToolStart { name, .. } => self.saw(name.len()),
             chat::Event::Signature { .. } | chat::Event::RedactedReasoning { .. } => self.content = true,
-            chat::Event::Finish { .. } => {
+            chat::Event::Finish { finish, .. } => {
                 self.content = true;
+                self.withheld |= withholds(*finish);
                 self.finished = self.all_finished();
             }
             chat::Event::Usage(usage) => self.usage = Some(*usage),
@@ -109,6 +115,11 @@ impl Meter {
     fn over(&self) -> bool {
         self.ended || self.fault.is_some()
     }
+}
+
+/// Whether an answer that ended so may be empty for a reason that is not the provider's failure.
+pub fn withholds(finish: chat::Finish) -> bool {
+    matches!(finish, chat::Finish::ContentFilter | chat::Finish::Length)
 }
 
 /// An answer's bit; those beyond the last share it.
@@ -231,6 +242,22 @@ impl Relay {
     /// The number of the caller's next event.
     pub fn number(&self) -> u64 {
         self.encoder.number()
+    }
+
+    /// Whether frames pass as they are.
+    pub fn is_verbatim(&self) -> bool {
+        self.verbatim
+    }
+
+    /// Ends the answers that are not yet ended, for want of length.
+    pub fn cut(&mut self, out: &mut Vec<u8>) {
+        let begun = self.meter.begun.max(1);
+        let open = (0..64).filter(|choice| begun & !self.meter.ended_answers & bit(*choice) != 0);
+        for choice in open.collect::<Vec<_>>() {
+            let event = chat::Event::Finish { choice, finish: chat::Finish::Length, native: None };
+            self.meter.note(&event);
+            self.encoder.encode(&event, out);
+        }
     }
 
     /// Appends the end of the caller's stream.

@@ -2,7 +2,7 @@
 use super::{
     Effect, Exchange, Phase, Settled,
     event::{Reply, ReplyBody},
-    relay::Meter,
+    relay::{Meter, withholds},
 };
 use crate::json::json;
 use crate::{
@@ -90,8 +90,11 @@ impl Exchange {
         _now: Millis,
         effects: &mut Vec<Effect>,
     ) {
+        self.generated(&response.id);
         let seen = if response.usage.is_some() { 0 } else { Meter::of(&response).output_tokens_seen() };
         let settled = self.settled(response.usage, true, seen);
+        let withheld = response.choices.iter().any(|choice| withholds(choice.finish));
+        let settled = if withheld { settled } else { self.insured(settled) };
         let stamp = Stamp { cost: Some(settled.cost), ..self.stamp() };
         let same = self.spoken().is_some_and(|spoken| spoken.same);
         let relayed = if same { self.case.grammar.relay_response(bytes, &stamp) } else { None };
@@ -148,6 +151,9 @@ impl Exchange {
             "cost_usd": settled.cost,
             "rescued": false,
         });
+        if let (true, Some(members)) = (settled.cut, comment.as_object_mut()) {
+            members.insert("budget_cut".into(), true.into());
+        }
         if self.case.overrides.explain == Explain::Yes
             && let Some(members) = comment.as_object_mut()
         {

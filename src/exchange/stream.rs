@@ -1,6 +1,6 @@
 //! The answer on its way: chunks, their end, and everything that can end them early.
 use super::{
-    Effect, Event, Exchange, Phase, Settled, Streaming,
+    Effect, Event, Exchange, Growth, Phase, Settled, Streaming,
     event::{PipeEnd, Timer},
     relay::final_comment,
 };
@@ -16,16 +16,23 @@ impl Exchange {
         if streaming.relay.meter.ended {
             return self.finish_stream(streaming, out, effects);
         }
+        if !self.gone && self.is_spent(&streaming) {
+            return self.cut_stream(streaming, out, effects);
+        }
         if out.is_empty() || self.gone {
             return self.read_on(streaming, effects);
         }
         effects.push(Effect::Chunk(out));
-        self.phase = Phase::Relaying(streaming);
+        self.phase = Phase::Relaying(Streaming { writing: true, ..streaming });
     }
 
-    /// Asks for the next bytes, unless that was done already.
-    fn read_on(&mut self, mut streaming: Streaming, effects: &mut Vec<Effect>) {
+    /// Asks for the next bytes, unless that was done already or what is held covers no more.
+    pub(super) fn read_on(&mut self, mut streaming: Streaming, effects: &mut Vec<Effect>) {
         let attempt = self.current();
+        if !self.gone && self.grow(&mut streaming, effects) {
+            self.phase = Phase::Relaying(streaming);
+            return;
+        }
         if !std::mem::replace(&mut streaming.reading, true) {
             streaming.owed_since = self.now;
             effects.push(Effect::Read { attempt, whole: false });
@@ -45,7 +52,13 @@ impl Exchange {
                     None => self.carry_on(streaming, out, effects),
                 }
             }
-            Event::Written if !streaming.piped => self.read_on(streaming, effects),
+            Event::Written if !streaming.piped => {
+                streaming.writing = false;
+                self.read_on(streaming, effects);
+            }
+            Event::Held(_) | Event::Refused(_) | Event::Unreachable if streaming.growth.is_asking() => {
+                self.grown(streaming, event, effects);
+            }
             Event::End { attempt } if attempt == current => {
                 let mut out = Vec::new();
                 streaming.relay.close(&mut out);
@@ -68,7 +81,9 @@ impl Exchange {
                 );
                 self.break_stream(streaming, &fault, Vec::new(), effects);
             }
-            Event::Piped { attempt, bytes, end } if attempt == current => self.piped(streaming, &bytes, end, effects),
+            Event::Piped { attempt, bytes, end } if attempt == current && streaming.piped => {
+                self.piped(streaming, &bytes, end, effects);
+            }
             Event::Elapsed(timer) => self.elapsed_streaming(streaming, timer, now, effects),
             Event::Gone if !streaming.piped => self.gone_streaming(streaming, effects),
             _ => self.phase = Phase::Relaying(streaming),
@@ -193,6 +208,23 @@ impl Exchange {
         self.close_charged(settled, if self.gone { 499 } else { 200 }, effects);
     }
 
+    /// Ends an answer that has used all that could be held for it.
+    pub(super) fn cut_stream(&mut self, mut streaming: Streaming, mut out: Vec<u8>, effects: &mut Vec<Effect>) {
+        if streaming.relay.is_verbatim() {
+            let fault = UpstreamFault::new(200, Cause::Server, "the provider wrote more than it was asked for");
+            return self.break_stream(streaming, &fault, out, effects);
+        }
+        let attempt = self.current();
+        effects.push(Effect::Abort { attempt });
+        let settled = Settled { cut: true, ..self.settle(&streaming.relay.meter) };
+        streaming.relay.cut(&mut out);
+        streaming.relay.finish(Some(&settled.usage), Some(settled.cost), &mut out);
+        final_comment(&self.comment(&settled), &mut out);
+        effects.push(Effect::Chunk(out));
+        effects.push(Effect::Finish);
+        self.close_charged(settled, 200, effects);
+    }
+
     /// Ends a stream the provider broke: never silently, and what was seen is what it cost.
     fn break_stream(
         &mut self,
@@ -228,13 +260,15 @@ impl Exchange {
         if !self.gone {
             self.reply_stream(effects);
         }
-        let streaming = Streaming { relay: Box::new(relay), piped: false, reading: false, owed_since: now };
+        self.generated(&relay.meter.generation_id);
+        let streaming = Streaming::new(relay, Growth::default(), now);
         self.finish_stream(streaming, out, effects);
     }
 
     /// The charge of what a meter has seen.
     pub(super) fn settle(&self, meter: &super::relay::Meter) -> Settled {
-        self.settled(meter.usage, meter.counted(), meter.output_tokens_seen())
+        let settled = self.settled(meter.usage, meter.counted(), meter.output_tokens_seen());
+        if meter.withheld { settled } else { self.insured(settled) }
     }
 }
 

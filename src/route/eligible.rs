@@ -3,7 +3,7 @@ use super::{Candidate, Question, Selection};
 use crate::{
     access::{allows_model, allows_provider},
     analysis::Needs,
-    catalog::{Ability, Deployment, Kind, Modality},
+    catalog::{Ability, AbortStopsBilling, Deployment, Kind, Modality},
     chat::Effort,
     endpoint::Surface,
     fault::Fault,
@@ -25,7 +25,9 @@ const LEFT_OUT: &str = "left out by providers";
 const OUTPUT_TOKENS_MAX: u64 = 4_096;
 const OUTPUT_TOKENS_MAX_REASONING: u64 = 16_384;
 /// An answer shorter than this is not worth a call.
-const OUTPUT_TOKENS_MIN: u64 = 16;
+pub const OUTPUT_TOKENS_MIN: u64 = 16;
+/// What a hold that grows begins with, and grows by.
+pub const SLICE_TOKENS: u64 = 4_096;
 /// Expectations before the first answer: a middling time, and more for models that reason first.
 const TTFT_MS: f64 = 800.0;
 const TTFT_MS_REASONING: f64 = 3_000.0;
@@ -65,7 +67,7 @@ fn candidate(
     if likely(question.signals.longest_prompt_tokens) > deployment.context_length {
         return Err("prompt longer than the context");
     }
-    let (output_tokens_max, quote) = bound(question, deployment)?;
+    let (prompt_tokens_max, output_tokens_max, quote) = bound(question, deployment)?;
     let prior = if deployment.can(Ability::Reasoning) && question.signals.effort > Effort::Minimal {
         TTFT_MS_REASONING
     } else {
@@ -80,7 +82,9 @@ fn candidate(
         deployment: Rc::clone(deployment),
         rank,
         output_tokens_max,
+        prompt_tokens_max,
         quote,
+        least: least(question, deployment, prompt_tokens_max, output_tokens_max),
         expected: price::expected(
             &deployment.rates,
             question.when,
@@ -148,9 +152,9 @@ fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'st
     Ok(())
 }
 
-/// The output bound and the quote under it, within the model's window and the request's ceiling.
-fn bound(question: &Question<'_>, deployment: &Deployment) -> Result<(u64, Nanos), &'static str> {
-    let signals = question.signals;
+/// The bounds of prompt and output and the quote under them, within the model's window and the request's ceiling.
+fn bound(question: &Question<'_>, deployment: &Deployment) -> Result<(u64, u64, Nanos), &'static str> {
+    let (signals, when, rates) = (question.signals, question.when, &deployment.rates);
     // Several prompts may fill a context each.
     let several = matches!(question.surface, Surface::Completions | Surface::Embeddings);
     let most = if several { u64::MAX } else { deployment.context_length };
@@ -158,19 +162,28 @@ fn bound(question: &Question<'_>, deployment: &Deployment) -> Result<(u64, Nanos
     let usual = if deployment.can(Ability::Reasoning) { OUTPUT_TOKENS_MAX_REASONING } else { OUTPUT_TOKENS_MAX };
     let output_max = question.output_cap.unwrap_or(usual).min(deployment.max_output_tokens).max(1);
     let quoted = |output: u64| {
-        price::quote(&deployment.rates, question.when, prompt_max, output.saturating_mul(signals.choices))
+        price::quote(rates, when, prompt_max, output.saturating_mul(signals.choices))
             .ok_or("costs more than can be held")
     };
     let quote = quoted(output_max)?;
     let Some(ceiling) = question.overrides.max_cost_usd.filter(|ceiling| quote > *ceiling) else {
-        return Ok((output_max, quote));
+        return Ok((prompt_max, output_max, quote));
     };
-    let (mut low, mut high) = (0, output_max);
-    while low + 1 < high {
-        let middle = low.midpoint(high);
-        if quoted(middle)? <= ceiling { low = middle } else { high = middle }
-    }
-    if low < OUTPUT_TOKENS_MIN { Err("dearer than max_cost_usd") } else { Ok((low, quoted(low)?)) }
+    let output = price::output_within(rates, when, prompt_max, signals.choices, output_max, ceiling);
+    if output < OUTPUT_TOKENS_MIN { Err("dearer than max_cost_usd") } else { Ok((prompt_max, output, quoted(output)?)) }
+}
+
+/// What a growing hold begins with. It may grow where all of the answer is seen, so that what it has used is known, and where
+/// the provider stops billing when the answer is cut off.
+fn least(question: &Question<'_>, deployment: &Deployment, prompt_max: u64, output_max: u64) -> Nanos {
+    let grows = question.stream
+        && !matches!(question.surface, Surface::Completions | Surface::Embeddings)
+        && output_max > SLICE_TOKENS
+        && !deployment.can(Ability::Reasoning)
+        && deployment.provider.abort_stops_billing == AbortStopsBilling::Yes;
+    let output = SLICE_TOKENS.saturating_mul(question.signals.choices);
+    let quote = price::quote(&deployment.rates, question.when, prompt_max, output);
+    quote.filter(|_| grows).unwrap_or_default()
 }
 
 /// The refusal when nothing can serve a request: the reasons, most frequent first.

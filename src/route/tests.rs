@@ -45,6 +45,7 @@ fn planned(world: &World, model: &str, request: &Request, overrides: &Overrides)
     let allowed = Allowed::default();
     let output_cap = request.max_output_tokens;
     let question = Question {
+        stream: false,
         model,
         signals: &signals,
         overrides,

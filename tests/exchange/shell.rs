@@ -6,7 +6,7 @@ use crate::stage::{
     chunk, head, held, not_allowed, open, piped, speaks_chat, stale, told, whole,
 };
 use megarouter::{
-    account::letter::{Grant, HoldLetter, PostLetter, PostOutcome, Refusal},
+    account::letter::{Bid, ExtendLetter, Grant, HoldLetter, PostLetter, PostOutcome, Refusal},
     endpoint::Surface,
     exchange::{
         Exchange,
@@ -26,6 +26,8 @@ pub type Transition = (&'static str, &'static str, &'static str);
 pub enum Manners {
     /// Every event answers an effect. All promises are kept.
     Good,
+    /// As good, and the hold covers only the beginning of a long answer.
+    Growing,
     /// Events nobody asked for come between. What has to do with money and phases is still kept.
     None,
 }
@@ -36,7 +38,10 @@ const STEPS_MAX: usize = 1_500;
 /// Runs a script to its end.
 pub fn run(script: &[u8], manners: Manners) -> Result<BTreeSet<Transition>, String> {
     let mut chance = Chance { script, at: 0 };
-    let ask = any_ask(&mut chance);
+    let mut ask = any_ask(&mut chance);
+    if manners == Manners::Growing {
+        ask = call(ask.surface, &["alpha", "gamma"]).streamed().long();
+    }
     let (exchange, effects) = open(&ask, 1);
     let mut shell = Shell {
         chance,
@@ -51,6 +56,7 @@ pub fn run(script: &[u8], manners: Manners) -> Result<BTreeSet<Transition>, Stri
         providers: Vec::new(),
         version: 0,
         hung_up: false,
+        grows: manners == Manners::Growing,
         seen: BTreeSet::new(),
         so_far: SoFar::default(),
         trace: vec![format!("{ask:?}")],
@@ -145,16 +151,16 @@ impl Provider {
                 UnderWay::Head(_) => !matches!(self.head, Answer::Silence),
                 UnderWay::Read { whole: false, .. } => !hangs,
                 UnderWay::Read { .. } | UnderWay::Pipe { .. } => self.then != Then::Hangs,
-                UnderWay::Account(_) | UnderWay::Write | UnderWay::Posting => true,
+                UnderWay::Account(_) | UnderWay::Extending(_) | UnderWay::Write | UnderWay::Posting => true,
             }
     }
 }
 
-fn any_provider(chance: &mut Chance<'_>, chat: bool, stream: bool) -> Provider {
+fn any_provider(chance: &mut Chance<'_>, chat: bool, stream: bool, grows: bool) -> Provider {
     let (frames, whole_answer) = if chat { (CHAT, CHAT_WHOLE) } else { (MESSAGES, MESSAGES_WHOLE) };
     let Frames { opening, hello, world, finish, usage, end, fault } = frames;
     let good = vec![opening, hello, world, finish, usage, end];
-    let kind = chance.pick(17);
+    let kind = if grows && !chance.one_in(4) { 16 } else { chance.pick(17) };
     let cut = chance.pick(good.len());
     let head = |status, content_type: &str| {
         Answer::Head(Head { status, content_type: content_type.to_owned(), ..Head::default() })
@@ -184,14 +190,20 @@ fn any_provider(chance: &mut Chance<'_>, chat: bool, stream: bool) -> Provider {
         (14, true) => (head(200, SSE), vec![opening, hello, finish, many_told.as_str(), end], Then::Ends),
         (14, false) => (head(200, JSON), vec![many.as_str()], Then::Ends),
         (15, true) => (head(200, JSON), vec![whole_answer], Then::Ends),
+        // Longer than a first slice covers.
+        (16, true) => {
+            let words = [hello; 320];
+            (head(200, SSE), [&[opening], &words[..], &words, &[world, finish, usage, end]].concat(), Then::Ends)
+        }
         (1, true) => (head(200, SSE), vec![opening, hello, world, finish, end], Then::Ends),
         (2, true) => (head(200, SSE), vec![opening, hello, world, finish, usage], Then::Ends),
         (_, true) | (15, false) => (head(200, SSE), good, Then::Ends),
         (_, false) => (head(200, JSON), vec![whole_answer], Then::Ends),
     };
     let pieces = match chance.pick(3) {
-        0 => sent.iter().map(|frame| frame.as_bytes().to_vec()).collect(),
-        1 => sent.concat().as_bytes().chunks(150).map(<[u8]>::to_vec).collect(),
+        0 if kind != 16 => sent.iter().map(|frame| frame.as_bytes().to_vec()).collect(),
+        1 if kind != 16 => sent.concat().as_bytes().chunks(150).map(<[u8]>::to_vec).collect(),
+        _ if kind == 16 => sent.concat().as_bytes().chunks(20_000).map(<[u8]>::to_vec).collect(),
         _ => Some(sent.concat().into_bytes()).filter(|all| !all.is_empty()).into_iter().collect(),
     };
     Provider { head, pieces, then, aborted: false, over: false, greedy: kind == 14, heard: Vec::new() }
@@ -203,6 +215,7 @@ fn any_provider(chance: &mut Chance<'_>, chat: bool, stream: bool) -> Provider {
 #[derive(Clone, Debug)]
 enum UnderWay {
     Account(HoldLetter),
+    Extending(ExtendLetter),
     Head(usize),
     Read { attempt: usize, whole: bool },
     Pipe { attempt: usize, drain_ms: u64 },
@@ -224,6 +237,8 @@ struct Shell<'a> {
     providers: Vec<Provider>,
     version: u64,
     hung_up: bool,
+    /// The hold covers only the beginning of an answer.
+    grows: bool,
     seen: BTreeSet<Transition>,
     so_far: SoFar,
     trace: Vec<String>,
@@ -300,7 +315,7 @@ impl Shell<'_> {
             UnderWay::Head(attempt) | UnderWay::Read { attempt, .. } | UnderWay::Pipe { attempt, .. } => {
                 self.providers[*attempt].can_answer(under_way)
             }
-            UnderWay::Account(_) | UnderWay::Write | UnderWay::Posting => true,
+            UnderWay::Account(_) | UnderWay::Extending(_) | UnderWay::Write | UnderWay::Posting => true,
         }
     }
 
@@ -330,6 +345,7 @@ impl Shell<'_> {
     fn answer(&mut self, answered: &UnderWay) -> Event {
         match answered {
             UnderWay::Account(letter) => self.account(letter),
+            UnderWay::Extending(letter) => self.more(letter),
             UnderWay::Posting if self.chance.one_in(4) => Event::Unreachable,
             UnderWay::Posting => Event::Posted,
             UnderWay::Write if self.hung_up => Event::Gone,
@@ -387,7 +403,7 @@ impl Shell<'_> {
     }
 
     fn account(&mut self, letter: &HoldLetter) -> Event {
-        let kind = self.chance.pick(14);
+        let kind = if self.grows { 3 } else { self.chance.pick(14) };
         match kind {
             8 | 9 => Event::Unreachable,
             10 => {
@@ -398,6 +414,13 @@ impl Shell<'_> {
             12 => Event::Refused(Refusal::Rpm { scope: Scope::Organization, retry_after_s: 3 }),
             13 => Event::Refused(Refusal::RevokedKey),
             _ if letter.bids.is_empty() => not_allowed(None, None),
+            // There is only room for the first slice of what can grow.
+            3..=6 if letter.bids.iter().any(|bid| bid.least > Nanos::ZERO) && !letter.dry => {
+                let grows = |(place, bid): (usize, &Bid)| (bid.least > Nanos::ZERO).then_some((place, bid.least));
+                let (allowed, amounts): (Vec<_>, Vec<_>) = letter.bids.iter().enumerate().filter_map(grows).unzip();
+                self.grows = true;
+                Event::Held(Grant { amount: amounts.into_iter().max().unwrap_or_default(), allowed })
+            }
             _ => {
                 let first = if kind == 7 { self.chance.pick(letter.bids.len()) } else { 0 };
                 let allowed: Vec<usize> = (first..letter.bids.len()).collect();
@@ -405,6 +428,20 @@ impl Shell<'_> {
                 Event::Held(Grant { amount: if letter.dry { Nanos::ZERO } else { most }, allowed })
             }
         }
+    }
+
+    /// The account makes a hold larger, or does not.
+    fn more(&mut self, letter: &ExtendLetter) -> Event {
+        let amount = match self.chance.pick(6) {
+            4 => return Event::Unreachable,
+            5 => return Event::Refused(Refusal::InFlight),
+            3 => letter.least,
+            // Less than was asked for at least: no account does that.
+            2 if self.manners == Manners::None => Nanos::ZERO,
+            _ => letter.to,
+        };
+        let grant = self.so_far.grant.clone().unwrap_or_default();
+        Event::Held(Grant { amount: amount.max(grant.amount), allowed: grant.allowed })
     }
 
     /// Tells the exchange, carries out what it wants, and keeps the books.
@@ -429,6 +466,10 @@ impl Shell<'_> {
         let so_far = &mut self.so_far;
         match event {
             Event::Held(grant) if phase == "Holding" => so_far.grant = Some(grant.clone()),
+            Event::Held(grant) => {
+                let known = so_far.grant.get_or_insert_default();
+                known.amount = known.amount.max(grant.amount);
+            }
             Event::Gone if !self.under_way.iter().any(|one| matches!(one, UnderWay::Pipe { .. })) => {
                 so_far.knows_gone = true;
             }
@@ -446,15 +487,20 @@ impl Shell<'_> {
 
     fn carry_out(&mut self, effect: Effect) -> Result<(), String> {
         self.trace.push(format!("    {}", told(&effect)));
-        let good = self.manners == Manners::Good;
+        let good = self.manners != Manners::None;
         match effect {
             Effect::Hold(letter) => self.under_way.push(UnderWay::Account(letter)),
+            Effect::Extend(letter) => {
+                let held = self.so_far.grant.as_ref().map_or(Nanos::ZERO, |grant| grant.amount);
+                must(!good || held < letter.least && letter.least <= letter.to, "a hold is only asked to grow")?;
+                self.under_way.push(UnderWay::Extending(letter));
+            }
             Effect::Send { attempt, call } => {
                 must(self.so_far.grant.is_some(), "nothing is sent before a hold")?;
                 must(self.so_far.reply.is_none(), "no attempt begins after the reply")?;
                 must(attempt == self.so_far.sends && attempt < 3, "attempts are numbered and at most three")?;
                 self.so_far.sends += 1;
-                self.providers.push(any_provider(&mut self.chance, speaks_chat(&call.url), self.stream));
+                self.providers.push(any_provider(&mut self.chance, speaks_chat(&call.url), self.stream, self.grows));
                 self.under_way.push(UnderWay::Head(attempt));
             }
             Effect::Wait { timer, ms } => self.timers.push((timer, self.now.after(ms))),
@@ -505,6 +551,7 @@ impl Shell<'_> {
     }
 
     fn check_post(&mut self, letter: PostLetter) -> Result<(), String> {
+        let good = self.manners != Manners::None;
         let SoFar { grant, sends, posts, .. } = &mut self.so_far;
         must(letter.request_id == REQUEST, "a posting carries the request's id")?;
         must(posts.first().is_none_or(|first| *first == letter), "all postings say the same")?;
@@ -520,6 +567,8 @@ impl Shell<'_> {
                 must(self.manners == Manners::None || within, "a charge above the hold is the provider's own count")?;
             }
         }
+        let others: Nanos = letter.others.iter().map(|other| other.amount).sum();
+        must(!good || others <= held, "other attempts are covered by the hold")?;
         posts.push(letter);
         self.under_way.push(UnderWay::Posting);
         Ok(())
@@ -548,6 +597,9 @@ impl Shell<'_> {
                     ("data: [DONE]", "data: {\"error\":")
                 }
                 Surface::Messages => ("event: message_stop", "event: error"),
+                Surface::Responses if text.contains("\"budget_cut\":true") => {
+                    ("event: response.incomplete", "event: error")
+                }
                 Surface::Responses => ("event: response.completed", "event: error"),
             };
             must(text.contains(end) != text.contains(fault), &format!("a stream ends whole or with a fault: {text}"))?;

@@ -1,7 +1,7 @@
 //! The stage: a small world, the calls made in it, what its providers say, and the words a story is told in.
 use megarouter::{
     access::{self, Key, KeyKind, Tenant},
-    account::letter::{Grant, PostOutcome, Refusal},
+    account::letter::{Bid, ExtendLetter, Grant, PostOutcome, Refusal},
     catalog::Catalog,
     endpoint::{Headers, Surface},
     exchange::{
@@ -347,6 +347,24 @@ impl Story {
         self.all.iter().filter_map(chunk).map(String::from_utf8_lossy).collect()
     }
 
+    /// What the last wish for a larger hold was.
+    pub fn extended(&self) -> ExtendLetter {
+        let letter = self.all.iter().rev().find_map(|effect| match effect {
+            Effect::Extend(letter) => Some(letter.clone()),
+            _ => None,
+        });
+        letter.expect("more was asked for")
+    }
+
+    /// What was bid when the hold was asked for.
+    pub fn held_for(&self) -> Vec<Bid> {
+        let letter = self.all.iter().find_map(|effect| match effect {
+            Effect::Hold(letter) => Some(letter.bids.clone()),
+            _ => None,
+        });
+        letter.expect("a hold was asked for")
+    }
+
     /// What was posted last.
     pub fn posted(&self) -> &megarouter::account::letter::PostLetter {
         let letter = self.all.iter().rev().find_map(|effect| match effect {
@@ -381,6 +399,7 @@ pub fn told(effect: &Effect) -> String {
     match effect {
         Effect::Hold(letter) if letter.dry => "Hold dry".to_owned(),
         Effect::Hold(letter) => format!("Hold for {}", letter.bids.len()),
+        Effect::Extend(_) => "Extend".to_owned(),
         Effect::Send { attempt, call } => {
             let host = call.url.trim_start_matches("https://").split('.').next().unwrap_or_default();
             format!("Send {attempt} to {host}")

@@ -170,7 +170,7 @@ for (const [scope, code] of [["api_key", "api_key_budget_exceeded"], ["organizat
     assert.equal(next.headers.get("retry-after"), null);
     const { metadata } = next.body.error;
     assert.deepEqual(Object.keys(metadata).sort(), [
-      "estimate_usd", "held_usd", "limit_usd", "posted_usd", "resets_at", "scope_id", "scope_name", "scope_type", "window",
+      "estimate_usd", "held_usd", "limit_usd", "max_affordable_output_tokens", "posted_usd", "resets_at", "scope_id", "scope_name", "scope_type", "window",
     ]);
     const { state } = await budgetOf(own, path);
     assert.deepEqual(
@@ -290,4 +290,27 @@ test("only a key that is known, whole, alive and of the right kind opens anythin
   }
   const { status, body: told } = await here.call("GET", "/admin/v1/wallet", own.key);
   assert.deepEqual([status, told.error.code], [401, "wrong_key_kind"]);
+});
+
+test("a long answer ends where its budget does, and says so", async () => {
+  const own = await here.newOrganization();
+  const models = [{ id: "m", input_usd_per_mtok: "0", output_usd_per_mtok: "1000", max_output_tokens: 20_000 }];
+  const model = await here.newProvider(own, "long", { models, abort_stops_billing: true });
+  await putBudget(own, "organization", { limit_usd: "6" });
+  const messages = [{ role: "user", content: "Count to 20000" }];
+  const ask = (body) => here.ask(own.key, { model, messages, max_tokens: 20_000, ...body });
+  const whole = await ask({});
+  assert.deepEqual([whole.status, whole.body.error.code], [403, "request_exceeds_budget"], "nobody could end it");
+  assert.equal(whole.body.error.metadata.max_affordable_output_tokens, 6_000);
+  const cut = await ask({ stream: true });
+  assert.equal(cut.status, 200);
+  const chunks = cut.text.split("\n").filter((line) => line.startsWith("data: {")).map((line) => JSON.parse(line.slice(6)));
+  assert.ok(chunks.some(({ choices }) => choices[0]?.finish_reason === "length"), "it ends for want of length");
+  const comment = JSON.parse(/: megarouter (\{.*\})/.exec(cut.text)[1]);
+  assert.equal(comment.budget_cut, true);
+  const wallet = await atRest(own);
+  assert.equal(nanos(wallet.posted_usd), nanos(comment.cost_usd));
+  assert.ok(nanos(comment.cost_usd) <= nanos("6") && nanos(comment.cost_usd) > nanos("0.5"), comment.cost_usd);
+  const [entry] = (await until("the entry is there", async () => { const found = await entriesOf(own); return found[0].kind === "usage" && found; }));
+  assert.ok(entry.call.budget_cut && entry.call.estimated);
 });

@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test judges lint fmt audit fuzz bench catalog catalog-put deploy-check deploy clean
+.PHONY: help setup build run test judges lint fmt audit fuzz bench catalog catalog-put reconcile deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -43,6 +43,9 @@ catalog: ## make schema/catalog.json from the price tables, and show what change
 
 catalog-put: setup ## check FILE (schema/catalog.json) and put it in force; REMOTE=1 on the deployed worker
 	@python3 tools/catalog/put.py $(or $(FILE),schema/catalog.json)
+
+reconcile: setup ## hold every account against the ledger in D1, and resolve unknown charges
+	@tools/node tools/reconcile.mjs
 
 deploy-check: build ## bundle as for a deployment and weigh it
 	@tools/deploy.sh --dry-run

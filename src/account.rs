@@ -10,7 +10,7 @@ use crate::{
     budget::{Budget, Budgets, Counted, Extra, Gcra, Limit, Posted, RateLimits, Wallet},
     id::Scope,
     json,
-    ledger::{CallRecord, Entry, EntryKind, GENESIS, transfer},
+    ledger::{CallRecord, Entry, EntryKind, GENESIS},
     money::Nanos,
     table::Table,
     time::{Millis, Window},
@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 mod act;
 pub mod ask;
+mod books;
 mod hold;
 pub mod letter;
 mod told;
@@ -188,6 +189,8 @@ pub struct Account {
     bookings: HashMap<String, Booking>,
     /// What ended lately, oldest first.
     ended: VecDeque<(Millis, String)>,
+    /// The entries that were given back, with the entry that did.
+    refunds: Table<String, String>,
     /// Entries that wait for the journal, by sequence.
     outbox: BTreeMap<u64, String>,
     /// When holds and suspenses run out.
@@ -217,6 +220,7 @@ impl Account {
             wallet: Wallet::default(),
             bookings: HashMap::new(),
             ended: VecDeque::new(),
+            refunds: Table::default(),
             outbox: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             rates: HashMap::new(),
@@ -254,6 +258,7 @@ impl Account {
                 let StoredRates { scope, limits } = json::read(&row.body)?;
                 self.rate_limits.insert(scope, limits);
             }
+            "refund" => self.refunds.insert(row.id.clone(), json::read(&row.body)?),
             "group" => self.groups.insert(row.id.clone(), json::read(&row.body)?),
             "member" => self.members.insert(row.id.clone(), json::read(&row.body)?),
             "tenant" => self.tenant.version = json::read(&row.body)?,
@@ -323,6 +328,9 @@ impl Account {
                 self.found(organization, admin_key, credit, owner, now)
             }
             Letter::Credit(credit) => self.credit(credit, now),
+            Letter::Refund(refund) => self.refund(refund, now),
+            Letter::Find { caller, id } => self.find(&caller, &id, now),
+            Letter::Summary => Turn::told(Answer::Summary(Box::new(self.summary(now)))),
             Letter::Hold(hold) => self.hold(hold, now),
             Letter::Extend(extend) => self.extend(extend, now),
             Letter::Post(post) => self.post(post, now),
@@ -392,23 +400,6 @@ impl Account {
             writes.extend(self.credit(credit, now).writes);
         }
         Turn { answer: Answer::Posted, writes }
-    }
-
-    fn credit(&mut self, credit: NewCredit, now: Millis) -> Turn {
-        if self.organization.id.is_empty() {
-            return Turn::refused(Refusal::NotFound { what: "organization".into() });
-        }
-        if self.bookings.contains_key(&credit.id) {
-            return Turn::told(self.wallet_told(200));
-        }
-        if self.wallet.credits.checked_add(credit.amount).is_none() {
-            let message = "The wallet cannot hold that much.".to_owned();
-            return Turn::refused(Refusal::Invalid { param: "amount_usd".into(), message });
-        }
-        let legs = transfer("equity:operator".into(), self.wallet_account(), credit.amount);
-        let entry = self.entry(credit.id, EntryKind::Credit, credit.amount, legs, None, Some(credit.reason), now);
-        let write = self.book(entry, Vec::new(), Nanos::ZERO, now);
-        Turn { answer: self.wallet_told(200), writes: vec![write] }
     }
 
     fn wallet_account(&self) -> String {
@@ -551,13 +542,12 @@ fn deadline(booking: &Booking) -> Millis {
 
 /// Counts an entry: what the wallet gained or paid, and what is posted on its path in place of a hold.
 fn apply(wallet: &mut Wallet, budgets: &mut Budgets, entry: &Entry, counted: &[Counted], held: Nanos) {
-    match entry.kind {
-        EntryKind::Credit => wallet.credits = wallet.credits.plus(entry.amount_usd),
-        EntryKind::Usage => {
-            let paid = Nanos(-entry.amount_usd.0);
-            wallet.posted = wallet.posted.plus(paid);
-            budgets.post(counted, held, paid, entry.at);
-        }
+    if entry.kind.pays_in() {
+        wallet.credits = wallet.credits.plus(entry.amount_usd);
+    } else {
+        let paid = Nanos(-entry.amount_usd.0);
+        wallet.posted = wallet.posted.plus(paid);
+        budgets.post(counted, held, paid, entry.at);
     }
 }
 

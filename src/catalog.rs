@@ -204,10 +204,14 @@ pub struct Provider {
     pub abort_stops_billing: AbortStopsBilling,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub quirks: Vec<Quirk>,
+    /// Where what an answer used can be asked for later, after the base URL; `{id}` stands for the answer's own name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation_path: Option<String>,
 }
 
 json::members!(strict Provider {
-    id, name, dialect, also = Vec::new(), base_url, credential, abort_stops_billing = AbortStopsBilling::Unknown, quirks = Vec::new(),
+    id, name, dialect, also = Vec::new(), base_url, credential, abort_stops_billing = AbortStopsBilling::Unknown,
+    quirks = Vec::new(), generation_path,
 });
 
 /// What a deployment answers.

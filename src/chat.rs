@@ -229,6 +229,12 @@ pub enum ServiceTier {
 json::words!(ServiceTier { Flex = "flex", Priority = "priority" });
 
 impl ServiceTier {
+    /// The tier of that word; `None` for the standard one.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Flex, Self::Priority].into_iter().find(|tier| tier.word() == word)
+    }
+
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

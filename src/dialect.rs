@@ -16,6 +16,7 @@ use crate::{
 use std::{borrow::Cow, rc::Rc};
 
 pub use foreign::translatable;
+pub use openai_chat::generation_usage;
 
 mod anthropic;
 mod bedrock_converse;

@@ -7,6 +7,8 @@ mod health_object;
 mod journal;
 mod models;
 mod random;
+mod receipts;
+mod reconcile;
 mod secrets;
 mod snapshot;
 mod storage;
@@ -92,6 +94,10 @@ async fn answer(
     let (path, query) = path_of(&url);
     let endpoint = Endpoint::of(method, path)?;
     match endpoint {
+        Endpoint::Receipt(request) => {
+            receipts::get(&request, &headers, env).await.map(|told| json_response(200, &told, id))
+        }
+        Endpoint::ReceiptKeys => receipts::keys(env).await.map(|told| json_response(200, &told, id)),
         Endpoint::Key => control::key(&headers, env).await.map(|(status, told)| json_response(status, &told, id)),
         Endpoint::Healthz => Ok(json_response(200, &crate::json::json!({"status": "ok"}), id)),
         Endpoint::Chat(surface) => match body_of(&request, &headers).await {
@@ -261,18 +267,29 @@ fn preflight(asked: Option<&str>) -> Response {
     downstream::whole(204, &headers, b"")
 }
 
-/// Once an hour: every account is knocked at, so that an alarm that was lost is set again.
+/// Once an hour: every account is held against the journal. That wakes it, so that an alarm that was lost is set again.
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, _ctx: ScheduleContext) {
-    match journal::organizations(&env).await {
-        Ok(organizations) => {
-            for id in organizations {
-                let letter = crate::account::letter::Letter::Nudge;
-                if let Err(error) = account_object::ask(&env, &account_object::account_of(&id), &letter).await {
-                    console_error!("{id} could not be reached: {error}");
-                }
+    snapshot::first(&env).await;
+    let mut after = String::new();
+    loop {
+        let page = match journal::organizations(&env, &after, ACCOUNTS_PER_PAGE).await {
+            Ok(page) => page,
+            Err(error) => return console_error!("the list of organisations could not be read: {error}"),
+        };
+        for id in &page {
+            match reconcile::account(&env, id, None).await {
+                Ok(report) if report.get("agrees").and_then(serde_json::Value::as_bool) == Some(true) => {}
+                Ok(report) => console_error!("{id} and the journal do not agree: {report}"),
+                Err(error) => console_error!("{id} could not be reconciled: {error}"),
             }
         }
-        Err(error) => console_error!("the list of organisations could not be read: {error}"),
+        match page.last() {
+            Some(last) if page.len() == ACCOUNTS_PER_PAGE => after.clone_from(last),
+            _ => return,
+        }
     }
 }
+
+/// Accounts that are read from the list at once.
+const ACCOUNTS_PER_PAGE: usize = 200;

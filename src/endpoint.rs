@@ -20,6 +20,10 @@ pub enum Endpoint {
     Healthz,
     /// `GET /v1/key`: what the key's holder may know of its limits.
     Key,
+    /// `GET /v1/receipts/{request_id}`
+    Receipt(String),
+    /// The public keys of receipts.
+    ReceiptKeys,
     Admin(Admin),
     Platform(Platform),
 }
@@ -79,6 +83,8 @@ pub enum Admin {
     ListRoutes,
     DeleteRoute(String),
     LedgerEntries,
+    LedgerEntry(String),
+    Recompute(String),
     Requests,
 }
 
@@ -87,6 +93,10 @@ pub enum Admin {
 pub enum Platform {
     CreateOrganization,
     Credit(String),
+    Adjust(String),
+    Refund(String),
+    /// Holds the accounts against the journal: one, or a page of them.
+    Reconcile,
     GetCatalog,
     PutCatalog,
     ValidateCatalog,
@@ -109,6 +119,8 @@ impl Endpoint {
             ["v1", "messages"] => only(method, &[("POST", Self::Chat(Surface::Messages))]),
             ["v1", "messages", "count_tokens"] => only(method, &[("POST", Self::CountTokens)]),
             ["v1", "key"] => only(method, &[("GET", Self::Key)]),
+            ["v1", "receipts", id] => only(method, &[("GET", Self::Receipt(percent_decoded(id)))]),
+            [".well-known", "megarouter-keys.json"] => only(method, &[("GET", Self::ReceiptKeys)]),
             ["v1", "models"] => only(method, &[("GET", Self::Models)]),
             ["v1", "models", id @ ..] if !id.is_empty() => {
                 only(method, &[("GET", Self::Model(percent_decoded(&id.join("/"))))])
@@ -148,6 +160,8 @@ fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
             ("GET", Admin::GetRoute(id(alias))),
             ("DELETE", Admin::DeleteRoute(id(alias))),
         ],
+        ["ledger", "entries", entry] => vec![("GET", Admin::LedgerEntry(percent_decoded(entry)))],
+        ["ledger", "entries", entry, "recompute"] => vec![("GET", Admin::Recompute(percent_decoded(entry)))],
         ["ledger", "entries"] => vec![("GET", Admin::LedgerEntries)],
         ["requests"] => vec![("GET", Admin::Requests)],
         _ => return None,
@@ -182,6 +196,9 @@ fn platform(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> 
     let served = match segments {
         ["organizations"] => vec![("POST", Platform::CreateOrganization)],
         ["organizations", id, "credits"] => vec![("POST", Platform::Credit((*id).to_owned()))],
+        ["organizations", id, "adjustments"] => vec![("POST", Platform::Adjust((*id).to_owned()))],
+        ["organizations", id, "refunds"] => vec![("POST", Platform::Refund((*id).to_owned()))],
+        ["reconcile"] => vec![("POST", Platform::Reconcile)],
         ["catalog"] => vec![("GET", Platform::GetCatalog), ("PUT", Platform::PutCatalog)],
         ["catalog", "validate"] => vec![("POST", Platform::ValidateCatalog)],
         _ => return None,

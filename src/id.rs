@@ -101,6 +101,15 @@ pub fn mint(prefix: &str, at: Millis, chance: u128) -> String {
     id
 }
 
+/// When an id was made: the first ten characters after its prefix are the milliseconds. `None` for what is no id of ours.
+#[must_use]
+pub fn made_at(id: &str) -> Option<Millis> {
+    let (_, ulid) = id.split_once('_')?;
+    let digit = |byte: u8| ALPHABET.iter().position(|known| *known == byte);
+    let mut digits = ulid.get(..10)?.bytes().map(digit);
+    digits.try_fold(0_u64, |bits, digit| Some((bits << 5) | digit? as u64)).map(Millis)
+}
+
 /// Appends the low `5 * len` bits, most significant first.
 pub fn push_base32(text: &mut String, bits: u128, len: usize) {
     for place in (0..len).rev() {
@@ -134,6 +143,8 @@ mod tests {
         let mut chance = || (u128::from(dice.roll()) << 64) | u128::from(dice.roll());
         let (early, late) = (mint("req", Millis(1_000), chance()), mint("req", Millis(2_000), chance()));
         assert!(early < late);
+        assert_eq!(made_at(&late), Some(Millis(2_000)));
+        assert_eq!([made_at("req_short"), made_at("none"), made_at("req_uuuuuuuuuuuu")], [None; 3]);
         assert!(is_id("req", &early) && !is_id("key", &early) && !is_id("req", "req_short"));
     }
 }

@@ -22,9 +22,21 @@ pub enum EntryKind {
     Credit,
     /// A call's charge: from the wallet to what is owed to the provider.
     Usage,
+    /// A charge given back: a new entry, the old one stays.
+    Refund,
+    /// What the operator sets right, up or down.
+    Adjustment,
 }
 
-json::words!(EntryKind { Credit = "credit", Usage = "usage" });
+json::words!(EntryKind { Credit = "credit", Usage = "usage", Refund = "refund", Adjustment = "adjustment" });
+
+impl EntryKind {
+    /// Whether it changes what was paid in; else it changes what was spent.
+    #[must_use]
+    pub fn pays_in(self) -> bool {
+        matches!(self, Self::Credit | Self::Adjustment)
+    }
+}
 
 /// One side of an entry. Amounts of an entry's legs sum to zero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -22,6 +22,7 @@ pub mod money;
 pub mod payment;
 pub mod price;
 pub mod quality;
+pub mod receipt;
 pub mod route;
 pub mod sse;
 pub mod table;

@@ -132,7 +132,7 @@ async function migrate() {
 /** Secrets last as long as the state: keys are stored only as hashes made with KEY_PEPPER. */
 function secrets() {
   const kept = read("secrets.json");
-  for (const name of ["OPERATOR_TOKEN", "KEY_PEPPER"]) kept[name] ??= randomBytes(32).toString("hex");
+  for (const name of ["OPERATOR_TOKEN", "KEY_PEPPER", "RECEIPT_KEY"]) kept[name] ??= randomBytes(32).toString("hex");
   writeJson("secrets.json", kept);
   return kept;
 }

@@ -63,16 +63,48 @@ json::members!(strict CreditAsk { amount_usd, reason });
 
 impl CreditAsk {
     /// # Errors
-    /// 400 for an amount that is not above 0 or a missing reason.
-    pub fn check(self) -> Result<Self, Fault> {
-        if self.amount_usd.0 <= 0 {
-            return Err(Fault::parameter("amount_usd", "The amount must be above 0."));
+    /// 400 for an amount that is not above 0 (of an adjustment: that is 0) or a missing reason.
+    pub fn check(self, adjusts: bool) -> Result<Self, Fault> {
+        if self.amount_usd.0 == 0 || self.amount_usd.0 < 0 && !adjusts {
+            return Err(Fault::parameter("amount_usd", "The amount must be above 0; an adjustment may be below it."));
         }
-        if self.reason.trim().is_empty() || self.reason.len() > 1_000 {
-            return Err(Fault::parameter("reason", "Give a reason of 1 to 1000 characters: it stands in the ledger."));
-        }
+        reasoned(&self.reason)?;
         Ok(self)
     }
+}
+
+/// `POST /platform/v1/organizations/{id}/refunds`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefundAsk {
+    pub entry_id: String,
+    /// All of the charge where it is left out.
+    pub amount_usd: Option<Nanos>,
+    pub reason: String,
+}
+
+json::members!(strict RefundAsk { entry_id, amount_usd, reason });
+
+impl RefundAsk {
+    /// What is given back of a charge.
+    ///
+    /// # Errors
+    /// 400 for an amount that is not above 0 and within the charge, or a missing reason.
+    pub fn amount(&self, charge: Nanos) -> Result<Nanos, Fault> {
+        reasoned(&self.reason)?;
+        let amount = self.amount_usd.unwrap_or(charge);
+        if amount.0 <= 0 || amount > charge {
+            let text = format!("The amount must be above 0 and at most the charge, {charge} USD.");
+            return Err(Fault::parameter("amount_usd", text));
+        }
+        Ok(amount)
+    }
+}
+
+fn reasoned(reason: &str) -> Result<(), Fault> {
+    if reason.trim().is_empty() || reason.len() > 1_000 {
+        return Err(Fault::parameter("reason", "Give a reason of 1 to 1000 characters: it stands in the ledger."));
+    }
+    Ok(())
 }
 
 /// `POST /admin/v1/api_keys`
@@ -306,6 +338,7 @@ impl ProviderAsk {
             credential: None,
             abort_stops_billing: self.abort_stops_billing.map_or(AbortStopsBilling::Unknown, |word| word.0),
             quirks: Vec::new(),
+            generation_path: None,
         };
         let models: Vec<ModelRow> = self.models.into_iter().map(ModelAsk::row).collect();
         let shared = Rc::new(provider.clone());

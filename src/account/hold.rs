@@ -192,9 +192,10 @@ impl Account {
 
     pub(super) fn post(&mut self, letter: PostLetter, now: Millis) -> Turn {
         let PostLetter { request_id, outcome, call, tokens, others } = letter;
-        let (hold, in_suspense) = match self.bookings.get(&request_id) {
-            Some(Booking::Held(hold)) => (hold.clone(), false),
-            Some(Booking::Suspense { hold, .. }) => (hold.clone(), true),
+        let (mut hold, told, until) = match self.bookings.get(&request_id) {
+            Some(Booking::Held(hold)) => (hold.clone(), false, now.after(SUSPENSE_MS)),
+            // Nobody had said anything of it when its time was over: what is said now counts.
+            Some(Booking::Suspense { hold, call, until, .. }) => (hold.clone(), !call.provider.is_empty(), *until),
             // Closed before: a repeated letter changes nothing.
             Some(Booking::Posted { .. } | Booking::Ended) => return Turn::told(Answer::Posted),
             // Not held, or not yet: should the hold still be on its way, it comes too late.
@@ -203,25 +204,35 @@ impl Account {
                 return Turn::told(Answer::Posted);
             }
         };
-        if in_suspense && matches!(outcome, PostOutcome::Suspense { .. }) {
+        if told && matches!(outcome, PostOutcome::Suspense { .. }) {
             return Turn::told(Answer::Posted);
         }
         // Tokens not used go back to the rates once, when the hold is left.
-        if !in_suspense {
+        if matches!(self.bookings.get(&request_id), Some(Booking::Held(_))) {
             self.refund_tokens(&hold, hold.tokens.saturating_sub(tokens));
         }
-        let mut rest = hold.grant.amount;
-        if let PostOutcome::Charge(charge) = outcome {
-            rest = rest.minus(charge);
+        let mut writes = Vec::new();
+        if !told {
+            let used = match outcome {
+                PostOutcome::Charge(amount) | PostOutcome::Suspense { metered: amount } => amount,
+                PostOutcome::Void => Nanos::ZERO,
+            };
+            for mut other in others {
+                // What the answer has used of the hold cannot cover another attempt any more.
+                other.amount = other.amount.min(hold.grant.amount.minus(used)).max(Nanos::ZERO);
+                self.release(&hold, other.amount, now);
+                hold.grant.amount = hold.grant.amount.minus(other.amount);
+                writes.push(self.close_other(&request_id, hold.clone(), other, until, now));
+            }
         }
-        let mut writes = vec![self.close(request_id.clone(), hold.clone(), outcome, call, now)];
-        for other in others.into_iter().filter(|_| !in_suspense) {
-            // What the answer has used of the hold cannot cover another attempt any more.
-            let amount = other.amount.min(rest).max(Nanos::ZERO);
-            rest = rest.minus(amount);
-            writes.push(self.close_other(&request_id, hold.clone(), OtherAttempt { amount, ..other }, now));
-        }
+        writes.insert(0, self.close(request_id, hold, outcome, call, until, now));
         Turn { answer: Answer::Posted, writes }
+    }
+
+    /// Gives a part of a hold back, or all of it.
+    fn release(&mut self, hold: &Hold, amount: Nanos, now: Millis) {
+        self.budgets.post(&hold.counted, amount, Nanos::ZERO, now);
+        self.wallet.held = self.wallet.held.minus(amount);
     }
 
     fn refund_tokens(&mut self, hold: &Hold, unused: u64) {
@@ -233,28 +244,39 @@ impl Account {
         }
     }
 
-    fn close(&mut self, id: String, hold: Hold, outcome: PostOutcome, call: CallRecord, now: Millis) -> Write {
+    fn close(
+        &mut self,
+        id: String,
+        hold: Hold,
+        outcome: PostOutcome,
+        call: CallRecord,
+        until: Millis,
+        now: Millis,
+    ) -> Write {
         match outcome {
             PostOutcome::Void => {
+                self.release(&hold, hold.grant.amount, now);
                 self.end(id.clone(), now);
-                self.budgets.post(&hold.counted, hold.grant.amount, Nanos::ZERO, now);
-                self.wallet.held = self.wallet.held.minus(hold.grant.amount);
                 Write::Booking { id, body: None }
             }
             PostOutcome::Charge(charge) => self.post_usage(id, hold, charge, call, now),
-            PostOutcome::Suspense { metered } => {
-                let until = now.after(SUSPENSE_MS);
-                self.put(id, Booking::Suspense { hold, metered, call, until })
-            }
+            PostOutcome::Suspense { metered } => self.put(id, Booking::Suspense { hold, metered, call, until }),
         }
     }
 
     /// Books another attempt of a call under its own id, covered by a part of the call's hold.
-    fn close_other(&mut self, request_id: &str, mut hold: Hold, other: OtherAttempt, now: Millis) -> Write {
+    fn close_other(
+        &mut self,
+        request_id: &str,
+        mut hold: Hold,
+        other: OtherAttempt,
+        until: Millis,
+        now: Millis,
+    ) -> Write {
         let OtherAttempt { number, amount, outcome, call } = other;
         hold.grant = Grant { amount, allowed: Vec::new() };
         self.count_hold(&hold.counted, amount, now);
-        self.close(format!("{request_id}#{number}"), hold, outcome, call, now)
+        self.close(format!("{request_id}#{number}"), hold, outcome, call, until, now)
     }
 
     fn post_usage(&mut self, id: String, hold: Hold, charge: Nanos, mut call: CallRecord, now: Millis) -> Write {

@@ -2,11 +2,11 @@
 //! because during a deploy a new worker writes to an old object and the other way round.
 use crate::{
     access::{KeyKind, Member, Tenant, allows_model, allows_provider},
-    budget::Blocked,
+    budget::{Blocked, Wallet},
     fault::Fault,
     id::Scope,
     json,
-    ledger::CallRecord,
+    ledger::{CallRecord, Entry},
     money::Nanos,
     time::{Window, Zone},
 };
@@ -59,8 +59,17 @@ pub enum Letter {
         /// The first owner, by its id.
         owner: Option<(String, Member)>,
     },
-    /// The operator grants credit.
+    /// The operator grants credit, or sets it right.
     Credit(NewCredit),
+    /// The operator gives a charge back.
+    Refund(NewRefund),
+    /// Looks for an entry that may not be in the journal yet.
+    Find {
+        caller: Caller,
+        id: String,
+    },
+    /// What the books say, for the reconciler.
+    Summary,
     Hold(HoldLetter),
     /// Makes a hold larger.
     Extend(ExtendLetter),
@@ -82,6 +91,9 @@ pub enum Letter {
 json::variants!(Letter, Self::Nudge, {
     Found { organization, admin_key, credit, owner } = "found",
     Credit(inner) = "credit",
+    Refund(inner) = "refund",
+    Find { caller, id } = "find",
+    Summary = "summary",
     Hold(inner) = "hold",
     Extend(inner) = "extend",
     Key(inner) = "key",
@@ -110,9 +122,54 @@ pub struct NewCredit {
     pub id: String,
     pub amount: Nanos,
     pub reason: String,
+    /// It sets right what was wrong, and may be below 0.
+    pub adjusts: bool,
 }
 
-json::members!(NewCredit { id, amount, reason });
+json::members!(NewCredit { id, amount, reason, adjusts = false });
+
+/// A charge, or a part of it, to be given back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NewRefund {
+    pub id: String,
+    /// The entry of the charge.
+    pub of: String,
+    pub amount: Nanos,
+    pub reason: String,
+}
+
+json::members!(NewRefund { id, of, amount, reason });
+
+/// What the books say of everything the journal has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// The last entry the journal told that it has.
+    pub seq: u64,
+    /// Its seal.
+    pub head: String,
+    /// What was paid in and spent up to there.
+    pub wallet: Wallet,
+    /// Entries that wait for the journal.
+    pub waiting: u64,
+    /// Holds of calls under way, and those of them whose time is over.
+    pub open: u64,
+    pub overdue: u64,
+    /// Holds whose charge is not known, and those that may be asked for at their provider.
+    pub suspended: u64,
+    pub unresolved: Vec<Suspended>,
+}
+
+json::members!(default Summary { seq, head, wallet, waiting, open, overdue, suspended, unresolved });
+
+/// A hold whose charge is not known.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Suspended {
+    pub id: String,
+    pub amount: Nanos,
+    pub call: CallRecord,
+}
+
+json::members!(Suspended { id, amount, call });
 
 /// A key about to be kept: everything but its text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -266,6 +323,12 @@ pub enum Answer {
         spec: KeySpec,
         tenant: Tenant,
     },
+    /// An entry, if it is still here; or whether its call is.
+    Found {
+        entry: Option<Box<Entry>>,
+        open: bool,
+    },
+    Summary(Box<Summary>),
     /// The body of a control-plane answer.
     Told {
         status: u16,
@@ -278,6 +341,8 @@ json::variants!(Answer, Self::Posted, {
     Held(inner) = "held",
     Posted = "posted",
     Whoami { spec, tenant } = "whoami",
+    Found { entry, open } = "found",
+    Summary(inner) = "summary",
     Told { status, body } = "told",
     Refused(inner) = "refused",
 });

@@ -23,7 +23,7 @@ impl Kept {
         let mut kept = Self { account, records: BTreeMap::new(), bookings: BTreeMap::new(), now: START };
         let organization = Organization { id: "org_a".into(), name: "A".into(), ..Organization::default() };
         let amount = Nanos::parse_usd(credit).expect("an amount");
-        let credit = NewCredit { id: "crd_a".into(), amount, reason: "start".into() };
+        let credit = NewCredit { id: "crd_a".into(), amount, reason: "start".into(), adjusts: false };
         let owner = Some(("mem_owner".to_owned(), Member { owner: true, ..Member::default() }));
         kept.send(Letter::Found {
             organization,
@@ -232,7 +232,12 @@ fn an_empty_wallet_is_402_and_a_held_one_429() {
     assert_eq!(refused(&kept.hold("req_2", 200)), "inflight_holds_exhausted");
     kept.post("req_1", PostOutcome::Charge(Nanos(900)));
     assert_eq!(refused(&kept.hold("req_2", 200)), "insufficient_credits");
-    kept.send(Letter::Credit(NewCredit { id: "crd_b".into(), amount: Nanos(100), reason: "more".into() }));
+    kept.send(Letter::Credit(NewCredit {
+        id: "crd_b".into(),
+        amount: Nanos(100),
+        reason: "more".into(),
+        adjusts: false,
+    }));
     assert!(matches!(kept.hold("req_2", 200), Answer::Held(_)));
 }
 
@@ -532,9 +537,50 @@ fn other_attempts_are_booked_by_themselves() {
         assert_eq!((kept.account.wallet.posted, kept.account.wallet.held), (Nanos(330), Nanos(500)));
     }
     let ids: Vec<String> = kept.flush().into_iter().map(|entry| entry.id).collect();
-    assert_eq!(ids, ["crd_a", "req_1", "req_1#2"]);
+    assert_eq!(ids, ["crd_a", "req_1#2", "req_1"]);
     kept.now = kept.now.after(86_400_000);
     let writes = kept.account.expire(kept.now);
     kept.write(writes);
     assert_eq!((kept.account.wallet.posted, kept.account.wallet.held), (Nanos(350), Nanos(0)));
+}
+
+#[test]
+fn an_unknown_charge_and_other_attempts_share_one_hold() {
+    let mut kept = Kept::new("1");
+    kept.hold("req_1", 1_000);
+    let call = CallRecord { provider: "acme".into(), ..CallRecord::default() };
+    let outcome = PostOutcome::Suspense { metered: Nanos(20) };
+    let others = vec![OtherAttempt { number: 1, amount: Nanos(500), outcome, call: call.clone() }];
+    let letter = PostLetter { request_id: "req_1".into(), outcome, call, tokens: 10, others };
+    for _ in 0..2 {
+        kept.send(Letter::Post(letter.clone()));
+        assert_eq!(kept.account.wallet.held, Nanos(1_000));
+    }
+    kept.now = kept.now.after(86_400_000);
+    let writes = kept.account.expire(kept.now);
+    kept.write(writes);
+    assert_eq!((kept.account.wallet.posted, kept.account.wallet.held), (Nanos(40), Nanos(0)));
+}
+
+#[test]
+fn what_is_told_after_a_hold_ran_out_still_counts() {
+    let outcomes = [(PostOutcome::Suspense { metered: Nanos(20) }, 20), (PostOutcome::Charge(Nanos(30)), 30)];
+    for (outcome, posted) in outcomes {
+        let mut kept = Kept::new("1");
+        kept.hold("req_1", 1_000);
+        kept.now = START.after(TERMS.hold_settle_ms);
+        let writes = kept.account.expire(kept.now);
+        kept.write(writes);
+        let call = CallRecord { provider: "acme".into(), ..CallRecord::default() };
+        let other =
+            OtherAttempt { number: 1, amount: Nanos(500), outcome: PostOutcome::Charge(Nanos(7)), call: call.clone() };
+        let letter = PostLetter { request_id: "req_1".into(), outcome, call, tokens: 10, others: vec![other] };
+        for _ in 0..2 {
+            kept.send(Letter::Post(letter.clone()));
+        }
+        kept.now = kept.now.after(86_400_000);
+        let writes = kept.account.expire(kept.now);
+        kept.write(writes);
+        assert_eq!((kept.account.wallet.posted, kept.account.wallet.held), (Nanos(posted + 7), Nanos(0)));
+    }
 }

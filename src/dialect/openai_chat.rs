@@ -29,6 +29,7 @@ mod usage;
 // Cohere has the same messages and tools.
 pub(super) use call::tool;
 pub(super) use history::encode as messages;
+pub use usage::of_generation as generation_usage;
 
 pub(super) struct OpenaiChat;
 

@@ -1,7 +1,7 @@
 //! The control plane: what admins and the operator do. Plain handlers that call pure functions; no exchange, no hot path.
 use super::{
     account_object::{account_of, ask},
-    journal, now, random, secrets, snapshot,
+    journal, now, random, receipts, reconcile, secrets, snapshot,
     snapshot::Source,
     storage,
 };
@@ -10,13 +10,15 @@ use crate::{
     access::{Key, KeyKind, Knock, Member, NamedRoute, knock},
     account::{
         ask as asks,
-        letter::{AdminAsk, Answer, Caller, KeySpec, Letter, MadeKey, NewCredit, NewKey, Organization},
+        letter::{AdminAsk, Answer, Caller, KeySpec, Letter, MadeKey, NewCredit, NewKey, NewRefund, Organization},
     },
-    catalog::{Catalog, sha256_hex},
+    catalog::{Catalog, When, sha256_hex},
+    chat::ServiceTier,
     endpoint::{Admin, Headers, Platform, percent_decoded},
     fault::Fault,
     id::mint,
     ledger::{Entry, EntryKind},
+    money::Nanos,
     time::{Millis, Zone},
 };
 use serde_json::Value;
@@ -30,7 +32,7 @@ const PAGE_MAX: usize = 100;
 /// The longest catalog: five times what six hundred models need.
 const CATALOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-fn unavailable(what: &str, error: &worker::Error) -> Fault {
+pub(super) fn unavailable(what: &str, error: &worker::Error) -> Fault {
     worker::console_error!("{what}: {error}");
     Fault::unavailable("unavailable", format!("{what} could not be reached. Try again in a moment."))
 }
@@ -39,24 +41,64 @@ fn unavailable(what: &str, error: &worker::Error) -> Fault {
 pub async fn admin(act: Admin, ask: AdminAsk, headers: &Headers, query: &str, env: &Env) -> Told {
     let (organization, caller) = admin_of(headers, env)?;
     let account = account_of(&organization);
-    let kind = match &act {
-        Admin::LedgerEntries => None,
-        Admin::Requests => Some(EntryKind::Usage),
-        _ => {
-            fits_catalog(&act, &ask.body)?;
-            let fresh = mint("", now(), random::chance()?).split_off(1);
-            let made = if act == Admin::CreateKey { made_key(&organization, &fresh, &ask.body, env)? } else { None };
-            let (secret, key) = made.unzip();
-            let letter = Letter::Admin { caller, ask: AdminAsk { fresh, key, ..ask } };
-            let (status, mut told) = send(&account, letter, env).await?;
-            if let (Some(members), Some(secret)) = (told.as_object_mut(), secret) {
-                members.insert("secret".into(), secret.into());
-            }
-            return Ok((status, told));
+    match act {
+        Admin::LedgerEntries | Admin::Requests => {
+            send(&account, Letter::Prove(caller), env).await?;
+            entries(&account, query, act == Admin::Requests, env).await
         }
-    };
-    send(&account, Letter::Prove(caller), env).await?;
-    entries(&account, query, kind, env).await
+        Admin::LedgerEntry(id) => {
+            let entry = entry_of(&account, caller, &id, env).await?;
+            Ok((200, entry_told(&entry, false)))
+        }
+        Admin::Recompute(id) => Ok((200, recomputed(&entry_of(&account, caller, &id, env).await?))),
+        _ => hand_over(&act, ask, &organization, caller, env).await,
+    }
+}
+
+/// Hands a request to the account.
+async fn hand_over(act: &Admin, ask: AdminAsk, organization: &str, caller: Caller, env: &Env) -> Told {
+    fits_catalog(act, &ask.body)?;
+    let fresh = mint("", now(), random::chance()?).split_off(1);
+    let made = if *act == Admin::CreateKey { made_key(organization, &fresh, &ask.body, env)? } else { None };
+    let (secret, key) = made.unzip();
+    let letter = Letter::Admin { caller, ask: AdminAsk { fresh, key, ..ask } };
+    let (status, mut told) = send(&account_of(organization), letter, env).await?;
+    if let (Some(members), Some(secret)) = (told.as_object_mut(), secret) {
+        members.insert("secret".into(), secret.into());
+    }
+    Ok((status, told))
+}
+
+/// An entry by its id.
+async fn entry_of(account: &str, caller: Caller, id: &str, env: &Env) -> Result<Entry, Fault> {
+    let found = receipts::entry(account, caller, id, env).await?;
+    found.ok_or_else(|| Fault::not_found("not_found", format!("There is no ledger entry {id:.60}.")))
+}
+
+/// A charge computed again from its entry, and whether the catalog that is in force has the same prices.
+fn recomputed(entry: &Entry) -> Value {
+    let call = entry.call.as_ref();
+    let amount = call.map_or(entry.amount_usd, |call| Nanos(-call.recomputed().0));
+    let (catalog, _) = snapshot::catalog();
+    let listed = call.filter(|call| call.catalog_id == catalog.id).and_then(|call| {
+        let deployment = catalog.deployment(&format!("{}/{}", call.provider, call.model))?;
+        let when = When { at: call.priced_at, tier: ServiceTier::of_word(&call.service_tier) };
+        Some(call.rates? == *deployment.rates.at(call.usage.prompt(), when))
+    });
+    json!({
+        "object": "ledger_recomputation",
+        "id": entry.id,
+        "amount_usd": entry.amount_usd,
+        "recomputed_usd": amount,
+        "equal": amount == entry.amount_usd,
+        "sound": entry.is_sound(),
+        "catalog_id": call.map(|call| &call.catalog_id),
+        "usage": call.map(|call| call.usage),
+        "rates": crate::json::told_by_text(&call.and_then(|call| call.rates)),
+        "rates_are_listed": listed,
+        "formula": "tokens of each class x its rate, and the fee of a call, rounded once, half to even; \
+                    an estimate at most what was held; nothing for an answer of no tokens",
+    })
 }
 
 /// Refuses an own provider by the name of one of the catalog, and a target that names a provider of the catalog and a model
@@ -129,7 +171,7 @@ pub async fn key(headers: &Headers, env: &Env) -> Told {
 }
 
 /// 401 for a credential that does not open the plane of inference.
-fn not_a_key_of_ours(knock: &Knock) -> Fault {
+pub(super) fn not_a_key_of_ours(knock: &Knock) -> Fault {
     match knock {
         Knock::Known(..) => crate::account::letter::wrong_kind(),
         Knock::Forged => Fault::credential("invalid_key", "This key is not one of ours: it was changed or cut."),
@@ -148,8 +190,8 @@ fn new_key(kind: KeyKind, organization: &str, fresh: &str, env: &Env) -> Result<
     Ok((key.reveal().to_owned(), MadeKey { id, digest, redacted: key.redacted() }))
 }
 
-async fn entries(account: &str, query: &str, kind: Option<EntryKind>, env: &Env) -> Told {
-    let mut filter = journal::Filter { limit: 20, kind, ..journal::Filter::default() };
+async fn entries(account: &str, query: &str, requests: bool, env: &Env) -> Told {
+    let mut filter = journal::Filter { limit: 20, requests, ..journal::Filter::default() };
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         let value = percent_decoded(&value.replace('+', " "));
         if value.is_empty() {
@@ -173,7 +215,7 @@ async fn entries(account: &str, query: &str, kind: Option<EntryKind>, env: &Env)
     }
     let (entries, more) =
         journal::read(env, account, &filter).await.map_err(|error| unavailable("The journal", &error))?;
-    let told: Vec<Value> = entries.iter().map(|entry| entry_told(entry, kind.is_some())).collect();
+    let told: Vec<Value> = entries.iter().map(|entry| entry_told(entry, requests)).collect();
     Ok((200, list_of(told, more)))
 }
 
@@ -220,7 +262,10 @@ pub async fn platform(act: Platform, headers: &Headers, body: &[u8], query: &str
     }
     match act {
         Platform::CreateOrganization => create_organization(body, env).await,
-        Platform::Credit(organization) => credit(&organization, body, env).await,
+        Platform::Credit(organization) => credit(&organization, body, false, env).await,
+        Platform::Adjust(organization) => credit(&organization, body, true, env).await,
+        Platform::Refund(organization) => refund(&organization, body, env).await,
+        Platform::Reconcile => reconcile(query, env).await,
         Platform::GetCatalog => {
             let (catalog, source) = snapshot::catalog();
             Ok((200, catalog_told(&catalog, source)))
@@ -246,9 +291,12 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
     let spec = KeySpec { name: "first admin key".into(), ..KeySpec::default() };
     let admin_key = NewKey { id: key_id.clone(), digest, redacted, kind: KeyKind::Admin, spec };
     let credit = match ask.credit_usd.filter(|amount| amount.0 > 0) {
-        Some(amount) => {
-            Some(NewCredit { id: mint("crd", at, random::chance()?), amount, reason: "operator credit".into() })
-        }
+        Some(amount) => Some(NewCredit {
+            id: mint("crd", at, random::chance()?),
+            amount,
+            reason: "operator credit".into(),
+            adjusts: false,
+        }),
         None => None,
     };
     let told = json!({
@@ -279,11 +327,56 @@ fn zone_of(timezone: &str, from: Millis) -> Result<Zone, Fault> {
     })
 }
 
-async fn credit(organization: &str, body: &[u8], env: &Env) -> Told {
-    let ask = asks::read::<asks::CreditAsk>(body)?.check()?;
-    let id = mint("crd", now(), random::chance()?);
-    let letter = Letter::Credit(NewCredit { id, amount: ask.amount_usd, reason: ask.reason });
+async fn credit(organization: &str, body: &[u8], adjusts: bool, env: &Env) -> Told {
+    let ask = asks::read::<asks::CreditAsk>(body)?.check(adjusts)?;
+    let id = mint(if adjusts { "adj" } else { "crd" }, now(), random::chance()?);
+    let letter = Letter::Credit(NewCredit { id, amount: ask.amount_usd, reason: ask.reason, adjusts });
     send(&account_of(organization), letter, env).await
+}
+
+async fn refund(organization: &str, body: &[u8], env: &Env) -> Told {
+    let ask = asks::read::<asks::RefundAsk>(body)?;
+    let account = account_of(organization);
+    let found =
+        journal::find(env, &account, &ask.entry_id).await.map_err(|error| unavailable("The journal", &error))?;
+    let charge = found.filter(|entry| entry.kind == EntryKind::Usage).ok_or_else(|| {
+        let text = "There is no charge of that id in the journal. One that was just made is there a moment later.";
+        Fault::not_found("not_found", text).with_param("entry_id")
+    })?;
+    let amount = ask.amount(Nanos(-charge.amount_usd.0))?;
+    let id = mint("rfd", now(), random::chance()?);
+    let letter = Letter::Refund(NewRefund { id, of: ask.entry_id, amount, reason: ask.reason });
+    send(&account, letter, env).await
+}
+
+/// Organisations of one reconciliation: each costs a letter and a few statements.
+const RECONCILED_MAX: usize = 50;
+
+/// Holds accounts against the journal: one with `organization`, else a page of all of them after `after`.
+async fn reconcile(query: &str, env: &Env) -> Told {
+    let (mut one, mut after, mut from) = (None, String::new(), Some(1));
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let number = || value.parse().map_err(|_| Fault::parameter("from", "from is the number of an entry."));
+        match name {
+            "organization" => one = Some(percent_decoded(value)),
+            "after" => after = percent_decoded(value),
+            "from" => from = Some(number()?),
+            _ => return Err(Fault::parameter(name, "The query takes organization, after and from.")),
+        }
+    }
+    let all = match one {
+        Some(one) => vec![one],
+        None => journal::organizations(env, &after, RECONCILED_MAX)
+            .await
+            .map_err(|error| unavailable("The journal", &error))?,
+    };
+    let more = all.len() == RECONCILED_MAX;
+    let mut told = Vec::with_capacity(all.len());
+    for id in &all {
+        let report = reconcile::account(env, id, from).await;
+        told.push(report.map_err(|error| unavailable("An account or the journal", &error))?);
+    }
+    Ok((200, list_of(told, more)))
 }
 
 fn catalog_told(catalog: &Catalog, source: Source) -> Value {

@@ -119,7 +119,7 @@ impl Drive {
                     }
                     Event::Refused(refusal)
                 }
-                Ok(Answer::Whoami { .. } | Answer::Told { .. }) | Err(_) => Event::Unreachable,
+                Ok(_) | Err(_) => Event::Unreachable,
             }
         });
     }

@@ -2,12 +2,7 @@
 //!
 //! Amounts cross the binding as text: it carries numbers as doubles.
 use super::storage::{rows, text};
-use crate::{
-    json,
-    ledger::{Entry, EntryKind},
-    money::Nanos,
-    time::Millis,
-};
+use crate::{id::made_at, json, ledger::Entry, money::Nanos, time::Millis};
 use serde_json::Value;
 use worker::{Env, Error, Result};
 
@@ -48,13 +43,68 @@ pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
     Err(Error::from(format!("entry {} in the journal is another one than the account's", last.seq)))
 }
 
+/// Finds where the entries of a moment begin, by halving: ids have no index, because every entry would pay for it, but they
+/// tell their time, and entries lie in the order of theirs.
+const FIND: &str = "WITH RECURSIVE span(low, high) AS (
+  SELECT 1, coalesce((SELECT max(seq) FROM entry WHERE account = ?1), 0) + 1
+  UNION ALL
+  SELECT
+    iif(coalesce((SELECT at FROM entry WHERE account = ?1 AND seq = (low + high) / 2), 0) < ?3 + 0, (low + high) / 2 + 1, low),
+    iif(coalesce((SELECT at FROM entry WHERE account = ?1 AND seq = (low + high) / 2), 0) < ?3 + 0, high, (low + high) / 2)
+  FROM span WHERE low < high)
+SELECT * FROM (
+  SELECT seq, id, kind, at, CAST(amount AS TEXT) AS amount, legs, call, note, prev_hash, hash FROM entry
+  WHERE account = ?1 AND seq >= (SELECT max(low) FROM span) ORDER BY seq LIMIT 10000)
+WHERE id = ?2 LIMIT 1";
+
+/// The entry of that id. It lies soon after the id was made, or a day later if its charge was not known.
+pub async fn find(env: &Env, account: &str, id: &str) -> Result<Option<Entry>> {
+    let Some(made) = made_at(id) else { return Ok(None) };
+    // The clock of the worker that made the id may be ahead.
+    for after in [0, 86_400_000] {
+        let since = made.0.saturating_add(after).saturating_sub(60_000).to_string();
+        let found = rows(env, FIND, &[account, id, &since]).await?;
+        if let Some(row) = found.first() {
+            return entry(row).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// What the journal has of an account up to an entry: how many, paid in, spent, and what legs of fees come to.
+pub async fn totals(env: &Env, account: &str, through: u64) -> Result<(u64, Nanos, Nanos, Nanos)> {
+    let statement = "SELECT count(*) AS entries,
+  CAST(coalesce(sum(iif(kind IN ('credit', 'adjustment'), amount, 0)), 0) AS TEXT) AS credits,
+  CAST(coalesce(sum(iif(kind IN ('credit', 'adjustment'), 0, -amount)), 0) AS TEXT) AS posted,
+  sum(legs LIKE '%income:fees%') AS fees
+FROM entry WHERE account = ?1 AND seq <= CAST(?2 AS INTEGER)";
+    let found = rows(env, statement, &[account, &through.to_string()]).await?;
+    let row = found.first().ok_or_else(|| Error::from("the journal gave no totals"))?;
+    let nanos = |column| Ok::<_, Error>(Nanos(text(row, column)?.parse().map_err(|_| Error::from("no number"))?));
+    let count = |column: &str| row.get(column).and_then(Value::as_u64).unwrap_or_default();
+    #[expect(clippy::cast_possible_wrap, reason = "a number of entries")]
+    let fees = Nanos(count("fees") as i64);
+    Ok((count("entries"), nanos("credits")?, nanos("posted")?, fees))
+}
+
+/// Entries after one, oldest first.
+pub async fn following(env: &Env, account: &str, after: u64, through: u64, most: usize) -> Result<Vec<Entry>> {
+    let statement = format!(
+        "SELECT seq, id, kind, at, CAST(amount AS TEXT) AS amount, legs, call, note, prev_hash, hash FROM entry
+WHERE account = ?1 AND seq > CAST(?2 AS INTEGER) AND seq <= CAST(?3 AS INTEGER) ORDER BY seq LIMIT {most}"
+    );
+    let found = rows(env, &statement, &[account, &after.to_string(), &through.to_string()]).await?;
+    found.iter().map(entry).collect()
+}
+
 /// Which entries to read.
 #[derive(Debug, Default)]
 pub struct Filter {
     pub limit: usize,
     /// Entries before this one: an id of the page before.
     pub after: Option<String>,
-    pub kind: Option<EntryKind>,
+    /// Only requests, one row each.
+    pub requests: bool,
     pub model: Option<String>,
     pub key: Option<String>,
     pub reason: Option<String>,
@@ -63,21 +113,17 @@ pub struct Filter {
 /// Reads entries, newest first, and whether there are more.
 pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<(Vec<Entry>, bool)> {
     let before = match &filter.after {
-        Some(id) => {
-            let find = "SELECT CAST(seq AS TEXT) AS seq FROM entry WHERE account = ?1 AND id = ?2";
-            let found = rows(env, find, &[account, id]).await?;
-            found.first().map_or_else(|| Ok("0".to_owned()), |row| text(row, "seq"))?
-        }
-        None => u64::from(u32::MAX).to_string(),
+        Some(id) => find(env, account, id).await?.map_or(0, |entry| entry.seq),
+        None => u64::from(u32::MAX),
     };
+    let before = before.to_string();
     let mut clauses = vec![READ.to_owned()];
     let mut values = vec![account, before.as_str()];
-    let kind = filter.kind.map(|kind| match kind {
-        EntryKind::Credit => "credit".to_owned(),
-        EntryKind::Usage => "usage".to_owned(),
-    });
+    if filter.requests {
+        // Another attempt of a request is no request.
+        clauses.push("AND kind = 'usage' AND id NOT LIKE '%#%'".to_owned());
+    }
     let conditions = [
-        ("kind = ?", &kind),
         // By its own name, or with its provider's before it.
         ("? IN (call ->> 'model', (call ->> 'provider') || '/' || (call ->> 'model'))", &filter.model),
         ("call ->> 'api_key_id' = ?", &filter.key),
@@ -126,8 +172,9 @@ pub async fn add_organization(env: &Env, id: &str, name: &str, at: Millis) -> Re
     Ok(())
 }
 
-/// The organisations there are.
-pub async fn organizations(env: &Env) -> Result<Vec<String>> {
-    let found = rows(env, "SELECT id FROM organization", &[]).await?;
+/// The organisations after one, in order.
+pub async fn organizations(env: &Env, after: &str, most: usize) -> Result<Vec<String>> {
+    let statement = format!("SELECT id FROM organization WHERE id > ?1 ORDER BY id LIMIT {most}");
+    let found = rows(env, &statement, &[after]).await?;
     Ok(found.iter().filter_map(|row| text(row, "id").ok()).collect())
 }

@@ -8,7 +8,7 @@ use crate::{
     health::{Health, Sample},
     json,
     time::Millis,
-    world::{TenantView, World},
+    world::{Reach, TenantView, World},
 };
 use std::{cell::Cell, collections::HashMap, rc::Rc};
 use worker::{Context, Env, console_error};
@@ -76,9 +76,21 @@ pub async fn world(env: &Env, ctx: &Context, organization: Option<&str>) -> Worl
     })
 }
 
+/// Reads KV where nothing has been read yet.
+pub async fn first(env: &Env) {
+    if with(|isolate| isolate.loaded.is_none()) {
+        refresh(env.clone()).await;
+    }
+}
+
 /// The catalog in force and its source.
 pub fn catalog() -> (Rc<Catalog>, Source) {
     with(|isolate| (Rc::clone(&isolate.world.catalog), isolate.source))
+}
+
+/// How a provider of the catalog is called.
+pub fn reach(provider: &str) -> Option<Reach> {
+    with(|isolate| isolate.world.settings.reach.get(provider).cloned())
 }
 
 /// Makes the next request read KV again: after a catalog was put through this isolate.

@@ -9,7 +9,9 @@ export class Upstream {
 
   // status, content type, retry-after and the mark of a simulation, a line each.
   async head() {
-    const init = { method: "POST", headers: JSON.parse(this.#headers), body: this.#body, redirect: "manual", signal: this.#stop.signal };
+    const method = this.#body.length ? "POST" : "GET";
+    if (method === "GET") this.#body = undefined;
+    const init = { method, headers: JSON.parse(this.#headers), body: this.#body, redirect: "manual", signal: this.#stop.signal };
     this.#response = await fetch(this.#url, init);
     this.#body = undefined;
     const { status, headers } = this.#response;

@@ -389,6 +389,9 @@ impl Exchange {
     fn elapsed(&mut self, stage: Stage, timer: Timer, now: Millis, effects: &mut Vec<Effect>) {
         let timeout = |text: &str| UpstreamFault::new(0, Cause::Timeout, text);
         let waits_for_head = matches!(stage, Stage::Sent);
+        if let Stage::First(first) = &stage {
+            self.generated(&first.relay.meter.generation_id);
+        }
         match timer {
             Timer::Head(attempt) if attempt == self.current() && waits_for_head => {
                 let own = self.plan().is_some_and(|plan| plan.deadlines.head_ms.is_some());

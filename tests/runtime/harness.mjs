@@ -49,7 +49,7 @@ export async function start({ vars = {}, sandbox = true } = {}) {
         X402_PAY_TO: "0x90F79bf6EB2c4f870365E785982E1f101E93b906",
         ...(beside && { SANDBOX_URL: beside.url }),
       },
-      secrets: { ...noRealKeys(), OPERATOR_TOKEN: operatorToken, KEY_PEPPER: pepper, ...vars },
+      secrets: { ...noRealKeys(), OPERATOR_TOKEN: operatorToken, KEY_PEPPER: pepper, RECEIPT_KEY: "07".repeat(32), ...vars },
     }],
   });
   const close = async () => {

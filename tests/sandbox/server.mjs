@@ -72,7 +72,7 @@ class Sandbox {
   }
 
   async provide(req, res, name, url, raw) {
-    if (url.pathname.endsWith("/v1/generation")) return this.generation(res, url.searchParams.get("id"));
+    if (url.pathname.endsWith("/generation")) return this.generation(res, url.searchParams.get("id"));
     const provider = this.control.of(name);
     const behaviour = provider.take();
     const body = parsed(raw);

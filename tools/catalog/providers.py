@@ -10,12 +10,13 @@ import re
 SAFE = ["max_tokens", "no_developer_role", "no_store"]
 
 
-def row(id, name, dialect, base_url, credential, abort, quirks=(), also=()):
+def row(id, name, dialect, base_url, credential, abort, quirks=(), also=(), generation_path=None):
     out = {"id": id, "name": name, "dialect": dialect}
     if also:
         out["also"] = list(also)
-    return out | {"base_url": base_url, "credential": credential, "abort_stops_billing": abort,
-                  "quirks": sorted(quirks)}
+    out |= {"base_url": base_url, "credential": credential, "abort_stops_billing": abort, "quirks": sorted(quirks)}
+    # Where what a past answer used can be asked for.
+    return out | ({"generation_path": generation_path} if generation_path else {})
 
 
 # NAMES in reduce.py says what each table calls these.
@@ -64,7 +65,7 @@ PROVIDERS = [
         ["known_members"], also=["openai_responses"]),
     # Whether hanging up ends the bill depends on the host it chose.
     row("openrouter", "OpenRouter", "openai_chat", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "unknown",
-        [*SAFE, "not_auto"]),
+        [*SAFE, "not_auto"], generation_path="/generation?id={id}"),
     row("perplexity", "Perplexity", "openai_responses", "https://api.perplexity.ai/v1", "PERPLEXITY_API_KEY", "no",
         ["no_store", "not_auto"]),
     row("together", "Together AI", "openai_chat", "https://api.together.xyz/v1", "TOGETHER_API_KEY", "yes", SAFE),

@@ -55,6 +55,19 @@ impl Counting {
     }
 }
 
+/// What a past answer used, as a provider tells it later: an object of chat completions' `usage`, or OpenRouter's members of
+/// <https://openrouter.ai/docs/api-reference/get-a-generation>, both perhaps inside `data`.
+pub fn of_generation(bytes: &[u8]) -> Option<Usage> {
+    let answer: Value = serde_json::from_slice(bytes).ok()?;
+    let told = answer.get("data").unwrap_or(&answer);
+    Counting::default().read(told).or_else(|| {
+        let output = count(told, &["native_tokens_completion"])?;
+        let known = |name| count(told, &[name]).unwrap_or(0);
+        let (prompt, cached) = (known("native_tokens_prompt"), known("native_tokens_cached"));
+        Some(Usage::inclusive(prompt, cached, 0, output, known("native_tokens_reasoning")))
+    })
+}
+
 /// OpenAI, then `DeepSeek`, Mistral, Moonshot.
 fn cache_read(told: &Value) -> u64 {
     const PATHS: [&[&str]; 4] = [
@@ -97,6 +110,17 @@ mod tests {
     use super::*;
 
     const PLAIN: Counting = Counting { excludes_reasoning: false, total_minus_prompt: false };
+
+    #[test]
+    fn a_past_answer_is_counted_in_either_form() {
+        let told =
+            |text: &str| of_generation(text.as_bytes()).map(|usage| (usage.input, usage.cache_read, usage.output));
+        assert_eq!(told(r#"{"id":"a","usage":{"prompt_tokens":9,"completion_tokens":4}}"#), Some((9, 0, 4)));
+        let native = r#"{"data":{"total_cost":0.1,"tokens_prompt":8,"native_tokens_prompt":9,"native_tokens_completion":4,
+            "native_tokens_cached":5,"native_tokens_reasoning":1}}"#;
+        assert_eq!(told(native), Some((4, 5, 4)));
+        assert_eq!([told("{}"), told("?"), told(r#"{"data":{"total_cost":0.1}}"#)], [None; 3]);
+    }
 
     #[test]
     fn each_hosts_cache_member_is_read() {

@@ -1,0 +1,109 @@
+//! Money beside calls: credit, refunds and adjustments; and what the books say, for those who hold them against the journal.
+use super::{
+    Account, Booking, Turn,
+    letter::{Answer, Caller, NewCredit, NewRefund, Refusal, Summary, Suspended},
+    record,
+};
+use crate::{
+    access::KeyKind,
+    budget::Wallet,
+    ledger::{EntryKind, transfer},
+    money::Nanos,
+    time::Millis,
+};
+
+/// Suspenses that are told at once.
+const SUSPENDED_MAX: usize = 200;
+
+impl Account {
+    /// Credit, or an adjustment, which may also take away.
+    pub(super) fn credit(&mut self, credit: NewCredit, now: Millis) -> Turn {
+        if self.organization.id.is_empty() {
+            return Turn::refused(Refusal::NotFound { what: "organization".into() });
+        }
+        if self.bookings.contains_key(&credit.id) {
+            return Turn::told(self.wallet_told(200));
+        }
+        let refused =
+            |message: &str| Turn::refused(Refusal::Invalid { param: "amount_usd".into(), message: message.to_owned() });
+        if self.wallet.credits.checked_add(credit.amount).is_none() {
+            return refused("The wallet cannot hold that much.");
+        }
+        if credit.amount.0 < 0 && self.wallet.available().plus(credit.amount) < Nanos::ZERO {
+            return refused("The wallet has not that much left.");
+        }
+        let kind = if credit.adjusts { EntryKind::Adjustment } else { EntryKind::Credit };
+        let legs = transfer("equity:operator".into(), self.wallet_account(), credit.amount);
+        let entry = self.entry(credit.id, kind, credit.amount, legs, None, Some(credit.reason), now);
+        let write = self.book(entry, Vec::new(), Nanos::ZERO, now);
+        Turn { answer: self.wallet_told(200), writes: vec![write] }
+    }
+
+    /// Gives a charge back, or a part of it, once. The operator bears it: what is owed to the provider stays.
+    pub(super) fn refund(&mut self, refund: NewRefund, now: Millis) -> Turn {
+        let NewRefund { id, of, amount, reason } = refund;
+        if self.bookings.contains_key(&id) {
+            return Turn::told(self.wallet_told(200));
+        }
+        if let Some(earlier) = self.refunds.get(&of) {
+            let message = format!("{of} was given back before, by {earlier}.");
+            return Turn::refused(Refusal::Invalid { param: "entry_id".into(), message });
+        }
+        let write = record("refund", &of, Some(&id));
+        self.refunds.insert(of.clone(), id.clone());
+        let legs = transfer("expense:absorbed".into(), self.wallet_account(), amount);
+        let entry = self.entry(id, EntryKind::Refund, amount, legs, None, Some(format!("{of}: {reason}")), now);
+        let booked = self.book(entry, Vec::new(), Nanos::ZERO, now);
+        Turn { answer: self.wallet_told(200), writes: vec![write, booked] }
+    }
+
+    /// An entry that the journal may not have yet, or that a call is still open. A key for calls sees only its own.
+    pub(super) fn find(&self, caller: &Caller, id: &str, now: Millis) -> Turn {
+        if let Err(refusal) = self.prove(caller, caller.kind, now) {
+            return Turn::refused(refusal);
+        }
+        let own = |key_id: &str| caller.kind == KeyKind::Admin || key_id == caller.key_id;
+        let (entry, open) = match self.bookings.get(id) {
+            Some(Booking::Posted { entry, .. }) => {
+                let key = entry.call.as_ref().map_or("", |call| call.api_key_id.as_str());
+                (own(key).then(|| entry.clone()), false)
+            }
+            Some(Booking::Held(hold) | Booking::Suspense { hold, .. }) => (None, own(&hold.key_id)),
+            Some(Booking::Ended) | None => (None, false),
+        };
+        Turn::told(Answer::Found { entry: entry.map(Box::new), open })
+    }
+
+    /// What the books say of everything the journal has to have by now.
+    pub(super) fn summary(&self, now: Millis) -> Summary {
+        let mut wallet = Wallet { held: Nanos::ZERO, ..self.wallet };
+        let (mut head, mut seq) = (self.head.clone(), self.seq);
+        for id in self.outbox.values().rev() {
+            let Some(Booking::Posted { entry, .. }) = self.bookings.get(id) else { continue };
+            (head, seq) = (entry.prev_hash.clone(), entry.seq - 1);
+            if entry.kind.pays_in() {
+                wallet.credits = wallet.credits.minus(entry.amount_usd);
+            } else {
+                wallet.posted = wallet.posted.plus(entry.amount_usd);
+            }
+        }
+        let mut summary = Summary { seq, head, wallet, waiting: self.outbox.len() as u64, ..Summary::default() };
+        for (at, id) in &self.deadlines {
+            match self.bookings.get(id) {
+                Some(Booking::Held(_)) => {
+                    summary.open += 1;
+                    summary.overdue += u64::from(*at < now);
+                }
+                Some(Booking::Suspense { hold, call, .. }) => {
+                    summary.suspended += 1;
+                    if summary.unresolved.len() < SUSPENDED_MAX && !call.generation_id.is_empty() {
+                        let (id, amount, call) = (id.clone(), hold.grant.amount, call.clone());
+                        summary.unresolved.push(Suspended { id, amount, call });
+                    }
+                }
+                _ => {}
+            }
+        }
+        summary
+    }
+}

@@ -1,0 +1,148 @@
+//! The reconciler: every account is held against the journal, and what providers can tell of unknown charges is asked for.
+use super::{
+    account_object::{account_of, ask},
+    journal, snapshot,
+    upstream::Upstream,
+};
+use crate::json::json;
+use crate::{
+    account::letter::{Answer, Letter, PostLetter, PostOutcome, Summary, Suspended},
+    dialect::generation_usage,
+    exchange::event::{Event, Head, UpstreamCall},
+    ledger::{Entry, GENESIS},
+    money::Nanos,
+    usage::Usage,
+};
+use serde_json::Value;
+use worker::{Env, Error, Result};
+
+/// Entries read at once, and at most for one account: the rest is for the next time.
+const PAGE: usize = 500;
+const ENTRIES_MAX: usize = 20_000;
+
+/// Entries whose chain is read each hour.
+const RECENT: u64 = 2_000;
+
+/// Holds an account against the journal. `from` is the entry to begin with, of the last ones if it is left out; the chain
+/// before it is believed, but its sums are not.
+pub async fn account(env: &Env, organization: &str, from: Option<u64>) -> Result<Value> {
+    let name = account_of(organization);
+    // First the account: what it says the journal has, the journal has for ever.
+    let Answer::Summary(summary) = ask(env, &name, &Letter::Summary).await? else {
+        return Err(Error::from("the account gave no summary"));
+    };
+    let from = from.unwrap_or_else(|| summary.seq.saturating_sub(RECENT)).max(1);
+    let resolved = resolve(env, &name, &summary.unresolved).await;
+    let mut wrong = Vec::new();
+    let (entries, credits, posted, fees) = journal::totals(env, &name, summary.seq).await?;
+    for (what, told, found) in [
+        ("entries", summary.seq.to_string(), entries.to_string()),
+        ("credits_usd", summary.wallet.credits.to_string(), credits.to_string()),
+        ("posted_usd", summary.wallet.posted.to_string(), posted.to_string()),
+        ("fees_usd", Nanos::ZERO.to_string(), fees.to_string()),
+    ] {
+        if told != found {
+            wrong.push(format!("{what}: the account says {told}, the journal {found}"));
+        }
+    }
+    if summary.overdue > 0 {
+        wrong.push(format!("{} holds are open past their time", summary.overdue));
+    }
+    let read = chain(env, &name, &summary, from, &mut wrong).await?;
+    Ok(json!({
+        "object": "reconciliation",
+        "id": organization,
+        "agrees": wrong.is_empty(),
+        "wrong": wrong,
+        "entries": entries,
+        "read_from": from,
+        "read_through": read,
+        "waiting": summary.waiting,
+        "open": summary.open,
+        "suspended": summary.suspended,
+        "resolved": resolved,
+        "credits_usd": credits,
+        "posted_usd": posted,
+        "fees_usd": fees,
+    }))
+}
+
+/// Reads the chain: no gap, every seal and every sum right, every charge what its counts come to. Answers the last entry read.
+async fn chain(env: &Env, name: &str, summary: &Summary, from: u64, wrong: &mut Vec<String>) -> Result<u64> {
+    let mut seq = from - 1;
+    let mut head = if seq == 0 { Some(GENESIS.to_owned()) } else { None };
+    let first = seq;
+    while seq < summary.seq && (seq - first) < ENTRIES_MAX as u64 {
+        let page = journal::following(env, name, seq, summary.seq, PAGE).await?;
+        for entry in &page {
+            wrong.extend(
+                faults(entry, seq + 1, head.as_deref()).into_iter().map(|what| format!("{}: {what}", entry.id)),
+            );
+            (seq, head) = (entry.seq, Some(entry.hash.clone()));
+        }
+        if page.is_empty() {
+            wrong.push(format!("entries from {} on are missing", seq + 1));
+            break;
+        }
+    }
+    if seq == summary.seq && head.is_some_and(|head| head != summary.head) {
+        wrong.push("the last seal is not the account's".to_owned());
+    }
+    Ok(seq)
+}
+
+fn faults(entry: &Entry, seq: u64, head: Option<&str>) -> Vec<&'static str> {
+    let charge = entry.call.as_ref().map(|call| Nanos(-call.recomputed().0));
+    [
+        (entry.seq != seq, "there is a gap before it"),
+        (head.is_some_and(|head| head != entry.prev_hash), "it does not follow the one before"),
+        (!entry.is_sound(), "it was changed, or its legs do not balance"),
+        (charge.is_some_and(|charge| charge != entry.amount_usd), "its charge is not what its counts come to"),
+    ]
+    .into_iter()
+    .filter_map(|(wrong, what)| wrong.then_some(what))
+    .collect()
+}
+
+/// Asks providers what calls used whose end was not seen, and posts it.
+async fn resolve(env: &Env, account: &str, unresolved: &[Suspended]) -> Vec<Value> {
+    let mut resolved = Vec::new();
+    for one in unresolved {
+        let Some(usage) = generation(env, one).await else { continue };
+        let mut call = one.call.clone();
+        (call.usage, call.estimated, call.resolved_by) = (usage, false, "generation".to_owned());
+        let charge = call.recomputed();
+        let tokens = usage.prompt().saturating_add(usage.output);
+        let (request_id, outcome) = (one.id.clone(), PostOutcome::Charge(charge));
+        let letter = PostLetter { request_id, outcome, call, tokens, others: Vec::new() };
+        if ask(env, account, &Letter::Post(letter)).await.is_ok() {
+            resolved.push(json!({"id": one.id, "by": "generation", "charge_usd": charge}));
+        }
+    }
+    resolved
+}
+
+/// What a provider says that an answer used; `None` where it does not say.
+async fn generation(env: &Env, one: &Suspended) -> Option<Usage> {
+    let (catalog, _) = snapshot::catalog();
+    let path = catalog.provider(&one.call.provider)?.generation_path.as_ref()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let id = one.call.generation_id.as_str();
+    if !id.bytes().all(plain) || one.call.rates.is_none() {
+        return None;
+    }
+    let reach = snapshot::reach(&one.call.provider)?;
+    let call = UpstreamCall {
+        url: format!("{}{}", reach.base_url, path.replace("{id}", id)),
+        headers: Vec::new(),
+        credential_header: ("authorization", "Bearer "),
+        credential: reach.credential,
+        body: Vec::new(),
+    };
+    let upstream = Upstream::new(&call, env);
+    let Event::Head { head: Head { status: 200, .. }, .. } = upstream.clone().head(0).await else { return None };
+    match upstream.whole(0).await {
+        Event::Whole { bytes, .. } => generation_usage(&bytes),
+        _ => None,
+    }
+}

@@ -1,5 +1,5 @@
 // One worker in the real runtime, with a sandbox and an empty database of its own, for a test file.
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
@@ -17,8 +17,8 @@ const operatorToken = "operator-token-of-the-tests";
 /** What the worker seals keys with; a test that forges one needs it. */
 export const pepper = "5e".repeat(32);
 
-/** Starts the sandbox; its first line of output says where it listens. */
-async function startSandbox() {
+/** Starts the sandbox; its first line of output says where it listens. The caller must kill `child`. */
+export async function startSandbox() {
   const child = spawn(process.execPath, [join(root, "tests/sandbox/server.mjs")], {
     env: { ...process.env, SANDBOX_PORT: "0" }, stdio: ["ignore", "pipe", "inherit"],
   });
@@ -74,12 +74,17 @@ export async function start({ vars = {}, sandbox = true } = {}) {
 
 /**
  * A worker as `make run` starts it, with a state of its own. Its calls go out through the runtime's own network: only
- * there a provider refuses a connection, and only there it sees a hang-up.
+ * there a provider refuses a connection, and only there it sees a hang-up. Given a `state` it starts from that and leaves
+ * it behind; given a sandbox's address as `sandboxUrl` it starts none.
  */
-export async function startInstance() {
-  const state = mkdtempSync(join(tmpdir(), "megarouter-"));
+export async function startInstance({ vars = {}, state, sandboxUrl } = {}) {
+  const folder = state ?? mkdtempSync(join(tmpdir(), "megarouter-"));
+  rmSync(join(folder, "run.json"), { force: true }); // one that was killed left it
   const child = spawn(process.execPath, [join(root, "tools/run.mjs")], {
-    env: { ...process.env, PORT: String(await freePort()), STATE_DIR: state, OUTBOX_FLUSH_MS: "50" },
+    env: {
+      ...process.env, PORT: String(await freePort()), STATE_DIR: folder, OUTBOX_FLUSH_MS: "50",
+      ...(sandboxUrl && { SANDBOX: "off" }), ...vars,
+    },
     stdio: ["ignore", "ignore", "inherit"],
   });
   const ended = once(child, "exit");
@@ -87,22 +92,38 @@ export async function startInstance() {
   const close = async () => {
     child.kill();
     await ended;
-    rmSync(state, { recursive: true, force: true });
+    if (!state) rmSync(folder, { recursive: true, force: true });
+  };
+  /** As when the power fails: nothing of it gets to do anything more, the runtime first. */
+  const crash = async () => {
+    for (const pid of offspring(child.pid)) {
+      try { process.kill(pid, "SIGKILL"); } catch { /* it went with another */ }
+    }
+    await ended;
   };
   try {
     const run = await until("make run is ready", () => {
       if (child.exitCode !== null) throw new Error(`it ended with code ${child.exitCode}`);
-      return existsSync(join(state, "run.json")) && JSON.parse(readFileSync(join(state, "run.json"), "utf8"));
+      return existsSync(join(folder, "run.json")) && JSON.parse(readFileSync(join(folder, "run.json"), "utf8"));
     }, { ms: 60_000 });
     const call = caller({ fetch: (path, init) => fetch(new URL(path, run.base_url), init) });
+    const providers = sandboxUrl ?? run.sandbox_url;
     return {
-      url: run.base_url, own: { id: run.organization_id, adminKey: run.admin_key, key: run.inference_key }, call, close,
-      ask: asker(call), newProvider: provider(call, run.sandbox_url), sandbox: sandboxOf(run.sandbox_url),
+      url: run.base_url, own: { id: run.organization_id, adminKey: run.admin_key, key: run.inference_key }, call, close, crash,
+      ask: asker(call), newProvider: provider(call, providers), sandbox: sandboxOf(providers),
+      newOrganization: organizer(call, run.operator_token),
     };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** A process and everything it started, the youngest first: the runtime before those that would notice its end. */
+function offspring(pid) {
+  const all = execFileSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n").map((line) => line.trim().split(/\s+/).map(Number));
+  const below = (parent) => [...all.filter(([, above]) => above === parent).flatMap(([child]) => below(child)), parent];
+  return below(pid);
 }
 
 async function freePort() {
@@ -118,7 +139,7 @@ async function freePort() {
  * `call("PUT", "/admin/v1/…", token, body)` answers {status, headers, body}, the body parsed if it is JSON. A string is
  * sent as it stands. A stream's answer has `text`, `events` ([{event?, data}]) and `comment`, its last word, as well.
  */
-const caller = (server) => async (method, path, token, body, more = {}) => {
+export const caller = (server) => async (method, path, token, body, more = {}) => {
   const headers = { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }), ...more };
   const sent = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
   const answer = await server.fetch(path, { method, headers, body: sent });
@@ -150,7 +171,7 @@ export function readStream(text) {
 export const textOf = (events) => events.map(({ data }) => data.choices?.[0]?.delta?.content ?? "").join("");
 
 /** Asks a model: `ask(key, {model, messages, …})`. */
-const asker = (call) => (key, body, { path = "/v1/chat/completions", headers } = {}) =>
+export const asker = (call) => (key, body, { path = "/v1/chat/completions", headers } = {}) =>
   call("POST", path, key, { messages: [{ role: "user", content: "count to 5" }], ...body }, headers);
 
 /** Gives an organisation a provider that the sandbox plays, with one model `m` at 1 and 2 dollars per million tokens. */
@@ -187,13 +208,13 @@ export async function until(what, look, { ms = 3000 } = {}) {
 }
 
 /** A new organisation with credit and one inference key; `key` holds more members of the key's request. */
-const organizer = (call) => async ({ name = "Test", credit_usd = "1000", key = {} } = {}) => {
+const organizer = (call, operator = operatorToken) => async ({ name = "Test", credit_usd = "1000", key = {} } = {}) => {
   const must = async (...request) => {
     const { status, body } = await call(...request);
     if (status !== 201) throw new Error(`${request[0]} ${request[1]} answered ${status}: ${JSON.stringify(body)}`);
     return body;
   };
-  const { organization, admin_key: admin } = await must("POST", "/platform/v1/organizations", operatorToken, {
+  const { organization, admin_key: admin } = await must("POST", "/platform/v1/organizations", operator, {
     name, timezone: "UTC", credit_usd,
   });
   const { id: keyId, secret } = await must("POST", "/admin/v1/api_keys", admin.secret, { name: "test", ...key });

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { after, before, test } from "node:test";
+import { nanos, soundChain, sum } from "./books.mjs";
 import { pepper, start, until } from "./harness.mjs";
 
 let here;
@@ -9,13 +10,6 @@ let here;
 before(async () => { here = await start({ vars: { HOLD_SETTLE_BY_S: "1", OUTBOX_FLUSH_MS: "300" } }); });
 after(() => here.close());
 
-/** Dollars to nano-dollars, exactly. */
-function nanos(usd) {
-  const [, sign, whole, part = ""] = /^(-?)(\d+)(?:\.(\d{1,9}))?$/.exec(usd);
-  return (sign ? -1n : 1n) * (BigInt(whole) * 1_000_000_000n + BigInt(part.padEnd(9, "0")));
-}
-
-const sum = (amounts) => amounts.reduce((all, amount) => all + nanos(amount), 0n);
 const walletOf = async (own) => (await here.call("GET", "/admin/v1/wallet", own.adminKey)).body;
 const entriesOf = async (own) => (await here.call("GET", "/admin/v1/ledger/entries?limit=100", own.adminKey)).body.data;
 const budgetOf = async (own, scope, window = "day") => (await here.call("GET", `/admin/v1/${scope}/budgets/${window}`, own.adminKey)).body;
@@ -38,19 +32,6 @@ async function spender(name, options) {
   const models = [{ id: "m", input_usd_per_mtok: "0", output_usd_per_mtok: "1000" }];
   const model = await here.newProvider(own, name, { models });
   return { ...own, spend: (body) => here.ask(own.key, { model, max_tokens: 10, ...body }), model, name };
-}
-
-/** Every entry balances, is sealed, and follows the one before it. */
-function soundChain(entries) {
-  const oldestFirst = [...entries].reverse();
-  let before = oldestFirst[0].prev_hash;
-  for (const [place, entry] of oldestFirst.entries()) {
-    assert.equal(entry.seq, place + 1, "no gap");
-    assert.equal(entry.prev_hash, before);
-    assert.ok(entry.sound);
-    assert.equal(sum(entry.legs.map(({ amount_usd }) => amount_usd)), 0n);
-    before = entry.hash;
-  }
 }
 
 // ---- ledger and wallet -----------------------------------------------------------------------------------------------

@@ -1,0 +1,125 @@
+// A thousand calls at once against one dollar, on every layer that may say no.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { costOf, ledger, nanos, soundChain, sum } from "./books.mjs";
+import { asker, caller, start, until } from "./harness.mjs";
+
+const CALLS = 1000;
+const CAP = nanos("1");
+/** A token costs a tenth of a cent, so a call is held at one to five cents by its bound of tokens. */
+const NANOS_PER_TOKEN = 1_000_000n;
+const bound = (place) => 10 + (place * 7) % 41;
+
+let here, ask;
+before(async () => {
+  here = await start({ vars: { OUTBOX_FLUSH_MS: "300" } });
+  // The harness's own fetch costs the test's process more than the worker's whole answer.
+  ask = asker(caller({ fetch: (path, init) => fetch(new URL(path, here.url), init) }));
+});
+after(() => here.close());
+
+const admin = async (own, method, path, body) => {
+  const answer = await here.call(method, `/admin/v1/${path}`, own.adminKey, body);
+  assert.ok(answer.status < 300, `${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
+  return answer.body;
+};
+
+/**
+ * The layers. `paths` makes whatever the layer needs and answers which scopes get a budget of one dollar; `key` is the
+ * key that spends, if it is another than the organisation's first; `window` and `body` are of the budget and the calls.
+ */
+const layers = {
+  organization: { paths: () => ["organization"] },
+  api_key: { paths: (own) => [`api_keys/${own.keyId}`] },
+  "all budgets at once": { paths: (own) => ["organization", `api_keys/${own.keyId}`] },
+  wallet: { credit_usd: "1", paths: () => [] },
+};
+
+for (const [name, { credit_usd = "1000", window = "day", body = {}, paths }] of Object.entries(layers)) {
+  test(`${CALLS} calls at once spend a dollar and not a nano more: ${name}`, async () => {
+    const own = await here.newOrganization({ credit_usd });
+    const model = await here.newProvider(own, name.replaceAll(/\W/g, "-"), {
+      models: [{ id: "m", input_usd_per_mtok: "0", output_usd_per_mtok: "1000" }],
+    });
+    const scopes = await paths(own);
+    for (const scope of scopes) await admin(own, "PUT", `${scope}/budgets/${window}`, { limit_usd: "1", mode: "hard" });
+    const states = () => Promise.all(scopes.map(async (scope) => (await admin(own, "GET", `${scope}/budgets/${window}`)).state));
+
+    const watching = watch(own, states);
+    const runs = await Promise.all(Array.from({ length: CALLS }, (_, place) => persist(place, () => ask(own.key, {
+      model, stream: place % 2 === 1, max_tokens: bound(place), messages: [{ role: "user", content: `count to ${bound(place) - 8}` }], ...body,
+    }))));
+    const seen = await watching.end();
+
+    const wallet = await until("nothing is held", async () => {
+      const wallet = await admin(own, "GET", "wallet");
+      return wallet.held_usd === "0" && wallet;
+    });
+    const posted = nanos(wallet.posted_usd);
+    assert.ok(posted <= CAP, `${wallet.posted_usd} were spent`);
+    assert.ok(posted >= CAP * 95n / 100n, `only ${wallet.posted_usd} were spent`);
+    for (const state of await states()) assert.deepEqual([state.held_usd, state.posted_usd], ["0", wallet.posted_usd]);
+
+    const served = runs.filter(({ answer }) => answer.status === 200);
+    assert.equal(posted, sum(served.map(({ answer }) => costOf(answer))), "what the callers were told is what was posted");
+    for (const { answer, place } of runs) if (answer.status !== 200) refusedRightly(answer, place, posted, name === "wallet");
+
+    const entries = await until("the ledger has every call", async () => {
+      const entries = await ledger(here.call, own.adminKey);
+      return entries.length === served.length + 1 && entries;
+    }, { ms: 10_000 });
+    soundChain(entries);
+    const usage = entries.filter(({ kind }) => kind === "usage");
+    assert.equal(sum(usage.map(({ amount_usd }) => amount_usd)), -posted);
+    assert.deepEqual(byId(usage.map(({ id, amount_usd }) => [id, `-${amount_usd}`.replace("--", "")])),
+      byId(served.map(({ answer }) => [answer.headers.get("x-request-id"), costOf(answer)])));
+    console.log(`${name}: ${served.length} served for ${wallet.posted_usd}, ${seen} looks, ${runs.reduce((n, { tries }) => n + tries, 0)} calls`);
+  });
+}
+
+const byId = (pairs) => Object.fromEntries(pairs.sort());
+
+/** Calls until it is served or refused for good: held money of others comes back, spent money does not. */
+async function persist(place, spend) {
+  for (let tries = 1; ; tries++) {
+    const answer = await spend();
+    if (answer.status !== 429) return { answer, place, tries };
+    assert.equal(answer.body.error.code, "inflight_holds_exhausted", JSON.stringify(answer.body));
+    const seconds = Number(answer.headers.get("retry-after"));
+    assert.ok(Number.isInteger(seconds) && seconds >= 1, "says when to try again");
+    // A second would be polite; the test has less time, and spreads the callers by their place.
+    await new Promise((done) => setTimeout(done, 200 + place % 400));
+  }
+}
+
+/** Money never comes back once it is posted, so what was refused for good must not fit in the end either. */
+function refusedRightly({ status, body }, place, posted, byWallet) {
+  const { code, metadata } = body.error;
+  const estimate = BigInt(bound(place)) * NANOS_PER_TOKEN;
+  assert.equal(nanos(metadata.estimate_usd), estimate);
+  assert.ok(posted + estimate > CAP, `a call for ${metadata.estimate_usd} would still fit`);
+  if (byWallet) {
+    assert.deepEqual([status, code], [402, "insufficient_credits"]);
+    return;
+  }
+  assert.equal(status, 403);
+  assert.match(code, /_budget_exceeded$/);
+  assert.equal(nanos(metadata.limit_usd), CAP);
+  assert.ok(nanos(metadata.posted_usd) + estimate > CAP, `refused at ${JSON.stringify(metadata)}`);
+  assert.ok(nanos(metadata.posted_usd) <= posted);
+}
+
+/** Looks again and again while the calls run: posted and held together are never above the cap. */
+function watch(own, states) {
+  let [running, looks] = [true, 0];
+  const watched = (async () => {
+    for (; running; looks++) {
+      const [wallet, ...budgets] = [await admin(own, "GET", "wallet"), ...await states()];
+      for (const { posted_usd, held_usd } of budgets) assert.ok(nanos(posted_usd) + nanos(held_usd) <= CAP);
+      assert.ok(nanos(wallet.available_usd) >= 0n);
+      assert.equal(nanos(wallet.available_usd), nanos(wallet.credits_usd) - nanos(wallet.posted_usd) - nanos(wallet.held_usd));
+    }
+  })();
+  watched.catch(() => {}); // told by end()
+  return { end: async () => { running = false; await watched; return looks; } };
+}

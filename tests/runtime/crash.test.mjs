@@ -14,7 +14,8 @@ const DAY_MS = 86_400_000;
 
 let sandbox, state, here;
 const again = async () => {
-  const vars = { HOLD_SETTLE_BY_S: String(SETTLE_S), OUTBOX_FLUSH_MS: "50" };
+  // Long enough that calls are posted and not yet in the journal whenever the runtime dies.
+  const vars = { HOLD_SETTLE_BY_S: String(SETTLE_S), OUTBOX_FLUSH_MS: "1000" };
   here = await startInstance({ state, sandboxUrl: sandbox.url, vars });
 };
 before(async () => {

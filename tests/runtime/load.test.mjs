@@ -81,9 +81,10 @@ const byId = (pairs) => Object.fromEntries(pairs.sort());
 
 /** Calls until it is served or refused for good: held money of others comes back, spent money does not. */
 async function persist(place, spend) {
-  for (let tries = 1; ; tries++) {
+  for (let [tries, patience] = [1, Date.now() + 60_000]; ; tries++) {
     const answer = await spend();
     if (answer.status !== 429) return { answer, place, tries };
+    assert.ok(Date.now() < patience, "what was held has come back, or was posted");
     assert.equal(answer.body.error.code, "inflight_holds_exhausted", JSON.stringify(answer.body));
     const seconds = Number(answer.headers.get("retry-after"));
     assert.ok(Number.isInteger(seconds) && seconds >= 1, "says when to try again");

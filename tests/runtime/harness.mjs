@@ -1,7 +1,7 @@
 // One worker in the real runtime, with a sandbox and an empty database of its own, for a test file.
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -34,16 +34,27 @@ function noRealKeys() {
   return Object.fromEntries(names.map((name) => [name, ""]));
 }
 
+/** The worker's configuration with another module as its entry. */
+function configured(entry, folder) {
+  const text = readFileSync(join(root, "wrangler.toml"), "utf8");
+  const path = join(folder, "wrangler.toml");
+  writeFileSync(path, text
+    .replace('main = "src/entry.js"', `main = ${JSON.stringify(entry)}`)
+    .replace('migrations_dir = "schema"', `migrations_dir = ${JSON.stringify(join(root, "schema"))}`));
+  return path;
+}
+
 /**
  * Starts it all; the caller must `await close()`. `vars` are variables of the worker, `sandbox: false` leaves the
- * sandbox out. The worker's own calls go out through Node's `fetch`.
+ * sandbox out, `entry` is a module to stand in for `src/entry.js`. The worker's own calls go out through Node's `fetch`.
  */
-export async function start({ vars = {}, sandbox = true } = {}) {
+export async function start({ vars = {}, sandbox = true, entry } = {}) {
   const beside = sandbox ? await startSandbox() : undefined;
+  const folder = entry && mkdtempSync(join(tmpdir(), "megarouter-"));
   const server = createTestHarness({
     root,
     workers: [{
-      configPath: join(root, "wrangler.toml"),
+      configPath: entry ? configured(entry, folder) : join(root, "wrangler.toml"),
       vars: {
         PRIVATE_UPSTREAMS: "allow",
         X402_PAY_TO: "0x90F79bf6EB2c4f870365E785982E1f101E93b906",
@@ -55,6 +66,7 @@ export async function start({ vars = {}, sandbox = true } = {}) {
   const close = async () => {
     await server.close();
     beside?.child.kill();
+    if (folder) rmSync(folder, { recursive: true });
   };
   try {
     const { url } = await server.listen();

@@ -1,0 +1,47 @@
+// The worker as it is, with a meter at its databases. What is written is billed by the row, and so is each alarm that is set.
+import { AccountObject as Account } from "../../src/entry.js";
+export { default, HealthObject } from "../../src/entry.js";
+
+export class AccountObject extends Account {
+  #written = { object: 0, alarms: 0, journal: 0, flushes: 0 };
+  #waiting;
+  constructor(ctx, env) {
+    const { DB, ...rest } = env;
+    super(ctx, { ...rest, DB: { prepare: (statement) => this.#journal(DB.prepare(statement)) } });
+    this.#meter(ctx.storage);
+  }
+
+  /** Rows written since the object was started. `waiting` is how many bookings are still to be written to the journal. */
+  written() { return { ...this.#written, waiting: this.#waiting() }; }
+
+  #meter(storage) {
+    const [exec, setAlarm] = [storage.sql.exec.bind(storage.sql), storage.setAlarm.bind(storage)];
+    this.#waiting = () => exec("SELECT count(*) AS rows FROM booking").one().rows;
+    // The product reads every cursor to its end at once; only then it knows what was written.
+    storage.sql.exec = (...statement) => ({
+      toArray: () => {
+        const cursor = exec(...statement);
+        const rows = cursor.toArray();
+        this.#written.object += cursor.rowsWritten;
+        return rows;
+      },
+    });
+    storage.setAlarm = (at) => {
+      this.#written.alarms++;
+      return setAlarm(at);
+    };
+  }
+
+  #journal(statement) {
+    return {
+      bind: (...values) => ({
+        all: async () => {
+          const answer = await statement.bind(...values).all();
+          this.#written.journal += answer.meta.rows_written;
+          if (answer.meta.rows_written) this.#written.flushes++;
+          return answer;
+        },
+      }),
+    };
+  }
+}

@@ -6,6 +6,7 @@ import { median, number, quantile, ratio, spread, table } from "./figures.mjs";
 import { platform, targets } from "./gateways.mjs";
 import { busy, client, description, provider } from "./machine.mjs";
 import { pure } from "./pure.mjs";
+import { rows } from "./rows.mjs";
 import { CODE_BYTES_MAX, UPLOAD_BYTES_MAX, weigh } from "../weigh.mjs";
 import { bundle } from "./bundle.mjs";
 
@@ -148,6 +149,39 @@ async function load(all) {
   goal("200 kB prompt, CPU of js-raw", big.product.raw.median, 1.5);
 }
 
+/** What one account can do, what its turns take, and what a call makes it write. */
+async function account(all) {
+  const levels = [1, 4, 16, 64, 256].map((connections) => [`${connections} at a time`, { ...all.account, connections }]);
+  const without = { ...all.remembered, connections: 64 };
+  const ladder = Object.fromEntries([...levels, ["64, without the account's turns", without]]);
+  const rounds = await measure("One account, as fast as answers come", "closed", { seconds: 0.5 }, ladder, Object.keys(ladder));
+  const middle = (name, field) => median(rounds[name].map((figures) => figures[field]));
+  report.account = show(["", "calls/s", "CPU ms"], Object.keys(ladder), (name) => {
+    const figures = { per_s: middle(name, "requests_per_s"), cpu_ms: middle(name, "cpu_ms_per_request") };
+    return { ...figures, cells: [number(figures.per_s, 0), number(figures.cpu_ms, 3)] };
+  });
+  const cpu = (name) => rounds[name].map((figures) => figures.cpu_ms_per_request);
+  const turns = median(cpu("64 at a time").map((ms, round) => ms - cpu("64, without the account's turns")[round]));
+  console.log(`\n  The account's two turns take ${number(turns, 3)} ms of a call: a core of its own would let it do ${number(1000 / turns, 0)} calls/s.`);
+  report.account_turns_ms = turns;
+
+  const title = "Latency of the hold turn, at 100 calls a second";
+  const latency = await measure(title, "open", { "per-second": 100, seconds: 1 }, all, ["remembered", "account"]);
+  const at = (name, share) => quantile(latency[name].flatMap(({ latency_ms: ms }) => ms), share);
+  const [p50, p99] = [0.5, 0.99].map((share) => ({ with: at("account", share), without: at("remembered", share) }));
+  console.log(table(["", "p50 ms", "p99 ms"], [
+    ["held by the account", number(p50.with, 2), number(p99.with, 2)],
+    ["the hold remembered", number(p50.without, 2), number(p99.without, 2)],
+    ["the hold's turn", number(p50.with - p50.without, 2), number(p99.with - p99.without, 2)],
+  ]));
+  report[title] = { p50, p99 };
+
+  heading("Rows a call writes, 200 at once");
+  const { object, alarms, journal } = await rows(200);
+  console.log(table(["", "rows"], [["account", number(object, 3)], ["account, alarms set", number(alarms, 3)], ["journal", number(journal, 3)]]));
+  report.rows = { object, alarms, journal };
+}
+
 // ---- rounds, tables, goals ---------------------------------------------------------------------------------------
 
 /** Every target once in each round, in rotated order: what changes on the machine meets all of them. */
@@ -210,12 +244,13 @@ async function main() {
   const runtime = await platform(root);
   report.workerd = runtime.version;
   if (wants("wasm")) await wasm(runtime);
-  if (!process.env.BUNDLE && ["size", "load", "start"].some(wants)) bundle(root, upload);
+  if (!process.env.BUNDLE && ["size", "load", "start", "account"].some(wants)) bundle(root, upload);
   if (wants("size")) size(upload);
-  if (wants("load") || wants("start")) {
+  if (["load", "start", "account"].some(wants)) {
     console.log(`\nworkerd ${runtime.version}; ${description.pinned}; object storage in ${description.storage}`);
     const all = await targets(folder, upload, runtime, await provider(bin));
     if (wants("load")) await load(all);
+    if (wants("account")) await account(all);
     if (wants("start")) await starts(all);
   }
   goals();

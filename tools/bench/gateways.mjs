@@ -34,6 +34,12 @@ const productWorker = (upload, { config }, secrets) => ({
   objects: config.durable_objects.bindings,
 });
 
+/** The product with `account.js` around it. */
+function accountWorker(folder, product, vars = {}) {
+  const around = { name: "account.js", bytes: readFileSync(join(folder, "account.js")) };
+  return { ...product, vars: { ...product.vars, ...vars }, modules: [around, ...product.modules] };
+}
+
 async function must(base, method, path, token, body) {
   const answer = await fetch(base + path, {
     method, headers: { authorization: `Bearer ${token}`, "content-type": "application/json" }, body: JSON.stringify(body),
@@ -69,9 +75,12 @@ export async function targets(folder, upload, platform, provider) {
   const key = await setUp(fresh.url, secrets.OPERATOR_TOKEN, provider);
   await stop(first);
   const again = await gateway(workerd, "product-start", worker, fresh.state);
+  const account = await gateway(workerd, "account", accountWorker(folder, worker), fresh.state);
+  const remembered = await gateway(workerd, "remembered", accountWorker(folder, worker, { MEMORY: "yes" }), fresh.state);
   const floorAgain = await gateway(workerd, "floor-start", floorWorker(folder, platform, provider));
 
   const [{ pid: floorPid }, { pid }] = [await serve(floor), await serve(fresh)];
+  const [{ pid: accountPid }, { pid: rememberedPid }] = [await serve(account), await serve(remembered)];
   const raw = { url: `${floor.url}/raw${CHAT}`, pid: floorPid };
   const product = { url: fresh.url + CHAT, pid, key, model: "mock/mock" };
   return {
@@ -81,6 +90,8 @@ export async function targets(folder, upload, platform, provider) {
     "js-dorpc": { ...raw, url: `${floor.url}/dorpc${CHAT}` },
     "js-teepipe": { ...raw, url: `${floor.url}/teepipe${CHAT}` },
     product,
+    account: { ...product, url: account.url + CHAT, pid: accountPid },
+    remembered: { ...product, url: remembered.url + CHAT, pid: rememberedPid },
     native: product,
     pumped: { ...product, usage: "no" },
     "floor start": { url: `${floorAgain.url}/raw${CHAT}`, command: floorAgain.command },

@@ -34,9 +34,12 @@ async function spender(name) {
   const model = await here.newProvider(own, name, { models: [{ id: "m", input_usd_per_mtok: "0", output_usd_per_mtok: "1000" }] });
   // Half a second for a whole stream, so that many are open whenever the runtime dies.
   await here.sandbox.set(name, { chunk_delay_ms: 30 });
-  const budget = await here.call("PUT", "/admin/v1/organization/budgets/day", own.adminKey, { limit_usd: "500", mode: "hard" });
-  assert.equal(budget.status, 200);
-  return { ...own, name, answered: [], spend: (body) => here.ask(own.key, { model, max_tokens: 20, ...body }) };
+  for (const budget of ["organization/budgets/day", `api_keys/${own.keyId}/budgets/session`]) {
+    const { status } = await here.call("PUT", `/admin/v1/${budget}`, own.adminKey, { limit_usd: "500", mode: "hard" });
+    assert.equal(status, 200);
+  }
+  const spend = (body) => here.ask(own.key, { model, max_tokens: 20, megarouter: { session: "s" }, ...body });
+  return { ...own, name, answered: [], spend };
 }
 
 const answered = (answer) => ({ id: answer.headers.get("x-request-id"), cost_usd: costOf(answer) });
@@ -84,10 +87,10 @@ async function objects() {
   for (const name of readdirSync(copy).filter((name) => /^[0-9a-f]{64}\.sqlite$/.test(name))) {
     const database = new DatabaseSync(join(copy, name));
     const records = database.prepare("SELECT kind, id, body FROM record").all();
-    const read = (kind) => JSON.parse(records.find((row) => row.kind === kind)?.body ?? "null");
+    const read = (wanted) => JSON.parse(records.find(({ kind }) => kind === wanted)?.body ?? "null");
     const bookings = database.prepare("SELECT id, body FROM booking").all().map(({ id, body }) => ({ id, ...JSON.parse(body) }));
     database.close();
-    found[read("organization").id] = { checkpoint: read("checkpoint"), bookings };
+    found[read("organization").id] = { checkpoint: read("checkpoint"), session: read("session"), bookings };
   }
   rmSync(copy, { recursive: true });
   return found;
@@ -132,12 +135,13 @@ async function booksOf({ adminKey }) {
 const usageOf = (entries) => entries.filter(({ kind }) => kind === "usage").map(({ amount_usd }) => amount_usd);
 
 /** Callers, journal and object tell of the same calls. */
-function agrees({ name, answered, told: { entries, wallet, budget } }, { checkpoint, bookings }) {
+function agrees({ name, answered, told: { entries, wallet, budget } }, { checkpoint, session, bookings }) {
   soundChain(entries);
   assert.deepEqual([checkpoint.seq, checkpoint.head], [entries.length, entries[0].hash], "the object goes on where the journal ends");
   assert.deepEqual([checkpoint.wallet.posted, checkpoint.wallet.credits], [wallet.posted_usd, wallet.credits_usd]);
   assert.equal(nanos(wallet.credits_usd), sum(entries.filter(({ kind }) => kind === "credit").map(({ amount_usd }) => amount_usd)));
   assert.deepEqual([budget.posted_usd, budget.held_usd], [wallet.posted_usd, wallet.held_usd]);
+  assert.equal(session.posted, wallet.posted_usd, "the counter with a row of its own as well");
 
   const suspended = new Map(bookings.map(({ id, suspense }) => [id, suspense]));
   assert.ok(bookings.every(({ suspense }) => suspense), "nothing is held or waits for the journal");

@@ -5,8 +5,8 @@ use megarouter::{
     account::{
         Account, Terms, Turn,
         letter::{
-            self, Act, Answer as Told, Bid, Caller, HoldLetter, KeySpec, Letter, NewCredit, NewKey, Organization,
-            PostLetter, PostOutcome,
+            self, AdminAsk, Answer as Told, Bid, Caller, HoldLetter, KeySpec, Letter, MadeKey, NewCredit, NewKey,
+            Organization, PostLetter, PostOutcome,
         },
     },
     analysis::analyse,
@@ -218,18 +218,26 @@ fn account() -> Case {
     let (admin, key) = (new_key("key_admin", KeyKind::Admin), new_key("key_a", KeyKind::Inference));
     let caller = |key: &NewKey| Caller { key_id: key.id.clone(), digest: key.digest.clone(), kind: key.kind };
     let (boss, user) = (caller(&admin), caller(&key));
-    let terms = Terms { hold_settle_ms: 1_200_000, outbox_flush_ms: 1_000 };
+    let terms = Terms { hold_settle_ms: 1_200_000, outbox_flush_ms: 1_000, private_upstreams: false };
     let mut account = Account::load(terms, Vec::new(), Vec::new()).expect("an empty account");
-    let organization =
-        Organization { id: "org_a".into(), name: "A".into(), timezone: "UTC".into(), created_at: NOW.seconds() };
+    let organization = Organization { id: "org_a".into(), name: "A".into(), ..Organization::default() };
     let credit = NewCredit { id: "crd_a".into(), amount: Nanos(1_000_000_000_000_000), reason: "bench".into() };
-    account.turn(Letter::Found { organization, admin_key: admin, credit: Some(credit) }, NOW);
-    account.turn(Letter::Admin { caller: boss, act: Act::CreateKey(key) }, NOW);
+    account.turn(Letter::Found { organization, admin_key: admin, credit: Some(credit), owner: None }, NOW);
+    let NewKey { id, digest, redacted, .. } = key;
+    let ask = AdminAsk {
+        method: "POST".into(),
+        path: "/admin/v1/api_keys".into(),
+        body: r#"{"name":"a"}"#.into(),
+        key: Some(MadeKey { id, digest, redacted }),
+        ..AdminAsk::default()
+    };
+    account.turn(Letter::Admin { caller: boss, ask }, NOW);
     let mut call = 0_u64;
     let run = move || {
         call += 1;
         let (now, request_id) = (NOW.after(call), format!("req_{call}"));
-        let bids = vec![Bid { provider: "mock".into(), model: "mock".into(), amount: Nanos(8_192_000) }];
+        let bids =
+            vec![Bid { provider: "mock".into(), model: "mock".into(), amount: Nanos(8_192_000), least: Nanos::ZERO }];
         let hold = HoldLetter {
             request_id: request_id.clone(),
             caller: user.clone(),
@@ -237,11 +245,13 @@ fn account() -> Case {
             bids,
             tokens: 600,
             dry: false,
+            session: String::new(),
         };
         let held = answered(&mut account, &Letter::Hold(hold), now);
         assert!(matches!(held, Told::Held(_)), "{held:?}");
         let record = CallRecord { api_key_id: user.key_id.clone(), status: 200, ..CallRecord::default() };
-        let post = PostLetter { request_id, outcome: PostOutcome::Charge(Nanos(28_000)), call: record, tokens: 20 };
+        let outcome = PostOutcome::Charge(Nanos(28_000));
+        let post = PostLetter { request_id, outcome, call: record, tokens: 20, others: Vec::new() };
         assert_eq!(answered(&mut account, &Letter::Post(post), now), Told::Posted);
         let due = account.due(now).last().map(|entry| entry.seq);
         if let Some(last) = due {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { costOf, ledger, nanos, soundChain, sum } from "./books.mjs";
 import { startInstance, startSandbox, until } from "./harness.mjs";
+import { startMetered } from "./rows.mjs";
 
 const CRASHES = 3;
 const CALLERS = 16;
@@ -28,17 +29,20 @@ after(async () => {
   rmSync(state, { recursive: true, force: true });
 });
 
-/** An organisation whose key may have only a few more calls open than we make: calls that died must not keep their places. */
-async function spender(name) {
-  const own = await here.newOrganization({ key: { concurrency: CALLERS + 2 } });
-  const model = await here.newProvider(own, name, { models: [{ id: "m", input_usd_per_mtok: "0", output_usd_per_mtok: "1000" }] });
+/**
+ * An organisation whose key may have only a few more calls open than we make: calls that died must not keep their
+ * places. `worker` is the one that runs now.
+ */
+async function spender(name, worker = () => here) {
+  const own = await worker().newOrganization({ key: { concurrency: CALLERS + 2 } });
+  const model = await worker().newProvider(own, name, { models: [{ id: "m", input_usd_per_mtok: "0", output_usd_per_mtok: "1000" }] });
   // Half a second for a whole stream, so that many are open whenever the runtime dies.
-  await here.sandbox.set(name, { chunk_delay_ms: 30 });
+  await worker().sandbox.set(name, { chunk_delay_ms: 30 });
   for (const budget of ["organization/budgets/day", `api_keys/${own.keyId}/budgets/session`]) {
-    const { status } = await here.call("PUT", `/admin/v1/${budget}`, own.adminKey, { limit_usd: "500", mode: "hard" });
+    const { status } = await worker().call("PUT", `/admin/v1/${budget}`, own.adminKey, { limit_usd: "500", mode: "hard" });
     assert.equal(status, 200);
   }
-  const spend = (body) => here.ask(own.key, { model, max_tokens: 20, megarouter: { session: "s" }, ...body });
+  const spend = (body) => worker().ask(own.key, { model, max_tokens: 20, megarouter: { session: "s" }, ...body });
   return { ...own, name, answered: [], spend };
 }
 
@@ -116,7 +120,7 @@ test("killed under load and started again, it has lost nothing and blocks nothin
       own.answered.push(...answers.filter(({ status }) => status === 200).map(answered));
       return answers.every(({ status }) => status === 200);
     }, { ms: 20_000 });
-    own.told = await until("the journal has everything", () => booksOf(own), { ms: 10_000 });
+    own.told = await until("the journal has everything", () => booksOf(own, here), { ms: 10_000 });
   }
 
   await here.close();
@@ -125,7 +129,7 @@ test("killed under load and started again, it has lost nothing and blocks nothin
 });
 
 /** What the planes tell of an account, once the journal has all that is posted. */
-async function booksOf({ adminKey }) {
+async function booksOf({ adminKey }, here) {
   const entries = await ledger(here.call, adminKey);
   const { body: wallet } = await here.call("GET", "/admin/v1/wallet", adminKey);
   const { body: { state: budget } } = await here.call("GET", "/admin/v1/organization/budgets/day", adminKey);
@@ -160,3 +164,29 @@ function agrees({ name, answered, told: { entries, wallet, budget } }, { checkpo
   const open = answered.filter(({ id }) => suspended.has(id)).length;
   console.log(`${name}: ${answered.length} answered, ${open} of them in suspense; ${entries.length} entries, ${suspended.size} in suspense`);
 }
+
+test("an object thrown out of memory under load, beside a journal whose answers get lost, loses nothing", async () => {
+  const other = await startMetered({ OUTBOX_FLUSH_MS: "100", LOSE_EVERY: "2" });
+  try {
+    const own = await spender("evicted", () => other);
+    const life = { over: false };
+    const callers = Promise.all(Array.from({ length: CALLERS }, (_, place) => load(own, place, life)));
+    for (let times = 1; times <= 8; times++) {
+      const enough = until("answers since the last time", () => own.answered.length >= times * CALLERS, { ms: 20_000 });
+      await Promise.race([enough, callers]);
+      await other.worker.evictDurableObject("ACCOUNT", { name: `org:${own.id}` });
+    }
+    life.over = true;
+    await callers;
+    const { entries, wallet } = await until("the journal has everything, and nothing is held", async () => {
+      const books = await booksOf(own, other);
+      return books?.wallet.held_usd === "0" && books;
+    }, { ms: 20_000 });
+    soundChain(entries);
+    assert.equal(nanos(wallet.posted_usd), sum(own.answered.map(({ cost_usd }) => cost_usd)), "what callers were told");
+    assert.equal(entries.length, own.answered.length + 1);
+    assert.ok(other.server.getLogs().some(({ message }) => message.includes("the journal did not take")), "an answer was lost");
+  } finally {
+    await other.close();
+  }
+});

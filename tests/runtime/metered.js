@@ -1,4 +1,5 @@
 // The worker as it is, with a meter at its databases. What is written is billed by the row, and so is each alarm that is set.
+// With LOSE_EVERY=n the journal takes every n-th batch and its answer is lost.
 import { AccountObject as Account } from "../../src/entry.js";
 export { default, HealthObject } from "../../src/entry.js";
 
@@ -7,7 +8,7 @@ export class AccountObject extends Account {
   #waiting;
   constructor(ctx, env) {
     const { DB, ...rest } = env;
-    super(ctx, { ...rest, DB: { prepare: (statement) => this.#journal(DB.prepare(statement)) } });
+    super(ctx, { ...rest, DB: { prepare: (statement) => this.#journal(DB.prepare(statement), Number(env.LOSE_EVERY)) } });
     this.#meter(ctx.storage);
   }
 
@@ -32,13 +33,13 @@ export class AccountObject extends Account {
     };
   }
 
-  #journal(statement) {
+  #journal(statement, losing) {
     return {
       bind: (...values) => ({
         all: async () => {
           const answer = await statement.bind(...values).all();
           this.#written.journal += answer.meta.rows_written;
-          if (answer.meta.rows_written) this.#written.flushes++;
+          if (answer.meta.rows_written && ++this.#written.flushes % losing === 0) throw new Error("the answer is lost");
           return answer;
         },
       }),

@@ -35,7 +35,7 @@ audit: setup ## known vulnerabilities of the dependencies (asks the advisory dat
 fuzz: setup ## random bytes against every reader; TARGET=streams FUZZ_SECONDS=60
 	@tools/fuzz.sh $(TARGET)
 
-bench: build ## figures of this build beside the platform's floors (Linux, seven minutes)
+bench: build ## figures of this build beside the platform's floors (Linux, seven minutes); ONLY="account size"
 	@tools/bench/run.sh
 
 catalog: ## make schema/catalog.json from the price tables, and show what changed

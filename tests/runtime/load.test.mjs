@@ -95,6 +95,39 @@ for (const [name, { code, credit_usd = "1000", window = "day", body = {}, scopes
 
 const byId = (pairs) => Object.fromEntries(pairs.sort());
 
+test("streams whose holds grow while they run spend a dollar and not a nano more", async () => {
+  const own = await here.newOrganization();
+  // A slice of 4,096 tokens is 16 cents, a whole answer costs 24 and may cost 80: six begin at once, and not all may end.
+  const model = await here.newProvider(own, "growing", {
+    abort_stops_billing: true,
+    models: [{ id: "m", input_usd_per_mtok: "0", output_usd_per_mtok: "40", max_output_tokens: 20_000 }],
+  });
+  await admin(own, "PUT", "organization/budgets/day", { limit_usd: "1", mode: "hard" });
+  const states = async () => [(await admin(own, "GET", "organization/budgets/day")).state];
+  const watching = watch(own, states);
+  const content = "count to 6000";
+  const runs = await Promise.all(Array.from({ length: 100 }, (_, place) => persist(place, () =>
+    ask(own.key, { model, stream: true, max_tokens: 20_000, messages: [{ role: "user", content }] }))));
+  await watching.end();
+
+  const wallet = await until("nothing is held", async () => {
+    const wallet = await admin(own, "GET", "wallet");
+    return wallet.held_usd === "0" && wallet;
+  });
+  const posted = nanos(wallet.posted_usd);
+  const served = runs.filter(({ answer }) => answer.status === 200);
+  assert.ok(posted <= CAP, `${wallet.posted_usd} were spent`);
+  assert.equal(posted, sum(served.map(({ answer }) => costOf(answer))), "what the callers were told is what was posted");
+  for (const { answer: { status, body } } of runs.filter(({ answer }) => answer.status !== 200)) {
+    assert.deepEqual([status, body.error.code], [403, "organization_budget_exceeded"]);
+    assert.ok(posted + nanos(body.error.metadata.estimate_usd) > CAP, "the first slice would still fit");
+  }
+  assert.ok(served.some(({ answer }) => nanos(costOf(answer)) > nanos("0.17")), "some hold has grown");
+  const [state] = await states();
+  assert.deepEqual([state.held_usd, state.posted_usd], ["0", wallet.posted_usd]);
+  console.log(`growing: ${served.length} served for ${wallet.posted_usd}, ${served.filter(({ answer }) => answer.comment.budget_cut).length} cut, ${runs.reduce((n, { tries }) => n + tries, 0)} calls`);
+});
+
 /** Calls until it is served or refused for good: held money of others comes back, spent money does not. */
 async function persist(place, spend) {
   for (let [tries, patience] = [1, Date.now() + 60_000]; ; tries++) {

@@ -120,6 +120,7 @@ fn planned(world: &World, request: &chat::Request, model: &str) {
         allowed: &allowed,
         output_cap: Some(500),
         surface: Surface::ChatCompletions,
+        stream: false,
         when: When::default(),
         now: NOW,
     };

@@ -72,6 +72,7 @@ pub fn play(inbound: Inbound, world: &World, answer: &Answer) {
                 Event::Piped { attempt, bytes: answer.pieces.concat(), end: PipeEnd::Whole }
             }
             Effect::Chunk(_) => Event::Written,
+            Effect::Extend(letter) => Event::Held(Grant { amount: letter.to, allowed: Vec::new() }),
             Effect::Post(_) => Event::Posted,
             Effect::Wait { .. } | Effect::Abort { .. } | Effect::Reply(_) | Effect::Finish | Effect::Note(_) => {
                 continue;

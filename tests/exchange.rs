@@ -593,6 +593,24 @@ fn a_hold_that_comes_too_late_is_given_back() {
 }
 
 #[test]
+fn usage_that_never_came_is_estimated_and_never_given_back() {
+    let story = Story::streaming(&chat(&["alpha"]).streamed(), &CHAT).hears(Event::Written);
+    let story = story.hears(bytes(0, [CHAT.world, CHAT.finish, CHAT.end].concat()));
+    let call = &story.posted().call;
+    assert!(call.estimated && call.usage.output > 0 && call.usage.input > 0, "{call:?}");
+    assert_eq!(story.posted().outcome, PostOutcome::Charge(call.recomputed()));
+    assert!(call.recomputed() > Nanos(0));
+}
+
+#[test]
+fn usage_below_nothing_is_no_usage() {
+    let negative = CHAT_WHOLE.replace("\"completion_tokens\":4", "\"completion_tokens\":-400");
+    let story = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, &negative));
+    let PostOutcome::Charge(cost) = story.posted().outcome else { panic!("{:?}", story.posted().outcome) };
+    assert!(cost > Nanos(0), "nobody is paid for asking");
+}
+
+#[test]
 fn an_answer_of_no_tokens_costs_nothing() {
     let none = CHAT_WHOLE.replace("\"completion_tokens\":4", "\"completion_tokens\":0");
     let story = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, &none));

@@ -452,3 +452,20 @@ fn files(folder: &Path, extension: &str) -> Vec<String> {
 fn verdict(breaches: &[String]) {
     assert!(breaches.is_empty(), "\n{}\n", breaches.join("\n"));
 }
+
+/// What is told to be tested is tested: every test that docs/money.md names is there.
+#[test]
+fn every_test_the_documents_name_is_there() {
+    let text = read(&root().join("docs/money.md"));
+    let rows = text.lines().filter(|line| line.starts_with("| B"));
+    let named: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+    assert_eq!(named.len(), 18, "a row for each failure");
+    let mut tests = String::new();
+    for (folder, kind) in [("src", "rs"), ("tests", "rs"), ("tests/runtime", "mjs")] {
+        for path in files(&root().join(folder), kind) {
+            tests.push_str(&read(&root().join(folder).join(path)));
+        }
+    }
+    let missing: Vec<_> = named.iter().filter(|name| !tests.contains(**name)).collect();
+    assert!(missing.is_empty(), "docs/money.md names tests that are not there: {missing:?}");
+}

@@ -128,3 +128,25 @@ test("windows are those of the organisation's time zone", async () => {
     assert.deepEqual([reset.hour, reset.minute], ["00", "00"]);
   }
 });
+
+test("a spent budget stops every endpoint", async () => {
+  const { key } = await member("endpoints");
+  const asks = [
+    ["/v1/chat/completions", { model: "openai/gpt-5-mini", messages: [{ role: "user", content: "hi" }] }],
+    ["/v1/responses", { model: "openai/gpt-5-mini", input: "hi", store: false }],
+    ["/v1/messages", { model: "anthropic/claude-haiku-4-5", max_tokens: 20, messages: [{ role: "user", content: "hi" }] }],
+    ["/v1/completions", { model: "fireworks/accounts/fireworks/models/gpt-oss-20b", prompt: "hi" }],
+    ["/v1/embeddings", { model: "openai/text-embedding-3-small", input: "hi" }],
+  ];
+  for (const [path, body] of asks) assert.equal((await here.call("POST", path, key.secret, body)).status, 200, path);
+  await admin("PUT", `/api_keys/${key.id}/budgets/lifetime`, { limit_usd: "0" });
+  for (const [path, body] of asks) {
+    for (const asked of [path, `${path}/`, `${path}?key=${key.secret}`]) {
+      const refused = await here.call("POST", asked, key.secret, body);
+      assert.equal(refused.status, 403, `${asked} ${JSON.stringify(refused.body)}`);
+    }
+    for (const stray of [`/v1/engines/m${path.slice(3)}`, `/openai${path}`]) {
+      assert.equal((await here.call("POST", stray, key.secret, body)).status, 404, stray);
+    }
+  }
+});

@@ -330,6 +330,9 @@ impl Account {
             Letter::Credit(credit) => self.credit(credit, now),
             Letter::Refund(refund) => self.refund(refund, now),
             Letter::Find { caller, id } => self.find(&caller, &id, now),
+            Letter::Summary if self.organization.id.is_empty() => {
+                Turn::refused(Refusal::NotFound { what: "organization".into() })
+            }
             Letter::Summary => Turn::told(Answer::Summary(Box::new(self.summary(now)))),
             Letter::Hold(hold) => self.hold(hold, now),
             Letter::Extend(extend) => self.extend(extend, now),

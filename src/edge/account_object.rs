@@ -48,6 +48,9 @@ pub struct AccountObject {
 // What a panic may leave half changed is dropped with the instance: the class in `entry.js` makes a new one after a throw.
 impl RefUnwindSafe for AccountObject {}
 
+/// After a turn that failed, the alarm rings so much later.
+const RETRY_MS: u64 = 60_000;
+
 /// Rows of what admins set, and bookings. `WITHOUT ROWID`: a row written is a row billed, an index would be another.
 const TABLES: &str = "CREATE TABLE IF NOT EXISTS record(kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, \
   PRIMARY KEY(kind, id)) WITHOUT ROWID;
@@ -132,7 +135,11 @@ impl AccountObject {
 
     /// When the alarm has to be set to, in milliseconds since 1970; 0 when it already rings in time.
     pub fn wake(&self) -> f64 {
-        let wanted = self.account.try_borrow().ok().and_then(|slot| slot.as_ref()?.wake());
+        let wanted = match self.account.try_borrow().as_deref() {
+            Ok(Some(account)) => account.wake(),
+            // A turn that failed took the account out of memory: what waits is looked for again, however often that fails.
+            _ => Some(now().after(RETRY_MS)),
+        };
         match wanted {
             Some(at) if at < self.armed.get() => {
                 self.armed.set(at);

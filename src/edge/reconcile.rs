@@ -28,8 +28,15 @@ const RECENT: u64 = 2_000;
 pub async fn account(env: &Env, organization: &str, from: Option<u64>) -> Result<Value> {
     let name = account_of(organization);
     // First the account: what it says the journal has, the journal has for ever.
-    let Answer::Summary(summary) = ask(env, &name, &Letter::Summary).await? else {
-        return Err(Error::from("the account gave no summary"));
+    let summary = match ask(env, &name, &Letter::Summary).await? {
+        Answer::Summary(summary) => summary,
+        Answer::Refused(_) => {
+            let wrong = ["there is no account of that organisation"];
+            return Ok(
+                json!({"object": "reconciliation", "id": organization, "agrees": false, "wrong": wrong, "resolved": []}),
+            );
+        }
+        _ => return Err(Error::from("the account gave no summary")),
     };
     let from = from.unwrap_or_else(|| summary.seq.saturating_sub(RECENT)).max(1);
     let resolved = resolve(env, &name, &summary.unresolved).await;

@@ -105,6 +105,8 @@ test("the reconciler finds account and journal at one, and asks for what is unkn
   assert.ok(at.entries > 5 && at.read_through === at.entries);
   const all = (await operator("/reconcile")).body;
   assert.ok(all.data.every(({ agrees }) => agrees) && all.data.some(({ id }) => id === own.id));
+  const nobody = (await operator("/reconcile?organization=org_01kayz0000000000000000000a")).body.data[0];
+  assert.deepEqual([nobody.agrees, nobody.wrong.length], [false, 1]);
   assert.deepEqual(code(await operator("/reconcile?x=1")), [400, "invalid_parameter"]);
   assert.equal((await here.call("POST", "/platform/v1/reconcile", own.adminKey)).status, 401);
 });

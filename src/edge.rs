@@ -136,10 +136,7 @@ fn caller(headers: &Headers, env: &Env) -> std::result::Result<(), Fault> {
     let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
     match knock(headers.credential(), &pepper) {
         Knock::Known(..) => Ok(()),
-        Knock::Stranger => {
-            Err(Fault::credential("missing_key", "Send a MegaRouter key: Authorization: Bearer mr_sk_…."))
-        }
-        Knock::Forged => Err(Fault::credential("invalid_key", "This key is not one of ours: it was changed or cut.")),
+        other => Err(control::not_a_key_of_ours(&other)),
     }
 }
 

@@ -1,12 +1,12 @@
 //! `GET /v1/models`: the whole catalog for everybody, what a key may use for its holder.
 use super::{
     account_object::{account_of, ask},
-    secrets, snapshot,
+    control, secrets, snapshot,
 };
 use crate::json::json;
 use crate::{
     access::{KeyKind, Knock, knock},
-    account::letter::{Answer, Caller, KeySpec, Letter, wrong_kind},
+    account::letter::{Answer, Caller, KeySpec, Letter},
     catalog::{Ability, Deployment, When},
     endpoint::Headers,
     fault::Fault,
@@ -22,11 +22,7 @@ async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<D
     let pepper = secrets::pepper(env).unwrap_or_default();
     let (spec, world) = match knock(headers.credential(), &pepper) {
         Knock::Stranger => (KeySpec::default(), snapshot::world(env, ctx, None).await),
-        Knock::Forged => {
-            return Err(Fault::credential("invalid_key", "This key is not one of ours: it was changed or cut."));
-        }
-        Knock::Known(key, _) if key.kind != KeyKind::Inference => return Err(wrong_kind()),
-        Knock::Known(key, digest) => {
+        Knock::Known(key, digest) if key.kind == KeyKind::Inference => {
             let caller = Caller { key_id: key.id(), digest: digest.0, kind: key.kind };
             let organization = key.organization();
             let spec = match ask(env, &account_of(&organization), &Letter::Whoami(caller)).await {
@@ -41,6 +37,7 @@ async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<D
             };
             (spec, snapshot::world(env, ctx, Some(&organization)).await)
         }
+        other => return Err(control::not_a_key_of_ours(&other)),
     };
     let seen = |deployment: &&Rc<Deployment>| spec.allows(&deployment.provider.id, &deployment.model);
     let mut deployments: Vec<_> = all(&world).filter(seen).cloned().collect();

@@ -31,6 +31,8 @@ use letter::{Answer, Caller, Grant, KeySpec, Letter, NewCredit, NewKey, Organiza
 /// How long an id that is done with is remembered, and how many of them: a letter takes seconds at most.
 const ENDED_MS: u64 = 60_000;
 const ENDED_MAX: usize = 20_000;
+/// Counters of one row, some 150 bytes each.
+const COUNTERS_PER_ROW: usize = 5_000;
 /// Entries written to the journal in one statement.
 pub const JOURNAL_BATCH: usize = 200;
 
@@ -200,6 +202,9 @@ pub struct Account {
     head: String,
     flush_at: Option<Millis>,
     flush_failures: u32,
+    checkpointed: Millis,
+    /// Rows of counters beside the checkpoint's own.
+    counter_rows: usize,
 }
 
 impl Account {
@@ -228,6 +233,8 @@ impl Account {
             head: GENESIS.to_owned(),
             flush_at: None,
             flush_failures: 0,
+            checkpointed: Millis(0),
+            counter_rows: 0,
         };
         let mut checkpoint = None;
         for row in records {
@@ -252,6 +259,10 @@ impl Account {
             "budget" => {
                 let StoredBudget { scope, window, limit, extra } = json::read(&row.body)?;
                 self.budgets.put(scope, window, Budget { limit, extra });
+            }
+            "counters" => {
+                self.budgets.restore(&json::read::<Vec<Posted>>(&row.body)?);
+                self.counter_rows += 1;
             }
             "session" => self.budgets.restore(&[json::read(&row.body)?]),
             "rates" => {
@@ -330,15 +341,15 @@ impl Account {
             Letter::Credit(credit) => self.credit(credit, now),
             Letter::Refund(refund) => self.refund(refund, now),
             Letter::Find { caller, id } => self.find(&caller, &id, now),
-            Letter::Summary if self.organization.id.is_empty() => {
+            Letter::Summary { .. } if self.organization.id.is_empty() => {
                 Turn::refused(Refusal::NotFound { what: "organization".into() })
             }
-            Letter::Summary => Turn::told(Answer::Summary(Box::new(self.summary(now)))),
+            Letter::Summary { providers } => Turn::told(Answer::Summary(Box::new(self.summary(&providers, now)))),
             Letter::Hold(hold) => self.hold(hold, now),
             Letter::Extend(extend) => self.extend(extend, now),
             Letter::Post(post) => self.post(post, now),
-            Letter::Key(caller) => match self.prove(&caller, KeyKind::Inference, now) {
-                Ok(key) => Turn::told(self.holder_told(&caller.key_id, key, now)),
+            Letter::Key { caller, session } => match self.prove(&caller, KeyKind::Inference, now) {
+                Ok(key) => Turn::told(self.holder_told(&caller.key_id, key, &session, now)),
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Whoami(caller) => match self.prove(&caller, KeyKind::Inference, now) {
@@ -507,7 +518,18 @@ impl Account {
     }
 
     fn checkpoint(&mut self, now: Millis, writes: &mut Vec<Write>) {
-        let kept = self.budgets.checkpoint(now, &self.organization.zone);
+        let mut kept = self.budgets.checkpoint(now, &self.organization.zone);
+        self.checkpointed = now;
+        // A row holds two megabytes; most accounts need one row.
+        let others = kept.counters.split_off(kept.counters.len().min(COUNTERS_PER_ROW));
+        let rows = others.chunks(COUNTERS_PER_ROW).len();
+        for (place, counters) in others.chunks(COUNTERS_PER_ROW).enumerate() {
+            writes.push(record("counters", &place.to_string(), Some(&counters)));
+        }
+        for place in rows..self.counter_rows {
+            writes.push(Write::Record { kind: "counters", id: place.to_string(), body: None });
+        }
+        self.counter_rows = rows;
         for (counted, row) in kept.sessions {
             let id = format!("{}|{}", String::from(counted.scope), counted.window_id);
             writes.push(record("session", &id, row.as_ref()));

@@ -23,7 +23,7 @@ pub const SESSIONS_MAX: usize = 10_000;
 pub enum Enforcement {
     #[default]
     Hard,
-    /// Counts and warns, stops nothing.
+    /// Counts, stops nothing.
     Soft,
 }
 
@@ -34,7 +34,7 @@ json::words!(Enforcement { Hard = "hard", Soft = "soft" });
 pub struct Limit {
     pub limit_usd: Nanos,
     pub mode: Enforcement,
-    /// Percentages that alert.
+    /// Percentages that are to alert; kept for that, nothing alerts yet.
     pub thresholds: Vec<u8>,
 }
 
@@ -197,7 +197,10 @@ impl Budgets {
     /// Removes a limit; `false` if there was none. Its counters stay while holds that were counted there are open.
     pub fn remove(&mut self, scope: &Scope, window: Window) -> bool {
         let was_there = self.limits.remove(&(scope.clone(), window)).is_some();
-        self.counters.retain(|at, counter| counter.held != Nanos::ZERO || at.scope != *scope || at.window != window);
+        for (at, counter) in self.counters.iter_mut().filter(|(at, _)| at.scope == *scope && at.window == window) {
+            // What another limit counts begins with it.
+            (counter.posted, counter.changed) = (Nanos::ZERO, at.window == Window::Session);
+        }
         was_there
     }
 
@@ -322,7 +325,8 @@ impl Budgets {
                 today.window_id(counted.window).as_ref() == Some(&counted.window_id)
             };
             let limited = limits.contains_key(&(counted.scope.clone(), counted.window));
-            let stays = counter.held != Nanos::ZERO || limited && current;
+            let empty = session && counter.posted == Nanos::ZERO;
+            let stays = counter.held != Nanos::ZERO || limited && current && !empty;
             let row = || Posted { counted: counted.clone(), posted: counter.posted, at: counter.at };
             if session && (counter.changed || !stays) {
                 kept.sessions.push((counted.clone(), stays.then(row)));
@@ -339,6 +343,9 @@ impl Budgets {
     pub fn restore(&mut self, rows: &[Posted]) {
         for row in rows {
             self.change(std::slice::from_ref(&row.counted), row.posted, Nanos::ZERO, row.at);
+            if let Some(counter) = self.counters.get_mut(&row.counted) {
+                counter.changed = false;
+            }
         }
     }
 }
@@ -409,6 +416,15 @@ impl Gcra {
         }
         self.arrival = arrival;
         Ok(())
+    }
+
+    /// Takes units that were used already.
+    pub fn spend(&mut self, units: u64, per_minute: u64, now: Millis) {
+        if units > 0 {
+            let now = now.0.saturating_mul(1_000_000);
+            self.arrival =
+                self.arrival.max(now).saturating_add(cost(units, per_minute)).min(now.saturating_add(MINUTE_NS));
+        }
     }
 
     /// Gives unused units back.

@@ -83,7 +83,7 @@ pub struct CallRecord {
     /// What was held for it: an estimate is never charged beyond.
     #[serde(skip_serializing_if = "Nanos::is_zero")]
     pub held_usd: Nanos,
-    /// What the provider takes for an answer that was none, and the caller does not pay.
+    /// What the provider takes and the caller does not pay: for an answer that was none, and above the caller's own ceiling.
     #[serde(skip_serializing_if = "Nanos::is_zero")]
     pub absorbed_usd: Nanos,
     /// The answer was ended because no more could be held for it.
@@ -116,18 +116,17 @@ json::members!(default CallRecord {
 
 impl CallRecord {
     /// What this call costs its caller, from what stands here alone: the charge of the tokens, not beyond what was held where they
-    /// are an estimate, and nothing where the answer was none.
+    /// are an estimate, less what the caller does not pay.
     #[must_use]
     pub fn recomputed(&self) -> Nanos {
-        let Some(rates) = &self.rates else { return Nanos::ZERO };
-        if self.absorbed_usd > Nanos::ZERO {
-            return Nanos::ZERO;
-        }
-        match price::charge_at(rates, self.request_fee_usd, &self.usage) {
+        let nothing_known = self.estimated && self.usage == Usage::default();
+        let Some(rates) = self.rates.as_ref().filter(|_| !nothing_known) else { return Nanos::ZERO };
+        let charge = match price::charge_at(rates, self.request_fee_usd, &self.usage) {
             Some(charge) if self.estimated => charge.min(self.held_usd),
             Some(charge) => charge,
             None => self.held_usd,
-        }
+        };
+        charge.minus(self.absorbed_usd)
     }
 }
 

@@ -612,14 +612,45 @@ fn usage_below_nothing_is_no_usage() {
 
 #[test]
 fn an_answer_of_no_tokens_costs_nothing() {
-    let none = CHAT_WHOLE.replace("\"completion_tokens\":4", "\"completion_tokens\":0");
-    let story = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, &none));
+    let none = CHAT_WHOLE.replace("\"completion_tokens\":4", "\"completion_tokens\":0").replace("\"stop\"", "null");
+    let answered = |text: &str| Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, text));
+    let story = answered(&none);
     let call = &story.posted().call;
     assert_eq!((story.posted().outcome, call.absorbed_usd), (PostOutcome::Charge(Nanos(0)), Nanos(9_000)));
     assert_eq!(call.recomputed(), Nanos(0));
-    let filtered = none.replace("\"stop\"", "\"content_filter\"");
-    let story = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, &filtered));
-    assert_eq!(story.posted().outcome, PostOutcome::Charge(Nanos(9_000)), "what it said was withheld, not missing");
+    for why in ["content_filter", "length", "stop"] {
+        let told = none.replace("\"finish_reason\":null", &format!("\"finish_reason\":\"{why}\""));
+        assert_eq!(
+            answered(&told).posted().outcome,
+            PostOutcome::Charge(Nanos(9_000)),
+            "{why}: it is empty for a reason"
+        );
+    }
+}
+
+#[test]
+fn a_ceiling_is_the_last_word_whatever_is_counted() {
+    let ask = chat(&["alpha"]).wishing("max_cost_usd", "0.003".into());
+    let more = CHAT_WHOLE.replace("\"completion_tokens\":4", "\"completion_tokens\":3000");
+    let one = Event::Held(Grant { amount: Nanos(3_000_000), allowed: vec![0] });
+    let story = Story::opens(&ask).hears(one.clone()).hears(head(0, 200, JSON)).hears(whole(0, &more));
+    let call = &story.posted().call;
+    assert_eq!((story.posted().outcome, call.absorbed_usd), (PostOutcome::Charge(Nanos(3_000_000)), Nanos(3_009_000)));
+    assert_eq!(call.recomputed(), Nanos(3_000_000));
+    // A stream under a ceiling is never piped unseen, and is cut when it runs on.
+    let story =
+        Story::opens(&ask.streamed().with_usage()).hears(one).hears(head(0, 200, SSE)).hears(bytes(0, CHAT.opening));
+    let story = story.hears(bytes(0, CHAT.hello.repeat(1_200)));
+    assert!(story.text().contains("\"budget_cut\":true"), "{:.300}", story.text());
+}
+
+#[test]
+fn a_timeout_keeps_what_its_charge_can_be_asked_and_computed_by() {
+    let story = Story::sent(&chat(&["beta"]).streamed(), &[0]).hears(head(0, 200, SSE)).hears(bytes(0, CHAT.opening));
+    let story = story.elapses(Timer::FirstToken(0));
+    let call = &story.posted().call;
+    assert_eq!(story.posted().outcome, PostOutcome::Suspense { metered: Nanos(0) });
+    assert!(call.rates.is_some() && !call.generation_id.is_empty() && call.recomputed() == Nanos(0), "{call:?}");
 }
 
 #[test]

@@ -12,6 +12,18 @@ if (!base || !token) {
   process.exit(2);
 }
 
+/** A long chain is read in several goes. */
+async function readOn(report) {
+  while (report.agrees && report.read_through < report.entries) {
+    const query = `organization=${encodeURIComponent(report.id)}&from=${report.read_through + 1}`;
+    const answer = await fetch(`${base}/platform/v1/reconcile?${query}`, { method: "POST", headers: { authorization: `Bearer ${token}` } });
+    if (!answer.ok) return Object.assign(report, { agrees: false, wrong: [`entries from ${report.read_through + 1} on could not be read`] });
+    const { agrees, wrong, read_through } = (await answer.json()).data[0];
+    if (read_through <= report.read_through) break;
+    Object.assign(report, { agrees, wrong, read_through });
+  }
+}
+
 let after = process.env.ORGANIZATION ? `organization=${encodeURIComponent(process.env.ORGANIZATION)}` : "";
 let wrong = 0;
 for (let more = true; more;) {
@@ -21,6 +33,7 @@ for (let more = true; more;) {
     console.error(`${answer.status}: ${page.error?.message}`);
     process.exit(2);
   }
+  for (const one of page.data) await readOn(one);
   for (const { id, agrees, wrong: what, entries, waiting, open, suspended, resolved, posted_usd } of page.data) {
     console.log(`${agrees ? "agrees" : "WRONG "}  ${id}  ${entries} entries, ${posted_usd} USD posted, ${waiting} waiting, ${open} open, ${suspended} unknown`);
     for (const one of resolved) console.log(`        resolved ${one.id}: ${one.charge_usd} USD, told by the provider`);

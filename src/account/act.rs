@@ -59,7 +59,7 @@ impl Account {
                 found("budget", there.then(|| self.budget_told(&scope, window, now)))
             }
             Admin::ListBudgets(scope) => self.list_budgets(&scope, now),
-            Admin::DeleteBudget(scope, window) => self.delete_budget(&scope, window),
+            Admin::DeleteBudget(scope, window) => self.delete_budget(&scope, window, now),
             Admin::PutRates(scope) => self.put_rates(&scope, asks::rates(asks::read(body)?)?),
             Admin::GetRates(scope) => self.get_rates(&scope),
             Admin::CreateGroup => {
@@ -126,16 +126,18 @@ impl Account {
         page(set.map(|window| self.budget_told(scope, window, now)))
     }
 
-    fn delete_budget(&mut self, scope: &Scope, window: Window) -> Turn {
+    fn delete_budget(&mut self, scope: &Scope, window: Window, now: Millis) -> Turn {
         if !self.budgets.remove(scope, window) {
             return missing("budget");
         }
-        let write = Write::Record { kind: "budget", id: budget_id(scope, window), body: None };
-        Turn { writes: vec![write], ..deleted("budget", window.word()) }
+        let mut writes = vec![Write::Record { kind: "budget", id: budget_id(scope, window), body: None }];
+        // A restart must not find the old counters again.
+        self.checkpoint(now, &mut writes);
+        Turn { writes, ..deleted("budget", window.word()) }
     }
 
     fn put_route(&mut self, alias: String, route: NamedRoute) -> Turn {
-        if self.tenant.routes.len() >= ROWS_MAX {
+        if self.tenant.routes.len() >= ROWS_MAX && !self.tenant.routes.contains_key(&alias) {
             return too_many("routes");
         }
         let write = record("route", &alias, Some(&route));
@@ -180,7 +182,11 @@ impl Account {
     }
 
     fn revoke_key(&mut self, id: &str, now: Millis) -> Turn {
-        let last_admin = self.keys.values().filter(|key| key.kind == KeyKind::Admin && !key.revoked).count() == 1;
+        let opens = |key: &&StoredKey| {
+            let expired = key.spec.expires_at.is_some_and(|at| at <= now.seconds());
+            key.kind == KeyKind::Admin && !key.revoked && !expired
+        };
+        let last_admin = self.keys.values().filter(opens).count() == 1;
         let Some(key) = self.keys.get_mut(id) else { return missing("key") };
         if key.kind == KeyKind::Admin && last_admin && !key.revoked {
             let message = "This is the last admin key. Create another before you revoke it.".to_owned();
@@ -192,7 +198,7 @@ impl Account {
     }
 
     fn put_provider(&mut self, id: &str, own: OwnProvider) -> Turn {
-        if self.tenant.providers.len() >= ROWS_MAX {
+        if self.tenant.providers.len() >= ROWS_MAX && !self.tenant.providers.contains_key(id) {
             return too_many("providers");
         }
         // A put without a credential keeps the one that is there: it cannot be read back to be put again.

@@ -12,6 +12,8 @@ use crate::{
     time::Millis,
 };
 
+/// An alarm may be so late.
+const ALARM_LATE_MS: u64 = 60_000;
 /// Suspenses that are told at once.
 const SUSPENDED_MAX: usize = 200;
 
@@ -75,30 +77,33 @@ impl Account {
     }
 
     /// What the books say of everything the journal has to have by now.
-    pub(super) fn summary(&self, now: Millis) -> Summary {
+    pub(super) fn summary(&self, providers: &[String], now: Millis) -> Summary {
         let mut wallet = Wallet { held: Nanos::ZERO, ..self.wallet };
-        let (mut head, mut seq) = (self.head.clone(), self.seq);
+        let (mut head, mut seq, mut waiting_since) = (self.head.clone(), self.seq, Millis(0));
         for id in self.outbox.values().rev() {
             let Some(Booking::Posted { entry, .. }) = self.bookings.get(id) else { continue };
-            (head, seq) = (entry.prev_hash.clone(), entry.seq - 1);
+            (head, seq, waiting_since) = (entry.prev_hash.clone(), entry.seq - 1, entry.at);
             if entry.kind.pays_in() {
                 wallet.credits = wallet.credits.minus(entry.amount_usd);
             } else {
                 wallet.posted = wallet.posted.plus(entry.amount_usd);
             }
         }
-        let mut summary = Summary { seq, head, wallet, waiting: self.outbox.len() as u64, ..Summary::default() };
+        let mut summary =
+            Summary { seq, head, wallet, waiting: self.outbox.len() as u64, waiting_since, ..Summary::default() };
         for (at, id) in &self.deadlines {
             match self.bookings.get(id) {
                 Some(Booking::Held(_)) => {
                     summary.open += 1;
-                    summary.overdue += u64::from(*at < now);
+                    summary.overdue += u64::from(at.after(ALARM_LATE_MS) < now);
                 }
-                Some(Booking::Suspense { hold, call, .. }) => {
+                Some(Booking::Suspense { call, .. }) => {
                     summary.suspended += 1;
-                    if summary.unresolved.len() < SUSPENDED_MAX && !call.generation_id.is_empty() {
-                        let (id, amount, call) = (id.clone(), hold.grant.amount, call.clone());
-                        summary.unresolved.push(Suspended { id, amount, call });
+                    if summary.unresolved.len() < SUSPENDED_MAX
+                        && !call.generation_id.is_empty()
+                        && providers.contains(&call.provider)
+                    {
+                        summary.unresolved.push(Suspended { id: id.clone(), call: call.clone() });
                     }
                 }
                 _ => {}

@@ -14,8 +14,10 @@ use crate::{
 
 /// How long a suspense keeps its budget before what was metered is posted.
 const SUSPENSE_MS: u64 = 86_400_000;
-/// Entries the journal may lag behind before new holds are refused.
-const OUTBOX_MAX: usize = 100_000;
+/// Entries the journal may lag behind before new holds are refused: all of them are in memory, a kilobyte or two each.
+const OUTBOX_MAX: usize = 20_000;
+/// How often ended sessions are looked for when there are as many as may be.
+const SESSIONS_SWEPT_MS: u64 = 60_000;
 
 impl Hold {
     /// The scopes it counts in.
@@ -48,6 +50,12 @@ impl Account {
         let path = self.path(&letter.caller.key_id, &spec);
         let place = Place { path: &path, session: &letter.session, at: now, zone: &self.organization.zone };
         let counted = self.budgets.counted(place);
+        if self.budgets.is_full(&counted) && now.since(self.checkpointed) > SESSIONS_SWEPT_MS {
+            // Sessions that ended are forgotten with a checkpoint; where nothing is booked, there is none.
+            let mut turn = Turn::refused(Refusal::Sessions);
+            self.checkpoint(now, &mut turn.writes);
+            return turn;
+        }
         let grant = match self.affordable(&letter, &spec, &counted, place) {
             Ok(grant) => grant,
             Err(refusal) => return Turn::refused(refusal),
@@ -209,7 +217,7 @@ impl Account {
         }
         // Tokens not used go back to the rates once, when the hold is left.
         if matches!(self.bookings.get(&request_id), Some(Booking::Held(_))) {
-            self.refund_tokens(&hold, hold.tokens.saturating_sub(tokens));
+            self.correct_tokens(&hold, tokens, now);
         }
         let mut writes = Vec::new();
         if !told {
@@ -235,11 +243,15 @@ impl Account {
         self.wallet.held = self.wallet.held.minus(amount);
     }
 
-    fn refund_tokens(&mut self, hold: &Hold, unused: u64) {
+    /// Gives tokens that were not used back to the rates, or takes what was used beyond.
+    fn correct_tokens(&mut self, hold: &Hold, used: u64, now: Millis) {
         let spec = self.keys.get(&hold.key_id).map_or_default(|key| key.spec.clone());
         for scope in hold.scopes() {
             if let Some(limits) = self.rates_of(&scope, &spec) {
-                self.give_back(&scope, limits, 0, unused);
+                self.give_back(&scope, limits, 0, hold.tokens.saturating_sub(used));
+                if let (Some(tpm), Some(rates)) = (limits.tpm, self.rates.get_mut(&scope)) {
+                    rates.tokens.spend(used.saturating_sub(hold.tokens), tpm, now);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     json,
     ledger::{CallRecord, Entry},
     money::Nanos,
-    time::{Window, Zone},
+    time::{Millis, Window, Zone},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -68,14 +68,20 @@ pub enum Letter {
         caller: Caller,
         id: String,
     },
-    /// What the books say, for the reconciler.
-    Summary,
+    /// What the books say, for the reconciler, with the unknown charges that one of these providers can tell.
+    Summary {
+        providers: Vec<String>,
+    },
     Hold(HoldLetter),
     /// Makes a hold larger.
     Extend(ExtendLetter),
     Post(PostLetter),
     /// What a key's holder may know of its limits: for `GET /v1/key`.
-    Key(Caller),
+    Key {
+        caller: Caller,
+        /// The session to tell about; empty for none.
+        session: String,
+    },
     /// What this caller may see of itself: for `GET /v1/models`.
     Whoami(Caller),
     Admin {
@@ -93,10 +99,10 @@ json::variants!(Letter, Self::Nudge, {
     Credit(inner) = "credit",
     Refund(inner) = "refund",
     Find { caller, id } = "find",
-    Summary = "summary",
+    Summary { providers } = "summary",
     Hold(inner) = "hold",
     Extend(inner) = "extend",
-    Key(inner) = "key",
+    Key { caller, session } = "key",
     Post(inner) = "post",
     Whoami(inner) = "whoami",
     Admin { caller, ask } = "admin",
@@ -149,8 +155,9 @@ pub struct Summary {
     pub head: String,
     /// What was paid in and spent up to there.
     pub wallet: Wallet,
-    /// Entries that wait for the journal.
+    /// Entries that wait for the journal, and since when.
     pub waiting: u64,
+    pub waiting_since: Millis,
     /// Holds of calls under way, and those of them whose time is over.
     pub open: u64,
     pub overdue: u64,
@@ -159,17 +166,16 @@ pub struct Summary {
     pub unresolved: Vec<Suspended>,
 }
 
-json::members!(default Summary { seq, head, wallet, waiting, open, overdue, suspended, unresolved });
+json::members!(default Summary { seq, head, wallet, waiting, waiting_since, open, overdue, suspended, unresolved });
 
 /// A hold whose charge is not known.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Suspended {
     pub id: String,
-    pub amount: Nanos,
     pub call: CallRecord,
 }
 
-json::members!(Suspended { id, amount, call });
+json::members!(Suspended { id, call });
 
 /// A key about to be kept: everything but its text.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -584,3 +584,46 @@ fn what_is_told_after_a_hold_ran_out_still_counts() {
         assert_eq!((kept.account.wallet.posted, kept.account.wallet.held), (Nanos(posted + 7), Nanos(0)));
     }
 }
+
+#[test]
+fn a_budget_that_is_put_anew_counts_from_then_on() {
+    let mut kept = Kept::new("1");
+    kept.budget(&Scope::Organization, Window::Lifetime, "0.000001");
+    kept.hold("req_1", 1_000);
+    kept.post("req_1", PostOutcome::Charge(Nanos(1_000)));
+    kept.flush();
+    assert_eq!(refused(&kept.hold("req_2", 500)), "organization_budget_exceeded");
+    kept.admin("DELETE", "organization/budgets/lifetime", &Value::Null);
+    kept.budget(&Scope::Organization, Window::Lifetime, "0.000001");
+    kept.account = kept.reloaded();
+    assert!(matches!(kept.hold("req_2", 500), Answer::Held(_)), "also after a restart");
+}
+
+#[test]
+fn more_counters_than_a_row_holds_are_kept_in_several() {
+    let mut kept = Kept::new("1");
+    for key in 0..COUNTERS_PER_ROW + 10 {
+        let counted =
+            Counted { scope: Scope::ApiKey(format!("k{key}")), window: Window::Lifetime, window_id: "life".into() };
+        let limit = crate::json::from_value(json!({"limit_usd": "1"})).expect("a limit");
+        kept.account.budgets.put(counted.scope.clone(), Window::Lifetime, Budget { limit, extra: None });
+        kept.account.budgets.hold(&[counted], Nanos(1), kept.now);
+    }
+    let rows = |kept: &Kept| kept.records.keys().filter(|(kind, _)| kind == "counters").count();
+    kept.flush();
+    assert_eq!(rows(&kept), 1);
+    for key in 0..COUNTERS_PER_ROW {
+        kept.account.budgets.remove(&Scope::ApiKey(format!("k{key}")), Window::Lifetime);
+        let counted =
+            Counted { scope: Scope::ApiKey(format!("k{key}")), window: Window::Lifetime, window_id: "life".into() };
+        kept.account.budgets.post(&[counted], Nanos(1), Nanos::ZERO, kept.now);
+    }
+    kept.send(Letter::Credit(NewCredit {
+        id: "crd_b".into(),
+        amount: Nanos(1),
+        reason: "more".into(),
+        adjusts: false,
+    }));
+    kept.flush();
+    assert_eq!(rows(&kept), 0, "a row that is not needed goes");
+}

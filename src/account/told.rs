@@ -50,9 +50,9 @@ impl Account {
     }
 
     /// A key as its holder may see it: every limit it stands under, and what is left of the narrowest.
-    pub(super) fn holder_told(&self, id: &str, key: &StoredKey, now: Millis) -> Answer {
+    pub(super) fn holder_told(&self, id: &str, key: &StoredKey, session: &str, now: Millis) -> Answer {
         let path = self.path(id, &key.spec);
-        let place = Place { path: &path, session: "", at: now, zone: &self.organization.zone };
+        let place = Place { path: &path, session, at: now, zone: &self.organization.zone };
         let mut body = key_told(id, key, now);
         let limits: Vec<Value> = path.iter().flat_map(|scope| self.limits_told(scope, place)).collect();
         let available = self.wallet.available();

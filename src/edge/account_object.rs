@@ -74,14 +74,23 @@ impl AccountObject {
         for statement in TABLES.split(';') {
             storage::exec(&self.state, statement, &[])?;
         }
-        let records = self.rows("SELECT kind, id, body FROM record")?;
-        let bookings = self.rows("SELECT 'booking' AS kind, id, body FROM booking")?;
-        Account::load(self.terms, records, bookings).map_err(Error::from)
+        let records = self.rows("SELECT kind, id, body FROM record", &[])?;
+        // In pages: a row is copied several times on its way in.
+        let mut bookings: Vec<Row> = Vec::new();
+        loop {
+            let after = bookings.last().map_or("", |row| row.id.as_str());
+            let page = "SELECT 'booking' AS kind, id, body FROM booking WHERE id > ?1 ORDER BY id LIMIT 500";
+            let page = self.rows(page, &[after])?;
+            if page.is_empty() {
+                return Account::load(self.terms, records, bookings).map_err(Error::from);
+            }
+            bookings.extend(page);
+        }
     }
 
-    fn rows(&self, statement: &str) -> Result<Vec<Row>> {
+    fn rows(&self, statement: &str, values: &[&str]) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
-        for row in storage::exec(&self.state, statement, &[])? {
+        for row in storage::exec(&self.state, statement, values)? {
             let text = |column| storage::text(&row, column);
             rows.push(Row { kind: text("kind")?, id: text("id")?, body: text("body")? });
         }

@@ -12,8 +12,7 @@ use crate::{
         ask as asks,
         letter::{AdminAsk, Answer, Caller, KeySpec, Letter, MadeKey, NewCredit, NewKey, NewRefund, Organization},
     },
-    catalog::{Catalog, When, sha256_hex},
-    chat::ServiceTier,
+    catalog::{Catalog, sha256_hex},
     endpoint::{Admin, Headers, Platform, percent_decoded},
     fault::Fault,
     id::mint,
@@ -79,12 +78,7 @@ async fn entry_of(account: &str, caller: Caller, id: &str, env: &Env) -> Result<
 fn recomputed(entry: &Entry) -> Value {
     let call = entry.call.as_ref();
     let amount = call.map_or(entry.amount_usd, |call| Nanos(-call.recomputed().0));
-    let (catalog, _) = snapshot::catalog();
-    let listed = call.filter(|call| call.catalog_id == catalog.id).and_then(|call| {
-        let deployment = catalog.deployment(&format!("{}/{}", call.provider, call.model))?;
-        let when = When { at: call.priced_at, tier: ServiceTier::of_word(&call.service_tier) };
-        Some(call.rates? == *deployment.rates.at(call.usage.prompt(), when))
-    });
+    let listed = call.and_then(|call| Some(call.rates? == reconcile::listed(call)?));
     json!({
         "object": "ledger_recomputation",
         "id": entry.id,
@@ -164,7 +158,8 @@ pub async fn key(headers: &Headers, env: &Env) -> Told {
     match knock(headers.credential(), &pepper) {
         Knock::Known(key, digest) if key.kind == KeyKind::Inference => {
             let caller = Caller { key_id: key.id(), digest: digest.0, kind: key.kind };
-            send(&account_of(&key.organization()), Letter::Key(caller), env).await
+            let session = headers.get("x-megarouter-session").unwrap_or_default().to_owned();
+            send(&account_of(&key.organization()), Letter::Key { caller, session }, env).await
         }
         knock => Err(not_a_key_of_ours(&knock)),
     }
@@ -213,8 +208,9 @@ async fn entries(account: &str, query: &str, requests: bool, env: &Env) -> Told 
             }
         }
     }
+    let page = journal::read(env, account, &filter).await.map_err(|error| unavailable("The journal", &error))?;
     let (entries, more) =
-        journal::read(env, account, &filter).await.map_err(|error| unavailable("The journal", &error))?;
+        page.ok_or_else(|| Fault::parameter("after", "after is the id of an entry, the last of the page before."))?;
     let told: Vec<Value> = entries.iter().map(|entry| entry_told(entry, requests)).collect();
     Ok((200, list_of(told, more)))
 }
@@ -350,7 +346,7 @@ async fn refund(organization: &str, body: &[u8], env: &Env) -> Told {
 }
 
 /// Organisations of one reconciliation: each costs a letter and a few statements.
-const RECONCILED_MAX: usize = 50;
+const RECONCILED_MAX: usize = 20;
 
 /// Holds accounts against the journal: one with `organization`, else a page of all of them after `after`.
 async fn reconcile(query: &str, env: &Env) -> Told {
@@ -373,8 +369,7 @@ async fn reconcile(query: &str, env: &Env) -> Told {
     let more = all.len() == RECONCILED_MAX;
     let mut told = Vec::with_capacity(all.len());
     for id in &all {
-        let report = reconcile::account(env, id, from).await;
-        told.push(report.map_err(|error| unavailable("An account or the journal", &error))?);
+        told.push(reconcile::account(env, id, from).await);
     }
     Ok((200, list_of(told, more)))
 }

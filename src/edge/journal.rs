@@ -11,9 +11,9 @@ SELECT ?1, value ->> 'seq', value ->> 'id', value ->> 'kind', value ->> 'at', CA
   value -> 'legs', value -> 'call', value ->> 'note', value ->> 'prev_hash', value ->> 'hash'
 FROM json_each(?2) WHERE true ON CONFLICT DO NOTHING";
 
-const READ: &str =
+const READ_ALL: &str =
     "SELECT seq, id, kind, at, CAST(amount AS TEXT) AS amount, legs, call, note, prev_hash, hash FROM entry
-WHERE account = ?1 AND seq < CAST(?2 AS INTEGER)";
+WHERE account = ?1";
 
 /// Appends entries. Those that are there already are left as they are: the same statement may come twice.
 pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
@@ -45,30 +45,51 @@ pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
 
 /// Finds where the entries of a moment begin, by halving: ids have no index, because every entry would pay for it, but they
 /// tell their time, and entries lie in the order of theirs.
-const FIND: &str = "WITH RECURSIVE span(low, high) AS (
+const BEGIN: &str = "WITH RECURSIVE span(low, high) AS (
   SELECT 1, coalesce((SELECT max(seq) FROM entry WHERE account = ?1), 0) + 1
   UNION ALL
   SELECT
-    iif(coalesce((SELECT at FROM entry WHERE account = ?1 AND seq = (low + high) / 2), 0) < ?3 + 0, (low + high) / 2 + 1, low),
-    iif(coalesce((SELECT at FROM entry WHERE account = ?1 AND seq = (low + high) / 2), 0) < ?3 + 0, high, (low + high) / 2)
+    iif(coalesce((SELECT at FROM entry WHERE account = ?1 AND seq = (low + high) / 2), 0) < ?2 + 0, (low + high) / 2 + 1, low),
+    iif(coalesce((SELECT at FROM entry WHERE account = ?1 AND seq = (low + high) / 2), 0) < ?2 + 0, high, (low + high) / 2)
   FROM span WHERE low < high)
-SELECT * FROM (
-  SELECT seq, id, kind, at, CAST(amount AS TEXT) AS amount, legs, call, note, prev_hash, hash FROM entry
-  WHERE account = ?1 AND seq >= (SELECT max(low) FROM span) ORDER BY seq LIMIT 10000)
-WHERE id = ?2 LIMIT 1";
+SELECT CAST(max(low) AS TEXT) AS begin FROM span";
 
-/// The entry of that id. It lies soon after the id was made, or a day later if its charge was not known.
+/// Entries that are looked through at once.
+const PAGE: u64 = 5_000;
+/// When the entry of an id may have been booked, after the id was made, and how many pages are looked through from there: at
+/// once or when its provider told, and a day later, perhaps after the time of a hold that nobody closed.
+const BOOKED: [(u64, u64); 3] = [(0, 10), (86_400_000, 4), (86_400_000 + 1_200_000, 2)];
+
+/// The entry of that id.
 pub async fn find(env: &Env, account: &str, id: &str) -> Result<Option<Entry>> {
     let Some(made) = made_at(id) else { return Ok(None) };
-    // The clock of the worker that made the id may be ahead.
-    for after in [0, 86_400_000] {
-        let since = made.0.saturating_add(after).saturating_sub(60_000).to_string();
-        let found = rows(env, FIND, &[account, id, &since]).await?;
-        if let Some(row) = found.first() {
-            return entry(row).map(Some);
+    let end = last(env, account).await?;
+    for (after, pages) in BOOKED {
+        // The clock of the worker that made the id may be ahead.
+        let since = made.0.saturating_add(after).saturating_sub(5_000).to_string();
+        let found = rows(env, BEGIN, &[account, &since]).await?;
+        let begin: u64 = found.first().and_then(|row| text(row, "begin").ok()?.parse().ok()).unwrap_or(1);
+        for page in 0..pages {
+            let from = begin + page * PAGE;
+            if from > end {
+                break;
+            }
+            let statement =
+                format!("{READ_ALL} AND seq >= CAST(?2 AS INTEGER) AND seq < CAST(?3 AS INTEGER) AND id = ?4");
+            let found = rows(env, &statement, &[account, &from.to_string(), &(from + PAGE).to_string(), id]).await?;
+            if let Some(row) = found.first() {
+                return entry(row).map(Some);
+            }
         }
     }
     Ok(None)
+}
+
+/// The number of an account's last entry; 0 for none.
+pub async fn last(env: &Env, account: &str) -> Result<u64> {
+    let statement = "SELECT CAST(coalesce(max(seq), 0) AS TEXT) AS last FROM entry WHERE account = ?1";
+    let found = rows(env, statement, &[account]).await?;
+    Ok(found.first().and_then(|row| text(row, "last").ok()?.parse().ok()).unwrap_or_default())
 }
 
 /// What the journal has of an account up to an entry: how many, paid in, spent, and what legs of fees come to.
@@ -89,10 +110,8 @@ FROM entry WHERE account = ?1 AND seq <= CAST(?2 AS INTEGER)";
 
 /// Entries after one, oldest first.
 pub async fn following(env: &Env, account: &str, after: u64, through: u64, most: usize) -> Result<Vec<Entry>> {
-    let statement = format!(
-        "SELECT seq, id, kind, at, CAST(amount AS TEXT) AS amount, legs, call, note, prev_hash, hash FROM entry
-WHERE account = ?1 AND seq > CAST(?2 AS INTEGER) AND seq <= CAST(?3 AS INTEGER) ORDER BY seq LIMIT {most}"
-    );
+    let statement =
+        format!("{READ_ALL} AND seq > CAST(?2 AS INTEGER) AND seq <= CAST(?3 AS INTEGER) ORDER BY seq LIMIT {most}");
     let found = rows(env, &statement, &[account, &after.to_string(), &through.to_string()]).await?;
     found.iter().map(entry).collect()
 }
@@ -110,14 +129,17 @@ pub struct Filter {
     pub reason: Option<String>,
 }
 
-/// Reads entries, newest first, and whether there are more.
-pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<(Vec<Entry>, bool)> {
+/// Reads entries, newest first, and whether there are more. `None` if there is no entry to go on after.
+pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<Option<(Vec<Entry>, bool)>> {
     let before = match &filter.after {
-        Some(id) => find(env, account, id).await?.map_or(0, |entry| entry.seq),
+        Some(id) => match find(env, account, id).await? {
+            Some(entry) => entry.seq,
+            None => return Ok(None),
+        },
         None => u64::from(u32::MAX),
     };
     let before = before.to_string();
-    let mut clauses = vec![READ.to_owned()];
+    let mut clauses = vec![format!("{READ_ALL} AND seq < CAST(?2 AS INTEGER)")];
     let mut values = vec![account, before.as_str()];
     if filter.requests {
         // Another attempt of a request is no request.
@@ -143,7 +165,7 @@ pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<(Vec<Entr
     for row in &found {
         entries.push(entry(row)?);
     }
-    Ok((entries, more))
+    Ok(Some((entries, more)))
 }
 
 /// An entry from its row.

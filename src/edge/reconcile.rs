@@ -1,43 +1,59 @@
 //! The reconciler: every account is held against the journal, and what providers can tell of unknown charges is asked for.
 use super::{
     account_object::{account_of, ask},
-    journal, snapshot,
+    journal, now, snapshot,
     upstream::Upstream,
 };
 use crate::json::json;
 use crate::{
     account::letter::{Answer, Letter, PostLetter, PostOutcome, Summary, Suspended},
+    catalog::{Rates, When},
+    chat::ServiceTier,
     dialect::generation_usage,
     exchange::event::{Event, Head, UpstreamCall},
-    ledger::{Entry, GENESIS},
+    ledger::{CallRecord, Entry, GENESIS},
     money::Nanos,
     usage::Usage,
 };
 use serde_json::Value;
 use worker::{Env, Error, Result};
 
-/// Entries read at once, and at most for one account: the rest is for the next time.
+/// Entries read at once, and at most in one go: `read_through` says where to go on.
 const PAGE: usize = 500;
 const ENTRIES_MAX: usize = 20_000;
 
+/// Entries may wait so long for the journal.
+const WAITING_MS: u64 = 600_000;
 /// Entries whose chain is read each hour.
 const RECENT: u64 = 2_000;
 
 /// Holds an account against the journal. `from` is the entry to begin with, of the last ones if it is left out; the chain
-/// before it is believed, but its sums are not.
-pub async fn account(env: &Env, organization: &str, from: Option<u64>) -> Result<Value> {
-    let name = account_of(organization);
-    // First the account: what it says the journal has, the journal has for ever.
-    let summary = match ask(env, &name, &Letter::Summary).await? {
-        Answer::Summary(summary) => summary,
-        Answer::Refused(_) => {
-            let wrong = ["there is no account of that organisation"];
-            return Ok(
-                json!({"object": "reconciliation", "id": organization, "agrees": false, "wrong": wrong, "resolved": []}),
-            );
+/// before it is believed, but its sums are not. What cannot be reached is told as what is wrong.
+pub async fn account(env: &Env, organization: &str, from: Option<u64>) -> Value {
+    match compared(env, organization, from).await {
+        Ok(told) => told,
+        Err(error) => {
+            let wrong = [format!("it could not be compared: {error}")];
+            json!({"object": "reconciliation", "id": organization, "agrees": false, "wrong": wrong, "resolved": []})
         }
-        _ => return Err(Error::from("the account gave no summary")),
-    };
+    }
+}
+
+/// First the account: what it says the journal has, the journal has for ever.
+async fn summary(env: &Env, name: &str) -> Result<Summary> {
+    let (catalog, _) = snapshot::catalog();
+    let tells = catalog.providers.iter().filter(|provider| provider.generation_path.is_some());
+    let letter = Letter::Summary { providers: tells.map(|provider| provider.id.clone()).collect() };
+    match ask(env, name, &letter).await? {
+        Answer::Summary(summary) => Ok(*summary),
+        Answer::Refused(_) => Err(Error::from("there is no account of that organisation")),
+        _ => Err(Error::from("the account gave no summary")),
+    }
+}
+
+async fn compared(env: &Env, organization: &str, from: Option<u64>) -> Result<Value> {
+    let name = account_of(organization);
+    let summary = summary(env, &name).await?;
     let from = from.unwrap_or_else(|| summary.seq.saturating_sub(RECENT)).max(1);
     let resolved = resolve(env, &name, &summary.unresolved).await;
     let mut wrong = Vec::new();
@@ -54,6 +70,17 @@ pub async fn account(env: &Env, organization: &str, from: Option<u64>) -> Result
     }
     if summary.overdue > 0 {
         wrong.push(format!("{} holds are open past their time", summary.overdue));
+    }
+    let last = journal::last(env, &name).await?;
+    if last > summary.seq + summary.waiting && last > self::summary(env, &name).await?.seq {
+        wrong.push(format!("the journal has entries up to {last}, which the account does not know"));
+    }
+    if summary.waiting > 0 && now().since(summary.waiting_since) > WAITING_MS {
+        wrong.push(format!(
+            "{} entries wait for the journal since {}",
+            summary.waiting,
+            summary.waiting_since.rfc3339()
+        ));
     }
     let read = chain(env, &name, &summary, from, &mut wrong).await?;
     Ok(json!({
@@ -118,15 +145,26 @@ async fn resolve(env: &Env, account: &str, unresolved: &[Suspended]) -> Vec<Valu
         let Some(usage) = generation(env, one).await else { continue };
         let mut call = one.call.clone();
         (call.usage, call.estimated, call.resolved_by) = (usage, false, "generation".to_owned());
+        call.absorbed_usd = Nanos::ZERO;
+        call.rates = listed(&call).or(call.rates);
         let charge = call.recomputed();
         let tokens = usage.prompt().saturating_add(usage.output);
         let (request_id, outcome) = (one.id.clone(), PostOutcome::Charge(charge));
         let letter = PostLetter { request_id, outcome, call, tokens, others: Vec::new() };
-        if ask(env, account, &Letter::Post(letter)).await.is_ok() {
+        if matches!(ask(env, account, &Letter::Post(letter)).await, Ok(Answer::Posted)) {
             resolved.push(json!({"id": one.id, "by": "generation", "charge_usd": charge}));
         }
     }
     resolved
+}
+
+/// The prices of a call by the catalog in force, if it was made by that: a longer prompt may meet others.
+pub fn listed(call: &CallRecord) -> Option<Rates> {
+    let (catalog, _) = snapshot::catalog();
+    let deployment =
+        catalog.deployment(&format!("{}/{}", call.provider, call.model)).filter(|_| catalog.id == call.catalog_id)?;
+    let when = When { at: call.priced_at, tier: ServiceTier::of_word(&call.service_tier) };
+    Some(*deployment.rates.at(call.usage.prompt(), when))
 }
 
 /// What a provider says that an answer used; `None` where it does not say.

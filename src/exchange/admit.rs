@@ -73,7 +73,7 @@ impl Exchange {
             tenant_version: self.case.world.tenant_version(),
             dry: bids.is_empty() || self.only_explains(),
             bids,
-            tokens: self.case.signals.prompt_tokens.saturating_add(output),
+            tokens: self.case.signals.prompt_tokens.saturating_add(output.saturating_mul(self.case.signals.choices)),
             session: self.case.overrides.session.clone().unwrap_or_default(),
         };
         self.held_at = now;

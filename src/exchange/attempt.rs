@@ -25,6 +25,8 @@ const FIRST_TOKEN_MS_REASONING: u64 = 120_000;
 pub const PIPED_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// The types of streams.
 const STREAMS: [&str; 2] = ["text/event-stream", "application/vnd.amazon.eventstream"];
+/// The longest name of an answer that is kept.
+const GENERATION_ID_MAX: usize = 256;
 /// What a provider may send before the first content.
 const OPENING_BYTES_MAX: usize = 1024 * 1024;
 /// What one output token takes in a stream at most, envelope included.
@@ -149,6 +151,9 @@ impl Exchange {
 
     pub(super) fn attempting(&mut self, stage: Stage, event: Event, now: Millis, effects: &mut Vec<Effect>) {
         let current = self.current();
+        if let Stage::First(first) = &stage {
+            self.generated(&first.relay.meter.generation_id);
+        }
         match (stage, event) {
             (Stage::Covering, event @ (Event::Held(_) | Event::Refused(_) | Event::Unreachable)) => {
                 self.covered(event, now, effects);
@@ -347,7 +352,7 @@ impl Exchange {
 
     /// Keeps the provider's own name for the answer: by it, its cost can be asked for later.
     pub(super) fn generated(&mut self, id: &str) {
-        if let Some(attempt) = self.attempts.last_mut() {
+        if let Some(attempt) = self.attempts.last_mut().filter(|_| id.len() <= GENERATION_ID_MAX) {
             id.clone_into(&mut attempt.generation_id);
         }
     }
@@ -389,9 +394,6 @@ impl Exchange {
     fn elapsed(&mut self, stage: Stage, timer: Timer, now: Millis, effects: &mut Vec<Effect>) {
         let timeout = |text: &str| UpstreamFault::new(0, Cause::Timeout, text);
         let waits_for_head = matches!(stage, Stage::Sent);
-        if let Stage::First(first) = &stage {
-            self.generated(&first.relay.meter.generation_id);
-        }
         match timer {
             Timer::Head(attempt) if attempt == self.current() && waits_for_head => {
                 let own = self.plan().is_some_and(|plan| plan.deadlines.head_ms.is_some());

@@ -40,15 +40,18 @@ impl Exchange {
         // What is not known for sure, or cannot be, is not charged beyond the hold.
         let held = self.held_here();
         let cost = charge.map_or(held, |charge| if estimated { charge.min(held) } else { charge });
-        Settled { usage, estimated, cost, ..Settled::default() }
+        // A ceiling is the caller's last word, whatever a provider counts.
+        let capped = if self.case.overrides.max_cost_usd.is_some() { cost.min(held) } else { cost };
+        Settled { usage, estimated, cost: capped, absorbed: cost.minus(capped), ..Settled::default() }
     }
 
-    /// An answer of no tokens is none: what the provider takes for it is not the caller's. Scores of a prompt and embeddings
-    /// have none by their nature.
+    /// An answer of no tokens that nobody says was ended is none: what the provider takes for it is not the caller's. Scores of
+    /// a prompt and embeddings have none by their nature.
     pub(super) fn insured(&self, settled: Settled) -> Settled {
         let speaks = !matches!(self.case.surface, Surface::Embeddings | Surface::Completions);
         if speaks && !settled.estimated && settled.usage.output == 0 {
-            return Settled { cost: Nanos::ZERO, absorbed: settled.cost, ..settled };
+            let absorbed = settled.absorbed.plus(settled.cost);
+            return Settled { cost: Nanos::ZERO, absorbed, ..settled };
         }
         settled
     }
@@ -184,8 +187,9 @@ impl Exchange {
             candidate.map_or_default(|candidate| pick(&candidate.deployment).clone())
         };
         let rates = candidate.map(|candidate| &candidate.deployment.rates);
-        // What was not used has no price, not even the fee of a call.
-        let used = settled.usage != Usage::default() || settled.cost != Nanos::ZERO || settled.absorbed != Nanos::ZERO;
+        // Where nobody answered there is no price, not even the fee of a call. What is not known yet may still get one.
+        let known = settled.usage != Usage::default() || settled.cost != Nanos::ZERO || settled.absorbed != Nanos::ZERO;
+        let used = known || settled.estimated;
         CallRecord {
             model_requested: self.case.request.model.clone(),
             provider: ids(|deployment| &deployment.provider.id),

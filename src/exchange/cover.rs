@@ -13,6 +13,9 @@ const CONNECT_MS: u64 = 3_000;
 /// No tokenizer makes tokens that are longer on average: an answer with more bytes than this per token it may have is too long.
 const BYTES_PER_TOKEN_MAX: u64 = 16;
 
+/// Frames beside the text that a stream under a ceiling may have.
+const OVERSHOOT_TOKENS: u64 = 32;
+
 /// Whether a candidate's call is covered.
 pub(super) enum Cover {
     Ready {
@@ -111,11 +114,15 @@ impl Exchange {
 
     /// Whether the answer has to be read as it comes and told in our own frames, because it may have to be cut.
     pub(super) fn may_be_cut(&self) -> bool {
+        self.case.overrides.max_cost_usd.is_some() || self.grows()
+    }
+
+    fn grows(&self) -> bool {
         self.attempts.last().is_some_and(|attempt| self.held_here() < attempt.quote)
     }
 
     fn bytes_covered(&self) -> Option<u64> {
-        let candidate = self.candidate().filter(|_| self.may_be_cut())?;
+        let candidate = self.candidate().filter(|_| self.grows())?;
         let answers = self.case.signals.choices;
         Some(candidate.output_within(self.held_here(), answers, self.case.when()).saturating_mul(answers))
     }
@@ -139,12 +146,14 @@ impl Exchange {
 
     /// Whether an answer has used what there is, or is longer than it may be.
     pub(super) fn is_spent(&self, streaming: &Streaming) -> bool {
-        let seen = streaming.relay.meter.text_bytes;
+        let meter = &streaming.relay.meter;
         let Growth { bytes_covered, at_end, .. } = streaming.growth;
         let most = self.attempts.last().map_or(u64::MAX, |attempt| attempt.output_tokens_max);
-        let most = most.saturating_mul(self.case.signals.choices).saturating_add(SLICE_TOKENS);
-        seen > most.saturating_mul(BYTES_PER_TOKEN_MAX)
-            || at_end && bytes_covered.is_some_and(|covered| seen >= covered)
+        let most = most.saturating_mul(self.case.signals.choices);
+        let ceiling = self.case.overrides.max_cost_usd.is_some();
+        ceiling && meter.output_tokens_sure() > most.saturating_add(OVERSHOOT_TOKENS)
+            || meter.text_bytes > most.saturating_add(SLICE_TOKENS).saturating_mul(BYTES_PER_TOKEN_MAX)
+            || at_end && bytes_covered.is_some_and(|covered| meter.text_bytes >= covered)
     }
 
     /// The account answered a stream's wish for more.

@@ -39,8 +39,8 @@ pub struct Meter {
     /// The provider's own name for the answer.
     pub generation_id: String,
     frames: u64,
-    /// An answer ended because of what it said, or for want of length.
-    pub withheld: bool,
+    /// The provider said why an answer ended.
+    pub said_why: bool,
     malformed: u32,
 }
 
@@ -52,6 +52,11 @@ impl Meter {
             meter.note(&event);
         }
         meter
+    }
+
+    /// Output tokens that were surely made: one a frame, and hardly any tokenizer makes tokens of more than eight bytes on average.
+    pub fn output_tokens_sure(&self) -> u64 {
+        self.frames.max(self.text_bytes / 8)
     }
 
     /// Output tokens seen, where the provider did not count them: at least one a frame, about four bytes a token.
@@ -76,9 +81,9 @@ impl Meter {
             chat::Event::ToolArguments { fragment, .. } => self.saw(fragment.len()),
             chat::Event::ToolStart { name, .. } => self.saw(name.len()),
             chat::Event::Signature { .. } | chat::Event::RedactedReasoning { .. } => self.content = true,
-            chat::Event::Finish { finish, .. } => {
+            chat::Event::Finish { finish, native, .. } => {
                 self.content = true;
-                self.withheld |= withholds(*finish);
+                self.said_why |= says_why(*finish, native.as_ref());
                 self.finished = self.all_finished();
             }
             chat::Event::Usage(usage) => self.usage = Some(*usage),
@@ -117,9 +122,9 @@ impl Meter {
     }
 }
 
-/// Whether an answer that ended so may be empty for a reason that is not the provider's failure.
-pub fn withholds(finish: chat::Finish) -> bool {
-    matches!(finish, chat::Finish::ContentFilter | chat::Finish::Length)
+/// Whether the provider says that an answer ended, and why: then it may be empty for a reason that is no failure.
+pub fn says_why(finish: chat::Finish, native: Option<&String>) -> bool {
+    finish != chat::Finish::Error && native.is_some()
 }
 
 /// An answer's bit; those beyond the last share it.

@@ -2,7 +2,7 @@
 use super::{
     Effect, Exchange, Phase, Settled,
     event::{Reply, ReplyBody},
-    relay::{Meter, withholds},
+    relay::{Meter, says_why},
 };
 use crate::json::json;
 use crate::{
@@ -93,8 +93,8 @@ impl Exchange {
         self.generated(&response.id);
         let seen = if response.usage.is_some() { 0 } else { Meter::of(&response).output_tokens_seen() };
         let settled = self.settled(response.usage, true, seen);
-        let withheld = response.choices.iter().any(|choice| withholds(choice.finish));
-        let settled = if withheld { settled } else { self.insured(settled) };
+        let said_why = response.choices.iter().any(|choice| says_why(choice.finish, choice.native_finish.as_ref()));
+        let settled = if said_why { settled } else { self.insured(settled) };
         let stamp = Stamp { cost: Some(settled.cost), ..self.stamp() };
         let same = self.spoken().is_some_and(|spoken| spoken.same);
         let relayed = if same { self.case.grammar.relay_response(bytes, &stamp) } else { None };

@@ -122,7 +122,12 @@ impl Exchange {
             Timer::Drain => {
                 effects.push(Effect::Abort { attempt: current });
                 let settled = self.settle(&streaming.relay.meter);
-                self.close_unknown(settled, effects);
+                // Only its last word is missing.
+                if streaming.relay.meter.counted() {
+                    self.close_charged(settled, 499, effects);
+                } else {
+                    self.close_unknown(settled, effects);
+                }
             }
             Timer::Head(_) | Timer::FirstToken(_) | Timer::Stall(_) | Timer::Repost => {
                 self.phase = Phase::Relaying(streaming);
@@ -268,7 +273,7 @@ impl Exchange {
     /// The charge of what a meter has seen.
     pub(super) fn settle(&self, meter: &super::relay::Meter) -> Settled {
         let settled = self.settled(meter.usage, meter.counted(), meter.output_tokens_seen());
-        if meter.withheld { settled } else { self.insured(settled) }
+        if meter.said_why { settled } else { self.insured(settled) }
     }
 }
 

@@ -179,6 +179,8 @@ fn least(question: &Question<'_>, deployment: &Deployment, prompt_max: u64, outp
     let grows = question.stream
         && !matches!(question.surface, Surface::Completions | Surface::Embeddings)
         && output_max > SLICE_TOKENS
+        // A call of a tool takes more tokens than its text has bytes.
+        && !question.signals.needs.tools
         && !deployment.can(Ability::Reasoning)
         && deployment.provider.abort_stops_billing == AbortStopsBilling::Yes;
     let output = SLICE_TOKENS.saturating_mul(question.signals.choices);

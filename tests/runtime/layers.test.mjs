@@ -82,6 +82,10 @@ test("a session spends its own budget", async () => {
   assert.deepEqual(code(await inSession("a")), [403, "session_budget_exceeded"]);
   assert.equal((await inSession("b")).status, 200);
   assert.equal((await ask()).status, 200, "outside of sessions");
+  const { body } = await here.call("GET", "/v1/key", key.secret, undefined, { "x-megarouter-session": "a" });
+  const [limit] = body.limits.filter(({ window }) => window === "session");
+  assert.deepEqual([limit.window_id, limit.limit_usd], ["a", "0.015"]);
+  assert.ok(Number(limit.posted_usd) > 0);
 });
 
 test("rates of a layer bind all below it", async () => {

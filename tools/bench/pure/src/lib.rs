@@ -222,7 +222,8 @@ fn account() -> Case {
     let terms = Terms { hold_settle_ms: 1_200_000, outbox_flush_ms: 1_000, private_upstreams: false };
     let mut account = Account::load(terms, Vec::new(), Vec::new()).expect("an empty account");
     let organization = Organization { id: "org_a".into(), name: "A".into(), ..Organization::default() };
-    let credit = NewCredit { id: "crd_a".into(), amount: Nanos(1_000_000_000_000_000), reason: "bench".into() };
+    let credit =
+        NewCredit { id: "crd_a".into(), amount: Nanos(1_000_000_000_000_000), reason: "bench".into(), adjusts: false };
     account.turn(Letter::Found { organization, admin_key: admin, credit: Some(credit), owner: None }, NOW);
     let NewKey { id, digest, redacted, .. } = key;
     let ask = AdminAsk {

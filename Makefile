@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test judges lint fmt audit fuzz bench catalog catalog-put reconcile deploy-check deploy clean
+.PHONY: help setup build run test judges lint fmt audit fuzz bench catalog catalog-put reconcile verify-receipt deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -23,7 +23,7 @@ test: build ## everything that must hold; ONLY="host runtime" runs some of it
 judges: setup ## suites and coding agents that nobody here wrote, against the worker; ONLY="openai_tests codex"
 	@tests/judges/run.sh $(ONLY)
 
-lint: setup ## formatting, clippy for both targets, dependency rules
+lint: setup ## formatting, clippy for both targets and the tools that use the library, dependency rules
 	@tools/lint.sh
 
 fmt: setup ## format the Rust code
@@ -46,6 +46,10 @@ catalog-put: setup ## check FILE (schema/catalog.json) and put it in force; REMO
 
 reconcile: setup ## hold every account against the ledger in D1, and resolve unknown charges
 	@tools/node tools/reconcile.mjs
+
+verify-receipt: ## check a signed receipt, without the network; RECEIPT=receipt.json KEYS=keys.json BODY=body.json
+	@CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}" cargo run --quiet --locked --manifest-path tools/receipt/Cargo.toml -- \
+		"$${RECEIPT:?is missing}" "$${KEYS:?is missing}" $${BODY:+"$$BODY"}
 
 deploy-check: build ## bundle as for a deployment and weigh it
 	@tools/deploy.sh --dry-run

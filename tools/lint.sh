@@ -1,5 +1,5 @@
 #!/bin/sh
-# Formatting, clippy for both targets, dependency rules. --fix formats instead; --audit asks for known vulnerabilities.
+# Formatting, clippy for both targets and the tools, dependency rules. --fix formats instead; --audit asks for known vulnerabilities.
 set -eu
 cd "$(dirname "$0")/.."
 manifests=$(find . -name Cargo.toml -not -path '*/node_modules/*' -not -path '*/target/*')
@@ -29,6 +29,12 @@ case "${1:-}" in
     cargo clippy --locked --all-targets -- -D warnings
     printf '\n== lint: clippy, wasm\n'
     (. tools/wasm.env && cargo clippy --locked --lib $WASM_FLAGS -- -D warnings)
+    printf '\n== lint: clippy, tools\n'
+    # They use the library; nothing else tells that it has moved away under the bench.
+    for package in bench/pure receipt; do
+        CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target} \
+            cargo clippy --locked --all-targets --manifest-path "tools/$package/Cargo.toml" -- -D warnings
+    done
     printf '\n== lint: dependencies\n'
     deny bans licenses sources ;;
 esac

@@ -8,7 +8,7 @@
 //! -----        -----                          ----
 //! Holding      Held                           Attempting Closing Done
 //! Holding      Refused                        Holding Done
-//! Holding      Unreachable                    Holding Closing
+//! Holding      Unreachable                    Holding Closing Done
 //! Holding      Gone                           Holding
 //! Attempting   Held                           Attempting Closing
 //! Attempting   Refused                        Attempting Closing

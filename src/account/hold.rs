@@ -19,6 +19,19 @@ const OUTBOX_MAX: usize = 20_000;
 /// How often ended sessions are looked for when there are as many as may be.
 const SESSIONS_SWEPT_MS: u64 = 60_000;
 
+impl OtherAttempt {
+    /// What is an estimate is not charged beyond what covers it.
+    fn within_its_cover(&mut self) {
+        let amount = self.amount;
+        self.call.held_usd = self.call.held_usd.min(amount);
+        match &mut self.outcome {
+            PostOutcome::Suspense { metered } => *metered = (*metered).min(amount),
+            PostOutcome::Charge(charge) if self.call.estimated => *charge = (*charge).min(amount),
+            PostOutcome::Charge(_) | PostOutcome::Void => {}
+        }
+    }
+}
+
 impl Hold {
     /// The scopes it counts in.
     pub(super) fn scopes(&self) -> Vec<Scope> {
@@ -228,6 +241,7 @@ impl Account {
             for mut other in others {
                 // What the answer has used of the hold cannot cover another attempt any more.
                 other.amount = other.amount.min(hold.grant.amount.minus(used)).max(Nanos::ZERO);
+                other.within_its_cover();
                 self.release(&hold, other.amount, now);
                 hold.grant.amount = hold.grant.amount.minus(other.amount);
                 writes.push(self.close_other(&request_id, hold.clone(), other, until, now));

@@ -111,7 +111,9 @@ impl Exchange {
                 let text = "The account could not be reached. Nothing was charged. Try again in a moment.";
                 self.refuse(&Fault::unavailable("budget_unavailable", text), effects);
                 // A hold may have been made all the same: it is voided, or runs out by itself.
-                self.void(effects);
+                if !self.only_explains() {
+                    self.void(effects);
+                }
             }
             Event::Gone => {
                 self.gone = true;

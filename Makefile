@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test judges lint fmt audit fuzz bench catalog catalog-put reconcile verify-receipt deploy-check deploy clean
+.PHONY: help setup build run test judges lint fmt audit fuzz simulate mutants bench catalog catalog-put reconcile verify-receipt deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -34,6 +34,12 @@ audit: setup ## known vulnerabilities of the dependencies (asks the advisory dat
 
 fuzz: setup ## random bytes against every reader; TARGET=streams FUZZ_SECONDS=60
 	@tools/fuzz.sh $(TARGET)
+
+simulate: setup ## the account's money under every fault, a seed after another; SEEDS=1000000 FROM=0, or SEED=7 with its steps
+	@SEEDS=$(or $(SEEDS),100000) cargo test --locked --profile simulate --test simulate -- --nocapture
+
+mutants: setup ## break the account's transitions one by one and see that a test notices; ONLY="void" for some of them
+	@python3 tools/mutants.py $(ONLY)
 
 bench: build ## figures of this build beside the platform's floors (Linux, seven minutes); ONLY="account size"
 	@tools/bench/run.sh

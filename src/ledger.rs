@@ -119,8 +119,7 @@ impl CallRecord {
     /// are an estimate, less what the caller does not pay.
     #[must_use]
     pub fn recomputed(&self) -> Nanos {
-        let nothing_known = self.estimated && self.usage == Usage::default();
-        let Some(rates) = self.rates.as_ref().filter(|_| !nothing_known) else { return Nanos::ZERO };
+        let Some(rates) = &self.rates else { return Nanos::ZERO };
         let charge = match price::charge_at(rates, self.request_fee_usd, &self.usage) {
             Some(charge) if self.estimated => charge.min(self.held_usd),
             Some(charge) => charge,

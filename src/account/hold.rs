@@ -19,19 +19,6 @@ const OUTBOX_MAX: usize = 20_000;
 /// How often ended sessions are looked for when there are as many as may be.
 const SESSIONS_SWEPT_MS: u64 = 60_000;
 
-impl OtherAttempt {
-    /// What is an estimate is not charged beyond what covers it.
-    fn within_its_cover(&mut self) {
-        let amount = self.amount;
-        self.call.held_usd = self.call.held_usd.min(amount);
-        match &mut self.outcome {
-            PostOutcome::Suspense { metered } => *metered = (*metered).min(amount),
-            PostOutcome::Charge(charge) if self.call.estimated => *charge = (*charge).min(amount),
-            PostOutcome::Charge(_) | PostOutcome::Void => {}
-        }
-    }
-}
-
 impl Hold {
     /// The scopes it counts in.
     pub(super) fn scopes(&self) -> Vec<Scope> {
@@ -241,7 +228,6 @@ impl Account {
             for mut other in others {
                 // What the answer has used of the hold cannot cover another attempt any more.
                 other.amount = other.amount.min(hold.grant.amount.minus(used)).max(Nanos::ZERO);
-                other.within_its_cover();
                 self.release(&hold, other.amount, now);
                 hold.grant.amount = hold.grant.amount.minus(other.amount);
                 writes.push(self.close_other(&request_id, hold.clone(), other, until, now));
@@ -305,7 +291,12 @@ impl Account {
         self.close(format!("{request_id}#{number}"), hold, outcome, call, until, now)
     }
 
-    fn post_usage(&mut self, id: String, hold: Hold, charge: Nanos, mut call: CallRecord, now: Millis) -> Write {
+    fn post_usage(&mut self, id: String, hold: Hold, mut charge: Nanos, mut call: CallRecord, now: Millis) -> Write {
+        if call.estimated {
+            // What is not known for sure is not charged beyond what was held for it here.
+            charge = charge.min(hold.grant.amount);
+            call.held_usd = call.held_usd.min(hold.grant.amount);
+        }
         call.api_key_id.clone_from(&hold.key_id);
         call.path = hold.scopes().into_iter().filter(|scope| *scope != Scope::Organization).collect();
         call.session.clone_from(&hold.session);

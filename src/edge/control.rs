@@ -78,7 +78,7 @@ async fn entry_of(account: &str, caller: Caller, id: &str, env: &Env) -> Result<
 fn recomputed(entry: &Entry) -> Value {
     let call = entry.call.as_ref();
     let amount = call.map_or(entry.amount_usd, |call| Nanos(-call.recomputed().0));
-    let listed = call.and_then(|call| Some(call.rates? == reconcile::listed(call)?));
+    let listed = call.and_then(|call| Some(call.rates? == reconcile::listed(call)?.0));
     json!({
         "object": "ledger_recomputation",
         "id": entry.id,

@@ -146,7 +146,9 @@ async fn resolve(env: &Env, account: &str, unresolved: &[Suspended]) -> Vec<Valu
         let mut call = one.call.clone();
         (call.usage, call.estimated, call.resolved_by) = (usage, false, "generation".to_owned());
         call.absorbed_usd = Nanos::ZERO;
-        call.rates = listed(&call).or(call.rates);
+        if let Some((rates, request_fee)) = listed(&call) {
+            (call.rates, call.request_fee_usd) = (Some(rates), request_fee);
+        }
         let charge = call.recomputed();
         let tokens = usage.prompt().saturating_add(usage.output);
         let (request_id, outcome) = (one.id.clone(), PostOutcome::Charge(charge));
@@ -158,13 +160,13 @@ async fn resolve(env: &Env, account: &str, unresolved: &[Suspended]) -> Vec<Valu
     resolved
 }
 
-/// The prices of a call by the catalog in force, if it was made by that: a longer prompt may meet others.
-pub fn listed(call: &CallRecord) -> Option<Rates> {
+/// The prices of a call, and its fee, by the catalog in force, if it was made by that: a longer prompt may meet others.
+pub fn listed(call: &CallRecord) -> Option<(Rates, Nanos)> {
     let (catalog, _) = snapshot::catalog();
     let deployment =
         catalog.deployment(&format!("{}/{}", call.provider, call.model)).filter(|_| catalog.id == call.catalog_id)?;
     let when = When { at: call.priced_at, tier: ServiceTier::of_word(&call.service_tier) };
-    Some(*deployment.rates.at(call.usage.prompt(), when))
+    Some((*deployment.rates.at(call.usage.prompt(), when), deployment.rates.request))
 }
 
 /// What a provider says that an answer used; `None` where it does not say.

@@ -203,7 +203,7 @@ impl Exchange {
             service_tier: self.case.request.service_tier.map_or_default(|tier| tier.word().to_owned()),
             estimated: settled.estimated,
             rates: rates.filter(|_| used).map(|rates| *rates.at(settled.usage.prompt(), self.case.when())),
-            request_fee_usd: rates.map_or(Nanos::ZERO, |rates| rates.request),
+            request_fee_usd: rates.filter(|_| known).map_or(Nanos::ZERO, |rates| rates.request),
             held_usd: self.held_for(number),
             absorbed_usd: settled.absorbed,
             budget_cut: settled.cut,

@@ -65,8 +65,8 @@ pub fn weather(chance: &mut Chance) -> Weather {
         hang_up,
         journal_down,
         alarm,
-        late_ms,
         skew_ms,
+        late_ms,
     }
 }
 

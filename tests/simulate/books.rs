@@ -31,9 +31,6 @@ pub struct Books {
     pub budgets: BTreeMap<(Scope, Window), BudgetBook>,
     pub rates: BTreeMap<Scope, RateLimits>,
     pub buckets: Buckets,
-    /// How often the count of a window began anew because its budget was deleted.
-    eras: BTreeMap<(Scope, Window, String), u32>,
-    deleted: BTreeSet<(Scope, Window)>,
     pub calls: BTreeMap<String, Call>,
     /// Requests that were closed before they were held.
     pub closed_before: BTreeSet<String>,
@@ -72,7 +69,6 @@ pub struct Cell {
     pub scope: Scope,
     pub window: Window,
     pub window_id: String,
-    era: u32,
 }
 
 pub struct Call {
@@ -157,8 +153,12 @@ impl Books {
             (Letter::Extend(extend), _, _) => self.judge_extension(extend, now, answer),
             (Letter::Post(post), _, Answer::Posted) => self.post(post, now),
             (_, Some(deed), Answer::Posted | Answer::Told { status: 200 | 201, .. }) => {
+                let before = self.wallet().available;
                 self.done(deed, now);
-                Ok(())
+                let after = self.wallet().available;
+                must(after >= Nanos::ZERO || after >= before, || {
+                    format!("the wallet is overspent by {deed:?}: {after}")
+                })
             }
             (_, Some(Deed::DeleteBudget { scope, window }), Answer::Refused(_)) => {
                 must(!self.budgets.contains_key(&(scope.clone(), *window)), || "a budget that is there is found".into())
@@ -220,10 +220,12 @@ impl Books {
                 self.budgets.insert((scope, window), BudgetBook { limit, soft, extra });
             }
             Deed::DeleteBudget { scope, window } => {
-                self.deleted.insert((scope.clone(), window));
                 self.budgets.remove(&(scope.clone(), window));
-                self.forget_idle(|cell| (&cell.scope, cell.window) == (&scope, window));
-                self.buckets.save(now);
+                // Another budget begins with what is held, not with what was spent.
+                for call in self.calls.values_mut().filter(|call| call.is_closed()) {
+                    call.cells.retain(|cell| (&cell.scope, cell.window) != (&scope, window));
+                }
+                self.checkpoint(now);
             }
             Deed::PutOverride { scope, window, extra, until } => {
                 // The moment is told to the second.
@@ -256,17 +258,18 @@ impl Books {
         }
     }
 
-    /// Windows of a deleted budget that no open call counts in begin anew, should the budget be put again.
-    fn forget_idle(&mut self, mut gone: impl FnMut(&Cell) -> bool) {
+    /// What the account writes down for a restart. A window without a budget that no open call counts in is forgotten.
+    fn checkpoint(&mut self, now: Millis) {
+        self.buckets.save(now);
         let mut idle: Vec<Cell> = Vec::new();
         for cell in self.calls.values().flat_map(|call| &call.cells) {
             let limited = self.budgets.contains_key(&(cell.scope.clone(), cell.window));
-            if !limited && gone(cell) && !idle.contains(cell) && self.counted(cell).1 == 0 {
+            if !limited && !idle.contains(cell) && self.counted(cell).1 == 0 {
                 idle.push(cell.clone());
             }
         }
-        for Cell { scope, window, window_id, era } in idle {
-            self.eras.insert((scope, window, window_id), era + 1);
+        for call in self.calls.values_mut() {
+            call.cells.retain(|cell| !idle.contains(cell));
         }
     }
 
@@ -312,8 +315,7 @@ impl Books {
 
     fn cell(&self, scope: &Scope, window: Window, session: &str, at: Millis) -> Cell {
         let window_id = if window == Window::Session { session.to_owned() } else { window.id(at, &self.zone) };
-        let era = self.eras.get(&(scope.clone(), window, window_id.clone())).copied().unwrap_or_default();
-        Cell { scope: scope.clone(), window, window_id, era }
+        Cell { scope: scope.clone(), window, window_id }
     }
 
     /// The windows of a path that have a budget.
@@ -528,8 +530,7 @@ impl Books {
                 self.ended.insert(booked.id.clone(), now);
             }
         }
-        self.buckets.save(now);
-        self.forget_idle(|_| true);
+        self.checkpoint(now);
     }
 
     /// Memory is gone: what ended is remembered nowhere else.
@@ -549,25 +550,6 @@ impl Books {
         let released = self.calls.get(id).is_some_and(|call| call.state == State::Released);
         let gone = released || self.journaled.contains(id) || self.closed_before.contains(id);
         gone && self.ended.get(id).is_none_or(|at| now.since(*at) >= ENDED_MS)
-    }
-
-    pub fn puts_again(&self, deed: Option<&Deed>) -> bool {
-        match deed {
-            Some(Deed::PutBudget { scope, window, .. }) => self.was_deleted(scope, *window),
-            _ => false,
-        }
-    }
-
-    pub fn was_deleted(&self, scope: &Scope, window: Window) -> bool {
-        self.deleted.contains(&(scope.clone(), window))
-    }
-
-    /// Whether a session's row, named `scope|session`, is of a budget that was deleted.
-    pub fn was_deleted_by_name(&self, row: &str) -> bool {
-        let scope = row.split('|').next().unwrap_or_default();
-        self.deleted
-            .iter()
-            .any(|(deleted, window)| *window == Window::Session && String::from(deleted.clone()) == scope)
     }
 
     /// An entry about to be journaled is the one these books expect under its number.

@@ -4,7 +4,6 @@ use crate::{
     chance::Chance,
     client::amount,
     letters::{Deed, KEYS, OWNER, key},
-    open,
 };
 use megarouter::{
     account::letter::KeySpec,
@@ -94,10 +93,7 @@ fn any_scope(chance: &mut Chance, books: &Books) -> Scope {
 }
 
 pub fn any_budget(chance: &mut Chance, books: &Books) -> Deed {
-    let (mut scope, mut window) = (any_scope(chance, books), *chance.of(&Window::ALL));
-    while !open::BUDGETS_PUT_AGAIN && books.was_deleted(&scope, window) {
-        (scope, window) = (any_scope(chance, books), *chance.of(&Window::ALL));
-    }
+    let (scope, window) = (any_scope(chance, books), *chance.of(&Window::ALL));
     let limit = Nanos(amount(chance) * *chance.of(&[0, 2, 6, 20, 60, 200]));
     Deed::PutBudget { scope, window, limit, soft: chance.one_in(6) }
 }

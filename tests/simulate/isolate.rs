@@ -4,7 +4,6 @@ use crate::{
     books::{Books, must},
     chance::Chance,
     letters::{PEPPER, key, tail},
-    open,
     provider::{Opening, PROVIDERS, Pipe, Then, Upstream, catalog, provider_of, upstream},
 };
 use megarouter::{
@@ -262,7 +261,7 @@ impl Isolate {
 
     fn check_post(&mut self, letter: &PostLetter, books: &Books) -> Result<(), String> {
         must(letter.request_id == self.request_id, || "a posting carries its request's id".into())?;
-        must(!self.explains || !open::DRY_VOIDS_NOTHING, || "nothing is posted where nothing was held".into())?;
+        must(!self.explains, || "nothing is posted where nothing was held".into())?;
         must(self.posts.first().is_none_or(|first| first == letter), || "all postings say the same".into())?;
         let void = letter.outcome == PostOutcome::Void;
         must(void == self.upstreams.is_empty(), || "a hold is voided exactly when nothing was sent".into())?;

@@ -1,8 +1,5 @@
 //! The journal in D1: rows that are only added, one per account and sequence number.
-use crate::{
-    books::{Books, must},
-    open,
-};
+use crate::books::{Books, must};
 use megarouter::{
     catalog::{Catalog, When},
     ledger::{Entry, GENESIS},
@@ -71,7 +68,7 @@ fn recomputes(entry: &Entry, books: &Books, catalog: &Catalog) -> Result<(), Str
     };
     let computed = if call.estimated { computed.min(call.held_usd) } else { computed }.minus(call.absorbed_usd);
     // What is not known for sure stays within the hold.
-    let within = !call.estimated || charged <= held || !open::ESTIMATES_WITHIN_THE_HOLD;
+    let within = !call.estimated || charged <= held;
     must(within, || format!("an estimate is within its hold of {held}: {entry:?}"))?;
     must(computed == charged, || format!("the charge follows from the catalog, {computed}: {entry:?}"))?;
     must(call.recomputed() == charged, || format!("the charge follows from its entry: {entry:?}"))

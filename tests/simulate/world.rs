@@ -511,7 +511,7 @@ impl World {
         // An idle session may be forgotten or not: nobody can say what is left of it.
         let idle = matches!(&letter, Letter::Hold(hold) if self.is_idle(&hold.session));
         let late = idle || !open::LATE_LETTERS && self.books.comes_late(&letter, self.clock());
-        if late || !open::BUDGETS_PUT_AGAIN && self.books.puts_again(deed.as_ref()) {
+        if late {
             self.after(10, Step::Tell { to: from, event: Event::Unreachable });
             return Ok(());
         }
@@ -674,9 +674,7 @@ impl World {
         self.until_empty()?;
         must(self.object.rows.bookings.is_empty(), || "the last booking is left".to_owned())?;
         for (kind, id) in self.object.rows.records.keys() {
-            // A session whose budget was deleted is forgotten with the next restart.
-            let session = kind == "session" && !open::BUDGETS_PUT_AGAIN && self.books.was_deleted_by_name(id);
-            let known = session || RECORDS.contains(&kind.as_str());
+            let known = RECORDS.contains(&kind.as_str());
             must(known, || format!("a row is left: {kind} {id}"))?;
         }
         self.books.check_quiet()?;

@@ -14,6 +14,8 @@ use serde::Serialize;
 
 /// A session's counter is forgotten when this long nothing was counted there.
 const SESSION_IDLE_MS: u64 = 86_400_000;
+/// How far the clocks of two machines may be apart.
+const CLOCKS_DIFFER_MS: u64 = 600_000;
 /// Sessions that may be counted at once.
 pub const SESSIONS_MAX: usize = 10_000;
 
@@ -315,7 +317,9 @@ impl Budgets {
     /// What a checkpoint has to keep. Counters that can count no more are forgotten.
     pub fn checkpoint(&mut self, at: Millis, zone: &Zone) -> Kept {
         let mut kept = Kept::default();
-        let today = Place { path: &[], session: "", at, zone };
+        // Machines' clocks differ by minutes, and the account may move to one that is behind: a window is kept a little longer.
+        let lately = Millis(at.0.saturating_sub(CLOCKS_DIFFER_MS));
+        let today = Place { path: &[], session: "", at: lately, zone };
         let limits = &self.limits;
         self.counters.retain(|counted, counter| {
             let session = counted.window == Window::Session;

@@ -5,6 +5,3 @@
 pub const LATE_LETTERS: bool = false;
 /// A hold that cannot grow because it is itself in the way is told to wait.
 pub const OWN_HOLD_STAYS: bool = false;
-/// A clock that goes back over midnight, because the object lives on another machine now: a checkpoint of the day that had
-/// begun has forgotten what was posted to the day before.
-pub const CLOCKS_GO_BACK: bool = false;

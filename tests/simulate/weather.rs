@@ -1,5 +1,5 @@
 //! What a seed's world is like: how much fails in it, and when and where it begins.
-use crate::{chance::Chance, open};
+use crate::chance::Chance;
 use megarouter::time::{Millis, Zone};
 
 const DAY_MS: u64 = 86_400_000;
@@ -51,7 +51,7 @@ pub fn weather(chance: &mut Chance) -> Weather {
     let late_ms = *chance.of(&[2_000, 30_000, 600_000, 2 * DAY_MS]);
     // Now and then every alarm fails: what is left is the watchdog, and the letters themselves.
     let alarm = if chance.one_in(40) { 1 } else { alarm };
-    let skew_ms = if open::CLOCKS_GO_BACK { *chance.of(&[0, 0, 2_000, 300_000]) } else { 0 };
+    let skew_ms = *chance.of(&[0, 0, 2_000, 300_000]);
     let storm = chance.below(4);
     Weather {
         storm,

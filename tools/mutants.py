@@ -18,7 +18,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ACCOUNT, HOLD = "src/account.rs", "src/account/hold.rs"
-TREE, BOOKS = "src/account/tree.rs", "src/account/books.rs"
+TREE, BOOKS, ACT = "src/account/tree.rs", "src/account/books.rs", "src/account/act.rs"
 BUDGET, LEDGER = "src/budget.rs", "src/ledger.rs"
 CLOSE, ADMIT, COVER = "src/exchange/close.rs", "src/exchange/admit.rs", "src/exchange/cover.rs"
 
@@ -206,7 +206,8 @@ MUTANTS = [
      "if credit.amount.0 < 0 && self.wallet.credits.plus(credit.amount) < Nanos::ZERO {", "an adjustment takes what calls hold"),
     ("refund pays in", LEDGER, "matches!(self, Self::Credit | Self::Adjustment)", "!matches!(self, Self::Usage)",
      "what is given back counts as paid in"),
-    ("summary ahead", BOOKS, "(head, seq) = (entry.prev_hash.clone(), entry.seq - 1);", "(head, seq) = (entry.hash.clone(), entry.seq);",
+    ("summary ahead", BOOKS, "(head, seq, waiting_since) = (entry.prev_hash.clone(), entry.seq - 1, entry.at);",
+     "(head, seq, waiting_since) = (entry.hash.clone(), entry.seq, entry.at);",
      "the reconciler is told of an entry the journal may not have"),
     ("deadline not told", HOLD, 'resolved_by: "deadline".to_owned(), ', "", "an entry does not tell how its charge came to be"),
     # The object restarts.
@@ -215,8 +216,12 @@ MUTANTS = [
     ("checkpoint not written", ACCOUNT, "        self.checkpoint(now, &mut writes);\n", "", "a restart forgets what was journaled"),
     ("sessions not written", ACCOUNT, "for (counted, row) in kept.sessions {", "for (counted, row) in kept.sessions.into_iter().take(0) {",
      "a restart forgets what sessions spent"),
-    ("counters of open calls forgotten", BUDGET, "let stays = counter.held != Nanos::ZERO || limited && current;", "let stays = limited && current;",
-     "a checkpoint forgets windows that open calls count in"),
+    ("counters of open calls forgotten", BUDGET, "let stays = counter.held != Nanos::ZERO || limited && current && !empty;",
+     "let stays = limited && current && !empty;", "a checkpoint forgets windows that open calls count in"),
+    ("deleted budget comes back", ACT, "self.checkpoint(now, &mut writes);\n        Turn", "let _ = now;\n        Turn",
+     "a restart finds the counters of a budget that was deleted and put again"),
+    ("deleted budget goes on", BUDGET, "(counter.posted, counter.changed) = (Nanos::ZERO, at.window == Window::Session);",
+     "counter.changed = at.window == Window::Session;", "a budget that is put again counts what the one before did"),
     ("checkpoint lags", ACCOUNT, "        let checkpoint = Checkpoint {\n            seq: self.seq,",
      "        let checkpoint = Checkpoint {\n            seq: self.seq.saturating_sub(1),", "a restart counts an entry twice"),
     ("replay counts twice", ACCOUNT, "if seq > self.seq {", "if seq > 0 {", "a restart counts entries of the checkpoint again"),
@@ -246,16 +251,16 @@ MUTANTS = [
      "an attempt that got no answer in time is taken for free"),
     ("earlier attempts not covered", COVER, "risks.fold(Nanos::ZERO, Nanos::plus)", "risks.fold(Nanos::ZERO, |sum, risk| sum.plus(risk).minus(risk))",
      "the hold does not cover what earlier attempts may be billed"),
-    ("unheard hold not voided", ADMIT, "                self.refuse(&Fault::unavailable(\"budget_unavailable\", text), effects);\n"
-     "                // A hold may have been made all the same: it is voided, or runs out by itself.\n                self.void(effects);",
-     "                self.refuse(&Fault::unavailable(\"budget_unavailable\", text), effects);",
+    ("unheard hold not voided", ADMIT, "if !self.only_explains() {\n                    self.void(effects);\n                }", "",
      "a hold that may have been made is left to run out"),
+    ("explanation voided", ADMIT, "if !self.only_explains() {\n                    self.void", "if self.held_at == now || !self.only_explains() || self.only_explains() {\n                    self.void",
+     "an explanation voids what it never held"),
     ("sent for nobody", ADMIT, "                if self.gone {\n                    return self.void(effects);\n                }\n", "",
      "a call is made for a caller who had left"),
     ("told usage ignored", CLOSE, "let mut usage = told.unwrap_or_else(|| self.prompt_alone());",
      "let mut usage = told.map_or_else(|| self.prompt_alone(), |_| self.prompt_alone());",
      "what the provider counted is not what is charged"),
-    ("empty answer charged", CLOSE, "return Settled { cost: Nanos::ZERO, absorbed: settled.cost, ..settled };", "return settled;",
+    ("empty answer charged", CLOSE, "return Settled { cost: Nanos::ZERO, absorbed, ..settled };", "drop(absorbed);",
      "an answer of no tokens is charged"),
 ]
 

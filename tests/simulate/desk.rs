@@ -94,6 +94,11 @@ fn any_scope(chance: &mut Chance, books: &Books) -> Scope {
 
 pub fn any_budget(chance: &mut Chance, books: &Books) -> Deed {
     let (scope, window) = (any_scope(chance, books), *chance.of(&Window::ALL));
+    budget(chance, scope, window)
+}
+
+/// A budget of any size.
+pub fn budget(chance: &mut Chance, scope: Scope, window: Window) -> Deed {
     let limit = Nanos(amount(chance) * *chance.of(&[0, 2, 6, 20, 60, 200]));
     Deed::PutBudget { scope, window, limit, soft: chance.one_in(6) }
 }

@@ -63,6 +63,7 @@ enum Step {
     Arrives,
     Knocks,
     Act,
+    Order(Box<Deed>),
     Restart,
     /// The alarm's time has come, if it was not set anew since.
     Alarm(u32),
@@ -98,13 +99,13 @@ struct Mail {
 
 struct Due {
     at: Millis,
-    order: u64,
+    number: u64,
     step: Step,
 }
 
 impl PartialEq for Due {
     fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
+        self.number == other.number
     }
 }
 
@@ -118,7 +119,7 @@ impl PartialOrd for Due {
 
 impl Ord for Due {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
+        (self.at, self.number).cmp(&(other.at, other.number))
     }
 }
 
@@ -134,7 +135,7 @@ pub struct World {
     /// How far the object's clock is ahead: it may live on another machine after a restart.
     skew_ms: i64,
     queue: BinaryHeap<Reverse<Due>>,
-    order: u64,
+    number: u64,
     /// Steps in the queue that are not the alarm's: it may ring for ever while it fails.
     others: usize,
     object: Object,
@@ -198,7 +199,7 @@ impl World {
             now,
             skew_ms: 0,
             queue: BinaryHeap::new(),
-            order: 0,
+            number: 0,
             others: 0,
             object: Object::new(TERMS),
             journal: Journal::default(),
@@ -235,9 +236,9 @@ impl World {
     }
 
     fn after(&mut self, ms: u64, step: Step) {
-        self.order += 1;
+        self.number += 1;
         self.others += usize::from(!step.is_alarm());
-        self.queue.push(Reverse(Due { at: self.now.after(ms), order: self.order, step }));
+        self.queue.push(Reverse(Due { at: self.now.after(ms), number: self.number, step }));
     }
 
     fn play(&mut self) -> Result<(), String> {
@@ -345,7 +346,19 @@ impl World {
             Step::Act => {
                 self.deeds += 1;
                 let deed = desk::any_deed(&mut self.chance, &self.books, self.now, self.deeds);
-                self.send(From::Desk, deed.letter(), Some(deed));
+                if let Deed::DeleteBudget { scope, window } = &deed
+                    && self.chance.one_in(2)
+                {
+                    // Put again while the calls that the old one counted are still open.
+                    let again = desk::budget(&mut self.chance, scope.clone(), *window);
+                    let ms = 500 + self.chance.below(3_000);
+                    self.after(ms, Step::Order(Box::new(again)));
+                }
+                self.order(deed);
+                Ok(())
+            }
+            Step::Order(deed) => {
+                self.order(*deed);
                 Ok(())
             }
             Step::Restart => self.restart(),
@@ -470,6 +483,10 @@ impl World {
     /// Sends a letter on its way, with all that can befall it.
     fn mail(&mut self, from: From, letter: Letter) {
         self.send(from, letter, None);
+    }
+
+    fn order(&mut self, deed: Deed) {
+        self.send(From::Desk, deed.letter(), Some(deed));
     }
 
     fn send(&mut self, from: From, letter: Letter, deed: Option<Deed>) {

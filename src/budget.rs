@@ -199,7 +199,8 @@ impl Budgets {
     /// Removes a limit; `false` if there was none. Its counters stay while holds that were counted there are open.
     pub fn remove(&mut self, scope: &Scope, window: Window) -> bool {
         let was_there = self.limits.remove(&(scope.clone(), window)).is_some();
-        for (at, counter) in self.counters.iter_mut().filter(|(at, _)| at.scope == *scope && at.window == window) {
+        let here = |at: &Counted| was_there && at.scope == *scope && at.window == window;
+        for (at, counter) in self.counters.iter_mut().filter(|(at, _)| here(at)) {
             // What another limit counts begins with it.
             (counter.posted, counter.changed) = (Nanos::ZERO, at.window == Window::Session);
         }

@@ -302,8 +302,12 @@ impl Exchange {
 
     /// The candidate of the attempt under way.
     fn candidate(&self) -> Option<&Candidate> {
-        let place = self.attempts.last()?.candidate;
-        self.plan()?.candidates.get(place)
+        self.candidate_of(self.current())
+    }
+
+    /// The candidate of an attempt.
+    fn candidate_of(&self, number: usize) -> Option<&Candidate> {
+        self.plan()?.candidates.get(self.attempts.get(number)?.candidate)
     }
 
     /// What is left of the time the whole request has.

@@ -26,6 +26,12 @@ impl Scope {
         }
     }
 
+    /// The word in a sentence.
+    #[must_use]
+    pub fn plain(&self) -> String {
+        self.word().replace('_', " ")
+    }
+
     /// The id of whose budget it is; an organisation is the account itself and needs none.
     #[must_use]
     pub fn id(&self) -> Option<&str> {

@@ -89,9 +89,7 @@ impl Account {
             return Err(Refusal::Sessions);
         }
         let allowed = || letter.bids.iter().enumerate().filter(|(_, bid)| spec.allows(&bid.provider, &bid.model));
-        let Some(cheapest) =
-            allowed().map(|(_, bid)| if bid.least > Nanos::ZERO { bid.least } else { bid.amount }).min()
-        else {
+        let Some(cheapest) = allowed().map(|(_, bid)| bid.enough()).min() else {
             let (models, providers) = (spec.model_allowlist.clone(), spec.provider_allowlist.clone());
             return Err(Refusal::NotAllowed { models, providers });
         };
@@ -130,7 +128,7 @@ impl Account {
                 return Err(Refusal::Concurrency(Scope::clone(scope)));
             }
             if let Some(tpm) = limits.tpm.filter(|tpm| tokens > *tpm) {
-                let whose = scope.word().replace('_', " ");
+                let whose = scope.plain();
                 let message = format!(
                     "This call may use {tokens} tokens, more than the {tpm} a minute of its {whose}. Lower max_tokens."
                 );
@@ -233,7 +231,7 @@ impl Account {
                 writes.push(self.close_other(&request_id, hold.clone(), other, until, now));
             }
         }
-        writes.insert(0, self.close(request_id, hold, outcome, call, until, now));
+        writes.push(self.close(request_id, hold, outcome, call, until, now));
         Turn { answer: Answer::Posted, writes }
     }
 

@@ -1,7 +1,7 @@
 //! The letters an account answers: one version byte, then JSON. Members may be added; what is there keeps its meaning,
 //! because during a deploy a new worker writes to an old object and the other way round.
 use crate::{
-    access::{KeyKind, Member, Tenant, allows_model, allows_provider},
+    access::{Digest, Key, KeyKind, Member, Tenant, allows_model, allows_provider},
     budget::{Blocked, Wallet},
     fault::Fault,
     id::Scope,
@@ -47,6 +47,14 @@ pub struct Caller {
 }
 
 json::members!(Caller { key_id, digest, kind });
+
+impl Caller {
+    /// Whoever shows that key.
+    #[must_use]
+    pub fn of(key: &Key, digest: &Digest) -> Self {
+        Self { key_id: key.id(), digest: digest.0.clone(), kind: key.kind }
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -256,11 +264,16 @@ pub struct Bid {
 json::members!(Bid { provider, model, amount, least = Nanos::ZERO });
 
 impl Bid {
+    /// What is enough to begin with.
+    #[must_use]
+    pub fn enough(&self) -> Nanos {
+        if self.least > Nanos::ZERO { self.least } else { self.amount }
+    }
+
     /// What to hold for it where there is only so much room.
     #[must_use]
     pub fn within(&self, room: Nanos) -> Option<Nanos> {
-        let smaller = (self.least > Nanos::ZERO).then_some(self.least);
-        [Some(self.amount), smaller].into_iter().flatten().find(|amount| *amount <= room)
+        [self.amount, self.enough()].into_iter().find(|amount| *amount <= room)
     }
 }
 
@@ -581,19 +594,14 @@ pub fn wrong_kind() -> Fault {
 }
 
 fn rate(code: &'static str, scope: &Scope, of: &str, seconds: u64) -> Fault {
-    let text = format!("The {}'s limit of {of} is reached. Try again in {seconds} s.", plain(scope));
+    let text = format!("The {}'s limit of {of} is reached. Try again in {seconds} s.", scope.plain());
     Fault::new(429, "rate_limit_error", code, text).with("scope_type", scope.word()).retry_after(seconds)
-}
-
-/// A scope in a sentence.
-fn plain(scope: &Scope) -> String {
-    scope.word().replace('_', " ")
 }
 
 fn budget_fault(blocked: &Blocked) -> Fault {
     let Blocked { scope, scope_name, window, limit_usd, posted_usd, held_usd, estimate_usd, resets_at } = blocked;
     let until = resets_at.as_ref().map_or("does not reset".to_owned(), |at| format!("resets at {at}"));
-    let whose = plain(scope);
+    let whose = scope.plain();
     let (code, text) = if blocked.never_fits() {
         let text = format!(
             "This call may cost {estimate_usd} USD, more than the whole {} budget of this {whose} ({limit_usd} USD). Lower max_tokens.",

@@ -132,9 +132,7 @@ fn made_key(organization: &str, fresh: &str, body: &str, env: &Env) -> Result<Op
 fn admin_of(headers: &Headers, env: &Env) -> Result<(String, Caller), Fault> {
     let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
     match knock(headers.credential(), &pepper) {
-        Knock::Known(key, digest) if key.kind == KeyKind::Admin => {
-            Ok((key.organization(), Caller { key_id: key.id(), digest: digest.0, kind: key.kind }))
-        }
+        Knock::Known(key, digest) if key.kind == KeyKind::Admin => Ok((key.organization(), Caller::of(&key, &digest))),
         Knock::Known(..) => Err(crate::account::letter::wrong_kind()),
         Knock::Forged => {
             Err(Fault::credential("invalid_key", "This admin key is not one of ours: it was changed or cut."))
@@ -157,7 +155,7 @@ pub async fn key(headers: &Headers, env: &Env) -> Told {
     let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
     match knock(headers.credential(), &pepper) {
         Knock::Known(key, digest) if key.kind == KeyKind::Inference => {
-            let caller = Caller { key_id: key.id(), digest: digest.0, kind: key.kind };
+            let caller = Caller::of(&key, &digest);
             let session = headers.get("x-megarouter-session").unwrap_or_default().to_owned();
             send(&account_of(&key.organization()), Letter::Key { caller, session }, env).await
         }

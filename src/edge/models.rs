@@ -23,7 +23,7 @@ async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<D
     let (spec, world) = match knock(headers.credential(), &pepper) {
         Knock::Stranger => (KeySpec::default(), snapshot::world(env, ctx, None).await),
         Knock::Known(key, digest) if key.kind == KeyKind::Inference => {
-            let caller = Caller { key_id: key.id(), digest: digest.0, kind: key.kind };
+            let caller = Caller::of(&key, &digest);
             let organization = key.organization();
             let spec = match ask(env, &account_of(&organization), &Letter::Whoami(caller)).await {
                 Ok(Answer::Whoami { spec, tenant }) => {

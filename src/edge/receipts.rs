@@ -33,7 +33,7 @@ pub async fn get(id: &str, headers: &Headers, env: &Env) -> Result<Value, Fault>
         knock => return Err(control::not_a_key_of_ours(&knock)),
     };
     let organization = key.organization();
-    let caller = Caller { key_id: key.id(), digest: digest.0, kind: key.kind };
+    let caller = Caller::of(&key, &digest);
     let (own, admin) = (caller.key_id.clone(), caller.kind == KeyKind::Admin);
     let entry = entry(&account_of(&organization), caller, id, env).await?;
     let mine = |entry: &Entry| admin || entry.call.as_ref().is_some_and(|call| call.api_key_id == own);

@@ -24,7 +24,7 @@ const ENTRIES_MAX: usize = 20_000;
 
 /// Entries may wait so long for the journal.
 const WAITING_MS: u64 = 600_000;
-/// Entries whose chain is read each hour.
+/// Entries whose chain is read where nobody says from where on.
 const RECENT: u64 = 2_000;
 
 /// Holds an account against the journal. `from` is the entry to begin with, of the last ones if it is left out; the chain

@@ -117,9 +117,9 @@ impl json::Read for Explain {
     }
 }
 
-/// An hour: longer than any answer takes.
 /// The longest name of a session.
 const SESSION_BYTES_MAX: usize = 256;
+/// An hour: longer than any answer takes.
 const DEADLINE_MS_MAX: u64 = 3_600_000;
 const PREFIX: &str = "x-megarouter-";
 

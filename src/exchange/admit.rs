@@ -55,7 +55,7 @@ impl Exchange {
 
     fn ask(&mut self, tries: u32, now: Millis, effects: &mut Vec<Effect>) {
         let Knock::Known(key, digest) = &self.case.knock else { return };
-        let caller = Caller { key_id: key.id(), digest: digest.0.clone(), kind: key.kind };
+        let caller = Caller::of(key, digest);
         let plan = self.plan();
         let bids = plan.map_or_else(Vec::new, |plan| {
             let bid = |candidate: &crate::route::Candidate| Bid {

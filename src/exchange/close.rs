@@ -8,7 +8,6 @@ use crate::{
     ledger::{AttemptRecord, CallRecord},
     money::Nanos,
     price,
-    route::Candidate,
     usage::Usage,
 };
 
@@ -137,11 +136,16 @@ impl Exchange {
     }
 
     /// Closes the hold with the outcome of one attempt; others that may be billed are booked beside it.
-    fn post(&mut self, outcome: PostOutcome, call: CallRecord, of: Option<usize>, effects: &mut Vec<Effect>) {
+    fn post(&mut self, outcome: PostOutcome, mut call: CallRecord, of: Option<usize>, effects: &mut Vec<Effect>) {
+        // Once for all that is booked, and not for a void, of which nothing is.
+        if outcome != PostOutcome::Void {
+            call.request_hash = sha256_hex(self.case.body.text().as_bytes());
+        }
         let other = |(number, attempt): (usize, &Attempt)| {
-            let (outcome, mut call) = self.unknown(number);
-            call.attempts.clear();
-            OtherAttempt { number: number as u64 + 1, amount: attempt.quote, outcome, call }
+            let (outcome, mut other) = self.unknown(number);
+            other.attempts.clear();
+            other.request_hash.clone_from(&call.request_hash);
+            OtherAttempt { number: number as u64 + 1, amount: attempt.quote, outcome, call: other }
         };
         let others = self.attempts.iter().enumerate();
         let others = others.filter(|(number, attempt)| attempt.at_risk && Some(*number) != of).map(other).collect();
@@ -166,10 +170,6 @@ impl Exchange {
             }
             _ => self.phase = Phase::Closing { letter, tries },
         }
-    }
-
-    fn candidate_of(&self, number: usize) -> Option<&Candidate> {
-        self.plan()?.candidates.get(self.attempts.get(number)?.candidate)
     }
 
     /// What of the hold was there for an attempt.
@@ -208,7 +208,6 @@ impl Exchange {
             absorbed_usd: settled.absorbed,
             budget_cut: settled.cut,
             generation_id: attempt.map_or_default(|attempt| attempt.generation_id.clone()),
-            request_hash: sha256_hex(self.case.body.text().as_bytes()),
             attempts: self.attempt_records(settled.cost),
             status,
             ttft_ms: attempt.and_then(|attempt| Some(attempt.first_byte?.since(attempt.sent))),
@@ -218,8 +217,8 @@ impl Exchange {
     }
 
     pub(super) fn attempt_records(&self, cost: Nanos) -> Vec<AttemptRecord> {
-        let record = |attempt: &super::Attempt| {
-            let deployment = self.plan().and_then(|plan| plan.candidates.get(attempt.candidate)).map(|c| &c.deployment);
+        let record = |(number, attempt): (usize, &Attempt)| {
+            let deployment = self.candidate_of(number).map(|candidate| &candidate.deployment);
             let (outcome, status, cost_usd) = match &attempt.outcome {
                 Outcome::Pending => ("abandoned", 0, Nanos::ZERO),
                 Outcome::Answered { status } => ("answered", *status, cost),
@@ -233,6 +232,6 @@ impl Exchange {
                 cost_usd,
             }
         };
-        self.attempts.iter().map(record).collect()
+        self.attempts.iter().enumerate().map(record).collect()
     }
 }

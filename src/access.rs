@@ -275,6 +275,14 @@ pub struct Target {
 
 json::members!(strict Target { provider, model, weight });
 
+impl Target {
+    /// The id of its deployment.
+    #[must_use]
+    pub fn deployment(&self) -> String {
+        format!("{}/{}", self.provider, self.model)
+    }
+}
+
 /// How long to wait, in milliseconds. Absent members keep their defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Deadlines {

@@ -380,7 +380,7 @@ impl Account {
         if key.revoked {
             return Err(Refusal::RevokedKey);
         }
-        if key.spec.expires_at.is_some_and(|at| at <= now.seconds()) {
+        if key.spec.has_expired(now) {
             return Err(Refusal::ExpiredKey);
         }
         let owner = key.spec.owner_member_id.as_ref().and_then(|id| self.members.get(id));

@@ -407,7 +407,7 @@ impl Gcra {
     /// When the next unit is due, if that is still to come.
     #[must_use]
     pub fn due(&self, now: Millis) -> Option<u64> {
-        (self.arrival > now.0.saturating_mul(1_000_000)).then_some(self.arrival)
+        (self.arrival > nanoseconds(now)).then_some(self.arrival)
     }
 
     /// Takes `units` from a rate of `per_minute`, which may be spent in one burst.
@@ -415,7 +415,7 @@ impl Gcra {
     /// # Errors
     /// Whole seconds to wait, at least one.
     pub fn take(&mut self, units: u64, per_minute: u64, now: Millis) -> Result<(), u64> {
-        let now = now.0.saturating_mul(1_000_000);
+        let now = nanoseconds(now);
         let arrival = self.arrival.max(now).saturating_add(cost(units, per_minute));
         if arrival > now.saturating_add(MINUTE_NS) {
             return Err((arrival - now - MINUTE_NS).div_ceil(1_000_000_000).clamp(1, 60));
@@ -427,7 +427,7 @@ impl Gcra {
     /// Takes units that were used already.
     pub fn spend(&mut self, units: u64, per_minute: u64, now: Millis) {
         if units > 0 {
-            let now = now.0.saturating_mul(1_000_000);
+            let now = nanoseconds(now);
             self.arrival =
                 self.arrival.max(now).saturating_add(cost(units, per_minute)).min(now.saturating_add(MINUTE_NS));
         }
@@ -437,6 +437,11 @@ impl Gcra {
     pub fn refund(&mut self, units: u64, per_minute: u64) {
         self.arrival = self.arrival.saturating_sub(cost(units, per_minute));
     }
+}
+
+/// A moment in nanoseconds since 1970.
+fn nanoseconds(at: Millis) -> u64 {
+    at.0.saturating_mul(1_000_000)
 }
 
 fn cost(units: u64, per_minute: u64) -> u64 {

@@ -56,6 +56,13 @@ fn now() -> Millis {
     Millis(js_sys::Date::now() as u64)
 }
 
+/// A moment as JavaScript counts it.
+fn js_time(at: Millis) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds are exact far beyond our time")]
+    let at = at.0 as f64;
+    at
+}
+
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
     let chance = match random::chance() {
@@ -92,51 +99,38 @@ async fn answer(
     seed: u64,
 ) -> std::result::Result<Response, Fault> {
     let (path, query) = path_of(&url);
-    let endpoint = Endpoint::of(method, path)?;
-    match endpoint {
-        Endpoint::Receipt(request) => {
-            receipts::get(&request, &headers, env).await.map(|told| json_response(200, &told, id))
-        }
-        Endpoint::ReceiptKeys => receipts::keys(env).await.map(|told| json_response(200, &told, id)),
-        Endpoint::Key => control::key(&headers, env).await.map(|(status, told)| json_response(status, &told, id)),
-        Endpoint::Healthz => Ok(json_response(200, &crate::json::json!({"status": "ok"}), id)),
+    let told = |(status, body): (u16, serde_json::Value)| json_response(status, &body, id);
+    let found = |body| told((200, body));
+    match Endpoint::of(method, path)? {
+        Endpoint::Receipt(request) => receipts::get(&request, &headers, env).await.map(found),
+        Endpoint::ReceiptKeys => receipts::keys(env).await.map(found),
+        Endpoint::Key => control::key(&headers, env).await.map(told),
+        Endpoint::Healthz => Ok(found(crate::json::json!({"status": "ok"}))),
         Endpoint::Chat(surface) => match body_of(&request, &headers).await {
             Ok(body) => chat(surface, url, headers, body, id, seed, request, env, ctx).await,
             Err(fault) => Ok(fault_response(surface, &fault, id)),
         },
         Endpoint::CountTokens => {
-            caller(&headers, env)?;
+            // Where nothing is spent, nobody asks whether the key was revoked since.
+            control::caller_of(&headers, env)?;
             let body = body_of(&request, &headers).await?;
-            crate::exchange::count_tokens(&headers, body).map(|told| json_response(200, &told, id))
+            crate::exchange::count_tokens(&headers, body).map(found)
         }
-        Endpoint::Models => models::list(&headers, env, &ctx).await.map(|told| json_response(200, &told, id)),
-        Endpoint::Model(model) => {
-            models::get(&model, &headers, env, &ctx).await.map(|told| json_response(200, &told, id))
-        }
+        Endpoint::Models => models::list(&headers, env, &ctx).await.map(found),
+        Endpoint::Model(model) => models::get(&model, &headers, env, &ctx).await.map(found),
         Endpoint::Admin(act) => {
             snapshot::world(env, &ctx, None).await;
             let body = body_of(&request, &headers).await?;
             let body =
                 String::from_utf8(body).map_err(|_| Fault::invalid("malformed_json", "The body is not UTF-8."))?;
             let ask = AdminAsk { method: method.to_owned(), path: path.to_owned(), body, ..AdminAsk::default() };
-            control::admin(act, ask, &headers, query, env).await.map(|(status, told)| json_response(status, &told, id))
+            control::admin(act, ask, &headers, query, env).await.map(told)
         }
         Endpoint::Platform(act) => {
             snapshot::world(env, &ctx, None).await;
             let body = body_of(&request, &headers).await?;
-            control::platform(act, &headers, &body, query, env)
-                .await
-                .map(|(status, told)| json_response(status, &told, id))
+            control::platform(act, &headers, &body, query, env).await.map(told)
         }
-    }
-}
-
-/// Lets through who shows a key that carries our code; whether it was revoked since is not asked where nothing is spent.
-fn caller(headers: &Headers, env: &Env) -> std::result::Result<(), Fault> {
-    let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
-    match knock(headers.credential(), &pepper) {
-        Knock::Known(..) => Ok(()),
-        other => Err(control::not_a_key_of_ours(&other)),
     }
 }
 

@@ -182,10 +182,7 @@ impl Account {
     }
 
     fn revoke_key(&mut self, id: &str, now: Millis) -> Turn {
-        let opens = |key: &&StoredKey| {
-            let expired = key.spec.expires_at.is_some_and(|at| at <= now.seconds());
-            key.kind == KeyKind::Admin && !key.revoked && !expired
-        };
+        let opens = |key: &&StoredKey| key.kind == KeyKind::Admin && !key.revoked && !key.spec.has_expired(now);
         let last_admin = self.keys.values().filter(opens).count() == 1;
         let Some(key) = self.keys.get_mut(id) else { return missing("key") };
         if key.kind == KeyKind::Admin && last_admin && !key.revoked {

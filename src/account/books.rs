@@ -5,7 +5,6 @@ use super::{
     record,
 };
 use crate::{
-    access::KeyKind,
     budget::Wallet,
     ledger::{EntryKind, transfer},
     money::Nanos,
@@ -64,13 +63,12 @@ impl Account {
         if let Err(refusal) = self.prove(caller, caller.kind, now) {
             return Turn::refused(refusal);
         }
-        let own = |key_id: &str| caller.kind == KeyKind::Admin || key_id == caller.key_id;
         let (entry, open) = match self.bookings.get(id) {
             Some(Booking::Posted { entry, .. }) => {
                 let key = entry.call.as_ref().map_or("", |call| call.api_key_id.as_str());
-                (own(key).then(|| entry.clone()), false)
+                (caller.sees(key).then(|| entry.clone()), false)
             }
-            Some(Booking::Held(hold) | Booking::Suspense { hold, .. }) => (None, own(&hold.key_id)),
+            Some(Booking::Held(hold) | Booking::Suspense { hold, .. }) => (None, caller.sees(&hold.key_id)),
             Some(Booking::Ended) | None => (None, false),
         };
         Turn::told(Answer::Found { entry: entry.map(Box::new), open })

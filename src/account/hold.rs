@@ -48,12 +48,17 @@ impl Account {
             return Turn::refused(Refusal::Stale(Box::new(self.tenant.clone())));
         }
         let path = self.path(&letter.caller.key_id, &spec);
-        let place = Place { path: &path, session: &letter.session, at: now, zone: &self.organization.zone };
+        if self.outbox.len() >= OUTBOX_MAX {
+            return Turn::refused(Refusal::Backpressure);
+        }
+        let place = self.place(&path, &letter.session, now);
         let counted = self.budgets.counted(place);
-        if self.budgets.is_full(&counted) && now.since(self.checkpointed) > SESSIONS_SWEPT_MS {
-            // Sessions that ended are forgotten with a checkpoint; where nothing is booked, there is none.
+        if self.budgets.is_full(&counted) {
             let mut turn = Turn::refused(Refusal::Sessions);
-            self.checkpoint(now, &mut turn.writes);
+            // Sessions that ended are forgotten with a checkpoint; where nothing is booked, there is none.
+            if now.since(self.checkpointed) > SESSIONS_SWEPT_MS {
+                self.checkpoint(now, &mut turn.writes);
+            }
             return turn;
         }
         let grant = match self.affordable(&letter, &spec, &counted, place) {
@@ -82,12 +87,6 @@ impl Account {
         counted: &[Counted],
         place: Place<'_>,
     ) -> Result<Grant, Refusal> {
-        if self.outbox.len() >= OUTBOX_MAX {
-            return Err(Refusal::Backpressure);
-        }
-        if self.budgets.is_full(counted) {
-            return Err(Refusal::Sessions);
-        }
         let allowed = || letter.bids.iter().enumerate().filter(|(_, bid)| spec.allows(&bid.provider, &bid.model));
         let Some(cheapest) = allowed().map(|(_, bid)| bid.enough()).min() else {
             let (models, providers) = (spec.model_allowlist.clone(), spec.provider_allowlist.clone());
@@ -185,7 +184,7 @@ impl Account {
         let amount = letter.to.min(held.plus(room.max(Nanos::ZERO)));
         if amount < letter.least {
             let scopes = hold.scopes();
-            let place = Place { path: &scopes, session: &hold.session, at: now, zone: &self.organization.zone };
+            let place = self.place(&scopes, &hold.session, now);
             return Turn::refused(self.too_dear(letter.least.minus(held), &hold.counted, place));
         }
         self.count_hold(&hold.counted, amount.minus(held), now);
@@ -226,7 +225,7 @@ impl Account {
             for mut other in others {
                 // What the answer has used of the hold cannot cover another attempt any more.
                 other.amount = other.amount.min(hold.grant.amount.minus(used)).max(Nanos::ZERO);
-                self.release(&hold, other.amount, now);
+                // It stays held, under the other's id.
                 hold.grant.amount = hold.grant.amount.minus(other.amount);
                 writes.push(self.close_other(&request_id, hold.clone(), other, until, now));
             }
@@ -235,10 +234,10 @@ impl Account {
         Turn { answer: Answer::Posted, writes }
     }
 
-    /// Gives a part of a hold back, or all of it.
-    fn release(&mut self, hold: &Hold, amount: Nanos, now: Millis) {
-        self.budgets.post(&hold.counted, amount, Nanos::ZERO, now);
-        self.wallet.held = self.wallet.held.minus(amount);
+    /// Gives a hold back.
+    fn release(&mut self, hold: &Hold, now: Millis) {
+        self.budgets.post(&hold.counted, hold.grant.amount, Nanos::ZERO, now);
+        self.wallet.held = self.wallet.held.minus(hold.grant.amount);
     }
 
     /// Gives tokens that were not used back to the rates, or takes what was used beyond.
@@ -265,7 +264,7 @@ impl Account {
     ) -> Write {
         match outcome {
             PostOutcome::Void => {
-                self.release(&hold, hold.grant.amount, now);
+                self.release(&hold, now);
                 self.end(id.clone(), now);
                 Write::Booking { id, body: None }
             }
@@ -285,7 +284,6 @@ impl Account {
     ) -> Write {
         let OtherAttempt { number, amount, outcome, call } = other;
         hold.grant = Grant { amount, allowed: Vec::new() };
-        self.count_hold(&hold.counted, amount, now);
         self.close(format!("{request_id}#{number}"), hold, outcome, call, until, now)
     }
 

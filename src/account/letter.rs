@@ -54,6 +54,12 @@ impl Caller {
     pub fn of(key: &Key, digest: &Digest) -> Self {
         Self { key_id: key.id(), digest: digest.0.clone(), kind: key.kind }
     }
+
+    /// Whether it may see what a key has used: a key for calls sees only its own.
+    #[must_use]
+    pub fn sees(&self, key_id: &str) -> bool {
+        self.kind == KeyKind::Admin || self.key_id == key_id
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -223,6 +229,12 @@ json::members!(default KeySpec {
 });
 
 impl KeySpec {
+    /// Whether the time of a key of this spec is over.
+    #[must_use]
+    pub fn has_expired(&self, now: Millis) -> bool {
+        self.expires_at.is_some_and(|at| at <= now.seconds())
+    }
+
     /// Whether a key of this spec may use a model at a provider. Absent lists allow everything.
     #[must_use]
     pub fn allows(&self, provider: &str, model: &str) -> bool {

@@ -29,7 +29,7 @@ impl Account {
     pub(super) fn budget_told(&self, scope: &Scope, window: Window, now: Millis) -> Value {
         let budget = self.budgets.budget(scope, window);
         let limit = budget.map(|budget| &budget.limit);
-        let place = Place { path: &[], session: "", at: now, zone: &self.organization.zone };
+        let place = self.place(&[], "", now);
         json!({
             "object": "budget",
             "id": window.word(),
@@ -52,7 +52,7 @@ impl Account {
     /// A key as its holder may see it: every limit it stands under, and what is left of the narrowest.
     pub(super) fn holder_told(&self, id: &str, key: &StoredKey, session: &str, now: Millis) -> Answer {
         let path = self.path(id, &key.spec);
-        let place = Place { path: &path, session, at: now, zone: &self.organization.zone };
+        let place = self.place(&path, session, now);
         let mut body = key_told(id, key, now);
         let limits: Vec<Value> = path.iter().flat_map(|scope| self.limits_told(scope, place)).collect();
         let available = self.wallet.available();
@@ -137,10 +137,9 @@ pub(super) fn rates_told(scope: &Scope, limits: RateLimits) -> Value {
 pub(super) fn key_told(id: &str, key: &StoredKey, now: Millis) -> Value {
     let KeySpec { name, model_allowlist, provider_allowlist, rpm, tpm, concurrency, expires_at, owner_member_id } =
         &key.spec;
-    let expired = expires_at.is_some_and(|at| at <= now.seconds());
     let status = if key.revoked {
         "revoked"
-    } else if expired {
+    } else if key.spec.has_expired(now) {
         "expired"
     } else {
         "active"

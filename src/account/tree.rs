@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     access::{GROUP_DEPTH_MAX, Group, Member},
-    budget::RateLimits,
+    budget::{Place, RateLimits},
     id::Scope,
     time::Millis,
 };
@@ -25,6 +25,11 @@ impl Account {
         }
         path.push(Scope::Organization);
         path
+    }
+
+    /// Where and when money is asked for, in the organisation's zone.
+    pub(super) fn place<'a>(&'a self, path: &'a [Scope], session: &'a str, at: Millis) -> Place<'a> {
+        Place { path, session, at, zone: &self.organization.zone }
     }
 
     /// A group and the groups above it, deepest first.

@@ -1,5 +1,5 @@
 //! The object behind an account: loads rows, hands letters to the machine, writes what it says. Decides nothing.
-use super::{journal, now, secrets, storage};
+use super::{journal, js_time, now, secrets, storage};
 use crate::{
     account::{
         Account, Row, Terms, Write,
@@ -152,9 +152,7 @@ impl AccountObject {
         match wanted {
             Some(at) if at < self.armed.get() => {
                 self.armed.set(at);
-                #[expect(clippy::cast_precision_loss, reason = "milliseconds are exact far beyond our time")]
-                let at = at.0.max(1) as f64;
-                at
+                js_time(at.max(Millis(1)))
             }
             _ => 0.0,
         }

@@ -54,10 +54,15 @@ pub async fn admin(act: Admin, ask: AdminAsk, headers: &Headers, query: &str, en
     }
 }
 
+/// A ULID: what stands after the prefix of an id.
+fn fresh(at: Millis) -> Result<String, Fault> {
+    Ok(mint("", at, random::chance()?).split_off(1))
+}
+
 /// Hands a request to the account.
 async fn hand_over(act: &Admin, ask: AdminAsk, organization: &str, caller: Caller, env: &Env) -> Told {
     fits_catalog(act, &ask.body)?;
-    let fresh = mint("", now(), random::chance()?).split_off(1);
+    let fresh = fresh(now())?;
     let made = if *act == Admin::CreateKey { made_key(organization, &fresh, &ask.body, env)? } else { None };
     let (secret, key) = made.unzip();
     let letter = Letter::Admin { caller, ask: AdminAsk { fresh, key, ..ask } };
@@ -108,7 +113,7 @@ fn fits_catalog(act: &Admin, body: &str) -> Result<(), Fault> {
             let targets = crate::json::read::<NamedRoute>(body).map_or_default(|route| route.targets);
             let stray = targets.iter().find(|target| {
                 let ours = catalog.provider(&target.provider).is_some();
-                ours && catalog.deployment(&format!("{}/{}", target.provider, target.model)).is_none()
+                ours && catalog.deployment(&target.deployment()).is_none()
             });
             stray.map_or(Ok(()), |target| {
                 let (provider, model) = (&target.provider, &target.model);
@@ -152,13 +157,16 @@ async fn send(account: &str, letter: Letter, env: &Env) -> Told {
 
 /// `GET /v1/key`
 pub async fn key(headers: &Headers, env: &Env) -> Told {
+    let (organization, caller) = caller_of(headers, env)?;
+    let session = headers.get("x-megarouter-session").unwrap_or_default().to_owned();
+    send(&account_of(&organization), Letter::Key { caller, session }, env).await
+}
+
+/// Who shows a key of ours, of either kind, and its organisation. Whether it was revoked since, its account says.
+pub(super) fn caller_of(headers: &Headers, env: &Env) -> Result<(String, Caller), Fault> {
     let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
     match knock(headers.credential(), &pepper) {
-        Knock::Known(key, digest) if key.kind == KeyKind::Inference => {
-            let caller = Caller::of(&key, &digest);
-            let session = headers.get("x-megarouter-session").unwrap_or_default().to_owned();
-            send(&account_of(&key.organization()), Letter::Key { caller, session }, env).await
-        }
+        Knock::Known(key, digest) => Ok((key.organization(), Caller::of(&key, &digest))),
         knock => Err(not_a_key_of_ours(&knock)),
     }
 }
@@ -280,7 +288,7 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
         Organization { id: id.clone(), name: ask.name, timezone: ask.timezone, zone, created_at: at.seconds() };
     let member = Member { name: "first owner".into(), owner: true, created_at: at, ..Member::default() };
     let owner = Some((mint("mem", at, random::chance()?), member));
-    let fresh = mint("", at, random::chance()?).split_off(1);
+    let fresh = fresh(at)?;
     let (secret, MadeKey { id: key_id, digest, redacted }) = new_key(KeyKind::Admin, &id, &fresh, env)?;
     let spec = KeySpec { name: "first admin key".into(), ..KeySpec::default() };
     let admin_key = NewKey { id: key_id.clone(), digest, redacted, kind: KeyKind::Admin, spec };

@@ -1,5 +1,5 @@
 //! The object that folds every isolate's samples and publishes the scores to KV, at most every half minute.
-use super::{now, storage};
+use super::{js_time, now, storage};
 use crate::{
     health::{Health, Sample},
     json,
@@ -96,11 +96,7 @@ impl HealthObject {
     /// When to publish, in milliseconds since 1970; 0 when the alarm is set or nothing is new.
     pub fn wake(&self) -> f64 {
         match self.publish_at.get() {
-            Some(at) if !self.armed.replace(true) => {
-                #[expect(clippy::cast_precision_loss, reason = "milliseconds are exact far beyond our time")]
-                let at = at.0.max(1) as f64;
-                at
-            }
+            Some(at) if !self.armed.replace(true) => js_time(at.max(Millis(1))),
             _ => 0.0,
         }
     }

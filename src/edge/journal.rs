@@ -2,8 +2,15 @@
 //!
 //! Amounts cross the binding as text: it carries numbers as doubles.
 use super::storage::{rows, text};
-use crate::{id::made_at, json, ledger::Entry, money::Nanos, time::Millis};
+use crate::{
+    id::made_at,
+    json,
+    ledger::Entry,
+    money::{NANOS_MAX, Nanos},
+    time::Millis,
+};
 use serde_json::Value;
+use std::str::FromStr;
 use worker::{Env, Error, Result};
 
 const APPEND: &str = "INSERT INTO entry(account, seq, id, kind, at, amount, legs, call, note, prev_hash, hash)
@@ -31,12 +38,12 @@ pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
             "hash": entry.hash,
         })
     };
-    let rows = Value::from(entries.iter().map(row).collect::<Vec<_>>()).to_string();
-    super::storage::rows(env, APPEND, &[account, &rows]).await?;
+    let told = Value::from(entries.iter().map(row).collect::<Vec<_>>()).to_string();
+    rows(env, APPEND, &[account, &told]).await?;
     // What was there already must be the same: an account set back in time would book other entries under old numbers.
     let Some(last) = entries.last() else { return Ok(()) };
     let find = "SELECT hash FROM entry WHERE account = ?1 AND seq = CAST(?2 AS INTEGER)";
-    let found = super::storage::rows(env, find, &[account, &last.seq.to_string()]).await?;
+    let found = rows(env, find, &[account, &last.seq.to_string()]).await?;
     if found.first().and_then(|row| row.get("hash")?.as_str()) == Some(&last.hash) {
         return Ok(());
     }
@@ -68,7 +75,7 @@ pub async fn find(env: &Env, account: &str, id: &str) -> Result<Option<Entry>> {
         // The clock of the worker that made the id may be ahead.
         let since = made.0.saturating_add(after).saturating_sub(5_000).to_string();
         let found = rows(env, BEGIN, &[account, &since]).await?;
-        let begin: u64 = found.first().and_then(|row| text(row, "begin").ok()?.parse().ok()).unwrap_or(1);
+        let begin = found.first().and_then(|row| parsed(row, "begin").ok()).unwrap_or(1_u64);
         for page in 0..pages {
             let from = begin + page * PAGE;
             if from > end {
@@ -89,7 +96,17 @@ pub async fn find(env: &Env, account: &str, id: &str) -> Result<Option<Entry>> {
 pub async fn last(env: &Env, account: &str) -> Result<u64> {
     let statement = "SELECT CAST(coalesce(max(seq), 0) AS TEXT) AS last FROM entry WHERE account = ?1";
     let found = rows(env, statement, &[account]).await?;
-    Ok(found.first().and_then(|row| text(row, "last").ok()?.parse().ok()).unwrap_or_default())
+    Ok(found.first().and_then(|row| parsed(row, "last").ok()).unwrap_or_default())
+}
+
+/// A number that crosses as text.
+fn parsed<T: FromStr>(row: &Value, column: &str) -> Result<T> {
+    text(row, column)?.parse().map_err(|_| Error::from(format!("a row has no number in {column}")))
+}
+
+/// A number that is small; 0 where it is missing.
+fn count(row: &Value, column: &str) -> u64 {
+    row.get(column).and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// What the journal has of an account up to an entry: how many, paid in, spent, and what legs of fees come to.
@@ -97,15 +114,16 @@ pub async fn totals(env: &Env, account: &str, through: u64) -> Result<(u64, Nano
     let statement = "SELECT count(*) AS entries,
   CAST(coalesce(sum(iif(kind IN ('credit', 'adjustment'), amount, 0)), 0) AS TEXT) AS credits,
   CAST(coalesce(sum(iif(kind IN ('credit', 'adjustment'), 0, -amount)), 0) AS TEXT) AS posted,
-  sum(legs LIKE '%income:fees%') AS fees
+  (SELECT group_concat(leg.value ->> 'amount_usd', ' ') FROM entry AS one, json_each(one.legs) AS leg
+    WHERE one.account = ?1 AND one.seq <= CAST(?2 AS INTEGER) AND one.legs LIKE '%income:fees%'
+      AND leg.value ->> 'account' LIKE 'income:fees%') AS fees
 FROM entry WHERE account = ?1 AND seq <= CAST(?2 AS INTEGER)";
     let found = rows(env, statement, &[account, &through.to_string()]).await?;
     let row = found.first().ok_or_else(|| Error::from("the journal gave no totals"))?;
-    let nanos = |column| Ok::<_, Error>(Nanos(text(row, column)?.parse().map_err(|_| Error::from("no number"))?));
-    let count = |column: &str| row.get(column).and_then(Value::as_u64).unwrap_or_default();
-    #[expect(clippy::cast_possible_wrap, reason = "a number of entries")]
-    let fees = Nanos(count("fees") as i64);
-    Ok((count("entries"), nanos("credits")?, nanos("posted")?, fees))
+    let fees = row.get("fees").and_then(Value::as_str).unwrap_or_default();
+    let fees = fees.split_whitespace().map(|leg| Nanos::parse_usd(leg).unwrap_or(Nanos(NANOS_MAX)));
+    let fees = fees.fold(Nanos::ZERO, Nanos::plus);
+    Ok((count(row, "entries"), Nanos(parsed(row, "credits")?), Nanos(parsed(row, "posted")?), fees))
 }
 
 /// Entries after one, oldest first.
@@ -170,15 +188,13 @@ pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<Option<(V
 
 /// An entry from its row.
 fn entry(row: &Value) -> Result<Entry> {
-    let number = |column: &str| row.get(column).and_then(Value::as_u64).unwrap_or_default();
-    let nanos: i64 = text(row, "amount")?.parse().map_err(|_| Error::from("an amount in the journal is no number"))?;
     let call = row.get("call").and_then(Value::as_str).filter(|call| *call != "null");
     Ok(Entry {
-        seq: number("seq"),
+        seq: count(row, "seq"),
         id: text(row, "id")?,
         kind: json::from_value(row.get("kind").cloned().unwrap_or_default())?,
-        at: Millis(number("at")),
-        amount_usd: Nanos(nanos),
+        at: Millis(count(row, "at")),
+        amount_usd: Nanos(parsed(row, "amount")?),
         legs: json::read(&text(row, "legs")?)?,
         call: call.map(json::read).transpose()?,
         note: text(row, "note").ok(),

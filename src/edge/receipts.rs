@@ -5,7 +5,6 @@ use super::{
 };
 use crate::json::json;
 use crate::{
-    access::{KeyKind, Knock, knock},
     account::letter::{Answer, Caller, Letter},
     catalog::sha256_hex,
     endpoint::Headers,
@@ -27,16 +26,9 @@ extern "C" {
 
 /// `GET /v1/receipts/{request_id}`: of the key's own calls; an admin's key sees all of its organisation's.
 pub async fn get(id: &str, headers: &Headers, env: &Env) -> Result<Value, Fault> {
-    let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
-    let (key, digest) = match knock(headers.credential(), &pepper) {
-        Knock::Known(key, digest) => (key, digest),
-        knock => return Err(control::not_a_key_of_ours(&knock)),
-    };
-    let organization = key.organization();
-    let caller = Caller::of(&key, &digest);
-    let (own, admin) = (caller.key_id.clone(), caller.kind == KeyKind::Admin);
-    let entry = entry(&account_of(&organization), caller, id, env).await?;
-    let mine = |entry: &Entry| admin || entry.call.as_ref().is_some_and(|call| call.api_key_id == own);
+    let (organization, caller) = control::caller_of(headers, env)?;
+    let entry = entry(&account_of(&organization), caller.clone(), id, env).await?;
+    let mine = |entry: &Entry| entry.call.as_ref().is_some_and(|call| caller.sees(&call.api_key_id));
     let payload = entry.filter(mine).and_then(|entry| receipt::payload(&organization, &entry));
     let payload = payload.ok_or_else(|| {
         let text =

@@ -47,8 +47,7 @@ pub async fn put(env: &Env, key: &str, text: &str) -> Result<()> {
 
 /// The offsets of a time zone for twenty years, as JSON; `None` for a name the platform does not know.
 pub fn zone(name: &str, from: Millis) -> Option<String> {
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds are exact far beyond our time")]
-    JsStorage::zone(name, from.0 as f64).ok()
+    JsStorage::zone(name, super::js_time(from)).ok()
 }
 
 /// A column that is text.

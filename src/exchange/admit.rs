@@ -152,10 +152,8 @@ impl Exchange {
     /// Says how long an answer may be that a budget still covers.
     fn with_what_fits(&self, fault: Fault, refusal: &Refusal) -> Fault {
         let (Refusal::Budget(blocked), Some(plan)) = (refusal, self.plan()) else { return fault };
-        let answers = self.case.signals.choices;
-        let fits =
-            |candidate: &crate::route::Candidate| candidate.output_within(blocked.left(), answers, self.case.when());
-        let most = plan.candidates.iter().map(fits).max().unwrap_or_default();
+        let fits = plan.candidates.iter().map(|candidate| self.output_within(candidate, blocked.left()));
+        let most = fits.max().unwrap_or_default();
         fault.with("max_affordable_output_tokens", most)
     }
 }

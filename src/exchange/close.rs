@@ -88,14 +88,15 @@ impl Exchange {
     fn unknown(&self, number: usize) -> (PostOutcome, CallRecord) {
         let hurried = self.attempts.get(number).is_some_and(|attempt| attempt.hurried);
         let mut settled = Settled { estimated: true, ..Settled::default() };
-        if let Some(candidate) = self.candidate_of(number).filter(|_| hurried) {
+        let candidate = self.candidate_of(number).filter(|_| hurried);
+        if let Some(candidate) = candidate {
             settled.usage = self.prompt_alone();
             let charge = price::charge(&candidate.deployment.rates, self.case.when(), &settled.usage);
             settled.cost = charge.unwrap_or_default().min(self.held_for(number));
         }
-        let stops = self.candidate_of(number).map(|candidate| candidate.deployment.provider.abort_stops_billing);
+        let stops = candidate.map(|candidate| candidate.deployment.provider.abort_stops_billing);
         let call = self.call_record(number, &settled, 504);
-        if hurried && stops == Some(AbortStopsBilling::Yes) {
+        if stops == Some(AbortStopsBilling::Yes) {
             (PostOutcome::Charge(settled.cost), call)
         } else {
             (PostOutcome::Suspense { metered: settled.cost }, call)

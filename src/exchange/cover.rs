@@ -57,7 +57,7 @@ impl Exchange {
         if let Some(ceiling) = self.case.overrides.max_cost_usd.map(|ceiling| ceiling.minus(risk))
             && quote > ceiling
         {
-            output_tokens_max = candidate.output_within(ceiling, self.case.signals.choices, self.case.when());
+            output_tokens_max = self.output_within(candidate, ceiling);
             quote = match self.quoted(candidate, output_tokens_max) {
                 Some(quote) if output_tokens_max >= OUTPUT_TOKENS_MIN => quote,
                 _ => return Cover::Never,
@@ -76,6 +76,11 @@ impl Exchange {
 
     fn quoted(&self, candidate: &Candidate, output_tokens: u64) -> Option<Nanos> {
         candidate.quote_of(output_tokens, self.case.signals.choices, self.case.when())
+    }
+
+    /// The output bound of a candidate that an amount covers.
+    pub(super) fn output_within(&self, candidate: &Candidate, amount: Nanos) -> u64 {
+        candidate.output_within(amount, self.case.signals.choices, self.case.when())
     }
 
     /// The account told what it holds now.
@@ -123,8 +128,7 @@ impl Exchange {
 
     fn bytes_covered(&self) -> Option<u64> {
         let candidate = self.candidate().filter(|_| self.grows())?;
-        let answers = self.case.signals.choices;
-        Some(candidate.output_within(self.held_here(), answers, self.case.when()).saturating_mul(answers))
+        Some(self.output_within(candidate, self.held_here()).saturating_mul(self.case.signals.choices))
     }
 
     /// Asks for more when half of the last slice is used. `true` while nothing more may be read.

@@ -67,11 +67,10 @@ impl Selection {
     }
 
     fn of_route(route: &NamedRoute, mode: Option<Mode>, world: &World) -> Self {
-        let named = |target: &crate::access::Target| format!("{}/{}", target.provider, target.model);
-        let deployments = route.targets.iter().filter_map(|target| world.deployment(&named(target)));
+        let deployments = route.targets.iter().filter_map(|target| world.deployment(&target.deployment()));
         let deployments: Vec<_> = deployments.map(|deployment| (0, Rc::clone(deployment))).collect();
         let mode = mode.or(route.mode);
-        let weights = route.targets.iter().filter_map(|target| Some((named(target), target.weight?))).collect();
+        let weights = route.targets.iter().filter_map(|target| Some((target.deployment(), target.weight?))).collect();
         Self {
             in_given_order: mode.is_none(),
             deadlines: route.deadlines,

@@ -16,21 +16,22 @@ use crate::{
     time::{Millis, Window},
 };
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 mod act;
 pub mod ask;
 mod books;
+mod ended;
 mod hold;
 pub mod letter;
 mod told;
 mod tree;
 
+use ended::Ended;
 use letter::{Answer, Caller, Grant, KeySpec, Letter, NewCredit, NewKey, Organization, Refusal};
 
-/// How long an id that is done with is remembered, and how many of them: a letter takes seconds at most.
-const ENDED_MS: u64 = 60_000;
-const ENDED_MAX: usize = 20_000;
+/// The row of an id that ended without an entry.
+const ENDED: &str = "";
 /// Counters of one row, some 150 bytes each.
 const COUNTERS_PER_ROW: usize = 5_000;
 /// Entries written to the journal in one statement.
@@ -115,25 +116,14 @@ json::members!(Hold {
 #[serde(rename_all = "snake_case")]
 enum Booking {
     Held(Hold),
-    Suspense {
-        hold: Hold,
-        metered: Nanos,
-        call: CallRecord,
-        until: Millis,
-    },
-    Posted {
-        entry: Entry,
-        counted: Vec<Counted>,
-    },
-    /// Ended, and no row is left of it: a letter that was long on its way changes nothing more. Only kept in memory.
-    Ended,
+    Suspense { hold: Hold, metered: Nanos, call: CallRecord, until: Millis },
+    Posted { entry: Entry, counted: Vec<Counted> },
 }
 
 json::variants!(Booking, Self::Held(json::Read::blank()), {
     Held(inner) = "held",
     Suspense { hold, metered, call, until } = "suspense",
     Posted { entry, counted } = "posted",
-    Ended = "ended",
 });
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -163,17 +153,29 @@ struct Checkpoint {
     head: String,
     wallet: Wallet,
     counters: Vec<Posted>,
+    /// The last entry that the journal had: rows up to here only tell what ended.
+    journaled: u64,
+    /// See [`Ended::forgotten`].
+    forgotten: Millis,
     /// Rates that are not at rest: when the next request and the next token are due, in nanoseconds since 1970.
     rates: Vec<(Scope, (u64, u64))>,
 }
 
-json::members!(Checkpoint { seq, head, wallet, counters, rates = Vec::new() });
+json::members!(Checkpoint {
+    seq, head, wallet, counters, journaled = 0, forgotten = Millis(0), rates = Vec::new(),
+});
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Rates {
     requests: Gcra,
     tokens: Gcra,
     open: u64,
+}
+
+/// What the row of an id says that is done with.
+enum Left {
+    Entry,
+    Nothing,
 }
 
 /// See the head of this room.
@@ -189,8 +191,7 @@ pub struct Account {
     rate_limits: Table<Scope, RateLimits>,
     wallet: Wallet,
     bookings: HashMap<String, Booking>,
-    /// What ended lately, oldest first.
-    ended: VecDeque<(Millis, String)>,
+    ended: Ended,
     /// The entries that were given back, with the entry that did.
     refunds: Table<String, String>,
     /// Entries that wait for the journal, by sequence.
@@ -224,7 +225,7 @@ impl Account {
             rate_limits: Table::default(),
             wallet: Wallet::default(),
             bookings: HashMap::new(),
-            ended: VecDeque::new(),
+            ended: Ended::default(),
             refunds: Table::default(),
             outbox: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -236,19 +237,20 @@ impl Account {
             checkpointed: Millis(0),
             counter_rows: 0,
         };
-        let mut checkpoint = None;
+        let (mut checkpoint, mut journaled) = (None, 0);
         for row in records {
             account.restore(&row, &mut checkpoint).map_err(|error| format!("{} {}: {error}", row.kind, row.id))?;
         }
-        if let Some(Checkpoint { seq, head, wallet, counters, rates }) = checkpoint {
+        if let Some(Checkpoint { seq, head, wallet, counters, rates, forgotten, journaled: through }) = checkpoint {
             account.budgets.restore(&counters);
             for (scope, (requests, tokens)) in rates {
                 let rates = Rates { requests: Gcra::at(requests), tokens: Gcra::at(tokens), open: 0 };
                 account.rates.insert(scope, rates);
             }
             (account.seq, account.head, account.wallet) = (seq, head, wallet);
+            (account.ended, journaled) = (Ended::since(forgotten), through);
         }
-        account.replay(bookings)?;
+        account.replay(bookings, journaled)?;
         Ok(account)
     }
 
@@ -285,9 +287,13 @@ impl Account {
         Ok(())
     }
 
-    fn replay(&mut self, rows: Vec<Row>) -> Result<(), String> {
+    fn replay(&mut self, rows: Vec<Row>, journaled: u64) -> Result<(), String> {
         let mut entries = BTreeMap::new();
         for Row { id, body, .. } in rows {
+            if body == ENDED {
+                self.ended.restore(id);
+                continue;
+            }
             let booking: Booking = json::read(&body).map_err(|error| format!("booking {id}: {error}"))?;
             match &booking {
                 Booking::Held(hold) | Booking::Suspense { hold, .. } => {
@@ -297,8 +303,11 @@ impl Account {
                     }
                     self.deadlines.insert((deadline(&booking), id.clone()));
                 }
-                Booking::Posted { entry, .. } => drop(entries.insert(entry.seq, id.clone())),
-                Booking::Ended => {}
+                Booking::Posted { entry, .. } if entry.seq > journaled => drop(entries.insert(entry.seq, id.clone())),
+                Booking::Posted { .. } => {
+                    self.ended.restore(id);
+                    continue;
+                }
             }
             self.bookings.insert(id, booking);
         }
@@ -467,20 +476,14 @@ impl Account {
         }
     }
 
-    /// Remembers for a while that an id is done with.
-    fn end(&mut self, id: String, now: Millis) {
-        while let Some((at, old)) = self.ended.front() {
-            if now.since(*at) < ENDED_MS && self.ended.len() < ENDED_MAX {
-                break;
-            }
-            if matches!(self.bookings.get(old), Some(Booking::Ended)) {
-                self.bookings.remove(old);
-            }
-            self.ended.pop_front();
-        }
+    /// An id is done with. While a letter of it may still come, its row stays.
+    fn end(&mut self, id: String, row: Left) -> Option<Write> {
         self.take(&id);
-        self.bookings.insert(id.clone(), Booking::Ended);
-        self.ended.push_back((now, id));
+        match (self.ended.insert(&id), row) {
+            (true, Left::Entry) => None,
+            (true, Left::Nothing) => Some(Write::Booking { id, body: Some(ENDED.to_owned()) }),
+            (false, _) => Some(Write::Booking { id, body: None }),
+        }
     }
 
     /// The entries the journal needs next, if it is time.
@@ -502,8 +505,7 @@ impl Account {
         let done = std::mem::replace(&mut self.outbox, rest);
         let mut writes = Vec::with_capacity(done.len() + 1);
         for id in done.into_values() {
-            self.end(id.clone(), now);
-            writes.push(Write::Booking { id, body: None });
+            writes.extend(self.end(id, Left::Entry));
         }
         self.flush_failures = 0;
         self.flush_at = (!self.outbox.is_empty()).then_some(now);
@@ -520,6 +522,7 @@ impl Account {
     fn checkpoint(&mut self, now: Millis, writes: &mut Vec<Write>) {
         let mut kept = self.budgets.checkpoint(now, &self.organization.zone);
         self.checkpointed = now;
+        writes.extend(self.ended.forget(now).into_iter().map(|id| Write::Booking { id, body: None }));
         // A row holds two megabytes; most accounts need one row.
         let others = kept.counters.split_off(kept.counters.len().min(COUNTERS_PER_ROW));
         let rows = others.chunks(COUNTERS_PER_ROW).len();
@@ -544,6 +547,8 @@ impl Account {
             head: self.head.clone(),
             wallet: self.wallet,
             counters: kept.counters,
+            journaled: self.outbox.first_key_value().map_or(self.seq, |(seq, _)| seq - 1),
+            forgotten: self.ended.forgotten(),
             rates: self.rates.iter().filter_map(|(scope, rates)| Some((scope.clone(), due(rates)?))).collect(),
         };
         writes.push(record("checkpoint", "", Some(&checkpoint)));
@@ -561,7 +566,7 @@ fn deadline(booking: &Booking) -> Millis {
     match booking {
         Booking::Held(hold) => hold.settle_by,
         Booking::Suspense { until, .. } => *until,
-        Booking::Posted { .. } | Booking::Ended => Millis(u64::MAX),
+        Booking::Posted { .. } => Millis(u64::MAX),
     }
 }
 

@@ -70,15 +70,13 @@ async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
         Err(fault) => return Ok(fault_response(Surface::ChatCompletions, &fault, "")),
     };
     let id = mint("req", now(), chance);
-    // An id is made of the low 80 bits; the seed has the other 48.
-    let seed = (chance >> 80) as u64;
     let (method, url, headers) = head_of(&JsInbound::head(&request));
     let surface = surface_of(&url, &headers);
     let allowed = headers.get("origin").and_then(|origin| secrets::cors_origin(&env, origin));
     let answered = if method == "OPTIONS" {
         Ok(preflight(headers.get("access-control-request-headers")))
     } else {
-        answer(&method, url, headers, request, &env, ctx, &id, seed).await
+        answer(&method, url, headers, request, &env, ctx, &id, chance).await
     };
     let response = answered.unwrap_or_else(|fault| fault_response(surface, &fault, &id));
     if let Some(origin) = allowed {
@@ -96,7 +94,7 @@ async fn answer(
     env: &Env,
     ctx: Context,
     id: &str,
-    seed: u64,
+    chance: u128,
 ) -> std::result::Result<Response, Fault> {
     let (path, query) = path_of(&url);
     let told = |(status, body): (u16, serde_json::Value)| json_response(status, &body, id);
@@ -107,7 +105,7 @@ async fn answer(
         Endpoint::Key => control::key(&headers, env).await.map(told),
         Endpoint::Healthz => Ok(found(crate::json::json!({"status": "ok"}))),
         Endpoint::Chat(surface) => match body_of(&request, &headers).await {
-            Ok(body) => chat(surface, url, headers, body, id, seed, request, env, ctx).await,
+            Ok(body) => chat(surface, url, headers, body, chance, request, env, ctx).await,
             Err(fault) => Ok(fault_response(surface, &fault, id)),
         },
         Endpoint::CountTokens => {
@@ -140,8 +138,7 @@ async fn chat(
     url: String,
     headers: Headers,
     body: Vec<u8>,
-    id: &str,
-    seed: u64,
+    chance: u128,
     request: Request,
     env: &Env,
     ctx: Context,
@@ -159,7 +156,10 @@ async fn chat(
         Knock::Stranger | Knock::Forged => None,
     };
     let world = snapshot::world(env, &ctx, organization.as_deref()).await;
-    let inbound = Inbound { surface, url, headers, knock, body, request_id: id.to_owned() };
+    // Of this moment, however long the body took: an old id holds nothing. It is made of the low 80 bits; the seed has the
+    // other 48.
+    let (request_id, seed) = (mint("req", now(), chance), (chance >> 80) as u64);
+    let inbound = Inbound { surface, url, headers, knock, body, request_id };
     let (exchange, effects) = Exchange::open(inbound, world, now(), seed);
     let account = organization.map_or_default(|id| account_object::account_of(&id));
     let (sender, receiver) = oneshot::channel();

@@ -30,8 +30,6 @@ mod journal;
 mod letters;
 #[path = "simulate/object.rs"]
 mod object;
-#[path = "simulate/open.rs"]
-mod open;
 #[path = "simulate/provider.rs"]
 mod provider;
 #[path = "simulate/seen.rs"]

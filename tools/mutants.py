@@ -17,7 +17,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ACCOUNT, HOLD = "src/account.rs", "src/account/hold.rs"
+ACCOUNT, HOLD, ENDED = "src/account.rs", "src/account/hold.rs", "src/account/ended.rs"
 TREE, BOOKS, ACT = "src/account/tree.rs", "src/account/books.rs", "src/account/act.rs"
 BUDGET, LEDGER = "src/budget.rs", "src/ledger.rs"
 CLOSE, ADMIT, COVER = "src/exchange/close.rs", "src/exchange/admit.rs", "src/exchange/cover.rs"
@@ -57,13 +57,29 @@ MUTANTS = [
     ("hold not idempotent", HOLD, "            Some(Booking::Held(hold) | Booking::Suspense { hold, .. }) => {\n                return Turn",
      "            Some(Booking::Held(_) | Booking::Suspense { .. }) if !letter.dry => {}\n            Some(Booking::Held(hold) | Booking::Suspense { hold, .. }) => {\n                return Turn",
      "a repeated letter holds twice"),
-    ("late letter granted", HOLD, "Some(Booking::Posted { .. } | Booking::Ended) => return Turn::refused(Refusal::Closed),",
-     "Some(Booking::Posted { .. } | Booking::Ended) => {}", "a letter that comes after the posting holds again"),
-    ("void leaves no mark", HOLD, "self.end(id.clone(), now);\n", "self.take(&id);\n",
+    ("late letter granted", HOLD, "            Some(Booking::Posted { .. }) => return Turn::refused(Refusal::Closed),\n",
+     "            Some(Booking::Posted { .. }) => {}\n", "a letter that comes after the posting holds again"),
+    ("later letter granted", HOLD, "None if !self.ended.may_begin(&letter.request_id) => return Turn::refused(Refusal::Closed),", "",
+     "a letter that comes after the journal has the entry holds again"),
+    ("late credit granted", BOOKS, "if !self.ended.may_begin(&credit.id) {", "if false {",
+     "a credit that comes again when nothing is left of it is given again"),
+    ("mark lost with memory", ACCOUNT, "(account.ended, journaled) = (Ended::since(forgotten), through);",
+     "journaled = through;\n            let _ = forgotten;", "a restart forgets how far it has forgotten"),
+    ("mark not kept", ACCOUNT, "forgotten: self.ended.forgotten(),", "forgotten: Millis(0),",
+     "the checkpoint does not tell how far was forgotten"),
+    ("forgotten without a mark", ENDED, "self.forgotten = self.forgotten.max(at);", "",
+     "an id that was forgotten may begin again"),
+    ("forgotten at once", ENDED, "now.since(*at) >= KEPT_MS", "now.since(*at) >= 1",
+     "ids of the last minute are forgotten, and others refused for it"),
+    ("journaled rows sent again", ACCOUNT, "Booking::Posted { entry, .. } if entry.seq > journaled =>",
+     "Booking::Posted { entry, .. } if entry.seq > journaled.min(0) =>", "what the journal has is sent to it after a restart"),
+    ("void leaves no mark", HOLD, "                self.end(id, Left::Nothing)\n",
+     "                self.take(&id);\n                Some(Write::Booking { id, body: None })\n",
      "a letter that comes after the void holds again"),
-    ("early void leaves no mark", HOLD, "self.end(request_id, now);\n", "drop(request_id);\n",
+    ("early void leaves no mark", HOLD, "first.then(|| self.end(request_id, Left::Nothing)).flatten();", "None::<Write>.filter(|_| first);",
      "a hold that comes after its void is made"),
-    ("journaled leaves no mark", ACCOUNT, "self.end(id.clone(), now);\n", "self.take(&id);\n",
+    ("journaled leaves no mark", ACCOUNT, "writes.extend(self.end(id, Left::Entry));",
+     "self.take(&id);\n            writes.push(Write::Booking { id, body: None });",
      "a letter that comes after the journal has the entry holds again"),
     ("old bids granted", HOLD, "if letter.tenant_version != self.tenant.version {",
      "if letter.tenant_version > self.tenant.version {", "bids of old rows are granted"),
@@ -91,9 +107,9 @@ MUTANTS = [
      "what a hold grows by does not count"),
     ("growth not asked", HOLD, "let amount = letter.to.min(held.plus(room.max(Nanos::ZERO)));",
      "let amount = letter.to.max(room.minus(room));", "a hold grows beyond what there is room for"),
-    ("growth not idempotent", HOLD, "if held >= letter.to {", "if held > letter.to {", "a repeated letter is refused for want of room"),
+    ("growth not idempotent", HOLD, "if amount <= held || amount < letter.least {", "if amount < letter.least {", "a repeated letter makes a hold smaller"),
     ("growth not kept", HOLD, "hold.grant.amount = amount;\n", "let _ = amount;\n", "what a hold grew by is never given back"),
-    ("growth too small", HOLD, "if amount < letter.least {", "if amount < letter.least.min(held) {",
+    ("growth too small", HOLD, "if amount <= held || amount < letter.least {", "if amount <= held {",
      "a hold that cannot grow enough is said to have grown"),
     # A hold is closed.
     ("release keeps the budget", HOLD, "self.budgets.post(&hold.counted, hold.grant.amount, Nanos::ZERO, now);", "let _ = now;",
@@ -104,9 +120,8 @@ MUTANTS = [
     ("void releases twice", HOLD, "self.release(&hold, now);",
      "self.release(&hold, now);\n                self.release(&hold, now);",
      "a void releases twice what was held"),
-    ("void keeps its row", HOLD, "                Write::Booking { id, body: None }\n            }\n            PostOutcome::Charge",
-     "                Write::Booking { id: format!(\"{id}?\"), body: None }\n            }\n            PostOutcome::Charge",
-     "a void does not delete the hold's row"),
+    ("void keeps its row", ACCOUNT, "(true, Left::Nothing) => Some(Write::Booking { id, body: Some(ENDED.to_owned()) }),",
+     "(true, Left::Nothing) => None,", "a void leaves the hold's row, and a restart the hold"),
     ("posting keeps the hold", ACCOUNT, "budgets.post(counted, held, paid, entry.at);",
      "let _ = held;\n            budgets.post(counted, Nanos::ZERO, paid, entry.at);", "a posting does not release the budgets"),
     ("posting keeps the wallet's hold", ACCOUNT, "self.wallet.held = self.wallet.held.minus(held);", "",
@@ -120,18 +135,17 @@ MUTANTS = [
      "        let place = Place { path: &path, session: &hold.session, at: now, zone: &zone };\n"
      "        let counted = self.budgets.counted(place);\n        self.book(entry, counted, hold.grant.amount, now)",
      "a posting counts in today's window, not in its hold's"),
-    ("posting not idempotent", HOLD, "Some(Booking::Posted { .. } | Booking::Ended) => return Turn::told(Answer::Posted),",
-     "Some(Booking::Ended) => return Turn::told(Answer::Posted),\n"
+    ("posting not idempotent", HOLD, "            Some(Booking::Posted { .. }) => return Turn::told(Answer::Posted),\n",
      "            Some(Booking::Posted { counted, .. }) => (Hold { key_id: String::new(), path: Vec::new(), session: String::new(),\n"
-     "                grant: Grant::default(), counted: counted.clone(), at: now, settle_by: now, tokens: 0 }, true, now),",
+     "                grant: Grant::default(), counted: counted.clone(), at: now, settle_by: now, tokens: 0 }, true, now),\n",
      "a repeated posting is posted twice"),
     ("overrun not marked", HOLD, "call.overrun = charge > hold.grant.amount;", "call.overrun = false;",
      "a charge above its hold is not marked"),
-    ("suspense voided", HOLD, "PostOutcome::Suspense { metered } => self.put(id, Booking::Suspense { hold, metered, call, until }),",
+    ("suspense voided", HOLD, "PostOutcome::Suspense { metered } => Some(self.put(id, Booking::Suspense { hold, metered, call, until })),",
      "PostOutcome::Suspense { metered: _ } => {\n                drop((call, until));\n"
      "                self.budgets.post(&hold.counted, hold.grant.amount, Nanos(0), now);\n"
      "                self.wallet.held = self.wallet.held.minus(hold.grant.amount);\n"
-     "                self.end(id.clone(), now);\n                Write::Booking { id, body: None }\n            }",
+     "                self.end(id, Left::Nothing)\n            }",
      "an unknown outcome releases the hold"),
     ("suspense put again", HOLD, "if told && matches!(outcome, PostOutcome::Suspense { .. }) {",
      "if told && matches!(outcome, PostOutcome::Void) {", "a repeated suspense replaces the first, and its void is not heard"),
@@ -158,10 +172,10 @@ MUTANTS = [
      "a resolved suspense books the other attempts again"),
     # Time passes.
     ("expiry voids", HOLD, "writes.push(self.put(id, Booking::Suspense { hold, metered, call, until }));",
-     "drop((metered, call, until));\n                    self.end(id.clone(), now);\n"
+     "drop((metered, call, until));\n"
      "                    self.budgets.post(&hold.counted, hold.grant.amount, Nanos(0), now);\n"
      "                    self.wallet.held = self.wallet.held.minus(hold.grant.amount).plus(Nanos(0));\n"
-     "                    writes.push(Write::Booking { id, body: None });", "a hold that nobody closed is released"),
+     "                    writes.extend(self.end(id, Left::Nothing));", "a hold that nobody closed is released"),
     ("expiry not kept", HOLD, "writes.push(self.put(id, Booking::Suspense { hold, metered, call, until }));",
      "drop(self.put(id, Booking::Suspense { hold, metered, call, until }));", "a hold that ran out is not written"),
     ("suspense not re-armed", ACCOUNT, "if !matches!(booking, Booking::Posted { .. }) {",
@@ -184,8 +198,8 @@ MUTANTS = [
     # The outbox and the journal.
     ("one entry too many dropped", ACCOUNT, "self.outbox.split_off(&(through + 1))", "self.outbox.split_off(&(through + 2))",
      "an entry the journal does not have is dropped"),
-    ("entries not dropped", ACCOUNT, "            writes.push(Write::Booking { id, body: None });\n        }\n        self.flush_failures = 0;",
-     "            drop(id);\n        }\n        self.flush_failures = 0;", "bookings the journal has stay"),
+    ("entries not dropped", ACCOUNT, "writes.extend(self.ended.forget(now).into_iter().map(|id| Write::Booking { id, body: None }));",
+     "drop(self.ended.forget(now));", "rows of what ended stay for ever"),
     ("rest not flushed", ACCOUNT, "self.flush_at = (!self.outbox.is_empty()).then_some(now);", "self.flush_at = None;\n        let _ = now;",
      "entries that came meanwhile wait for the next call"),
     ("flush not armed", ACCOUNT, "self.flush_at.get_or_insert(now.after(self.terms.outbox_flush_ms));", "",
@@ -201,7 +215,7 @@ MUTANTS = [
     ("entry not sealed", ACCOUNT, "note, prev_hash, hash }.sealed()", "note, prev_hash, hash }", "an entry has no seal"),
     ("legs do not balance", LEDGER, "Leg { account: from, amount_usd: Nanos(-amount.0) }", "Leg { account: from, amount_usd: amount }",
      "an entry makes money"),
-    ("credit not idempotent", BOOKS, "if self.bookings.contains_key(&credit.id) {", "if credit.id.is_empty() {",
+    ("credit not idempotent", BOOKS, "if self.bookings.contains_key(&credit.id) || self.ended.has(&credit.id) {", "if credit.id.is_empty() {",
      "a repeated grant of credit counts twice"),
     ("refund not idempotent", BOOKS, "if let Some(earlier) = self.refunds.get(&of) {", "if let Some(earlier) = self.refunds.get(&of).filter(|_| id.is_empty()) {",
      "a charge is given back twice"),
@@ -329,7 +343,6 @@ def mutate(tree, file, old, new):
 def main(words):
     folder = os.environ.get("KEEP") or os.path.join(tempfile.gettempdir(), "megarouter-mutants")
     tree = os.path.join(folder, "tree")
-    shutil.rmtree(os.path.join(tree, "src"), ignore_errors=True)
     os.makedirs(tree, exist_ok=True)
     copy(tree)
     chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant[0] for word in words)]

@@ -22,8 +22,11 @@ impl Account {
         if self.organization.id.is_empty() {
             return Turn::refused(Refusal::NotFound { what: "organization".into() });
         }
-        if self.bookings.contains_key(&credit.id) {
+        if self.bookings.contains_key(&credit.id) || self.ended.has(&credit.id) {
             return Turn::told(self.wallet_told(200));
+        }
+        if !self.ended.may_begin(&credit.id) {
+            return Turn::refused(Refusal::Closed);
         }
         let refused =
             |message: &str| Turn::refused(Refusal::Invalid { param: "amount_usd".into(), message: message.to_owned() });
@@ -43,10 +46,10 @@ impl Account {
     /// Gives a charge back, or a part of it, once. The operator bears it: what is owed to the provider stays.
     pub(super) fn refund(&mut self, refund: NewRefund, now: Millis) -> Turn {
         let NewRefund { id, of, amount, reason } = refund;
-        if self.bookings.contains_key(&id) {
-            return Turn::told(self.wallet_told(200));
-        }
         if let Some(earlier) = self.refunds.get(&of) {
+            if *earlier == id {
+                return Turn::told(self.wallet_told(200));
+            }
             let message = format!("{of} was given back before, by {earlier}.");
             return Turn::refused(Refusal::Invalid { param: "entry_id".into(), message });
         }
@@ -69,7 +72,7 @@ impl Account {
                 (caller.sees(key).then(|| entry.clone()), false)
             }
             Some(Booking::Held(hold) | Booking::Suspense { hold, .. }) => (None, caller.sees(&hold.key_id)),
-            Some(Booking::Ended) | None => (None, false),
+            None => (None, false),
         };
         Turn::told(Answer::Found { entry: entry.map(Box::new), open })
     }

@@ -1,6 +1,6 @@
 //! Holds: made, made larger, closed, and what becomes of those that nobody closes.
 use super::{
-    Account, Booking, Hold, Turn, Write,
+    Account, Booking, Hold, Left, Turn, Write,
     letter::{Answer, ExtendLetter, Grant, HoldLetter, KeySpec, OtherAttempt, PostLetter, PostOutcome, Refusal},
 };
 use crate::{
@@ -41,7 +41,8 @@ impl Account {
                 return Turn::told(Answer::Held(hold.grant.clone()));
             }
             // A letter that was long on its way: its call has ended.
-            Some(Booking::Posted { .. } | Booking::Ended) => return Turn::refused(Refusal::Closed),
+            Some(Booking::Posted { .. }) => return Turn::refused(Refusal::Closed),
+            None if !self.ended.may_begin(&letter.request_id) => return Turn::refused(Refusal::Closed),
             None => {}
         }
         if letter.tenant_version != self.tenant.version {
@@ -170,22 +171,18 @@ impl Account {
         }
     }
 
-    /// Makes a hold larger, in the windows it was made in.
+    /// Makes a hold larger, in the windows it was made in, and tells what is held now: where there is no room for the least
+    /// that is of use, what was held before.
     pub(super) fn extend(&mut self, letter: ExtendLetter, now: Millis) -> Turn {
         let Some(Booking::Held(hold)) = self.bookings.get(&letter.request_id) else {
             return Turn::refused(Refusal::Closed);
         };
         let mut hold = hold.clone();
         let held = hold.grant.amount;
-        if held >= letter.to {
-            return Turn::told(Answer::Held(hold.grant));
-        }
         let room = self.budgets.room(&hold.counted, now).min(self.wallet.available());
         let amount = letter.to.min(held.plus(room.max(Nanos::ZERO)));
-        if amount < letter.least {
-            let scopes = hold.scopes();
-            let place = self.place(&scopes, &hold.session, now);
-            return Turn::refused(self.too_dear(letter.least.minus(held), &hold.counted, place));
+        if amount <= held || amount < letter.least {
+            return Turn::told(Answer::Held(hold.grant));
         }
         self.count_hold(&hold.counted, amount.minus(held), now);
         hold.grant.amount = amount;
@@ -202,11 +199,12 @@ impl Account {
             // Nobody had said anything of it when its time was over: what is said now counts.
             Some(Booking::Suspense { hold, call, until, .. }) => (hold.clone(), !call.provider.is_empty(), *until),
             // Closed before: a repeated letter changes nothing.
-            Some(Booking::Posted { .. } | Booking::Ended) => return Turn::told(Answer::Posted),
+            Some(Booking::Posted { .. }) => return Turn::told(Answer::Posted),
             // Not held, or not yet: should the hold still be on its way, it comes too late.
             None => {
-                self.end(request_id, now);
-                return Turn::told(Answer::Posted);
+                let first = self.ended.may_begin(&request_id);
+                let write = first.then(|| self.end(request_id, Left::Nothing)).flatten();
+                return Turn { answer: Answer::Posted, writes: write.into_iter().collect() };
             }
         };
         if told && matches!(outcome, PostOutcome::Suspense { .. }) {
@@ -227,10 +225,14 @@ impl Account {
                 other.amount = other.amount.min(hold.grant.amount.minus(used)).max(Nanos::ZERO);
                 // It stays held, under the other's id.
                 hold.grant.amount = hold.grant.amount.minus(other.amount);
-                writes.push(self.close_other(&request_id, hold.clone(), other, until, now));
+                writes.extend(self.close_other(&request_id, hold.clone(), other, until, now));
             }
         }
-        writes.push(self.close(request_id, hold, outcome, call, until, now));
+        writes.extend(self.close(request_id, hold, outcome, call, until, now));
+        // What ended is forgotten with a checkpoint; where nothing is booked, there is none.
+        if self.outbox.is_empty() && self.ended.is_full() {
+            self.checkpoint(now, &mut writes);
+        }
         Turn { answer: Answer::Posted, writes }
     }
 
@@ -261,15 +263,14 @@ impl Account {
         call: CallRecord,
         until: Millis,
         now: Millis,
-    ) -> Write {
+    ) -> Option<Write> {
         match outcome {
             PostOutcome::Void => {
                 self.release(&hold, now);
-                self.end(id.clone(), now);
-                Write::Booking { id, body: None }
+                self.end(id, Left::Nothing)
             }
-            PostOutcome::Charge(charge) => self.post_usage(id, hold, charge, call, now),
-            PostOutcome::Suspense { metered } => self.put(id, Booking::Suspense { hold, metered, call, until }),
+            PostOutcome::Charge(charge) => Some(self.post_usage(id, hold, charge, call, now)),
+            PostOutcome::Suspense { metered } => Some(self.put(id, Booking::Suspense { hold, metered, call, until })),
         }
     }
 
@@ -281,7 +282,7 @@ impl Account {
         other: OtherAttempt,
         until: Millis,
         now: Millis,
-    ) -> Write {
+    ) -> Option<Write> {
         let OtherAttempt { number, amount, outcome, call } = other;
         hold.grant = Grant { amount, allowed: Vec::new() };
         self.close(format!("{request_id}#{number}"), hold, outcome, call, until, now)
@@ -325,7 +326,7 @@ impl Account {
                     let call = CallRecord { estimated: true, resolved_by: "deadline".to_owned(), ..call };
                     writes.push(self.post_usage(id, hold, metered, call, now));
                 }
-                Some(Booking::Posted { .. } | Booking::Ended) | None => drop(self.deadlines.pop_first()),
+                Some(Booking::Posted { .. }) | None => drop(self.deadlines.pop_first()),
             }
         }
         writes

@@ -295,7 +295,7 @@ pub struct ExtendLetter {
     pub request_id: String,
     /// What the whole hold should become: the letter may come twice.
     pub to: Nanos,
-    /// What it must become at least.
+    /// Less than this is of no use: then it stays as it is.
     pub least: Nanos,
 }
 
@@ -413,7 +413,7 @@ pub enum Refusal {
     MemberDisabled,
     /// As many sessions are counted as may be.
     Sessions,
-    /// There is no open hold to extend.
+    /// There is no open hold to extend, or it is too late to make one.
     Closed,
     /// Would pass once calls in flight have ended.
     InFlight,
@@ -579,7 +579,9 @@ impl Refusal {
                 "The organisation has as many sessions as it may have. They end a day after their last call.",
             )
             .retry_after(60),
-            Self::Closed => Fault::unavailable("budget_unavailable", "The hold of this call has run out."),
+            Self::Closed => {
+                Fault::unavailable("budget_unavailable", "This call has run out of time at its account. Try again.")
+            }
             Self::Rpm { scope, retry_after_s } => rate("rpm_exceeded", scope, "requests per minute", *retry_after_s),
             Self::Tpm { scope, retry_after_s } => rate("tpm_exceeded", scope, "tokens per minute", *retry_after_s),
             Self::Concurrency(scope) => rate("concurrency_exceeded", scope, "calls at once", 1),

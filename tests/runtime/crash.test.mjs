@@ -92,9 +92,13 @@ async function objects() {
     const database = new DatabaseSync(join(copy, name));
     const records = database.prepare("SELECT kind, id, body FROM record").all();
     const read = (wanted) => JSON.parse(records.find(({ kind }) => kind === wanted)?.body ?? "null");
-    const bookings = database.prepare("SELECT id, body FROM booking").all().map(({ id, body }) => ({ id, ...JSON.parse(body) }));
+    const checkpoint = read("checkpoint");
+    // Others only tell for a while that they ended.
+    const isOpen = ({ posted }) => !posted || posted.entry.seq > (checkpoint?.journaled ?? 0);
+    const bookings = database.prepare("SELECT id, body FROM booking WHERE body <> ''").all()
+      .map(({ id, body }) => ({ id, ...JSON.parse(body) })).filter(isOpen);
     database.close();
-    found[read("organization").id] = { checkpoint: read("checkpoint"), session: read("session"), bookings };
+    found[read("organization").id] = { checkpoint, session: read("session"), bookings };
   }
   rmSync(copy, { recursive: true });
   return found;

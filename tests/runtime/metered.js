@@ -3,21 +3,31 @@
 import { AccountObject as Account } from "../../src/entry.js";
 export { default, HealthObject } from "../../src/entry.js";
 
+const BOOKINGS = `SELECT count(*) AS rows, count(*) FILTER (WHERE json_type(nullif(body, ''), '$.posted') IS NULL AND body <> ''
+  OR json_extract(nullif(body, ''), '$.posted.entry.seq') > coalesce(
+    (SELECT json_extract(body, '$.journaled') FROM record WHERE kind = 'checkpoint'), 0)) AS waiting FROM booking`;
+
 export class AccountObject extends Account {
   #written = { object: 0, alarms: 0, journal: 0, flushes: 0 };
-  #waiting;
+  #bookings;
   constructor(ctx, env) {
     const { DB, ...rest } = env;
     super(ctx, { ...rest, DB: { prepare: (statement) => this.#journal(DB.prepare(statement), Number(env.LOSE_EVERY)) } });
     this.#meter(ctx.storage);
   }
 
-  /** Rows written since the object was started. `waiting` is how many bookings are still to be written to the journal. */
-  written() { return { ...this.#written, waiting: this.#waiting() }; }
+  /**
+   * Rows written since the object was started. `waiting` is how many bookings are held or wait for the journal; `left` are the
+   * others, which stay a while to tell that they ended: each is deleted later, another row written.
+   */
+  written() { return { ...this.#written, ...this.#bookings() }; }
 
   #meter(storage) {
     const [exec, setAlarm] = [storage.sql.exec.bind(storage.sql), storage.setAlarm.bind(storage)];
-    this.#waiting = () => exec("SELECT count(*) AS rows FROM booking").one().rows;
+    this.#bookings = () => {
+      const { waiting, rows } = exec(BOOKINGS).one();
+      return { waiting, left: rows - waiting };
+    };
     // The product reads every cursor to its end at once; only then it knows what was written.
     storage.sql.exec = (...statement) => ({
       toArray: () => {

@@ -3,7 +3,6 @@
 use crate::{
     books::{Books, Call, Cell, State, must},
     letters::tail,
-    open,
 };
 use megarouter::{
     account::letter::{Answer, Bid, ExtendLetter, Grant, HoldLetter, KeySpec, Refusal},
@@ -102,15 +101,17 @@ impl Books {
             return must(*refusal == Refusal::MemberDisabled, || "the key's owner is disabled".into());
         }
         let id = &letter.request_id;
-        let call = self.calls.get(id);
-        if call.is_some_and(Call::is_closed) || self.closed_before.contains(id) {
+        if self.has_ended(id) {
             return must(*refusal == Refusal::Closed, || "its call is closed".into());
         }
-        must(call.is_none(), || "a repeated letter is granted what it was".into())?;
+        if *refusal == Refusal::Closed {
+            return must(self.is_forgotten(id), || "it comes in time".into());
+        }
+        must(!self.calls.contains_key(id), || "a repeated letter is granted what it was".into())?;
         let path = self.path(key_id);
         let cells = self.cells(&path, &letter.session, now);
         let cheapest = allowed(letter, &key.spec).map(|(_, bid)| least(bid)).min();
-        let way = cheapest.map(|amount| self.way(&cells, amount, Nanos::ZERO, now));
+        let way = cheapest.map(|amount| self.way(&cells, amount, now));
         match refusal {
             Refusal::Stale(tenant) => {
                 must(letter.tenant_version != self.version && tenant.version == self.version, || {
@@ -174,42 +175,30 @@ impl Books {
         };
         let (held, cells) = (call.amount, call.cells.clone());
         let room = self.room(&cells, now).max(Nanos::ZERO);
-        let grown = (*to).min(Nanos(held.0 + room.0)).max(held);
+        let most = (*to).min(Nanos(held.0 + room.0)).max(held);
+        let grown = if most < *least { held } else { most };
         match answer {
             Answer::Held(grant) => {
-                must(grown >= *least, || "a hold grew less than it had to".into())?;
+                self.seen.count(if grown > held { "hold grew" } else { "hold did not grow" });
                 must(grant.amount == grown && grant.allowed == call.allowed, || {
                     format!("a hold of {held} grows to {grown}, not to {}: {}", grant.amount, self.caps(&cells, now))
                 })?;
                 let settle_by = self.settle_by(now);
                 let Some(call) = self.calls.get_mut(request_id) else { return Ok(()) };
-                if *to > held {
-                    call.state = State::Open { settle_by };
-                }
-                call.amount = grown;
                 if grown == held {
                     return Ok(());
                 }
-                self.seen.count("hold grew");
+                (call.state, call.amount) = (State::Open { settle_by }, grown);
                 self.check_caps(&cells, now)
             }
-            Answer::Refused(refusal) => {
-                must(grown < *least, || format!("there is room to grow to {grown}: {refusal:?}"))?;
-                self.seen.count("hold did not grow");
-                let more = Nanos(least.0 - held.0);
-                let own = if open::OWN_HOLD_STAYS { held } else { Nanos::ZERO };
-                let way = self.way(&cells, more, own, now);
-                self.judge_money(refusal, &cells, more, Some(way), now)
-            }
-            _ => Err(format!("a hold grows or not: {answer:?}")),
+            _ => Err(format!("a hold grows or stays: {answer:?}")),
         }
     }
 
-    /// `own` is held and will not come back.
-    fn way(&self, cells: &[Cell], amount: Nanos, own: Nanos, now: Millis) -> Way {
+    fn way(&self, cells: &[Cell], amount: Nanos, now: Millis) -> Way {
         let wallet = self.wallet();
         let one = |posted: i64, held: i64, most: i64| {
-            if posted + own.0 + amount.0 > most {
+            if posted + amount.0 > most {
                 Way::Spent
             } else if posted + held + amount.0 > most {
                 Way::Held

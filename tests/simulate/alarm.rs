@@ -1,6 +1,6 @@
 //! The object's alarm as the platform rings it: late, twice, again after a throw and then no more; and the journal that its
 //! handler writes to.
-use super::{Ringing, Step, World};
+use super::{Step, World};
 
 /// The platform tries a failed alarm again after 2 s, 4 s, … and then no more.
 const ALARM_TRIES: u32 = 6;
@@ -73,7 +73,7 @@ impl World {
         self.compare_some()?;
         self.handlers += 1;
         let handler = self.handlers;
-        self.ringing = Some(Ringing { handler });
+        self.ringing = Some(handler);
         let due = self.object.due(self.clock());
         let down = self.chance.one_in(self.weather.journal_down);
         let ms = self.chance.span(&[5, 50, 9_000]);
@@ -94,7 +94,7 @@ impl World {
     }
 
     pub(super) fn journaled(&mut self, handler: u32, through: Option<u64>) -> Result<(), String> {
-        if self.ringing.as_ref().is_none_or(|ringing| ringing.handler != handler) {
+        if self.ringing != Some(handler) {
             return Ok(());
         }
         self.ringing = None;

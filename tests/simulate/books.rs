@@ -2,13 +2,13 @@
 //! that counts: every sum is made again from the list of calls, so that a wrong counter shows.
 use crate::{
     buckets::{Buckets, Limited},
-    letters::{ADMIN, BudgetTold, Deed, OWNER, WalletTold, key, tail},
+    letters::{ADMIN, BudgetTold, Deed, OWNER, WalletTold, first_credit, key, tail},
     seen::Seen,
 };
 use megarouter::{
-    account::letter::{Answer, KeySpec, Letter, OtherAttempt, PostLetter, PostOutcome, Summary},
+    account::letter::{Answer, KeySpec, Letter, OtherAttempt, PostLetter, PostOutcome, Refusal, Summary},
     budget::RateLimits,
-    id::Scope,
+    id::{Scope, made_at},
     ledger::{CallRecord, Entry, EntryKind, GENESIS},
     money::Nanos,
     time::{Millis, Window, Zone},
@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What a suspense waits for proof.
 const SUSPENSE_MS: u64 = 86_400_000;
-/// How long an account remembers what ended.
-const ENDED_MS: u64 = 60_000;
+/// How long an account remembers an id at least, by its own clock, after the id was made.
+const KEPT_MS: u64 = 60_000;
 
 #[derive(Default)]
 pub struct Books {
@@ -40,8 +40,8 @@ pub struct Books {
     pub entries: Vec<Booked>,
     /// Entries of which the account's rows have nothing any more.
     journaled: BTreeSet<String>,
-    /// What ended since the account's memory began, and when.
-    ended: BTreeMap<String, Millis>,
+    /// The latest that the account's clock has shown.
+    latest: Millis,
     pub seen: Seen,
 }
 
@@ -148,6 +148,7 @@ impl Books {
         now: Millis,
         answer: &Answer,
     ) -> Result<(), String> {
+        self.latest = self.latest.max(now);
         match (letter, deed, answer) {
             (Letter::Hold(hold), _, _) => self.judge_hold(hold, now, answer),
             (Letter::Extend(extend), _, _) => self.judge_extension(extend, now, answer),
@@ -162,6 +163,9 @@ impl Books {
             }
             (_, Some(Deed::DeleteBudget { scope, window }), Answer::Refused(_)) => {
                 must(!self.budgets.contains_key(&(scope.clone(), *window)), || "a budget that is there is found".into())
+            }
+            (_, Some(Deed::Credit { id, .. }), Answer::Refused(Refusal::Closed)) => {
+                must(self.is_forgotten(id), || "a credit that comes in time is booked".into())
             }
             (_, Some(Deed::Credit { amount, adjusts: true, .. }), Answer::Refused(_)) => {
                 let left = self.wallet().available.0 + amount.0;
@@ -200,7 +204,7 @@ impl Books {
                 self.zone = zone;
                 let admin = KeyBook { digest: ADMIN.digest.clone(), spec: KeySpec::default(), revoked: false };
                 self.keys.insert(ADMIN.id.clone(), admin);
-                self.credit("crd_0", credit, EntryKind::Credit, now);
+                self.credit(&first_credit(), credit, EntryKind::Credit, now);
             }
             Deed::Credit { id, amount, adjusts } => {
                 let kind = if adjusts { EntryKind::Adjustment } else { EntryKind::Credit };
@@ -373,10 +377,7 @@ impl Books {
     fn post(&mut self, letter: &PostLetter, now: Millis) -> Result<(), String> {
         let id = &letter.request_id;
         let Some(call) = self.calls.get(id) else {
-            if !self.closed_before.insert(id.clone()) {
-                return Ok(());
-            }
-            self.ended.insert(id.clone(), now);
+            self.closed_before.insert(id.clone());
             return Ok(());
         };
         if call.is_closed() {
@@ -448,7 +449,6 @@ impl Books {
         match outcome {
             PostOutcome::Void => {
                 call.state = State::Released;
-                self.ended.insert(id.to_owned(), now);
             }
             PostOutcome::Charge(amount) => {
                 self.book(id, amount, record.clone(), now);
@@ -525,31 +525,28 @@ impl Books {
     /// The account dropped the bookings of these entries and wrote a checkpoint.
     pub fn journaled(&mut self, through: u64, now: Millis) {
         let through = usize::try_from(through).expect("few entries");
-        for booked in self.entries.iter().take(through) {
-            if self.journaled.insert(booked.id.clone()) {
-                self.ended.insert(booked.id.clone(), now);
-            }
-        }
+        self.latest = self.latest.max(now);
+        self.journaled.extend(self.entries.iter().take(through).map(|booked| booked.id.clone()));
         self.checkpoint(now);
     }
 
-    /// Memory is gone: what ended is remembered nowhere else.
+    /// Memory is gone.
     pub fn restarted(&mut self) {
         self.buckets.restart();
-        self.ended.clear();
     }
 
-    /// Whether a letter opens what was closed, or grants what was granted, and the account cannot know it.
-    pub fn comes_late(&self, letter: &Letter, now: Millis) -> bool {
-        let id = match letter {
-            Letter::Hold(hold) => &hold.request_id,
-            Letter::Credit(credit) => &credit.id,
-            Letter::Refund(refund) => &refund.id,
-            _ => return false,
-        };
-        let released = self.calls.get(id).is_some_and(|call| call.state == State::Released);
-        let gone = released || self.journaled.contains(id) || self.closed_before.contains(id);
-        gone && self.ended.get(id).is_none_or(|at| now.since(*at) >= ENDED_MS)
+    pub fn has_ended(&self, id: &str) -> bool {
+        self.calls.get(id).is_some_and(Call::is_closed)
+            || self.closed_before.contains(id)
+            || self.credits.contains_key(id)
+    }
+
+    /// Whether the account may take an id for one that ended: one as young has, and may have been forgotten.
+    pub fn is_forgotten(&self, id: &str) -> bool {
+        let at = made_at(id).unwrap_or_default();
+        let ended = self.calls.keys().chain(&self.closed_before).chain(self.credits.keys());
+        at.after(KEPT_MS) <= self.latest
+            && ended.filter(|other| self.has_ended(other)).any(|other| made_at(other) >= Some(at))
     }
 
     /// An entry about to be journaled is the one these books expect under its number.

@@ -8,7 +8,7 @@ use crate::{
 use megarouter::{
     account::letter::KeySpec,
     budget::RateLimits,
-    id::Scope,
+    id::{Scope, mint},
     money::Nanos,
     time::{Millis, Window, Zone},
 };
@@ -140,8 +140,10 @@ pub fn any_deed(chance: &mut Chance, books: &Books, now: Millis, number: u32) ->
             if others.is_empty() { Deed::PutRoute } else { Deed::DisableMember((*chance.of(&others)).clone()) }
         }
         16 => refund(chance, books, number),
-        17 => Deed::Credit { id: format!("adj_{number}"), amount: Nanos(-amount(chance)), adjusts: true },
-        _ => Deed::Credit { id: format!("crd_{number}"), amount: Nanos(amount(chance) * 4), adjusts: false },
+        17 => Deed::Credit { id: mint("adj", now, u128::from(number)), amount: Nanos(-amount(chance)), adjusts: true },
+        _ => {
+            Deed::Credit { id: mint("crd", now, u128::from(number)), amount: Nanos(amount(chance) * 4), adjusts: false }
+        }
     }
 }
 

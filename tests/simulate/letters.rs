@@ -6,7 +6,7 @@ use megarouter::{
         Organization, Summary,
     },
     budget::RateLimits,
-    id::Scope,
+    id::{Scope, mint},
     money::Nanos,
     time::{Millis, Window, Zone},
 };
@@ -169,10 +169,15 @@ impl Deed {
     }
 }
 
+/// The id of the credit an organisation begins with.
+pub fn first_credit() -> String {
+    mint("crd", Millis(1), 0)
+}
+
 fn found(credit: Nanos, zone: &Zone, owned: bool) -> Letter {
     let organization =
         Organization { id: ORG.to_owned(), name: "A".to_owned(), zone: zone.clone(), ..Organization::default() };
-    let credit = NewCredit { id: "crd_0".to_owned(), amount: credit, reason: "start".to_owned(), adjusts: false };
+    let credit = NewCredit { id: first_credit(), amount: credit, reason: "start".to_owned(), adjusts: false };
     let owner = owned.then(|| (OWNER.to_owned(), Member { owner: true, ..Member::default() }));
     let Made { id, digest, kind, .. } = &*ADMIN;
     let (redacted, spec) = ("mr_…".to_owned(), KeySpec::default());

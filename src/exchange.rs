@@ -161,6 +161,8 @@ struct Streaming {
     growth: Growth,
     /// The bytes go through a native pipe; we see them when it ends.
     piped: bool,
+    /// The pipe was let go because the deadline had passed.
+    overdue: bool,
     /// A read is under way: a body takes one at a time.
     reading: bool,
     /// A chunk is on its way to the caller.
@@ -171,8 +173,8 @@ struct Streaming {
 
 impl Streaming {
     fn new(relay: Relay, growth: Growth, now: Millis) -> Self {
-        let (piped, reading, writing) = (false, false, false);
-        Self { relay: Box::new(relay), growth, piped, reading, writing, owed_since: now }
+        let (piped, overdue, reading, writing) = (false, false, false, false);
+        Self { relay: Box::new(relay), growth, piped, overdue, reading, writing, owed_since: now }
     }
 }
 

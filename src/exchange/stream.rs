@@ -85,12 +85,17 @@ impl Exchange {
                 self.piped(streaming, &bytes, end, effects);
             }
             Event::Elapsed(timer) => self.elapsed_streaming(streaming, timer, now, effects),
-            Event::Gone if !streaming.piped => self.gone_streaming(streaming, effects),
+            // A pipe lets go by itself, and tells how it ended.
+            Event::Gone if streaming.piped => {
+                self.gone = true;
+                self.phase = Phase::Relaying(streaming);
+            }
+            Event::Gone => self.gone_streaming(streaming, effects),
             _ => self.phase = Phase::Relaying(streaming),
         }
     }
 
-    fn elapsed_streaming(&mut self, streaming: Streaming, timer: Timer, now: Millis, effects: &mut Vec<Effect>) {
+    fn elapsed_streaming(&mut self, mut streaming: Streaming, timer: Timer, now: Millis, effects: &mut Vec<Effect>) {
         let current = self.current();
         match timer {
             Timer::Stall(attempt) if attempt == current && !streaming.piped => {
@@ -109,16 +114,10 @@ impl Exchange {
             // A pipe is let go: it tells what it saw when it has ended.
             Timer::Total if streaming.piped => {
                 effects.push(Effect::Abort { attempt: current });
+                streaming.overdue = true;
                 self.phase = Phase::Relaying(streaming);
             }
-            Timer::Total => {
-                let fault = UpstreamFault::new(
-                    200,
-                    Cause::Timeout,
-                    "the request's deadline passed in the middle of its answer",
-                );
-                self.break_stream(streaming, &fault, Vec::new(), effects);
-            }
+            Timer::Total => self.break_stream(streaming, &overdue(), Vec::new(), effects),
             Timer::Drain => {
                 effects.push(Effect::Abort { attempt: current });
                 let settled = self.settle(&streaming.relay.meter);
@@ -162,25 +161,24 @@ impl Exchange {
         streaming.relay.feed(bytes, &mut unseen);
         streaming.relay.close(&mut unseen);
         let meter = &streaming.relay.meter;
-        match end {
-            PipeEnd::Gone { drained } => {
-                self.gone = true;
-                let settled = self.settle(meter);
-                // The whole answer came, or the provider stops billing with the connection: nothing is unknown.
-                if drained && meter.ended || meter.counted() || self.drain_ms() == 0 {
-                    self.close_charged(settled, 499, effects);
-                } else {
-                    self.close_unknown(settled, effects);
-                }
+        self.gone |= matches!(end, PipeEnd::Gone { .. });
+        if self.gone {
+            let settled = self.settle(meter);
+            let whole = matches!(end, PipeEnd::Whole | PipeEnd::Gone { drained: true }) && meter.ended;
+            // The whole answer came, or the provider stops billing with the connection: nothing is unknown.
+            if whole || meter.counted() || self.drain_ms() == 0 {
+                self.close_charged(settled, 499, effects);
+            } else {
+                self.close_unknown(settled, effects);
             }
-            PipeEnd::Whole | PipeEnd::Broke if meter.ended => self.finish_piped(&streaming, bytes, effects),
-            PipeEnd::Whole | PipeEnd::Broke => {
-                let cut =
-                    UpstreamFault::new(200, Cause::Server, "the provider's stream ended in the middle of its answer");
-                let fault = streaming.relay.meter.fault.take().unwrap_or(cut);
-                // Half a frame may have gone out: a blank line ends it, so that the error is a frame of its own.
-                self.break_stream(streaming, &fault, b"\n\n".to_vec(), effects);
-            }
+        } else if meter.ended {
+            self.finish_piped(&streaming, bytes, effects);
+        } else {
+            let cut = UpstreamFault::new(200, Cause::Server, "the provider's stream ended in the middle of its answer");
+            let cut = if streaming.overdue { overdue() } else { cut };
+            let fault = streaming.relay.meter.fault.take().unwrap_or(cut);
+            // Half a frame may have gone out: a blank line ends it, so that the error is a frame of its own.
+            self.break_stream(streaming, &fault, b"\n\n".to_vec(), effects);
         }
     }
 
@@ -275,6 +273,10 @@ impl Exchange {
         let settled = self.settled(meter.usage, meter.counted(), meter.output_tokens_seen());
         if meter.said_why { settled } else { self.insured(settled) }
     }
+}
+
+fn overdue() -> UpstreamFault {
+    UpstreamFault::new(200, Cause::Timeout, "the request's deadline passed in the middle of its answer")
 }
 
 fn stream_fault(fault: &UpstreamFault) -> Fault {

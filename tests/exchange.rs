@@ -414,6 +414,7 @@ fn what_is_late_does_not_touch_the_next_attempt() {
 #[test]
 fn a_hang_up_before_the_hold_is_granted_voids_it() {
     let story = Story::opens(&chat(&["alpha"])).hears(Event::Gone).does(&[]).hears(held(&[0])).does(&["Post void"]);
+    assert_eq!(story.posting().1, None, "nothing is booked");
     story.hears(Event::Posted).is("Done");
 }
 
@@ -556,6 +557,9 @@ fn what_may_be_billed_stays_covered_beside_the_next_attempt() {
     let story = story.hears(head(1, 200, JSON)).hears(whole(1, CHAT_WHOLE));
     let letter = story.posted();
     assert_eq!((letter.call.provider.as_str(), letter.others.len()), ("beta", 1));
+    let mut hashed = letter.clone();
+    hashed.hashed("ab");
+    assert_eq!([hashed.call.request_hash, hashed.others[0].call.request_hash.clone()], ["ab", "ab"]);
     let other = &letter.others[0];
     assert_eq!((other.number, other.call.provider.as_str()), (1, "alpha"));
     assert_eq!(other.outcome, PostOutcome::Suspense { metered: Nanos(0) }, "nobody pays for an answer that never came");
@@ -676,10 +680,11 @@ fn a_budget_says_how_long_an_answer_it_still_covers() {
 
 #[test]
 fn every_charge_can_be_computed_again() {
-    let whole = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, CHAT_WHOLE));
+    let ask = chat(&["alpha"]);
+    let whole = Story::sent(&ask, &[0]).hears(head(0, 200, JSON)).hears(whole(0, CHAT_WHOLE));
     let call = &whole.posted().call;
     assert_eq!(PostOutcome::Charge(call.recomputed()), whole.posted().outcome);
-    assert_eq!(call.request_hash.len(), 64);
+    assert_eq!(whole.posting().1.map(str::as_bytes), Some(&*ask.inbound().body), "it names the request");
     let cut = Story::streaming(&chat(&["alpha"]).streamed(), &CHAT).hears(Event::Gone);
     assert_eq!(PostOutcome::Charge(cut.posted().call.recomputed()), cut.posted().outcome);
 }

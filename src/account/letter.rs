@@ -313,6 +313,16 @@ pub struct PostLetter {
     pub others: Vec<OtherAttempt>,
 }
 
+impl PostLetter {
+    /// Every record of the letter tells of the request with this hash: SHA-256 in hexadecimal.
+    pub fn hashed(&mut self, request: &str) {
+        let others = self.others.iter_mut().map(|other| &mut other.call);
+        for call in others.chain([&mut self.call]) {
+            request.clone_into(&mut call.request_hash);
+        }
+    }
+}
+
 json::members!(PostLetter { request_id, outcome, call, tokens, others = Vec::new() });
 
 /// An attempt that came to nothing, but may be billed.

@@ -1,5 +1,5 @@
 //! The one loop between an exchange and the platform: effects become calls, answers become events. It decides nothing.
-use super::{account_object, downstream, downstream::Downstream, now, snapshot, upstream::Upstream};
+use super::{account_object, downstream, downstream::Downstream, now, receipts, snapshot, upstream::Upstream};
 use crate::{
     account::letter::{Answer, Letter, Refusal},
     exchange::{
@@ -52,7 +52,15 @@ impl Drive {
         match effect {
             Effect::Hold(letter) => self.ask(Letter::Hold(letter)),
             Effect::Extend(letter) => self.ask(Letter::Extend(letter)),
-            Effect::Post(letter) => self.ask(Letter::Post(*letter)),
+            Effect::Post { mut letter, request } => {
+                let (env, account) = (self.env.clone(), self.account.clone());
+                self.later(async move {
+                    if let Some(request) = request {
+                        letter.hashed(&receipts::hash(request.text()).await);
+                    }
+                    ask(&env, &account, &Letter::Post(*letter)).await
+                });
+            }
             Effect::Send { attempt, call } => {
                 let upstream = Upstream::new(&call, &self.env);
                 self.upstreams.push(upstream.clone());
@@ -109,19 +117,22 @@ impl Drive {
 
     fn ask(&self, letter: Letter) {
         let (env, account) = (self.env.clone(), self.account.clone());
-        self.later(async move {
-            match account_object::ask(&env, &account, &letter).await {
-                Ok(Answer::Held(grant)) => Event::Held(grant),
-                Ok(Answer::Posted) => Event::Posted,
-                Ok(Answer::Refused(refusal)) => {
-                    if let Refusal::Stale(tenant) = &refusal {
-                        snapshot::remember(tenant);
-                    }
-                    Event::Refused(refusal)
-                }
-                Ok(_) | Err(_) => Event::Unreachable,
+        self.later(async move { ask(&env, &account, &letter).await });
+    }
+}
+
+/// What the account says to a letter.
+async fn ask(env: &Env, account: &str, letter: &Letter) -> Event {
+    match account_object::ask(env, account, letter).await {
+        Ok(Answer::Held(grant)) => Event::Held(grant),
+        Ok(Answer::Posted) => Event::Posted,
+        Ok(Answer::Refused(refusal)) => {
+            if let Refusal::Stale(tenant) = &refusal {
+                snapshot::remember(tenant);
             }
-        });
+            Event::Refused(refusal)
+        }
+        Ok(_) | Err(_) => Event::Unreachable,
     }
 }
 

@@ -3,6 +3,11 @@ const PKCS8 = "302e020100300506032b657004220420"; // what stands before the key 
 const bytes = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
 
 export class Receipts {
+  // SHA-256 in hexadecimal.
+  static async hash(bytes) {
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+    return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
   // The signature of a text in base64url, and the public key; a line each.
   static async sign(seed, text) {
     const key = await crypto.subtle.importKey("pkcs8", bytes(PKCS8 + seed), "Ed25519", true, ["sign"]);

@@ -22,6 +22,8 @@ extern "C" {
     type JsReceipts;
     #[wasm_bindgen(static_method_of = JsReceipts, js_class = Receipts, catch)]
     async fn sign(seed: &str, text: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(static_method_of = JsReceipts, js_class = Receipts, catch)]
+    async fn hash(bytes: &[u8]) -> Result<JsValue, JsValue>;
 }
 
 /// `GET /v1/receipts/{request_id}`: of the key's own calls; an admin's key sees all of its organisation's.
@@ -63,6 +65,11 @@ pub async fn entry(account: &str, caller: Caller, id: &str, env: &Env) -> Result
 pub async fn keys(env: &Env) -> Result<Value, Fault> {
     let (_, key_id, x) = signed("", env).await?;
     Ok(json!({"keys": [{"key_id": key_id, "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "x": x}]}))
+}
+
+/// The SHA-256 of a request, in hexadecimal; empty where the platform makes none.
+pub async fn hash(request: &str) -> String {
+    JsReceipts::hash(request.as_bytes()).await.ok().and_then(|hash| hash.as_string()).unwrap_or_default()
 }
 
 /// Signature, the key's name and the public key.

@@ -2,7 +2,7 @@
 use super::{Attempt, Effect, Event, Exchange, Outcome, Phase, Settled, event::Timer};
 use crate::{
     account::letter::{OtherAttempt, PostLetter, PostOutcome},
-    catalog::{AbortStopsBilling, sha256_hex},
+    catalog::AbortStopsBilling,
     endpoint::Surface,
     health,
     ledger::{AttemptRecord, CallRecord},
@@ -137,15 +137,10 @@ impl Exchange {
     }
 
     /// Closes the hold with the outcome of one attempt; others that may be billed are booked beside it.
-    fn post(&mut self, outcome: PostOutcome, mut call: CallRecord, of: Option<usize>, effects: &mut Vec<Effect>) {
-        // Once for all that is booked, and not for a void, of which nothing is.
-        if outcome != PostOutcome::Void {
-            call.request_hash = sha256_hex(self.case.body.text().as_bytes());
-        }
+    fn post(&mut self, outcome: PostOutcome, call: CallRecord, of: Option<usize>, effects: &mut Vec<Effect>) {
         let other = |(number, attempt): (usize, &Attempt)| {
             let (outcome, mut other) = self.unknown(number);
             other.attempts.clear();
-            other.request_hash.clone_from(&call.request_hash);
             OtherAttempt { number: number as u64 + 1, amount: attempt.quote, outcome, call: other }
         };
         let others = self.attempts.iter().enumerate();
@@ -153,8 +148,13 @@ impl Exchange {
         let tokens = call.usage.prompt().saturating_add(call.usage.output);
         let request_id = self.case.request_id.clone();
         let letter = Box::new(PostLetter { request_id, outcome, call, tokens, others });
-        effects.push(Effect::Post(letter.clone()));
+        effects.push(self.posting(&letter));
         self.phase = Phase::Closing { letter, tries: 1 };
+    }
+
+    fn posting(&self, letter: &PostLetter) -> Effect {
+        let booked = letter.outcome != PostOutcome::Void;
+        Effect::Post { letter: Box::new(letter.clone()), request: booked.then(|| self.case.body.clone()) }
     }
 
     pub(super) fn closing(&mut self, letter: Box<PostLetter>, tries: u32, event: Event, effects: &mut Vec<Effect>) {
@@ -166,7 +166,7 @@ impl Exchange {
                 self.phase = Phase::Closing { letter, tries };
             }
             Event::Elapsed(Timer::Repost) => {
-                effects.push(Effect::Post(letter.clone()));
+                effects.push(self.posting(&letter));
                 self.phase = Phase::Closing { letter, tries: tries + 1 };
             }
             _ => self.phase = Phase::Closing { letter, tries },

@@ -1,9 +1,11 @@
 //! What an exchange wants of the world (effects) and what the world tells it (events). Both are closed.
 use crate::{
     account::letter::{ExtendLetter, Grant, HoldLetter, PostLetter, Refusal},
+    body::Body,
     health::Sample,
     world::Credential,
 };
+use std::rc::Rc;
 
 /// An order to the shell. Each is carried out once; those that take time answer with one event.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +31,9 @@ pub enum Effect {
     Chunk(Vec<u8>),
     /// The streamed answer is whole.
     Finish,
-    /// Close the hold. Answers `Posted` or `Unreachable`.
-    Post(Box<PostLetter>),
+    /// Close the hold. Answers `Posted` or `Unreachable`. Where something is booked, the shell adds the SHA-256 of the request,
+    /// which the platform makes many times faster, by [`PostLetter::hashed`].
+    Post { letter: Box<PostLetter>, request: Option<Rc<Body>> },
     /// What was seen of a deployment.
     Note(Sample),
 }

@@ -544,7 +544,7 @@ impl Shell<'_> {
                 must(self.so_far.reply_streams && !self.so_far.finished, "a streamed reply ends once")?;
                 self.so_far.finished = true;
             }
-            Effect::Post(letter) => self.check_post(*letter)?,
+            Effect::Post { letter, .. } => self.check_post(*letter)?,
             Effect::Note(_) => {}
         }
         Ok(())

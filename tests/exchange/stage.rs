@@ -1,7 +1,7 @@
 //! The stage: a small world, the calls made in it, what its providers say, and the words a story is told in.
 use megarouter::{
     access::{self, Key, KeyKind, Tenant},
-    account::letter::{Bid, ExtendLetter, Grant, PostOutcome, Refusal},
+    account::letter::{Bid, ExtendLetter, Grant, PostLetter, PostOutcome, Refusal},
     catalog::Catalog,
     endpoint::{Headers, Surface},
     exchange::{
@@ -366,12 +366,17 @@ impl Story {
     }
 
     /// What was posted last.
-    pub fn posted(&self) -> &megarouter::account::letter::PostLetter {
-        let letter = self.all.iter().rev().find_map(|effect| match effect {
-            Effect::Post(letter) => Some(letter),
+    pub fn posted(&self) -> &PostLetter {
+        self.posting().0
+    }
+
+    /// What was posted last, and the request whose hash it is to carry.
+    pub fn posting(&self) -> (&PostLetter, Option<&str>) {
+        let posting = self.all.iter().rev().find_map(|effect| match effect {
+            Effect::Post { letter, request } => Some((&**letter, request.as_ref().map(|body| body.text()))),
             _ => None,
         });
-        letter.expect("a posting was made")
+        posting.expect("a posting was made")
     }
 
     /// How long a timer was last set to.
@@ -413,7 +418,7 @@ pub fn told(effect: &Effect) -> String {
         Effect::Reply(Reply { status, .. }) => format!("Reply {status}"),
         Effect::Chunk(_) => "Chunk".to_owned(),
         Effect::Finish => "Finish".to_owned(),
-        Effect::Post(letter) => match letter.outcome {
+        Effect::Post { letter, .. } => match letter.outcome {
             PostOutcome::Void => "Post void".to_owned(),
             PostOutcome::Charge(cost) => format!("Post {cost}"),
             PostOutcome::Suspense { metered } => format!("Post suspense {metered}"),

@@ -206,7 +206,7 @@ impl Isolate {
                 wants.push(Want::Seen("exchange grows"));
                 wants.push(Want::Mail(Box::new(Letter::Extend(letter))));
             }
-            Effect::Post(letter) => {
+            Effect::Post { letter, .. } => {
                 self.check_post(&letter, books)?;
                 wants.push(Want::Seen(met(&letter, books)));
                 wants.extend((!letter.others.is_empty()).then_some(Want::Seen("exchange books others")));

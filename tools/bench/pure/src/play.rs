@@ -73,7 +73,7 @@ pub fn play(inbound: Inbound, world: &World, answer: &Answer) {
             }
             Effect::Chunk(_) => Event::Written,
             Effect::Extend(letter) => Event::Held(Grant { amount: letter.to, allowed: Vec::new() }),
-            Effect::Post(_) => Event::Posted,
+            Effect::Post { .. } => Event::Posted,
             Effect::Wait { .. } | Effect::Abort { .. } | Effect::Reply(_) | Effect::Finish | Effect::Note(_) => {
                 continue;
             }

@@ -12,8 +12,7 @@ end() {
 trap end EXIT
 trap 'exit 130' INT TERM
 
-port=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })')
-PORT=$port STATE_DIR=$state make --no-print-directory run >"$state/run.log" 2>&1 &
+PORT=0 STATE_DIR=$state make --no-print-directory run >"$state/run.log" 2>&1 &
 run=$!
 until [ -e "$state/run.json" ]; do
     if ! kill -0 "$run" 2>/dev/null; then

@@ -19,16 +19,10 @@ echo "Building the worker"
 cargo rustc --locked --lib --crate-type cdylib --release $WASM_FLAGS
 
 wasm=$target/wasm32-unknown-unknown/release/megarouter.wasm
-bindgen=$target/tools/debug/bindgen
-if [ build/index.js -nt "$wasm" ] && [ build/index.js -nt "$bindgen" ]; then
+if [ build/index.js -nt "$wasm" ] && [ build/index.js -nt "$target/tools/debug/bindgen" ]; then
     exit 0
 fi
 # Made aside and moved, so that a worker that is running never sees half of it.
-rm -rf build.new
-"$bindgen" "$wasm" build.new
-# What bindgen leaves out leaves gaps; closing them is worth 3 % of the upload.
-tools/node node_modules/binaryen/bin/wasm-opt -O1 --enable-bulk-memory --enable-exception-handling --enable-multivalue \
-    --enable-mutable-globals --enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext \
-    build.new/index_bg.wasm -o build.new/index_bg.wasm
+tools/bindgen.sh "$wasm" build.new
 rm -rf build
 mv build.new build

@@ -12,11 +12,14 @@ if (!base || !token) {
   process.exit(2);
 }
 
+const ask = (query) => fetch(`${base}/platform/v1/reconcile?${new URLSearchParams(query)}`, {
+  method: "POST", headers: { authorization: `Bearer ${token}` },
+});
+
 /** A long chain is read in several goes. */
 async function readOn(report) {
   while (report.agrees && report.read_through < report.entries) {
-    const query = `organization=${encodeURIComponent(report.id)}&from=${report.read_through + 1}`;
-    const answer = await fetch(`${base}/platform/v1/reconcile?${query}`, { method: "POST", headers: { authorization: `Bearer ${token}` } });
+    const answer = await ask({ organization: report.id, from: report.read_through + 1 });
     if (!answer.ok) return Object.assign(report, { agrees: false, wrong: [`entries from ${report.read_through + 1} on could not be read`] });
     const { agrees, wrong, read_through } = (await answer.json()).data[0];
     if (read_through <= report.read_through) break;
@@ -24,10 +27,10 @@ async function readOn(report) {
   }
 }
 
-let after = process.env.ORGANIZATION ? `organization=${encodeURIComponent(process.env.ORGANIZATION)}` : "";
+let query = process.env.ORGANIZATION ? { organization: process.env.ORGANIZATION } : {};
 let wrong = 0;
 for (let more = true; more;) {
-  const answer = await fetch(`${base}/platform/v1/reconcile?${after}`, { method: "POST", headers: { authorization: `Bearer ${token}` } });
+  const answer = await ask(query);
   const page = await answer.json();
   if (!answer.ok) {
     console.error(`${answer.status}: ${page.error?.message}`);
@@ -41,6 +44,6 @@ for (let more = true; more;) {
     wrong += agrees ? 0 : 1;
   }
   more = page.has_more;
-  after = `after=${encodeURIComponent(page.last_id ?? "")}`;
+  query = { after: page.last_id ?? "" };
 }
 process.exitCode = wrong ? 1 : 0;

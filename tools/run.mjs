@@ -8,8 +8,8 @@ import { parseEnv } from "node:util";
 
 const root = resolve(import.meta.dirname, "..");
 const state = resolve(process.env.STATE_DIR || ".state");
-const port = Number(process.env.PORT || 8787);
-const base = `http://127.0.0.1:${port}`;
+let port = Number(process.env.PORT || 8787); // 0 becomes a free one
+let base; // where the worker listens
 const runFile = join(state, "run.json");
 const children = new Map(); // name -> process
 let ending = false;
@@ -261,9 +261,10 @@ async function main() {
     process.exit(1);
   }
   rmSync(runFile, { force: true });
-  await freePort(port).catch((error) => {
+  port = await freePort(port).catch((error) => {
     throw new Failure(`Port ${port} cannot be used (${error.code}). For another one: PORT=8790 STATE_DIR=.state-8790 make run`);
   });
+  base = `http://127.0.0.1:${port}`;
   const [sandboxUrl] = await Promise.all([startSandbox(), migrate()]);
   const vars = variables(sandboxUrl);
   await startWorker(vars);

@@ -1,5 +1,6 @@
 // Reading an account's books: amounts to the nano-dollar, the whole ledger, and whether it holds together.
 import assert from "node:assert/strict";
+import { until } from "./harness.mjs";
 
 /** Dollars to nano-dollars, exactly. */
 export function nanos(usd) {
@@ -23,6 +24,18 @@ export async function ledger(call, adminKey) {
     after = `&after=${body.last_id}`;
   }
 }
+
+/** The entry of a call, once the journal has it. */
+export const entryOf = (call, adminKey, id, options) =>
+  until("the call is in the ledger", async () => (await ledger(call, adminKey)).find((entry) => entry.id === id), options);
+
+/** The wallet once nothing is held: only then a posting that comes after the answer is there. */
+export const walletAtRest = (call, adminKey) => until("nothing is held", async () => {
+  const { status, body: wallet } = await call("GET", "/admin/v1/wallet", adminKey);
+  assert.equal(status, 200, JSON.stringify(wallet));
+  assert.equal(nanos(wallet.available_usd), nanos(wallet.credits_usd) - nanos(wallet.posted_usd) - nanos(wallet.held_usd));
+  return wallet.held_usd === "0" && wallet;
+});
 
 /** Every entry balances, is sealed, and follows the one before it. Newest first, from the account's very first on. */
 export function soundChain(entries) {

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { createHash, createPublicKey, verify } from "node:crypto";
 import { after, before, test } from "node:test";
-import { start, until } from "./harness.mjs";
+import { entryOf } from "./books.mjs";
+import { code, start, until } from "./harness.mjs";
 
 let here, own;
 before(async () => {
@@ -14,15 +15,13 @@ after(() => here.close());
 const admin = (path) => here.call("GET", `/admin/v1${path}`, own.adminKey);
 const operator = (path, body) => here.call("POST", `/platform/v1${path}`, here.operatorToken, body);
 const reconcile = async () => (await operator(`/reconcile?organization=${own.id}`)).body.data[0];
-const code = ({ status, body }) => [status, body.error?.code];
 
 /** A call and its entry, once the journal has it. */
 async function booked(body) {
   const answer = await here.ask(own.key, { model: "openai/gpt-5-mini", messages: [{ role: "user", content: "Hello" }], ...body });
   assert.equal(answer.status, 200, JSON.stringify(answer.body));
   const id = answer.headers.get("x-request-id");
-  const entry = await until("the entry is there", async () => (await admin(`/ledger/entries?limit=100`)).body.data.find((one) => one.id === id));
-  return { id, entry, answer };
+  return { id, entry: await entryOf(here.call, own.adminKey, id), answer };
 }
 
 test("an entry is found by its id, at once and for ever, and computes its own charge", async () => {

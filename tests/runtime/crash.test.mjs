@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { costOf, ledger, nanos, soundChain, sum } from "./books.mjs";
-import { startInstance, startSandbox, until } from "./harness.mjs";
+import { dear, startInstance, startSandbox, until } from "./harness.mjs";
 import { startMetered } from "./rows.mjs";
 
 const CRASHES = 3;
@@ -35,7 +35,7 @@ after(async () => {
  */
 async function spender(name, worker = () => here) {
   const own = await worker().newOrganization({ key: { concurrency: CALLERS + 2 } });
-  const model = await worker().newProvider(own, name, { models: [{ id: "m", input_usd_per_mtok: "0", output_usd_per_mtok: "1000" }] });
+  const model = await worker().newProvider(own, name, { models: [dear] });
   // Half a second for a whole stream, so that many are open whenever the runtime dies.
   await worker().sandbox.set(name, { chunk_delay_ms: 30 });
   for (const budget of ["organization/budgets/day", `api_keys/${own.keyId}/budgets/session`]) {

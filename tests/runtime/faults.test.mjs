@@ -1,7 +1,8 @@
 // What a caller gets when providers fail: another provider's answer, or an error that says so. Never silence.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { start, textOf, until } from "./harness.mjs";
+import { entryOf } from "./books.mjs";
+import { start, textOf } from "./harness.mjs";
 
 let here, own;
 before(async () => {
@@ -35,10 +36,7 @@ async function routeOver(behaviours, { deadlines, dialects = [], provider, ...me
 
 const ask = (alias, body, options) => here.ask(own.key, { model: alias, max_tokens: 64, ...body }, options);
 
-const entryOf = (answer) => until("the call is in the ledger", async () => {
-  const { body } = await here.call("GET", "/admin/v1/ledger/entries", own.adminKey);
-  return body.data.find(({ id }) => id === answer.headers.get("x-request-id"));
-}, { ms: 4000 });
+const booked = (answer) => entryOf(here.call, own.adminKey, answer.headers.get("x-request-id"), { ms: 4000 });
 
 test("a route takes its first target while that answers", async () => {
   const { alias, names } = await routeOver([{}, {}]);
@@ -129,7 +127,7 @@ test("with every target failing the caller is told not to try again at once, and
     assert.deepEqual([answer.status, answer.body.error.code], [503, "upstream_overloaded"]);
     assert.equal(answer.headers.get("x-should-retry"), "false");
     assert.equal(answer.headers.get("x-megarouter-attempts"), "2");
-    const { amount_usd, call } = await entryOf(answer);
+    const { amount_usd, call } = await booked(answer);
     assert.equal(amount_usd, "0");
     assert.deepEqual(call.attempts.map(({ outcome }) => outcome), ["overloaded", "overloaded"]);
   }
@@ -161,7 +159,7 @@ for (const [way, more] of ways) {
       const { alias, names } = await routeOver([behaviour, {}]);
       const answer = await ask(alias, { stream: true, ...more });
       saysItBroke(answer, names[0], "upstream_truncated");
-      const entry = await entryOf(answer);
+      const entry = await booked(answer);
       assert.equal(entry.amount_usd, `-${answer.comment.cost_usd}`);
       assert.ok(entry.call.estimated, "the provider told no usage");
       assert.equal((await here.sandbox.seen(names[1])).calls, 0, "nothing is sent again once bytes have gone out");

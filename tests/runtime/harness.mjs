@@ -2,7 +2,6 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -72,11 +71,9 @@ export async function start({ vars = {}, sandbox = true, entry } = {}) {
     const { url } = await server.listen();
     const worker = server.getWorker("megarouter");
     await worker.applyD1Migrations("DB");
-    const call = caller(server);
     return {
-      server, worker, url, sandboxUrl: beside?.url, operatorToken,
-      fetch: server.fetch, call, newOrganization: organizer(call), close,
-      ask: asker(call), newProvider: provider(call, beside?.url), sandbox: sandboxOf(beside?.url),
+      server, worker, url, sandboxUrl: beside?.url, operatorToken, fetch: server.fetch, close,
+      ...planes(url, operatorToken, beside?.url),
     };
   } catch (error) {
     await close();
@@ -94,7 +91,7 @@ export async function startInstance({ vars = {}, state, sandboxUrl } = {}) {
   rmSync(join(folder, "run.json"), { force: true }); // one that was killed left it
   const child = spawn(process.execPath, [join(root, "tools/run.mjs")], {
     env: {
-      ...process.env, PORT: String(await freePort()), STATE_DIR: folder, OUTBOX_FLUSH_MS: "50",
+      ...process.env, PORT: "0", STATE_DIR: folder, OUTBOX_FLUSH_MS: "50",
       ...(sandboxUrl && { SANDBOX: "off" }), ...vars,
     },
     stdio: ["ignore", "ignore", "inherit"],
@@ -118,12 +115,9 @@ export async function startInstance({ vars = {}, state, sandboxUrl } = {}) {
       if (child.exitCode !== null) throw new Error(`it ended with code ${child.exitCode}`);
       return existsSync(join(folder, "run.json")) && JSON.parse(readFileSync(join(folder, "run.json"), "utf8"));
     }, { ms: 60_000 });
-    const call = caller({ fetch: (path, init) => fetch(new URL(path, run.base_url), init) });
-    const providers = sandboxUrl ?? run.sandbox_url;
     return {
-      url: run.base_url, own: { id: run.organization_id, adminKey: run.admin_key, key: run.inference_key }, call, close, crash,
-      ask: asker(call), newProvider: provider(call, providers), sandbox: sandboxOf(providers),
-      newOrganization: organizer(call, run.operator_token),
+      url: run.base_url, own: { id: run.organization_id, adminKey: run.admin_key, key: run.inference_key }, close, crash,
+      ...planes(run.base_url, run.operator_token, sandboxUrl ?? run.sandbox_url),
     };
   } catch (error) {
     await close();
@@ -138,23 +132,25 @@ function offspring(pid) {
   return below(pid);
 }
 
-async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return port;
+/** What tests do with the worker at `url`; the sandbox at `sandboxUrl` plays its providers. */
+function planes(url, operator, sandboxUrl) {
+  const call = over(url);
+  const make = maker(call);
+  return {
+    call, ask: asker(call), newOrganization: organizer(make, operator), newSeat: seater(make),
+    newProvider: provider(call, sandboxUrl), sandbox: sandboxOf(sandboxUrl),
+  };
 }
 
 /**
  * `call("PUT", "/admin/v1/…", token, body)` answers {status, headers, body}, the body parsed if it is JSON. A string is
  * sent as it stands. A stream's answer has `text`, `events` ([{event?, data}]) and `comment`, its last word, as well.
+ * It goes over the network: wrangler's own `fetch` costs the test's process more than the worker's whole answer.
  */
-export const caller = (server) => async (method, path, token, body, more = {}) => {
+const over = (url) => async (method, path, token, body, more = {}) => {
   const headers = { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }), ...more };
   const sent = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
-  const answer = await server.fetch(path, { method, headers, body: sent });
+  const answer = await fetch(new URL(path, url), { method, headers, body: sent });
   const text = await answer.text();
   const { status } = answer;
   if (answer.headers.get("content-type")?.startsWith("text/event-stream")) {
@@ -183,8 +179,11 @@ export function readStream(text) {
 export const textOf = (events) => events.map(({ data }) => data.choices?.[0]?.delta?.content ?? "").join("");
 
 /** Asks a model: `ask(key, {model, messages, …})`. */
-export const asker = (call) => (key, body, { path = "/v1/chat/completions", headers } = {}) =>
+const asker = (call) => (key, body, { path = "/v1/chat/completions", headers } = {}) =>
   call("POST", path, key, { messages: [{ role: "user", content: "count to 5" }], ...body }, headers);
+
+/** A model so dear that a few calls fill a small budget: a tenth of a cent for each token of an answer. */
+export const dear = { id: "m", input_usd_per_mtok: "0", output_usd_per_mtok: "1000" };
 
 /** Gives an organisation a provider that the sandbox plays, with one model `m` at 1 and 2 dollars per million tokens. */
 const provider = (call, sandboxUrl) => async (own, id, members = {}) => {
@@ -205,6 +204,9 @@ const sandboxOf = (url) => ({
   seen: async (name) => (await fetch(`${url}/control/${name}`)).json(),
 });
 
+/** An answer's status and the code of its refusal. */
+export const code = ({ status, body }) => [status, body.error?.code];
+
 /** Waits until `look` answers something true, and answers it. What it threw last is what it fails with. */
 export async function until(what, look, { ms = 3000 } = {}) {
   let why;
@@ -219,16 +221,26 @@ export async function until(what, look, { ms = 3000 } = {}) {
   throw new Error(`not within ${ms} ms: ${what}`, { cause: why });
 }
 
+/** Makes a thing by POST, and answers it. */
+const maker = (call) => async (path, token, body) => {
+  const { status, body: made } = await call("POST", path, token, body);
+  if (status !== 201) throw new Error(`POST ${path} answered ${status}: ${JSON.stringify(made)}`);
+  return made;
+};
+
 /** A new organisation with credit and one inference key; `key` holds more members of the key's request. */
-const organizer = (call, operator = operatorToken) => async ({ name = "Test", credit_usd = "1000", key = {} } = {}) => {
-  const must = async (...request) => {
-    const { status, body } = await call(...request);
-    if (status !== 201) throw new Error(`${request[0]} ${request[1]} answered ${status}: ${JSON.stringify(body)}`);
-    return body;
-  };
-  const { organization, admin_key: admin } = await must("POST", "/platform/v1/organizations", operator, {
-    name, timezone: "UTC", credit_usd,
-  });
-  const { id: keyId, secret } = await must("POST", "/admin/v1/api_keys", admin.secret, { name: "test", ...key });
+const organizer = (make, operator) => async ({ name = "Test", credit_usd = "1000", key = {} } = {}) => {
+  const { organization, admin_key: admin } = await make("/platform/v1/organizations", operator, { name, timezone: "UTC", credit_usd });
+  const { id: keyId, secret } = await make("/admin/v1/api_keys", admin.secret, { name: "test", ...key });
   return { id: organization.id, adminKey: admin.secret, key: secret, keyId };
+};
+
+/** A member of a group in a group, with a key. */
+const seater = (make) => async (own, name) => {
+  const made = (path, body) => make(`/admin/v1/${path}`, own.adminKey, body);
+  const outer = await made("groups", { name: `${name} outer`, cost_center: "CC-1" });
+  const inner = await made("groups", { name: `${name} inner`, parent_id: outer.id });
+  const person = await made("members", { name, group_id: inner.id, email: `${name}@acme.test` });
+  const key = await made("api_keys", { name, owner_member_id: person.id });
+  return { outer, inner, person, key };
 };

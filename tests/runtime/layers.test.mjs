@@ -1,7 +1,7 @@
 // Layers of an organisation over HTTP: groups, members, sessions, windows in its time zone, and what a key's holder sees.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { start } from "./harness.mjs";
+import { code, dear, start } from "./harness.mjs";
 
 let here, own;
 before(async () => {
@@ -11,22 +11,12 @@ before(async () => {
 after(() => here.close());
 
 const admin = (method, path, body) => here.call(method, `/admin/v1${path}`, own.adminKey, body);
-const made = async (path, body) => {
-  const answer = await admin("POST", path, body);
-  assert.equal(answer.status, 201, JSON.stringify(answer.body));
-  return answer.body;
-};
-const code = ({ status, body }) => [status, body.error?.code];
 
 /** A member of a group in a group, with a key and a dear model. */
 async function member(name) {
-  const outer = await made("/groups", { name: `${name} outer`, cost_center: "CC-1" });
-  const inner = await made("/groups", { name: `${name} inner`, parent_id: outer.id });
-  const person = await made("/members", { name, group_id: inner.id, email: `${name}@acme.test` });
-  const key = await made("/api_keys", { name, owner_member_id: person.id });
-  const models = [{ id: "m", input_usd_per_mtok: "0", output_usd_per_mtok: "1000" }];
-  const model = await here.newProvider(own, name, { models });
-  return { outer, inner, person, key, ask: (body) => here.ask(key.secret, { model, max_tokens: 10, ...body }) };
+  const seat = await here.newSeat(own, name);
+  const model = await here.newProvider(own, name, { models: [dear] });
+  return { ...seat, ask: (body) => here.ask(seat.key.secret, { model, max_tokens: 10, ...body }) };
 }
 
 test("groups and members are made, read, changed and put away", async () => {
@@ -47,7 +37,8 @@ test("groups and members are made, read, changed and put away", async () => {
   assert.deepEqual(code(await here.ask(key.secret, { model: "openai/gpt-5-mini" })), [403, "member_disabled"]);
   const owner = (await admin("GET", "/members")).body.data.find(({ roles }) => roles[0].role === "owner");
   assert.deepEqual(code(await admin("POST", `/members/${owner.id}/disable`)), [409, "last_owner"]);
-  assert.equal((await made("/api_keys", { name: "of nobody" })).owner_member_id, owner.id, "a key belongs to the first owner");
+  const unowned = await admin("POST", "/api_keys", { name: "of nobody" });
+  assert.deepEqual([unowned.status, unowned.body.owner_member_id], [201, owner.id], "a key belongs to the first owner");
 });
 
 test("a budget on any layer stops the call and names itself", async () => {

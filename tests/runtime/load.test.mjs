@@ -1,21 +1,17 @@
 // A thousand calls at once against one dollar, on every layer that may say no.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { costOf, ledger, nanos, soundChain, sum } from "./books.mjs";
-import { asker, caller, start, until } from "./harness.mjs";
+import { costOf, ledger, nanos, soundChain, sum, walletAtRest } from "./books.mjs";
+import { dear, start, until } from "./harness.mjs";
 
 const CALLS = 1000;
 const CAP = nanos("1");
-/** A token costs a tenth of a cent, so a call is held at one to five cents by its bound of tokens. */
+/** A dear token costs a tenth of a cent, so a call is held at one to five cents by its bound of tokens. */
 const NANOS_PER_TOKEN = 1_000_000n;
 const bound = (place) => 10 + (place * 7) % 41;
 
-let here, ask;
-before(async () => {
-  here = await start({ vars: { OUTBOX_FLUSH_MS: "300" } });
-  // The harness's own fetch costs the test's process more than the worker's whole answer.
-  ask = asker(caller({ fetch: (path, init) => fetch(new URL(path, here.url), init) }));
-});
+let here;
+before(async () => { here = await start({ vars: { OUTBOX_FLUSH_MS: "300" } }); });
 after(() => here.close());
 
 const admin = async (own, method, path, body) => {
@@ -26,13 +22,9 @@ const admin = async (own, method, path, body) => {
 
 /** A member in a group in a group, whose key spends from now on. */
 async function seat(own) {
-  const made = (path, body) => admin(own, "POST", path, { name: path, ...body });
-  const outer = await made("groups");
-  const inner = await made("groups", { parent_id: outer.id });
-  const member = await made("members", { group_id: inner.id });
-  const key = await made("api_keys", { owner_member_id: member.id });
+  const { outer, inner, person, key } = await here.newSeat(own, "seat");
   Object.assign(own, { key: key.secret, keyId: key.id });
-  return { outer: `groups/${outer.id}`, inner: `groups/${inner.id}`, member: `members/${member.id}`, key: `api_keys/${key.id}` };
+  return { outer: `groups/${outer.id}`, inner: `groups/${inner.id}`, member: `members/${person.id}`, key: `api_keys/${key.id}` };
 }
 
 /**
@@ -52,33 +44,18 @@ const layers = {
 for (const [name, { code, credit_usd = "1000", window = "day", body = {}, scopes: layer }] of Object.entries(layers)) {
   test(`${CALLS} calls at once spend a dollar and not a nano more: ${name}`, async () => {
     const own = await here.newOrganization({ credit_usd });
-    const model = await here.newProvider(own, name.replaceAll(/\W/g, "-"), {
-      models: [{ id: "m", input_usd_per_mtok: "0", output_usd_per_mtok: "1000" }],
-    });
+    const model = await here.newProvider(own, name.replaceAll(/\W/g, "-"), { models: [dear] });
     const scopes = await layer(own);
     for (const scope of scopes) await admin(own, "PUT", `${scope}/budgets/${window}`, { limit_usd: "1", mode: "hard" });
     // A session's state is not among those that admins read: there are too many.
     const watched = window === "session" ? [] : scopes;
     const states = () => Promise.all(watched.map(async (scope) => (await admin(own, "GET", `${scope}/budgets/${window}`)).state));
 
-    const watching = watch(own, states);
-    const runs = await Promise.all(Array.from({ length: CALLS }, (_, place) => persist(place, () => ask(own.key, {
+    const { posted, served, refused, told } = await spendAll(own, states, CALLS, (place) => ({
       model, stream: place % 2 === 1, max_tokens: bound(place), messages: [{ role: "user", content: `count to ${bound(place) - 8}` }], ...body,
-    }))));
-    const seen = await watching.end();
-
-    const wallet = await until("nothing is held", async () => {
-      const wallet = await admin(own, "GET", "wallet");
-      return wallet.held_usd === "0" && wallet;
-    });
-    const posted = nanos(wallet.posted_usd);
-    assert.ok(posted <= CAP, `${wallet.posted_usd} were spent`);
-    assert.ok(posted >= CAP * 95n / 100n, `only ${wallet.posted_usd} were spent`);
-    for (const state of await states()) assert.deepEqual([state.held_usd, state.posted_usd], ["0", wallet.posted_usd]);
-
-    const served = runs.filter(({ answer }) => answer.status === 200);
-    assert.equal(posted, sum(served.map(({ answer }) => costOf(answer))), "what the callers were told is what was posted");
-    for (const { answer, place } of runs) if (answer.status !== 200) refusedRightly(answer, code, place, posted);
+    }));
+    assert.ok(posted >= CAP * 95n / 100n, `only ${posted} nanos were spent`);
+    for (const { answer, place } of refused) refusedRightly(answer, code, place, posted);
 
     const entries = await until("the ledger has every call", async () => {
       const entries = await ledger(here.call, own.adminKey);
@@ -89,7 +66,7 @@ for (const [name, { code, credit_usd = "1000", window = "day", body = {}, scopes
     assert.equal(sum(usage.map(({ amount_usd }) => amount_usd)), -posted);
     assert.deepEqual(byId(usage.map(({ id, amount_usd }) => [id, `-${amount_usd}`.replace("--", "")])),
       byId(served.map(({ answer }) => [answer.headers.get("x-request-id"), costOf(answer)])));
-    console.log(`${name}: ${served.length} served for ${wallet.posted_usd}, ${seen} looks, ${runs.reduce((n, { tries }) => n + tries, 0)} calls`);
+    console.log(`${name}: ${told}`);
   });
 }
 
@@ -104,29 +81,32 @@ test("streams whose holds grow while they run spend a dollar and not a nano more
   });
   await admin(own, "PUT", "organization/budgets/day", { limit_usd: "1", mode: "hard" });
   const states = async () => [(await admin(own, "GET", "organization/budgets/day")).state];
-  const watching = watch(own, states);
-  const content = "count to 6000";
-  const runs = await Promise.all(Array.from({ length: 100 }, (_, place) => persist(place, () =>
-    ask(own.key, { model, stream: true, max_tokens: 20_000, messages: [{ role: "user", content }] }))));
-  await watching.end();
-
-  const wallet = await until("nothing is held", async () => {
-    const wallet = await admin(own, "GET", "wallet");
-    return wallet.held_usd === "0" && wallet;
-  });
-  const posted = nanos(wallet.posted_usd);
-  const served = runs.filter(({ answer }) => answer.status === 200);
-  assert.ok(posted <= CAP, `${wallet.posted_usd} were spent`);
-  assert.equal(posted, sum(served.map(({ answer }) => costOf(answer))), "what the callers were told is what was posted");
-  for (const { answer: { status, body } } of runs.filter(({ answer }) => answer.status !== 200)) {
+  const messages = [{ role: "user", content: "count to 6000" }];
+  const { posted, served, refused, told } = await spendAll(own, states, 100, () => ({ model, stream: true, max_tokens: 20_000, messages }));
+  for (const { answer: { status, body } } of refused) {
     assert.deepEqual([status, body.error.code], [403, "organization_budget_exceeded"]);
     assert.ok(posted + nanos(body.error.metadata.estimate_usd) > CAP, "the first slice would still fit");
   }
   assert.ok(served.some(({ answer }) => nanos(costOf(answer)) > nanos("0.17")), "some hold has grown");
-  const [state] = await states();
-  assert.deepEqual([state.held_usd, state.posted_usd], ["0", wallet.posted_usd]);
-  console.log(`growing: ${served.length} served for ${wallet.posted_usd}, ${served.filter(({ answer }) => answer.comment.budget_cut).length} cut, ${runs.reduce((n, { tries }) => n + tries, 0)} calls`);
+  console.log(`growing: ${told}, ${served.filter(({ answer }) => answer.comment.budget_cut).length} cut`);
 });
+
+/** Calls at once, each until it is served or refused for good. What was spent is what the callers were told, and never above the cap. */
+async function spendAll(own, states, calls, body) {
+  const watching = watch(own, states);
+  const runs = await Promise.all(Array.from({ length: calls }, (_, place) => persist(place, () => here.ask(own.key, body(place)))));
+  const looks = await watching.end();
+
+  const wallet = await walletAtRest(here.call, own.adminKey);
+  const posted = nanos(wallet.posted_usd);
+  assert.ok(posted <= CAP, `${wallet.posted_usd} were spent`);
+  for (const state of await states()) assert.deepEqual([state.held_usd, state.posted_usd], ["0", wallet.posted_usd]);
+  const served = runs.filter(({ answer }) => answer.status === 200);
+  const refused = runs.filter(({ answer }) => answer.status !== 200);
+  assert.equal(posted, sum(served.map(({ answer }) => costOf(answer))), "what the callers were told is what was posted");
+  const tries = runs.reduce((all, run) => all + run.tries, 0);
+  return { posted, served, refused, told: `${served.length} served for ${wallet.posted_usd}, ${looks} looks, ${tries} calls` };
+}
 
 /** Calls until it is served or refused for good: held money of others comes back, spent money does not. */
 async function persist(place, spend) {

@@ -1,7 +1,7 @@
 // Rows written are most of the platform's bill. These counts are a promise: another row for each call is a change of price.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { rowsOf, startMetered } from "./rows.mjs";
+import { rowsOf, spender, startMetered } from "./rows.mjs";
 
 const CALLS = 100;
 const FLUSH_MS = 500;
@@ -9,22 +9,6 @@ const FLUSH_MS = 500;
 let here;
 before(async () => { here = await startMetered({ OUTBOX_FLUSH_MS: String(FLUSH_MS) }); });
 after(() => here.close());
-
-/** An organisation with budgets on its path, and many calls of it at once, all answered with one status. */
-async function caller(name, limit_usd = "1000") {
-  const own = await here.newOrganization();
-  const model = await here.newProvider(own, name);
-  for (const scope of ["organization", `api_keys/${own.keyId}`]) {
-    const { status } = await here.call("PUT", `/admin/v1/${scope}/budgets/day`, own.adminKey, { limit_usd, mode: "hard" });
-    assert.equal(status, 200);
-  }
-  const calls = async (status) => {
-    const answers = await Promise.all(Array.from({ length: CALLS }, (_, place) => here.ask(own.key, { model, stream: place % 2 === 1 })));
-    for (const answer of answers) assert.equal(answer.status, status, answer.text ?? JSON.stringify(answer.body));
-  };
-  await here.ask(own.key, { model, max_tokens: 1 }); // the first call of an object makes its tables
-  return { ...own, name, calls };
-}
 
 /** Beside the calls' own rows, a flush writes a checkpoint, and the next alarm is set when it ends and when more is posted. */
 function wrote({ object, left, alarms, journal, flushes }, each) {
@@ -35,18 +19,18 @@ function wrote({ object, left, alarms, journal, flushes }, each) {
 }
 
 test("a routed call writes three rows of its account and one of the journal", async () => {
-  const own = await caller("rows");
-  wrote(await rowsOf(here, own, () => own.calls(200)), { object: 3, journal: 1 });
+  const own = await spender(here, "rows", { calls: CALLS });
+  wrote(await rowsOf(here, own, () => own.spend(200)), { object: 3, journal: 1 });
 });
 
 test("a call that every provider failed costs no more rows than one that was answered", async () => {
-  const own = await caller("rows-failed");
+  const own = await spender(here, "rows-failed", { calls: CALLS });
   await here.sandbox.set(own.name, { status: 500 });
-  wrote(await rowsOf(here, own, () => own.calls(502)), { object: 3, journal: 1 });
+  wrote(await rowsOf(here, own, () => own.spend(502)), { object: 3, journal: 1 });
 });
 
 test("a refused call writes nothing", async () => {
-  const own = await caller("rows-refused", "0.000000001");
-  const written = await rowsOf(here, own, () => own.calls(403));
+  const own = await spender(here, "rows-refused", { calls: CALLS, limit_usd: "0.000000001" });
+  const written = await rowsOf(here, own, () => own.spend(403));
   assert.deepEqual(written, { object: 0, alarms: 0, journal: 0, flushes: 0, waiting: 0, left: 0 });
 });

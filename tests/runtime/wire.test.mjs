@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import { Readable } from "node:stream";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import { entryOf } from "./books.mjs";
 import { startInstance, until } from "./harness.mjs";
 
 let here, own;
@@ -14,10 +15,7 @@ before(async () => {
 });
 after(() => here.close());
 
-const entryOf = (answer) => until("the call is in the ledger", async () => {
-  const { body } = await here.call("GET", "/admin/v1/ledger/entries", own.adminKey);
-  return body.data.find(({ id }) => id === answer.headers.get("x-request-id"));
-}, { ms: 4000 });
+const booked = (answer) => entryOf(here.call, own.adminKey, answer.headers.get("x-request-id"), { ms: 4000 });
 
 test("with every target down the caller is told so, and pays nothing", async () => {
   const targets = [];
@@ -32,7 +30,7 @@ test("with every target down the caller is told so, and pays nothing", async () 
     assert.deepEqual([answer.status, answer.body.error.code], [503, "upstream_unreachable"]);
     assert.equal(answer.headers.get("x-should-retry"), "false");
     assert.equal(answer.headers.get("x-megarouter-attempts"), "2");
-    const { amount_usd, call } = await entryOf(answer);
+    const { amount_usd, call } = await booked(answer);
     assert.equal(amount_usd, "0");
     assert.deepEqual(call.attempts.map(({ outcome }) => outcome), ["connection", "connection"]);
   }
@@ -60,7 +58,7 @@ for (const [way, more] of [["pumped", {}], ["native", { stream_options: { includ
     await here.sandbox.set(name, { chunk_delay_ms: 50 });
     const answer = await hangUp(model, more);
     await until("the provider sees the hang-up", async () => (await here.sandbox.seen(name)).aborted === 1, { ms: 1000 });
-    const { amount_usd, call } = await entryOf(answer);
+    const { amount_usd, call } = await booked(answer);
     assert.equal(call.status, 499);
     assert.ok(Number(amount_usd) < 0 && call.usage.output < 30, `what was seen is what it costs: ${JSON.stringify(call)}`);
   });
@@ -70,7 +68,7 @@ for (const [way, more] of [["pumped", {}], ["native", { stream_options: { includ
     const model = await here.newProvider(own, name, { abort_stops_billing: false });
     await here.sandbox.set(name, { chunk_delay_ms: 20 });
     const answer = await hangUp(model, more);
-    const { amount_usd, call } = await entryOf(answer);
+    const { amount_usd, call } = await booked(answer);
     assert.equal((await here.sandbox.seen(name)).aborted, 0);
     assert.ok(Number(amount_usd) < 0 && call.usage.output >= 30 && !call.estimated, JSON.stringify(call));
   });

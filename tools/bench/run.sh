@@ -6,17 +6,16 @@ if [ "$(uname -s)" != Linux ]; then
     echo "The bench reads CPU time from Linux's process clocks; it runs on Linux only." >&2
     exit 1
 fi
-bindgen=${CARGO_TARGET_DIR:-target}/tools/debug/bindgen
+target=${CARGO_TARGET_DIR:-target}
 # Not --locked: the lock holds the root package's dependencies too, and follows them.
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/bench"
+export CARGO_TARGET_DIR="$target/bench"
 echo "Building the bench"
 cargo build --quiet --release --manifest-path tools/bench/Cargo.toml
-# The cases as Wasm, by the flags and the profile of the worker itself.
+# The cases as Wasm, made as the worker itself is.
 case " ${ONLY:-wasm} " in *" wasm "*)
     sed -n '/^\[profile\.release/,/^$/p' Cargo.toml >"$CARGO_TARGET_DIR/profile.toml"
     (. tools/wasm.env && cargo rustc --quiet --lib --crate-type cdylib --release --manifest-path tools/bench/pure/Cargo.toml \
         --config "$CARGO_TARGET_DIR/profile.toml" $WASM_FLAGS)
-    rm -rf "$CARGO_TARGET_DIR/wasm"
-    "$bindgen" "$CARGO_TARGET_DIR/wasm32-unknown-unknown/release/pure.wasm" "$CARGO_TARGET_DIR/wasm" ;;
+    CARGO_TARGET_DIR=$target tools/bindgen.sh "$target/bench/wasm32-unknown-unknown/release/pure.wasm" "$target/bench/wasm" ;;
 esac
 BENCH_BIN="$CARGO_TARGET_DIR/release" BENCH_WASM="$CARGO_TARGET_DIR/wasm" exec tools/node tools/bench/bench.mjs

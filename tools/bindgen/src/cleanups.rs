@@ -14,19 +14,11 @@ pub fn leave_out(function: &mut LocalFunction) {
     walk(function, entry, &mut vec![false]);
 }
 
-/// What becomes of a `try`.
-enum Fate {
-    /// Its body runs without it.
-    Goes(InstrSeqId),
-    Stays,
-}
-
 /// Walks a block. `catching` tells of every block around it, outermost first, whether a panic that is thrown in it is caught
 /// there.
 fn walk(function: &mut LocalFunction, block: InstrSeqId, catching: &mut Vec<bool>) {
     for place in 0..function.block(block).instrs.len() {
-        let fate = fate(function, &function.block(block).instrs[place].0, catching);
-        if let Fate::Goes(seq) = fate {
+        if let Some(seq) = bare(function, &function.block(block).instrs[place].0, catching) {
             function.block_mut(block).instrs[place].0 = Instr::Block(Block { seq });
         }
         let inner = |function: &mut LocalFunction, seq, catches, catching: &mut Vec<bool>| {
@@ -53,8 +45,9 @@ fn walk(function: &mut LocalFunction, block: InstrSeqId, catching: &mut Vec<bool
     }
 }
 
-fn fate(function: &LocalFunction, instr: &Instr, catching: &[bool]) -> Fate {
-    let Instr::Try(Try { seq, catches }) = instr else { return Fate::Stays };
+/// The body of a `try` that is left out, to run without it.
+fn bare(function: &LocalFunction, instr: &Instr, catching: &[bool]) -> Option<InstrSeqId> {
+    let Instr::Try(Try { seq, catches }) = instr else { return None };
     let goes = match catches[..] {
         [LegacyCatch::CatchAll { handler }] => hands_on(function, handler),
         // It leads a panic past the blocks between here and its target: nothing is to be passed if none of them catches.
@@ -63,7 +56,7 @@ fn fate(function: &LocalFunction, instr: &Instr, catching: &[bool]) -> Fate {
         }
         _ => false,
     };
-    if goes { Fate::Goes(*seq) } else { Fate::Stays }
+    goes.then_some(*seq)
 }
 
 /// Whether a handler ends by handing the panic on.

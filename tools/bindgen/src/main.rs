@@ -1,7 +1,7 @@
 //! `bindgen IN.wasm OUT_DIR`: writes the JavaScript half of the worker, in the form that wrangler's bundler takes.
 mod cleanups;
 
-use std::{env, error::Error, fs, path::Path};
+use std::{env, error::Error, fs, iter, path::Path};
 
 use walrus::{Module, RawCustomSection};
 use wasm_bindgen_cli_support::Bindgen;
@@ -55,13 +55,11 @@ fn prune(module: &mut Module) -> Result<(), Box<dyn Error>> {
     for export in gone {
         module.exports.delete(export);
     }
-    while let Some(section) = module.customs.remove_raw(SECTION) {
-        let kept = kept(&section.data).ok_or("the section of wasm-bindgen is cut")?;
-        // Taken out and put back under the name that is looked for afterwards.
-        module.customs.add(RawCustomSection { name: format!("{SECTION}.kept"), data: kept });
-    }
-    while let Some(section) = module.customs.remove_raw(&format!("{SECTION}.kept")) {
-        module.customs.add(RawCustomSection { name: SECTION.to_owned(), data: section.data });
+    // All are taken out before the first is put back: they have one name.
+    let sections: Vec<_> = iter::from_fn(|| module.customs.remove_raw(SECTION)).collect();
+    for section in sections {
+        let data = kept(&section.data).ok_or("the section of wasm-bindgen is cut")?;
+        module.customs.add(RawCustomSection { data, ..section });
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use megarouter::{
     dialect::{Order, downstream, upstream},
     endpoint::Overrides,
     endpoint::Surface,
-    id::Dice,
+    id::{self, Dice},
     ledger::CallRecord,
     money::Nanos,
     price,
@@ -222,8 +222,12 @@ fn account() -> Case {
     let terms = Terms { hold_settle_ms: 1_200_000, outbox_flush_ms: 1_000, private_upstreams: false };
     let mut account = Account::load(terms, Vec::new(), Vec::new()).expect("an empty account");
     let organization = Organization { id: "org_a".into(), name: "A".into(), ..Organization::default() };
-    let credit =
-        NewCredit { id: "crd_a".into(), amount: Nanos(1_000_000_000_000_000), reason: "bench".into(), adjusts: false };
+    let credit = NewCredit {
+        id: id::mint("crd", NOW, 0),
+        amount: Nanos(1_000_000_000_000_000),
+        reason: "bench".into(),
+        adjusts: false,
+    };
     account.turn(Letter::Found { organization, admin_key: admin, credit: Some(credit), owner: None }, NOW);
     let NewKey { id, digest, redacted, .. } = key;
     let ask = AdminAsk {
@@ -237,7 +241,8 @@ fn account() -> Case {
     let mut call = 0_u64;
     let run = move || {
         call += 1;
-        let (now, request_id) = (NOW.after(call), format!("req_{call}"));
+        let now = NOW.after(call);
+        let request_id = id::mint("req", now, 0);
         let bids =
             vec![Bid { provider: "mock".into(), model: "mock".into(), amount: Nanos(8_192_000), least: Nanos::ZERO }];
         let hold = HoldLetter {

@@ -4,6 +4,7 @@
 //! so a forged one is refused before an account is woken. Only a digest is kept.
 use crate::{
     catalog::{Deployment, ModelRow, Provider},
+    endpoint::Rescue,
     id::{ULID_LEN, is_base32, push_base32},
     json,
     mode::Mode,
@@ -258,11 +259,22 @@ pub struct NamedRoute {
     /// Absent: the order of the targets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// Whether a failed attempt may go on to the next target.
     pub fallback: bool,
+    /// How often a target is asked again that failed in passing: 0 to 2.
+    pub retries: u32,
     pub deadlines: Deadlines,
+    /// A stream that is slower for a while counts as broken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_tokens_per_s: Option<u32>,
+    /// What happens when a stream breaks, where the request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescue: Option<Rescue>,
 }
 
-json::members!(strict NamedRoute { targets, mode, fallback = true, deadlines = Deadlines::default() });
+json::members!(strict NamedRoute {
+    targets, mode, fallback = true, retries = 1, deadlines = Deadlines::default(), min_tokens_per_s, rescue,
+});
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Target {

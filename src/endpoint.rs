@@ -5,7 +5,7 @@ use crate::{fault::Fault, id::Scope, time::Window};
 
 mod overrides;
 
-pub use overrides::{Explain, MaxPrice, Overrides, Priority, Providers, Weights};
+pub use overrides::{Explain, MaxPrice, Overrides, Priority, Providers, Rescue, Weights};
 
 /// Everything the worker serves.
 #[derive(Clone, Debug, PartialEq, Eq)]

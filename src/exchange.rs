@@ -50,7 +50,7 @@ use crate::{
     fault::Fault,
     id::Dice,
     money::Nanos,
-    route::{Allowed, Candidate, Plan},
+    route::{Allowed, Candidate, Conduct, Plan},
     time::Millis,
     usage::Usage,
     world::World,
@@ -63,6 +63,7 @@ mod close;
 mod cover;
 pub mod event;
 mod explain;
+mod next;
 mod relay;
 mod reply;
 mod stream;
@@ -133,6 +134,8 @@ enum Phase {
 enum Stage {
     /// The hold is being made larger, so that it covers the next attempt beside what earlier ones may be billed.
     Covering,
+    /// The deployment of the last attempt is asked again in a moment.
+    Pausing,
     Sent,
     /// A failure's body is being read.
     Failing {
@@ -182,6 +185,8 @@ impl Streaming {
 struct Attempt {
     /// Its place in the plan.
     candidate: usize,
+    /// Which of its provider's credentials.
+    credential: usize,
     sent: Millis,
     first_byte: Option<Millis>,
     outcome: Outcome,
@@ -216,12 +221,10 @@ struct Settled {
     cut: bool,
 }
 
-/// Attempts of one request at most.
-const ATTEMPTS_MAX: usize = 3;
 /// The longest life of a request.
 const TOTAL_MS: u64 = 900_000;
 /// Silence in the middle of a stream that ends it.
-const STALL_MS: u64 = 30_000;
+const STALL_MS: u64 = 10_000;
 /// How long an answer nobody waits for is still read, so that its usage is known. `wait_until` ends after 30 s:
 /// <https://developers.cloudflare.com/workers/runtime-apis/context/#waituntil>
 const DRAIN_MS: u64 = 25_000;
@@ -312,10 +315,13 @@ impl Exchange {
         self.plan()?.candidates.get(self.attempts.get(number)?.candidate)
     }
 
+    fn conduct(&self) -> Conduct {
+        self.plan().map_or_else(Conduct::default, |plan| plan.conduct)
+    }
+
     /// What is left of the time the whole request has.
     fn left_ms(&self) -> u64 {
-        let route = self.plan().and_then(|plan| plan.deadlines.total_ms);
-        let total = self.case.overrides.deadline_ms.or(route).unwrap_or(TOTAL_MS);
+        let total = self.conduct().deadlines.total_ms.unwrap_or(TOTAL_MS);
         total.saturating_sub(self.now.since(self.case.arrived)).max(1)
     }
 }

@@ -3,6 +3,7 @@
 //! Scores are hints. Losing them costs a slower choice, never a wrong charge.
 use crate::{fault::Cause, json, table::Table, time::Millis};
 use serde::Serialize;
+use std::cell::Cell;
 
 /// One observation of an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,6 +19,8 @@ json::members!(Sample { deployment, at, outcome });
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
+    /// A call that finds out whether a deployment has recovered is on its way: others keep away until it is back.
+    Probed,
     /// Milliseconds from send to the first byte of the answer.
     Answered { ttft_ms: u64 },
     Failed {
@@ -27,12 +30,16 @@ pub enum Outcome {
     },
     /// How many tokens the provider counted in a prompt that we had estimated.
     Counted { estimated: u64, told: u64 },
+    /// How many tokens a stream wrote, from its first byte to its last.
+    Wrote { tokens: u64, ms: u64 },
 }
 
 json::variants!(Outcome, Self::Answered { ttft_ms: 0 }, {
+    Probed = "probed",
     Answered { ttft_ms } = "answered",
     Failed { fault, retry_after_ms } = "failed",
     Counted { estimated, told } = "counted",
+    Wrote { tokens, ms } = "wrote",
 });
 
 /// The classes of failure that a circuit treats apart.
@@ -40,6 +47,7 @@ json::variants!(Outcome, Self::Answered { ttft_ms: 0 }, {
 #[serde(rename_all = "snake_case")]
 pub enum FailedAs {
     RateLimited,
+    Overloaded,
     Credential,
     UnknownModel,
     Fault,
@@ -47,6 +55,7 @@ pub enum FailedAs {
 
 json::words!(FailedAs {
     RateLimited = "rate_limited",
+    Overloaded = "overloaded",
     Credential = "credential",
     UnknownModel = "unknown_model",
     Fault = "fault",
@@ -57,10 +66,51 @@ impl FailedAs {
     pub fn of(cause: Cause) -> Self {
         match cause {
             Cause::RateLimited => Self::RateLimited,
+            Cause::Overloaded => Self::Overloaded,
             Cause::Credential | Cause::OutOfFunds => Self::Credential,
             Cause::UnknownModel => Self::UnknownModel,
             _ => Self::Fault,
         }
+    }
+}
+
+/// A quantile in the middle and one near the end of what was seen lately. Each sample moves them a little, by a share of
+/// themselves, up or down, so that they come to rest where so many samples lie below; old samples fade.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Spread {
+    pub p50: f64,
+    pub p95: f64,
+    /// Samples so far, up to [`SAMPLES_ENOUGH`].
+    pub seen: u32,
+}
+
+json::members!(Spread { p50, p95, seen });
+
+/// From so many samples on a spread is believed, and each sample weighs the same.
+const SAMPLES_ENOUGH: u32 = 20;
+
+impl Spread {
+    fn add(&mut self, value: f64) {
+        let value = value.max(1.0);
+        if self.seen == 0 {
+            (self.p50, self.p95) = (value, value);
+        }
+        self.seen = (self.seen + 1).min(SAMPLES_ENOUGH);
+        let step = 4.0 / f64::from(self.seen + 10);
+        let moved = |quantile: f64, share: f64| {
+            let toward = if value > quantile { share } else { share - 1.0 };
+            // Not beyond the sample itself.
+            let to = quantile * (1.0 + step * toward);
+            if value > quantile { to.min(value) } else { to.max(value) }
+        };
+        (self.p50, self.p95) = (moved(self.p50, 0.5), moved(self.p95, 0.95));
+        self.p95 = self.p95.max(self.p50);
+    }
+
+    /// What 95 of 100 samples do not reach, once enough were seen.
+    #[must_use]
+    pub fn high(&self) -> Option<f64> {
+        (self.seen >= SAMPLES_ENOUGH).then_some(self.p95)
     }
 }
 
@@ -69,13 +119,20 @@ impl FailedAs {
 pub struct Score {
     /// Share of good answers, 0 to 1; old samples fade.
     pub success: f64,
-    /// Milliseconds to the first byte; `None` until one answer came.
-    pub ttft_ms: Option<f64>,
+    /// Milliseconds to the first byte.
+    pub ttft_ms: Spread,
+    /// Output tokens of a stream in a hundred seconds.
+    pub tokens_per_100s: Spread,
+    /// Calls lately, and those that were not turned away for want of capacity; both fade.
+    pub asked: f64,
+    pub accepted: f64,
     pub failures_in_a_row: u32,
     /// How often the circuit opened without a good answer in between.
     pub opened: u32,
     /// No calls before this moment, while another deployment can answer.
     pub open_until: Millis,
+    /// Nor before this one: a call is finding out.
+    pub probed_until: Millis,
     pub last: Millis,
     /// What the provider counts of a prompt beside our estimate, in tokens: its own frame around messages and tools.
     pub prompt_offset: f64,
@@ -84,17 +141,22 @@ pub struct Score {
 }
 
 json::members!(Score {
-    success, ttft_ms, failures_in_a_row, opened, open_until, last, prompt_offset = 0.0, prompt_scale = 1.0,
+    success, ttft_ms = Spread::default(), tokens_per_100s = Spread::default(), asked = 0.0, accepted = 0.0,
+    failures_in_a_row, opened, open_until, probed_until = Millis(0), last, prompt_offset = 0.0, prompt_scale = 1.0,
 });
 
 impl Default for Score {
     fn default() -> Self {
         Self {
             success: 1.0,
-            ttft_ms: None,
+            ttft_ms: Spread::default(),
+            tokens_per_100s: Spread::default(),
+            asked: 0.0,
+            accepted: 0.0,
             failures_in_a_row: 0,
             opened: 0,
             open_until: Millis(0),
+            probed_until: Millis(0),
             last: Millis(0),
             prompt_offset: 0.0,
             prompt_scale: 1.0,
@@ -106,46 +168,68 @@ impl Default for Score {
 const PROMPT_LONG: f64 = 1_000.0;
 /// The weight of a new sample: about the last twenty matter.
 const FADE: f64 = 0.1;
-/// Failures in a row that open the circuit, its first pause and the longest one: Envoy's outlier detection defaults,
+/// Failures in a row that open the circuit: Envoy's default of outlier detection,
 /// <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier>.
 const FAILURES_TO_OPEN: u32 = 5;
-const PAUSE_MS: u64 = 30_000;
-const PAUSE_MS_MAX: u64 = 300_000;
-/// A rate limit without a wish of the provider.
+/// The first pause of an open circuit, and the longest: half a minute after it recovered, a deployment is found out at the latest.
+const PAUSE_MS: u64 = 5_000;
+const PAUSE_MS_MAX: u64 = 30_000;
+/// How long a probe may take before the next one.
+const PROBE_MS: u64 = 15_000;
+/// A rate limit without a wish of the provider, and the longest wish that is heeded.
 const RATE_LIMIT_PAUSE_MS: u64 = 10_000;
+const RATE_LIMIT_PAUSE_MS_MAX: u64 = 300_000;
 const CREDENTIAL_PAUSE_MS: u64 = 60_000;
 const UNKNOWN_MODEL_PAUSE_MS: u64 = 600_000;
+/// How fast asked and accepted calls fade, and how many may be asked for one accepted: "client-side throttling",
+/// <https://sre.google/sre-book/handling-overload/>.
+const ASKED_FADE_MS: f64 = 60_000.0;
+const ASKED_PER_ACCEPTED: f64 = 2.0;
 
 impl Score {
     fn observe(&mut self, sample: &Sample) {
+        let since = millis(sample.at.since(self.last));
         self.last = self.last.max(sample.at);
         match &sample.outcome {
+            Outcome::Probed => self.probed_until = sample.at.after(PROBE_MS),
             Outcome::Answered { ttft_ms } => {
-                #[expect(clippy::cast_precision_loss, reason = "milliseconds of one request")]
-                let ttft = *ttft_ms as f64;
+                self.asked(since, true);
                 self.success += FADE * (1.0 - self.success);
-                self.ttft_ms = Some(self.ttft_ms.map_or(ttft, |known| known + FADE * (ttft - known)));
+                self.ttft_ms.add(millis(*ttft_ms));
                 self.failures_in_a_row = 0;
                 self.opened = 0;
-                self.open_until = Millis(0);
+                (self.open_until, self.probed_until) = (Millis(0), Millis(0));
             }
             Outcome::Counted { estimated, told } => self.count(tokens(*estimated), tokens(*told)),
-            Outcome::Failed { fault, retry_after_ms } => {
-                self.success -= FADE * self.success;
-                self.failures_in_a_row += 1;
-                let pause = match fault {
-                    FailedAs::RateLimited => retry_after_ms.unwrap_or(RATE_LIMIT_PAUSE_MS).min(PAUSE_MS_MAX),
-                    FailedAs::Credential => CREDENTIAL_PAUSE_MS,
-                    FailedAs::UnknownModel => UNKNOWN_MODEL_PAUSE_MS,
-                    FailedAs::Fault if self.failures_in_a_row >= FAILURES_TO_OPEN => {
-                        (PAUSE_MS * u64::from(self.opened + 1)).min(PAUSE_MS_MAX)
-                    }
-                    FailedAs::Fault => return,
-                };
-                self.opened += 1;
-                self.open_until = self.open_until.max(sample.at.after(pause));
+            Outcome::Wrote { tokens: wrote, ms } => {
+                self.tokens_per_100s.add(tokens(*wrote) * 100_000.0 / millis(*ms).max(1.0));
             }
+            Outcome::Failed { fault, retry_after_ms } => self.failed(*fault, *retry_after_ms, since, sample.at),
         }
+    }
+
+    fn failed(&mut self, fault: FailedAs, retry_after_ms: Option<u64>, since: f64, at: Millis) {
+        self.asked(since, !matches!(fault, FailedAs::RateLimited | FailedAs::Overloaded));
+        self.success -= FADE * self.success;
+        self.failures_in_a_row += 1;
+        self.probed_until = Millis(0);
+        let pause = match fault {
+            FailedAs::RateLimited => retry_after_ms.unwrap_or(RATE_LIMIT_PAUSE_MS).min(RATE_LIMIT_PAUSE_MS_MAX),
+            FailedAs::Credential => CREDENTIAL_PAUSE_MS,
+            FailedAs::UnknownModel => UNKNOWN_MODEL_PAUSE_MS,
+            FailedAs::Overloaded | FailedAs::Fault if self.opened > 0 || self.failures_in_a_row >= FAILURES_TO_OPEN => {
+                (PAUSE_MS << self.opened.min(8)).min(PAUSE_MS_MAX)
+            }
+            FailedAs::Overloaded | FailedAs::Fault => return,
+        };
+        self.opened += 1;
+        self.open_until = self.open_until.max(at.after(pause));
+    }
+
+    fn asked(&mut self, since: f64, accepted: bool) {
+        let kept = ASKED_FADE_MS / (ASKED_FADE_MS + since);
+        self.asked = self.asked * kept + 1.0;
+        self.accepted = self.accepted * kept + f64::from(u8::from(accepted));
     }
 
     /// Short prompts show what stands around them, long ones how fine the tokens are.
@@ -170,13 +254,66 @@ impl Score {
     /// Whether calls shall keep away.
     #[must_use]
     pub fn is_open(&self, now: Millis) -> bool {
-        now < self.open_until
+        now < self.open_until.max(self.probed_until)
+    }
+
+    /// Whether the next call finds out if it has recovered: it pauses no more, and no good answer has come since.
+    #[must_use]
+    pub fn is_half_open(&self, now: Millis) -> bool {
+        self.opened > 0 && !self.is_open(now)
+    }
+
+    /// The share of calls that it would be better not to trouble it with, 0 to 1.
+    #[must_use]
+    pub fn throttled(&self) -> f64 {
+        ((self.asked - ASKED_PER_ACCEPTED * self.accepted) / (self.asked + 1.0)).max(0.0)
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "tokens of one prompt")]
 fn tokens(count: u64) -> f64 {
     count as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds between two calls")]
+fn millis(ms: u64) -> f64 {
+    ms as f64
+}
+
+/// How often an isolate may ask a deployment again that has just failed: a fifth of its requests, and one a second. A provider
+/// that fails them all is then asked 1.2 times as often, not twice.
+#[derive(Debug)]
+pub struct RetryBudget {
+    /// Thousandths of a retry.
+    left: Cell<u64>,
+    filled: Cell<Millis>,
+}
+
+const RETRY: u64 = 1_000;
+const RETRY_PER_REQUEST: u64 = RETRY / 5;
+const RETRIES_MAX: u64 = 10 * RETRY;
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self { left: Cell::new(RETRIES_MAX), filled: Cell::new(Millis(0)) }
+    }
+}
+
+impl RetryBudget {
+    /// Another request has begun.
+    pub fn begun(&self) {
+        self.left.set((self.left.get() + RETRY_PER_REQUEST).min(RETRIES_MAX));
+    }
+
+    /// Takes a retry out, if there is one.
+    #[must_use]
+    pub fn take(&self, now: Millis) -> bool {
+        // A retry a second: a thousandth a millisecond.
+        let filled = now.since(self.filled.replace(self.filled.get().max(now)));
+        let left = self.left.get().saturating_add(filled).min(RETRIES_MAX);
+        self.left.set(left.checked_sub(RETRY).unwrap_or(left));
+        left >= RETRY
+    }
 }
 
 /// The scores of all deployments that were called.
@@ -220,6 +357,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Dice;
 
     fn sample(at: u64, outcome: Outcome) -> Sample {
         Sample { deployment: "p/m".into(), at: Millis(at), outcome }
@@ -229,30 +367,102 @@ mod tests {
         sample(at, Outcome::Failed { fault, retry_after_ms: None })
     }
 
+    fn score(health: &Health) -> &Score {
+        health.score("p/m").expect("known")
+    }
+
     #[test]
     fn five_failures_open_the_circuit_and_one_answer_closes_it() {
         let mut health = Health::default();
         for n in 0..4 {
             health.observe(&failed(n, FailedAs::Fault));
         }
-        assert!(!health.score("p/m").expect("known").is_open(Millis(5)));
+        assert!(!score(&health).is_open(Millis(5)));
         health.observe(&failed(4, FailedAs::Fault));
-        assert!(
-            health.score("p/m").expect("known").is_open(Millis(5))
-                && !health.score("p/m").expect("known").is_open(Millis(4 + PAUSE_MS))
-        );
+        assert!(score(&health).is_open(Millis(5)) && !score(&health).is_open(Millis(4 + PAUSE_MS)));
         health.observe(&sample(10, Outcome::Answered { ttft_ms: 100 }));
-        assert!(!health.score("p/m").expect("known").is_open(Millis(11)));
+        assert!(!score(&health).is_open(Millis(11)) && !score(&health).is_half_open(Millis(11)));
+    }
+
+    #[test]
+    fn after_each_pause_one_call_finds_out_and_no_pause_is_longer_than_half_a_minute() {
+        let mut health = Health::default();
+        let mut at = 0;
+        for _ in 0..FAILURES_TO_OPEN {
+            health.observe(&failed(at, FailedAs::Fault));
+        }
+        let mut pauses = Vec::new();
+        for _ in 0..5 {
+            let until = score(&health).open_until.0;
+            pauses.push(until - at);
+            at = until;
+            assert!(score(&health).is_half_open(Millis(at)));
+            health.observe(&sample(at, Outcome::Probed));
+            assert!(score(&health).is_open(Millis(at)), "the others wait for the probe");
+            health.observe(&failed(at, FailedAs::Fault));
+        }
+        assert_eq!(pauses, [5_000, 10_000, 20_000, 30_000, 30_000]);
+        // A probe that never comes back does not keep everybody away for ever.
+        let until = score(&health).open_until;
+        health.observe(&sample(until.0, Outcome::Probed));
+        assert!(score(&health).is_half_open(until.after(PROBE_MS)));
     }
 
     #[test]
     fn a_rate_limit_opens_at_once_for_as_long_as_asked() {
         let mut health = Health::default();
         health.observe(&sample(0, Outcome::Failed { fault: FailedAs::RateLimited, retry_after_ms: Some(2_000) }));
-        assert!(
-            health.score("p/m").expect("known").is_open(Millis(1_999))
-                && !health.score("p/m").expect("known").is_open(Millis(2_000))
-        );
+        assert!(score(&health).is_open(Millis(1_999)) && !score(&health).is_open(Millis(2_000)));
+    }
+
+    #[test]
+    fn who_turns_calls_away_is_troubled_less() {
+        let mut health = Health::default();
+        for at in 0..60 {
+            health.observe(&sample(at * 100, Outcome::Answered { ttft_ms: 9 }));
+        }
+        assert_eq!(score(&health).throttled(), 0.0);
+        for at in 60..260 {
+            health.observe(&failed(at * 100, FailedAs::Overloaded));
+        }
+        let busy = score(&health).throttled();
+        assert!((0.3..0.8).contains(&busy), "{busy}");
+        for at in 260..600 {
+            health.observe(&sample(at * 100, Outcome::Answered { ttft_ms: 9 }));
+        }
+        assert_eq!(score(&health).throttled(), 0.0, "it takes calls again");
+        for at in 600..800 {
+            health.observe(&failed(at * 100, FailedAs::Fault));
+        }
+        assert_eq!(score(&health).throttled(), 0.0, "what is broken is not busy");
+    }
+
+    #[test]
+    fn quantiles_come_to_rest_where_so_many_samples_lie_below() {
+        let (mut spread, mut dice) = (Spread::default(), Dice::new(5));
+        let mut draw = |most: u64| {
+            #[expect(clippy::cast_precision_loss, reason = "a small number")]
+            let drawn = (dice.roll() % most) as f64;
+            drawn
+        };
+        assert_eq!(spread.high(), None);
+        for _ in 0..2_000 {
+            spread.add(100.0 + draw(1_000));
+        }
+        assert!((400.0..800.0).contains(&spread.p50) && (900.0..1_100.0).contains(&spread.p95), "{spread:?}");
+        for _ in 0..300 {
+            spread.add(100.0 + draw(100));
+        }
+        assert!(spread.high().is_some_and(|high| (150.0..250.0).contains(&high)), "it forgets: {spread:?}");
+    }
+
+    #[test]
+    fn a_fifth_of_the_requests_may_be_tried_again() {
+        let budget = RetryBudget::default();
+        let at = Millis(5_000_000);
+        let taken = |requests: u64| (0..requests).filter(|_| (budget.begun(), budget.take(at)).1).count();
+        assert_eq!(taken(1_000), 209, "and ten");
+        assert!(!budget.take(at) && budget.take(at.after(1_000)) && !budget.take(at.after(1_000)), "one a second");
     }
 
     #[test]
@@ -261,10 +471,10 @@ mod tests {
         theirs.observe(&failed(5, FailedAs::Credential));
         ours.observe(&sample(9, Outcome::Answered { ttft_ms: 7 }));
         ours.merge(&theirs);
-        assert_eq!(ours.score("p/m").expect("known").ttft_ms, Some(7.0));
+        assert_eq!(score(&ours).ttft_ms.p50, 7.0);
         theirs.observe(&failed(20, FailedAs::Credential));
         ours.merge(&theirs);
-        assert!(ours.score("p/m").expect("known").is_open(Millis(21)));
+        assert!(score(&ours).is_open(Millis(21)));
     }
 
     #[test]

@@ -90,6 +90,16 @@ impl Dice {
     }
 }
 
+impl Dice {
+    /// A number from 0 to below 1.
+    pub fn share(&mut self) -> f64 {
+        // 53 bits are what a double keeps.
+        #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+        let bits = (self.roll() >> 11) as f64;
+        bits / 9_007_199_254_740_992.0
+    }
+}
+
 /// Crockford's alphabet, in lower case: no i, l, o, u.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 

@@ -6,7 +6,7 @@ use crate::{
     access::Deadlines,
     analysis::Signals,
     catalog::{Deployment, When},
-    endpoint::{Overrides, Surface, Weights},
+    endpoint::{Overrides, Rescue, Surface, Weights},
     fault::Fault,
     id::Dice,
     mode::Mode,
@@ -51,6 +51,8 @@ pub struct Candidate {
     pub success: f64,
     /// Its circuit is open: it comes last.
     pub open: bool,
+    /// The share of calls it had better be spared.
+    pub throttled: f64,
     /// What the mode made of it; higher is better.
     pub score: f64,
 }
@@ -63,9 +65,27 @@ pub struct Plan {
     pub considered: Vec<Considered>,
     pub mode: Mode,
     pub reason: Reason,
-    pub deadlines: Deadlines,
+    pub conduct: Conduct,
+}
+
+/// How the attempts of a request are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conduct {
     /// Whether a failed attempt may go on to the next candidate.
     pub fallback: bool,
+    /// How often a deployment is asked again that failed in passing.
+    pub retries: usize,
+    pub deadlines: Deadlines,
+    /// A stream that is slower for a while counts as broken.
+    pub min_tokens_per_s: Option<u32>,
+    pub rescue: Rescue,
+}
+
+impl Default for Conduct {
+    fn default() -> Self {
+        let (deadlines, rescue) = (Deadlines::default(), Rescue::default());
+        Self { fallback: true, retries: 1, deadlines, min_tokens_per_s: None, rescue }
+    }
 }
 
 /// Why the first candidate is first: the `x-megarouter-reason` of a request that needed no rescue.
@@ -110,7 +130,11 @@ pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<P
     candidates.truncate(CANDIDATES_MAX);
     let reason =
         if selection.reason == Reason::Mode && considered.len() == 1 { Reason::Pinned } else { selection.reason };
-    Ok(Plan { candidates, considered, mode, reason, deadlines: selection.deadlines, fallback: selection.fallback })
+    let mut conduct = selection.conduct;
+    conduct.rescue = question.overrides.rescue.unwrap_or(conduct.rescue);
+    conduct.deadlines.total_ms = question.overrides.deadline_ms.or(conduct.deadlines.total_ms);
+    conduct.deadlines.first_token_ms = question.overrides.max_ttft_ms.or(conduct.deadlines.first_token_ms);
+    Ok(Plan { candidates, considered, mode, reason, conduct })
 }
 
 /// Refuses a wish for a provider nobody knows: a slip would leave out everything.
@@ -204,6 +228,7 @@ fn order(candidates: &mut Vec<Candidate>, question: &Question<'_>, mode: Mode, s
     };
     for candidate in candidates.iter_mut() {
         candidate.score = score(candidate, &field);
+        candidate.open |= candidate.throttled > 0.0 && dice.share() < candidate.throttled;
     }
     let wish = |candidate: &Candidate| {
         let order = &question.overrides.providers.order;

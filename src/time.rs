@@ -83,6 +83,18 @@ impl Millis {
         Some(Self(local.0.checked_add_signed(-ahead * 60_000)?))
     }
 
+    /// A date of HTTP, `Wed, 25 Nov 2026 13:05:00 GMT`: the form of RFC 9110, section 5.6.7, that is sent today.
+    #[must_use]
+    pub fn of_http_date(text: &str) -> Option<Self> {
+        const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        let (_, date) = text.trim().split_once(", ")?;
+        let mut parts = date.strip_suffix(" GMT")?.split(' ');
+        let (day, month, year, clock) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let month = MONTHS.find(month).filter(|at| month.len() == 3 && at % 3 == 0)? / 3 + 1;
+        let seconds = u64::try_from(clock_seconds(clock)?).ok()?;
+        Some(Self::of_date(&format!("{year}-{month:02}-{day}"))?.after(seconds * 1_000))
+    }
+
     /// RFC 3339 in UTC, to the second.
     #[must_use]
     pub fn rfc3339(self) -> String {
@@ -256,6 +268,17 @@ mod tests {
 
     /// 2026-11-24T23:20:48Z, a Tuesday.
     const TUESDAY: Millis = Millis(1_795_562_448_000);
+
+    #[test]
+    fn dates_of_http_are_read() {
+        let read = |text| Millis::of_http_date(text).map(Millis::rfc3339);
+        assert_eq!(read("Wed, 25 Nov 2026 13:05:09 GMT").as_deref(), Some("2026-11-25T13:05:09Z"));
+        for wrong in
+            ["", "12", "Wed, 25 Nov 2026 13:05:09", "Wed, 31 Nov 2026 13:05:09 GMT", "Wed, 25 anF 2026 13:05:09 GMT"]
+        {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn dates_are_read_and_written_alike() {

@@ -2,16 +2,17 @@
 use crate::{
     access::{Secret, Tenant},
     catalog::{Catalog, Deployment},
-    health::Health,
+    health::{Health, RetryBudget},
+    time::Millis,
 };
-use std::borrow::Cow;
-use std::{collections::HashMap, rc::Rc};
+use std::{borrow::Cow, collections::HashMap, rc::Rc};
 
 /// Where a provider is called, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reach {
     pub base_url: String,
-    pub credential: Credential,
+    /// One at least. They take turns, and those that were refused lately are passed over.
+    pub credentials: Vec<Credential>,
 }
 
 /// What opens a provider's door. The shell puts the secret in last.
@@ -65,6 +66,8 @@ impl TenantView {
 pub struct World {
     pub catalog: Rc<Catalog>,
     pub health: Rc<Health>,
+    /// Of the isolate, not of a request.
+    pub retries: Rc<RetryBudget>,
     pub settings: Rc<Settings>,
     pub tenant: Option<Rc<TenantView>>,
 }
@@ -89,9 +92,21 @@ impl World {
     pub fn reach(&self, provider: &str) -> Option<Reach> {
         if let Some(own) = self.tenant.as_ref().and_then(|view| view.tenant.providers.get(provider)) {
             let credential = own.secret.clone().map_or(Credential::None, Credential::Own);
-            return Some(Reach { base_url: own.provider.base_url.clone(), credential });
+            return Some(Reach { base_url: own.provider.base_url.clone(), credentials: vec![credential] });
         }
         self.settings.reach.get(provider).cloned()
+    }
+
+    /// The name that the health of one of several credentials goes by.
+    #[must_use]
+    pub fn credential_name(provider: &str, number: usize) -> String {
+        format!("{provider}#{}", number + 1)
+    }
+
+    /// Whether one of several credentials was refused lately.
+    #[must_use]
+    pub fn is_set_aside(&self, provider: &str, number: usize, now: Millis) -> bool {
+        self.health.score(&Self::credential_name(provider, number)).is_some_and(|score| score.is_open(now))
     }
 
     /// The name a deployment's health goes by. An organisation's own deployments are nobody else's business.

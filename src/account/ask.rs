@@ -4,6 +4,7 @@ use crate::{
     access::{KeyKind, MemberKind, NamedRoute, OwnProvider, Secret},
     budget::{Extra, Limit, RateLimits},
     catalog::{Ability, AbortStopsBilling, Dialect, Modality, ModelRow, Prices, Provider, deployment},
+    endpoint::Rescue,
     fault::Fault,
     json,
     money::{Nanos, Pico},
@@ -390,6 +391,15 @@ pub fn route(alias: &str, route: NamedRoute) -> Result<NamedRoute, Fault> {
     let times = [deadlines.head_ms, deadlines.first_token_ms, deadlines.stall_ms, deadlines.total_ms];
     if times.into_iter().flatten().any(|ms| ms == 0 || ms > 3_600_000) {
         return Err(Fault::parameter("deadlines", "Deadlines are milliseconds from 1 to 3600000."));
+    }
+    if route.retries > 2 {
+        return Err(Fault::parameter("retries", "retries is 0, 1 or 2."));
+    }
+    if route.rescue.unwrap_or_default() != Rescue::Off {
+        return Err(Fault::parameter("rescue", "rescue is not served yet. Leave it out, or say \"off\"."));
+    }
+    if route.min_tokens_per_s.is_some_and(|most| most == 0 || most > 1_000) {
+        return Err(Fault::parameter("min_tokens_per_s", "min_tokens_per_s is 1 to 1000."));
     }
     Ok(route)
 }

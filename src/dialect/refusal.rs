@@ -215,9 +215,13 @@ fn cause_in_words(words: &str) -> Cause {
     }
 }
 
-/// `"2"`, `"1.5"`, `"37s"` to milliseconds. HTTP dates need a clock, which no dialect has: they are skipped.
+/// `"2"`, `"1.5"`, `"37s"`, `"250ms"` to milliseconds. HTTP dates need a clock, which no dialect has: who has one turns them into
+/// seconds first.
 fn milliseconds(text: &str) -> Option<u64> {
     let text = text.trim();
+    if let Some(ms) = text.strip_suffix("ms") {
+        return milliseconds(ms.trim_end()).map(|ms| ms.div_ceil(1_000));
+    }
     let (whole, fraction) =
         text.strip_suffix('s').unwrap_or(text).split_once('.').unwrap_or((text.trim_end_matches('s'), ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -328,6 +332,7 @@ mod tests {
     fn retry_delays_come_from_header_and_body() {
         let wait = |header| classify(429, b"{}", Some(header)).retry_after_ms;
         assert_eq!((wait("2"), wait("0.25"), wait("Wed, 21 Oct"), wait("-1")), (Some(2_000), Some(250), None, None));
+        assert_eq!((wait("250ms"), wait("1.5 ms"), wait("ms")), (Some(250), Some(2), None));
         let google = br#"{"error":{"code":429,"details":[{"@type":"x"},{"@type":"RetryInfo","retryDelay":"37.5s"}]}}"#;
         assert_eq!(classify(429, google, None).retry_after_ms, Some(37_500));
         assert_eq!(classify(429, b"{}", Some("99999999999999999999")).retry_after_ms, None);

@@ -179,17 +179,21 @@ async fn generation(env: &Env, one: &Suspended) -> Option<Usage> {
         return None;
     }
     let reach = snapshot::reach(&one.call.provider)?;
-    let call = UpstreamCall {
-        url: format!("{}{}", reach.base_url, path.replace("{id}", id)),
-        headers: Vec::new(),
-        credential_header: ("authorization", "Bearer "),
-        credential: reach.credential,
-        body: Vec::new(),
-    };
-    let upstream = Upstream::new(&call, env);
-    let Event::Head { head: Head { status: 200, .. }, .. } = upstream.clone().head(0).await else { return None };
-    match upstream.whole(0).await {
-        Event::Whole { bytes, .. } => generation_usage(&bytes),
-        _ => None,
+    // Only the credential it was made with knows it.
+    for credential in reach.credentials {
+        let call = UpstreamCall {
+            url: format!("{}{}", reach.base_url, path.replace("{id}", id)),
+            headers: Vec::new(),
+            credential_header: ("authorization", "Bearer "),
+            credential,
+            body: Vec::new(),
+        };
+        let upstream = Upstream::new(&call, env);
+        if let Event::Head { head: Head { status: 200, .. }, .. } = upstream.clone().head(0).await
+            && let Event::Whole { bytes, .. } = upstream.whole(0).await
+        {
+            return generation_usage(&bytes);
+        }
     }
+    None
 }

@@ -71,18 +71,25 @@ pub fn snapshot_ttl_ms(env: &Env) -> u64 {
     number(env, "SNAPSHOT_TTL_S", 30).saturating_mul(1_000)
 }
 
+/// A provider's credentials: the secret of that name, and `NAME_2` to `NAME_9`.
+fn named(env: &Env, name: &str) -> Vec<Credential> {
+    let further = (2..=9).map(|number| format!("{name}_{number}"));
+    let set = std::iter::once(name.to_owned()).chain(further).filter(|name| variable(env, name).is_some());
+    set.map(Credential::Named).collect()
+}
+
 /// What this worker can reach: real providers whose credential is set, the sandbox for the rest where there is one.
 pub fn settings(env: &Env, catalog: &Catalog) -> Settings {
     let sandbox = variable(env, "SANDBOX_URL");
     let mut settings = Settings::default();
     for provider in &catalog.providers {
-        let named = provider.credential.as_ref().filter(|name| variable(env, name).is_some());
-        let real = named.and_then(|name| Some((name, placed(&provider.base_url, env)?)));
+        let named = provider.credential.as_ref().map_or_else(Vec::new, |name| named(env, name));
+        let real = placed(&provider.base_url, env).filter(|_| !named.is_empty());
         let reach = match (real, &sandbox) {
-            (Some((name, base_url)), _) => Some(Reach { base_url, credential: Credential::Named(name.clone()) }),
+            (Some(base_url), _) => Some(Reach { base_url, credentials: named }),
             (None, Some(sandbox)) => {
                 let credential = Credential::Own(Secret("sandbox".to_owned()));
-                Some(Reach { base_url: format!("{sandbox}/{}", provider.id), credential })
+                Some(Reach { base_url: format!("{sandbox}/{}", provider.id), credentials: vec![credential] })
             }
             (None, None) => None,
         };

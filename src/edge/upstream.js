@@ -16,7 +16,8 @@ export class Upstream {
     this.#body = undefined;
     const { status, headers } = this.#response;
     const value = (name) => (headers.get(name) ?? "").replaceAll("\n", " ");
-    return [status, value("content-type"), value("retry-after"), value("x-megarouter-simulated")].join("\n");
+    const retryAfter = value("retry-after-ms") ? `${value("retry-after-ms")}ms` : value("retry-after");
+    return [status, value("content-type"), retryAfter, value("x-megarouter-simulated")].join("\n");
   }
 
   // The next bytes; undefined at the end.

@@ -8,6 +8,7 @@ use crate::{
     mode::Mode,
     money::{Nanos, Pico},
 };
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// Everything a request may ask for. Absent members leave the organisation's defaults in force.
@@ -30,7 +31,7 @@ pub struct Overrides {
     pub session: Option<String>,
     /// The caller's own word for the kind of task.
     pub task: Option<String>,
-    pub rescue: Rescue,
+    pub rescue: Option<Rescue>,
     pub hedge: bool,
     pub escalate: bool,
     pub explain: Explain,
@@ -80,12 +81,15 @@ pub struct Weights {
 json::members!(strict Weights { quality, cost, latency });
 
 /// What happens when a stream breaks after its first byte.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rescue {
     /// The caller is told, in the stream.
     #[default]
     Off,
+    /// Another deployment writes the rest.
     Continue,
+    /// As `Continue`, and nothing is sent before the answer is whole.
     Buffer,
 }
 
@@ -154,7 +158,11 @@ impl Overrides {
     }
 
     fn checked(self) -> Result<Self, Fault> {
-        let unserved = [(self.rescue != Rescue::Off, "rescue"), (self.hedge, "hedge"), (self.escalate, "escalate")];
+        let unserved = [
+            (self.rescue.unwrap_or_default() != Rescue::Off, "rescue"),
+            (self.hedge, "hedge"),
+            (self.escalate, "escalate"),
+        ];
         if let Some((_, member)) = unserved.iter().find(|(asked, _)| *asked) {
             let text = format!("megarouter.{member} is not served by this version. Leave it out.");
             return Err(Fault::invalid("unsupported_parameter", text).with_param(&format!("megarouter.{member}")));

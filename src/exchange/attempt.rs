@@ -1,8 +1,6 @@
 //! One attempt after another, until an answer begins or nothing is left to try.
 use super::{
-    ATTEMPTS_MAX, Attempt, DRAIN_MS, Effect, Event, Exchange, First, Growth, Outcome, Phase, STALL_MS, Stage,
-    Streaming,
-    cover::Cover,
+    Attempt, DRAIN_MS, Effect, Event, Exchange, First, Growth, Outcome, Phase, STALL_MS, Stage, Streaming,
     event::{Head, Timer, UpstreamCall},
     relay::Relay,
 };
@@ -11,16 +9,21 @@ use crate::{
     dialect::{Between, Call, Order, between, translatable},
     endpoint::Surface,
     fault::{Cause, Fault, UpstreamFault},
-    health::{self, FailedAs, Sample},
+    health::{self, Sample, Score},
     money::Nanos,
     time::Millis,
+    world::Credential,
 };
 
-/// Time to the head and to the first content of an answer, for models that answer at once and for those that reason first.
-const HEAD_MS: u64 = 15_000;
-const HEAD_MS_REASONING: u64 = 60_000;
-const FIRST_TOKEN_MS: u64 = 30_000;
-const FIRST_TOKEN_MS_REASONING: u64 = 120_000;
+/// Time to the first content of a stream, for models that answer at once and for those that reason first.
+const FIRST_TOKEN_MS: u64 = 10_000;
+const FIRST_TOKEN_MS_REASONING: u64 = 60_000;
+/// A deployment that is known to be faster gets so many times what 95 of 100 calls took, and no less than this.
+const FIRST_TOKEN_MARGIN: f64 = 4.0;
+const FIRST_TOKEN_MS_MIN: u64 = 2_000;
+/// The slowest writing that is waited for where an answer comes in one piece, and the longest wait.
+const MS_PER_TOKEN_MAX: u64 = 50;
+const WHOLE_MS_MAX: u64 = 300_000;
 /// A native pipe keeps a copy of the answer in memory until it ends: answers that may grow above this are pumped.
 pub const PIPED_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// The types of streams.
@@ -33,55 +36,13 @@ const OPENING_BYTES_MAX: usize = 1024 * 1024;
 const BYTES_PER_TOKEN: u64 = 400;
 
 impl Exchange {
-    /// Begins the next attempt, or ends the request with what the last one said.
-    pub(super) fn next_attempt(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let allowed = if self.plan().is_some_and(|plan| plan.fallback) { ATTEMPTS_MAX } else { 1 };
-        let mut unsayable: Option<Fault> = None;
-        while self.attempts.len() < allowed
-            && let Some(place) = self.queue.last().copied()
-        {
-            let (output_tokens_max, quote) = match self.cover(place) {
-                Cover::Ready { output_tokens_max, quote } => (output_tokens_max, quote),
-                Cover::Ask(letter) => {
-                    self.asked = Some(place);
-                    self.phase = Phase::Attempting(Stage::Covering);
-                    return effects.push(Effect::Extend(letter));
-                }
-                Cover::Never => {
-                    self.queue.pop();
-                    continue;
-                }
-            };
-            self.queue.pop();
-            match self.call(place, output_tokens_max) {
-                Ok(Some(call)) => return self.send(place, call, (output_tokens_max, quote), now, effects),
-                Ok(None) => {}
-                // What one dialect cannot say, another may.
-                Err(fault) => unsayable = Some(fault),
-            }
-        }
-        let fault = match (self.last_failure(), unsayable) {
-            (Some(failure), _) => failure.to_fault(),
-            (None, Some(fault)) => fault,
-            (None, None) => {
-                Fault::unavailable("no_eligible_provider", "No provider can serve this request at the moment.")
-            }
-        };
-        if !self.replied {
-            self.refuse(&fault, effects);
-        }
-        self.close_failed(effects);
-    }
-
-    fn last_failure(&self) -> Option<&UpstreamFault> {
-        self.attempts.iter().rev().find_map(|attempt| match &attempt.outcome {
-            Outcome::Failed(fault) => Some(fault),
-            Outcome::Pending | Outcome::Answered { .. } => None,
-        })
-    }
-
     /// The call of a candidate; `None` where its provider can no longer be reached.
-    fn call(&self, place: usize, max_output_tokens: u64) -> Result<Option<UpstreamCall>, Fault> {
+    pub(super) fn call(
+        &self,
+        place: usize,
+        credential: usize,
+        max_output_tokens: u64,
+    ) -> Result<Option<UpstreamCall>, Fault> {
         let case = &self.case;
         let Some(candidate) = self.plan().and_then(|plan| plan.candidates.get(place)) else { return Ok(None) };
         let deployment = candidate.deployment.as_ref();
@@ -98,14 +59,14 @@ impl Exchange {
             url: format!("{}{path}", reach.base_url),
             headers,
             credential_header: upstream.credential_header(deployment),
-            credential: reach.credential,
+            credential: reach.credentials.into_iter().nth(credential).unwrap_or(Credential::None),
             body,
         }))
     }
 
-    fn send(
+    pub(super) fn send(
         &mut self,
-        candidate: usize,
+        (candidate, credential): (usize, usize),
         call: UpstreamCall,
         (output_tokens_max, quote): (u64, Nanos),
         now: Millis,
@@ -113,6 +74,7 @@ impl Exchange {
     ) {
         self.attempts.push(Attempt {
             candidate,
+            credential,
             sent: now,
             first_byte: None,
             outcome: Outcome::Pending,
@@ -123,30 +85,59 @@ impl Exchange {
             hurried: false,
             generation_id: String::new(),
         });
+        self.asked = None;
         let attempt = self.current();
+        if attempt == 0 {
+            self.case.world.retries.begun();
+        }
+        self.probe(now, effects);
         self.phase = Phase::Attempting(Stage::Sent);
         effects.push(Effect::Send { attempt, call });
         effects.push(Effect::Wait { timer: Timer::Head(attempt), ms: self.head_ms() });
+    }
+
+    /// Tells the others to wait where this call finds out whether a deployment has recovered.
+    fn probe(&self, now: Millis, effects: &mut Vec<Effect>) {
+        if self.score().is_some_and(|score| score.is_half_open(now)) {
+            self.note(health::Outcome::Probed, now, effects);
+        }
     }
 
     fn reasons(&self) -> bool {
         self.candidate().is_some_and(|candidate| candidate.deployment.can(Ability::Reasoning))
     }
 
+    /// A whole answer's head comes when the answer is whole.
     fn head_ms(&self) -> u64 {
-        let usual = if self.reasons() { HEAD_MS_REASONING } else { HEAD_MS };
-        // A whole answer's head comes when the answer is whole.
-        let usual = if self.case.request.stream { usual } else { usual.max(self.first_token_ms()) };
-        self.plan().and_then(|plan| plan.deadlines.head_ms).unwrap_or(usual)
+        let usual = if self.case.request.stream { self.first_token_ms() } else { self.whole_ms() };
+        self.conduct().deadlines.head_ms.unwrap_or(usual)
     }
 
+    /// Until the first content: as the route or the request says, else a usual time, or less where the deployment is known to
+    /// be faster.
     fn first_token_ms(&self) -> u64 {
         let usual = if self.reasons() { FIRST_TOKEN_MS_REASONING } else { FIRST_TOKEN_MS };
-        self.plan().and_then(|plan| plan.deadlines.first_token_ms).unwrap_or(usual)
+        self.conduct().deadlines.first_token_ms.unwrap_or_else(|| {
+            let high = self.score().and_then(|score| score.ttft_ms.high());
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds above 0")]
+            let measured = high.map(|high| (high * FIRST_TOKEN_MARGIN) as u64);
+            measured.map_or(usual, |ms| ms.clamp(FIRST_TOKEN_MS_MIN, usual))
+        })
+    }
+
+    fn whole_ms(&self) -> u64 {
+        let longest = self.attempts.last().map_or(0, |attempt| attempt.output_tokens_max);
+        FIRST_TOKEN_MS_REASONING.saturating_add(longest.saturating_mul(MS_PER_TOKEN_MAX)).min(WHOLE_MS_MAX)
+    }
+
+    /// What is known of the deployment of the attempt under way.
+    fn score(&self) -> Option<&Score> {
+        let (candidate, world) = (self.candidate()?, &self.case.world);
+        world.health.score(&world.health_name(&candidate.deployment))
     }
 
     pub(super) fn stall_ms(&self) -> u64 {
-        self.plan().and_then(|plan| plan.deadlines.stall_ms).unwrap_or(STALL_MS)
+        self.conduct().deadlines.stall_ms.unwrap_or(STALL_MS)
     }
 
     pub(super) fn attempting(&mut self, stage: Stage, event: Event, now: Millis, effects: &mut Vec<Effect>) {
@@ -159,16 +150,15 @@ impl Exchange {
                 self.covered(event, now, effects);
             }
             // Nothing is under way that could be waited for.
-            (Stage::Covering, Event::Gone) => {
+            (Stage::Covering | Stage::Pausing, Event::Gone) => {
                 self.gone = true;
                 self.queue.clear();
                 self.next_attempt(now, effects);
             }
-            (Stage::Covering, Event::Elapsed(Timer::Total)) => {
-                self.queue.clear();
-                self.next_attempt(now, effects);
+            (stage @ (Stage::Covering | Stage::Pausing), Event::Elapsed(timer)) => {
+                self.paused(stage, timer, now, effects);
             }
-            (Stage::Covering, _) => self.phase = Phase::Attempting(Stage::Covering),
+            (stage @ (Stage::Covering | Stage::Pausing), _) => self.phase = Phase::Attempting(stage),
             (Stage::Sent, Event::Head { attempt, head }) if attempt == current => self.head(head, now, effects),
             (Stage::Failing { status, retry_after }, Event::Whole { attempt, bytes }) if attempt == current => {
                 let fault = self.refusal(status, &bytes, retry_after.as_deref());
@@ -213,7 +203,12 @@ impl Exchange {
         }
         let ok = (200..300).contains(&head.status);
         let stage = if !ok {
-            Stage::Failing { status: head.status, retry_after: head.retry_after }
+            // A date means as many seconds as are left until then.
+            let seconds = |text: String| {
+                let date = Millis::of_http_date(&text);
+                date.map_or(text, |date| date.since(now).div_ceil(1_000).to_string())
+            };
+            Stage::Failing { status: head.status, retry_after: head.retry_after.map(seconds) }
         } else if self.case.request.stream && STREAMS.iter().any(|kind| head.content_type.starts_with(kind)) {
             let left = self.first_token_ms().saturating_sub(now.since(self.sent()));
             effects.push(Effect::Wait { timer: Timer::FirstToken(attempt), ms: left.max(1) });
@@ -357,33 +352,6 @@ impl Exchange {
         }
     }
 
-    /// Notes a failed attempt and goes on.
-    pub(super) fn failed(&mut self, fault: UpstreamFault, now: Millis, effects: &mut Vec<Effect>) {
-        let at_risk = self.may_be_billed(&fault, now);
-        if let Some(attempt) = self.attempts.last_mut() {
-            attempt.at_risk = at_risk;
-        }
-        self.end_attempt(&fault, effects);
-        if fault.cause.blames_deployment() {
-            let outcome =
-                health::Outcome::Failed { fault: FailedAs::of(fault.cause), retry_after_ms: fault.retry_after_ms };
-            self.note(outcome, now, effects);
-        }
-        if !fault.cause.may_fall_back() || self.gone {
-            self.queue.clear();
-        }
-        self.next_attempt(now, effects);
-    }
-
-    /// Lets go of an attempt that came to nothing.
-    fn end_attempt(&mut self, fault: &UpstreamFault, effects: &mut Vec<Effect>) {
-        let attempt = self.current();
-        effects.push(Effect::Abort { attempt });
-        if let Some(attempt) = self.attempts.last_mut() {
-            attempt.outcome = Outcome::Failed(fault.clone());
-        }
-    }
-
     pub(super) fn note(&self, outcome: health::Outcome, at: Millis, effects: &mut Vec<Effect>) {
         if let Some(candidate) = self.candidate() {
             let deployment = self.case.world.health_name(&candidate.deployment).into_owned();
@@ -396,11 +364,11 @@ impl Exchange {
         let waits_for_head = matches!(stage, Stage::Sent);
         match timer {
             Timer::Head(attempt) if attempt == self.current() && waits_for_head => {
-                let own = self.plan().is_some_and(|plan| plan.deadlines.head_ms.is_some());
+                let own = self.conduct().deadlines.head_ms.is_some();
                 self.too_late(timeout("no answer within the deadline"), own, now, effects);
             }
             Timer::FirstToken(attempt) if attempt == self.current() && !waits_for_head => {
-                let own = self.plan().is_some_and(|plan| plan.deadlines.first_token_ms.is_some());
+                let own = self.conduct().deadlines.first_token_ms.is_some();
                 self.too_late(timeout("no content within the deadline"), own, now, effects);
             }
             Timer::Total => {
@@ -408,11 +376,11 @@ impl Exchange {
                 self.too_late(timeout("the request's deadline passed"), true, now, effects);
             }
             Timer::Drain => match stage {
-                Stage::Covering => self.phase = Phase::Attempting(stage),
+                Stage::Covering | Stage::Pausing => self.phase = Phase::Attempting(stage),
                 Stage::Failing { status, retry_after } => self.refused_unread(status, retry_after, now, effects),
                 Stage::Sent | Stage::Answering { .. } | Stage::First(_) => self.abandon(effects),
             },
-            Timer::Head(_) | Timer::FirstToken(_) | Timer::Stall(_) | Timer::Repost => {
+            Timer::Head(_) | Timer::FirstToken(_) | Timer::Stall(_) | Timer::Repost | Timer::Retry(_) => {
                 self.phase = Phase::Attempting(stage);
             }
         }

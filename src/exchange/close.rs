@@ -14,6 +14,8 @@ use crate::{
 /// Times a posting is tried; then the hold runs out into suspense, and the account settles it by itself.
 const POST_TRIES: u32 = 4;
 const REPOST_MS: u64 = 250;
+/// An answer of so many tokens tells how fast its deployment writes.
+const TOKENS_TELLING: u64 = 50;
 /// What providers add to a prompt, or overshoot an answer's bound by, at most.
 const ABSURD_TOKENS: u64 = 8_192;
 
@@ -118,9 +120,19 @@ impl Exchange {
         if !settled.estimated && settled.usage.prompt() > 0 {
             let estimated = self.case.signals.prompt_tokens;
             self.note(health::Outcome::Counted { estimated, told: settled.usage.prompt() }, self.now, effects);
+            self.note_speed(settled.usage.output, effects);
         }
         let call = self.call_record(self.current(), &settled, status);
         self.post(PostOutcome::Charge(settled.cost), call, Some(self.current()), effects);
+    }
+
+    /// How fast a stream was written, where it was long enough to tell.
+    fn note_speed(&self, tokens: u64, effects: &mut Vec<Effect>) {
+        let first_byte = self.attempts.last().and_then(|attempt| attempt.first_byte);
+        if let Some(first_byte) = first_byte.filter(|_| self.case.request.stream && tokens >= TOKENS_TELLING) {
+            let ms = self.now.since(first_byte);
+            self.note(health::Outcome::Wrote { tokens, ms }, self.now, effects);
+        }
     }
 
     /// The provider may bill more than we saw: the budget stays held until it is known.

@@ -97,6 +97,8 @@ pub enum Timer {
     /// After a hang-up.
     Drain,
     Repost,
+    /// Before an attempt is made again.
+    Retry(usize),
 }
 
 /// A request to a provider. The shell adds the credential and nothing else.

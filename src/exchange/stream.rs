@@ -128,7 +128,7 @@ impl Exchange {
                     self.close_unknown(settled, effects);
                 }
             }
-            Timer::Head(_) | Timer::FirstToken(_) | Timer::Stall(_) | Timer::Repost => {
+            Timer::Head(_) | Timer::FirstToken(_) | Timer::Stall(_) | Timer::Repost | Timer::Retry(_) => {
                 self.phase = Phase::Relaying(streaming);
             }
         }

@@ -7,6 +7,7 @@ use crate::{
     chat::Effort,
     endpoint::Surface,
     fault::Fault,
+    health::Score,
     money::Nanos,
     price, quality,
     world::World,
@@ -73,7 +74,7 @@ fn candidate(
     } else {
         TTFT_MS
     };
-    let ttft_ms = score.and_then(|score| score.ttft_ms).unwrap_or(prior);
+    let ttft_ms = score.filter(|score| score.ttft_ms.seen > 0).map_or(prior, |score| score.ttft_ms.p50);
     if question.overrides.max_ttft_ms.is_some_and(|cap| ttft_ms > millis(cap)) {
         return Err("slower than max_ttft_ms");
     }
@@ -95,6 +96,7 @@ fn candidate(
         ttft_ms,
         success: score.map_or(1.0, |score| score.success),
         open: score.is_some_and(|score| score.is_open(question.now)),
+        throttled: score.map_or(0.0, Score::throttled),
         score: 0.0,
     })
 }

@@ -1,7 +1,7 @@
 //! Which deployments a model name means.
-use super::{Candidate, Question, Reason};
+use super::{Candidate, Conduct, Question, Reason};
 use crate::{
-    access::{Deadlines, NamedRoute},
+    access::NamedRoute,
     catalog::{Deployment, Quirk},
     fault::Fault,
     id::Dice,
@@ -19,8 +19,7 @@ pub struct Selection {
     pub reason: Reason,
     /// The order is the caller's, not the mode's.
     pub in_given_order: bool,
-    pub deadlines: Deadlines,
-    pub fallback: bool,
+    pub conduct: Conduct,
     weights: Vec<(String, u32)>,
 }
 
@@ -73,23 +72,20 @@ impl Selection {
         let weights = route.targets.iter().filter_map(|target| Some((target.deployment(), target.weight?))).collect();
         Self {
             in_given_order: mode.is_none(),
-            deadlines: route.deadlines,
-            fallback: route.fallback,
+            conduct: Conduct {
+                fallback: route.fallback,
+                retries: route.retries as usize,
+                deadlines: route.deadlines,
+                min_tokens_per_s: route.min_tokens_per_s,
+                rescue: route.rescue.unwrap_or_default(),
+            },
             weights,
             ..Self::plain(deployments, mode.unwrap_or_default(), Reason::Alias)
         }
     }
 
     fn plain(deployments: Vec<(usize, Rc<Deployment>)>, mode: Mode, reason: Reason) -> Self {
-        Self {
-            deployments,
-            mode,
-            reason,
-            in_given_order: false,
-            deadlines: Deadlines::default(),
-            fallback: true,
-            weights: Vec::new(),
-        }
+        Self { deployments, mode, reason, in_given_order: false, conduct: Conduct::default(), weights: Vec::new() }
     }
 
     /// The candidate a weighted draw puts first, among those that have a weight and a closed circuit.

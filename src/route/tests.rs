@@ -15,7 +15,7 @@ fn world(rows: &str) -> World {
     providers.dedup();
     let reach = |id: &&str| {
         let base_url = format!("https://{id}.test");
-        ((*id).to_owned(), Reach { base_url, credential: Credential::None })
+        ((*id).to_owned(), Reach { base_url, credentials: vec![Credential::None] })
     };
     let settings = Settings { reach: providers.iter().map(reach).collect(), x402: None };
     let providers: Vec<_> = providers

@@ -16,7 +16,7 @@ use megarouter::{
     money::Nanos,
     time::Millis,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A phase, an event's name and the next phase, where the event changed anything.
 pub type Transition = (&'static str, &'static str, &'static str);
@@ -251,6 +251,7 @@ struct SoFar {
     /// The exchange knows that the caller left.
     knows_gone: bool,
     sends: usize,
+    sent_to: BTreeMap<String, usize>,
     reply: Option<u16>,
     reply_streams: bool,
     told_cost: Option<String>,
@@ -498,7 +499,10 @@ impl Shell<'_> {
             Effect::Send { attempt, call } => {
                 must(self.so_far.grant.is_some(), "nothing is sent before a hold")?;
                 must(self.so_far.reply.is_none(), "no attempt begins after the reply")?;
-                must(attempt == self.so_far.sends && attempt < 3, "attempts are numbered and at most three")?;
+                must(attempt == self.so_far.sends && attempt < 5, "attempts are numbered and at most five")?;
+                let there = self.so_far.sent_to.entry(call.url.clone()).or_insert(0);
+                *there += 1;
+                must(*there <= 3, "and at most three at one deployment")?;
                 self.so_far.sends += 1;
                 self.providers.push(any_provider(&mut self.chance, speaks_chat(&call.url), self.stream, self.grows));
                 self.under_way.push(UnderWay::Head(attempt));
@@ -575,7 +579,8 @@ impl Shell<'_> {
     }
 
     fn check_end(&self) -> Result<(), String> {
-        let SoFar { grant, knows_gone, sends, reply, reply_streams, told_cost, text, finished, posts } = &self.so_far;
+        let SoFar { grant, knows_gone, sends, reply, reply_streams, told_cost, text, finished, posts, .. } =
+            &self.so_far;
         must(grant.is_none() || self.explains || !posts.is_empty(), "a granted hold is closed")?;
         must(*sends == 0 || !posts.is_empty(), "what was sent is posted")?;
         if self.manners == Manners::None {

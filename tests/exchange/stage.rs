@@ -48,7 +48,7 @@ thread_local! {
 
 fn reach(provider: &str) -> Reach {
     let credential = Credential::Named(provider.to_uppercase());
-    Reach { base_url: format!("https://{provider}.test"), credential }
+    Reach { base_url: format!("https://{provider}.test"), credentials: vec![credential] }
 }
 
 // The caller.
@@ -152,7 +152,12 @@ impl Ask {
 
 /// A call opened in the world of this stage.
 pub fn open(ask: &Ask, seed: u64) -> (Exchange, Vec<Effect>) {
-    Exchange::open(ask.inbound(), WORLD.with(World::clone), MORNING, seed)
+    Exchange::open(ask.inbound(), world(), MORNING, seed)
+}
+
+/// A world in which nothing has happened yet.
+pub fn world() -> World {
+    World { retries: Rc::default(), ..WORLD.with(World::clone) }
 }
 
 // The account.
@@ -278,7 +283,11 @@ pub struct Story {
 
 impl Story {
     pub fn opens(ask: &Ask) -> Self {
-        let (exchange, effects) = open(ask, 7);
+        Self::opens_in(ask, world())
+    }
+
+    pub fn opens_in(ask: &Ask, world: World) -> Self {
+        let (exchange, effects) = Exchange::open(ask.inbound(), world, MORNING, 7);
         Self { exchange, now: MORNING, all: effects.clone(), last: effects }
     }
 
@@ -365,6 +374,24 @@ impl Story {
         letter.expect("a hold was asked for")
     }
 
+    /// The credential an attempt was made with.
+    pub fn credential(&self, number: usize) -> Credential {
+        let sent = self.all.iter().find_map(|effect| match effect {
+            Effect::Send { attempt, call } if *attempt == number => Some(call.credential.clone()),
+            _ => None,
+        });
+        sent.expect("an attempt of that number")
+    }
+
+    /// What was noted last.
+    pub fn noted(&self) -> megarouter::health::Sample {
+        let noted = self.all.iter().rev().find_map(|effect| match effect {
+            Effect::Note(sample) => Some(sample.clone()),
+            _ => None,
+        });
+        noted.expect("something was noted")
+    }
+
     /// What was posted last.
     pub fn posted(&self) -> &PostLetter {
         self.posting().0
@@ -426,6 +453,8 @@ pub fn told(effect: &Effect) -> String {
         Effect::Note(sample) => match sample.outcome {
             Outcome::Answered { .. } => format!("Note {} good", sample.deployment),
             Outcome::Failed { .. } => format!("Note {} bad", sample.deployment),
+            Outcome::Probed => format!("Note {} probed", sample.deployment),
+            Outcome::Wrote { .. } => format!("Note {} wrote", sample.deployment),
             Outcome::Counted { .. } => format!("Note {} counted", sample.deployment),
         },
     }

@@ -49,8 +49,9 @@ test("a route takes its first target while that answers", async () => {
 // ---- before the first byte: the next provider answers --------------------------------------------------------------
 
 const early = [
-  ["no connection", { down: true }],
-  ...[401, 404, 429, 500, 503, 529].map((status) => [`status ${status}`, { status }]),
+  ["no connection, twice", { down: true }, 3],
+  ["status 500, twice", { status: 500 }, 3],
+  ...[401, 404, 429, 503, 529].map((status) => [`status ${status}`, { status }]),
   ["a late head", { head_delay_ms: FOREVER_MS }],
   ["a late first token", { first_token_delay_ms: FOREVER_MS }],
   ["something else than an answer", { status: 200, body: "<html>Sorry</html>" }],
@@ -62,17 +63,17 @@ const early = [
 // Many of these wait for a deadline, so they wait together; it is long enough for the second provider on a busy machine.
 describe("the next provider answers, and the caller sees nothing of the first", { concurrency: 6 }, () => {
   for (const stream of [false, true]) {
-    for (const [what, behaviour] of early) {
+    for (const [what, behaviour, attempts = 2] of early) {
       test(`after ${what} (${stream ? "streamed" : "whole"})`, async () => {
         const { alias, names } = await routeOver([behaviour, {}], { deadlines: { head_ms: 700, first_token_ms: 900 } });
         const answer = await ask(alias, { stream });
         assert.equal(answer.status, 200, JSON.stringify(answer.body));
         const told = ["provider", "reason", "attempts"].map((word) => answer.headers.get(`x-megarouter-${word}`));
-        assert.deepEqual(told, [names[1], "fallback", "2"]);
+        assert.deepEqual(told, [names[1], "fallback", String(attempts)]);
         const text = stream ? textOf(answer.events) : answer.body.choices[0].message.content;
         assert.equal(text, `[simulated ${names[1]}/m] one two three four five`);
         if (stream) {
-          assert.deepEqual([answer.comment.provider, answer.comment.attempts], [names[1], 2]);
+          assert.deepEqual([answer.comment.provider, answer.comment.attempts], [names[1], attempts]);
           assert.equal(answer.events.at(-1).data, "[DONE]");
         }
       });
@@ -113,7 +114,7 @@ test("a fallback may speak another dialect", async () => {
   }
 });
 
-test("a route without fallback tries once", async () => {
+test("a route without fallback asks nobody else", async () => {
   const { alias, names } = await routeOver([{ status: 500 }, {}], { fallback: false });
   const answer = await ask(alias);
   assert.equal(answer.status, 502);

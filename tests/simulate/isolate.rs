@@ -36,8 +36,10 @@ thread_local! {
 
 fn reach(provider: &str) -> Reach {
     let credential = Credential::Named(provider.to_uppercase());
-    Reach { base_url: format!("https://{provider}.test"), credential }
+    Reach { base_url: format!("https://{provider}.test"), credentials: vec![credential] }
 }
+
+const ATTEMPTS: [&str; 5] = ["first attempt", "second attempt", "third attempt", "fourth attempt", "fifth attempt"];
 
 /// After an answer's end or a hang-up the platform lets an isolate work on for this long.
 const WAIT_UNTIL_MS: u64 = 30_000;
@@ -107,7 +109,7 @@ impl Isolate {
             body: body.to_string().into_bytes(),
             request_id: ask.request_id.clone(),
         };
-        let mut world = WORLD.with(World::clone);
+        let mut world = World { retries: Rc::default(), ..WORLD.with(World::clone) };
         world.tenant = ask.tenant.map(|tenant| Rc::new(TenantView::new(tenant)));
         let (exchange, effects) = Exchange::open(inbound, world, ask.now, chance.below(u64::MAX));
         let mut isolate = Self {
@@ -217,7 +219,7 @@ impl Isolate {
                 self.check_send(books, &call.url)?;
                 let upstream = upstream(chance, &call.url, self.stream, self.output_bound, self.storm);
                 self.upstreams.push(upstream);
-                wants.push(Want::Seen(["first attempt", "second attempt", "third attempt"][attempt]));
+                wants.push(Want::Seen(ATTEMPTS[attempt]));
                 self.begin(attempt, wants);
             }
             Effect::Wait { timer, ms } => wants.push(Want::Later(ms, Event::Elapsed(timer))),

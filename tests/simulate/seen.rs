@@ -44,6 +44,7 @@ pub const ALL: &[&str] = &[
     "suspense ran out",
     "suspense resolved",
     "third attempt",
+    "fifth attempt",
     "another attempt",
     "closed",
     "refund",

@@ -23,7 +23,7 @@ pub fn world() -> World {
     let reach = catalog.deployments().iter().map(|deployment| {
         let provider = &deployment.provider;
         let base_url = provider.base_url.clone();
-        (provider.id.clone(), Reach { base_url, credential: Credential::None })
+        (provider.id.clone(), Reach { base_url, credentials: vec![Credential::None] })
     });
     let settings = Rc::new(Settings { reach: reach.collect(), x402: None });
     World { catalog: Rc::new(catalog), settings, ..World::default() }

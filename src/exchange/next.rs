@@ -1,0 +1,223 @@
+//! What follows a failed attempt: the same deployment once more, the next one, or the end.
+use super::{Effect, Exchange, Outcome, Phase, Stage, cover::Cover, event::Timer};
+use crate::{
+    fault::{Cause, Fault, UpstreamFault},
+    health::{self, FailedAs, Sample},
+    mode::Mode,
+    time::Millis,
+    world::World,
+};
+
+/// Attempts of one request at most, and at one deployment.
+const ATTEMPTS_MAX: usize = 5;
+const ATTEMPTS_MAX_HERE: usize = 3;
+/// How long after a failure in passing a deployment is asked again, at least, and by how much that varies.
+const PAUSE_MS: u64 = 100;
+const PAUSE_MS_SPREAD: u64 = 200;
+/// A rate limit that is over so soon is waited out.
+const RATE_LIMIT_MS_MAX: u64 = 3_000;
+
+/// What to do after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// Ask the same deployment again, so many milliseconds later.
+    Again(u64),
+    /// Ask it with another credential.
+    WithAnother,
+    Next,
+    /// Nobody would answer this, or nobody waits for it.
+    Stop,
+}
+
+impl Exchange {
+    /// Begins the next attempt, or ends the request with what the last one said.
+    pub(super) fn next_attempt(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let mut unsayable: Option<Fault> = None;
+        while self.attempts.len() < ATTEMPTS_MAX
+            && let Some(place) = self.queue.last().copied()
+        {
+            let (output_tokens_max, quote) = match self.cover(place) {
+                Cover::Ready { output_tokens_max, quote } => (output_tokens_max, quote),
+                Cover::Ask(letter) => {
+                    self.asked = Some(place);
+                    self.phase = Phase::Attempting(Stage::Covering);
+                    return effects.push(Effect::Extend(letter));
+                }
+                Cover::Never => {
+                    self.queue.pop();
+                    continue;
+                }
+            };
+            self.queue.pop();
+            let credential = self.credential(place, now);
+            match self.call(place, credential, output_tokens_max) {
+                Ok(Some(call)) => {
+                    return self.send((place, credential), call, (output_tokens_max, quote), now, effects);
+                }
+                Ok(None) => {}
+                // What one dialect cannot say, another may.
+                Err(fault) => unsayable = Some(fault),
+            }
+        }
+        let fault = match (self.last_failure(), unsayable) {
+            (Some(failure), _) => failure.to_fault(),
+            (None, Some(fault)) => fault,
+            (None, None) => {
+                Fault::unavailable("no_eligible_provider", "No provider can serve this request at the moment.")
+            }
+        };
+        if !self.replied {
+            self.refuse(&fault, effects);
+        }
+        self.close_failed(effects);
+    }
+
+    fn last_failure(&self) -> Option<&UpstreamFault> {
+        self.attempts.iter().rev().find_map(|attempt| match &attempt.outcome {
+            Outcome::Failed(fault) => Some(fault),
+            Outcome::Pending | Outcome::Answered { .. } => None,
+        })
+    }
+
+    /// Notes a failed attempt and goes on.
+    pub(super) fn failed(&mut self, fault: UpstreamFault, now: Millis, effects: &mut Vec<Effect>) {
+        let at_risk = self.may_be_billed(&fault, now);
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.at_risk = at_risk;
+        }
+        self.end_attempt(&fault, effects);
+        let then = self.then(&fault, now);
+        if fault.cause.blames_deployment() {
+            let outcome =
+                health::Outcome::Failed { fault: FailedAs::of(fault.cause), retry_after_ms: fault.retry_after_ms };
+            match self.refused_credential(fault.cause) {
+                // Another credential opens the same door: it is the credential that failed, not the deployment.
+                Some(deployment) if then == Then::WithAnother => {
+                    effects.push(Effect::Note(Sample { deployment, at: now, outcome }));
+                }
+                _ => self.note(outcome, now, effects),
+            }
+        }
+        match then {
+            Then::WithAnother => self.queue.extend(self.place()),
+            Then::Again(ms) => {
+                self.phase = Phase::Attempting(Stage::Pausing);
+                return effects.push(Effect::Wait { timer: Timer::Retry(self.current()), ms });
+            }
+            Then::Next => self.leave_out(fault.cause),
+            Then::Stop => self.queue.clear(),
+        }
+        self.next_attempt(now, effects);
+    }
+
+    /// Lets go of an attempt that came to nothing.
+    pub(super) fn end_attempt(&mut self, fault: &UpstreamFault, effects: &mut Vec<Effect>) {
+        let attempt = self.current();
+        effects.push(Effect::Abort { attempt });
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.outcome = Outcome::Failed(fault.clone());
+        }
+    }
+
+    fn then(&mut self, fault: &UpstreamFault, now: Millis) -> Then {
+        if self.gone || !fault.cause.may_fall_back() {
+            return Then::Stop;
+        }
+        let here = self.attempts.iter().filter(|attempt| Some(attempt.candidate) == self.place()).count();
+        let conduct = self.conduct();
+        let otherwise = if conduct.fallback { Then::Next } else { Then::Stop };
+        if here >= ATTEMPTS_MAX_HERE || self.attempts.len() >= ATTEMPTS_MAX {
+            return otherwise;
+        }
+        if matches!(fault.cause, Cause::Credential | Cause::OutOfFunds) {
+            let another = self.place().is_some_and(|place| !self.credentials(place, now).is_empty());
+            return if another { Then::WithAnother } else { otherwise };
+        }
+        if here > conduct.retries {
+            return otherwise;
+        }
+        let pause = PAUSE_MS + self.case.dice.roll() % PAUSE_MS_SPREAD;
+        let ms = match (fault.cause, fault.status) {
+            // In passing: a process that was restarted, a connection that was cut. A refusal that was told inside an answer is
+            // not known well enough.
+            (Cause::Server, 500 | 502) | (Cause::Connection, 0) => pause,
+            (Cause::RateLimited, _) => match fault.retry_after_ms {
+                Some(ms) if ms <= RATE_LIMIT_MS_MAX && !self.is_in_a_hurry() => ms.max(1),
+                _ => return otherwise,
+            },
+            _ => return otherwise,
+        };
+        if ms < self.left_ms() && self.case.world.retries.take(now) { Then::Again(ms) } else { otherwise }
+    }
+
+    /// The credentials of a place that were not refused, in this request or lately.
+    fn credentials(&self, place: usize, now: Millis) -> Vec<usize> {
+        let Some(candidate) = self.plan().and_then(|plan| plan.candidates.get(place)) else { return Vec::new() };
+        let provider = &candidate.deployment.provider.id;
+        let number = self.case.world.reach(provider).map_or(0, |reach| reach.credentials.len());
+        let refused = |credential: usize| {
+            self.attempts.iter().enumerate().any(|(attempt, made)| {
+                let there = self.candidate_of(attempt).is_some_and(|made| made.deployment.provider.id == *provider);
+                let closed = matches!(&made.outcome, Outcome::Failed(fault)
+                    if matches!(fault.cause, Cause::Credential | Cause::OutOfFunds));
+                there && closed && made.credential == credential
+            })
+        };
+        let set_aside = |credential: usize| number > 1 && self.case.world.is_set_aside(provider, credential, now);
+        (0..number).filter(|credential| !refused(*credential) && !set_aside(*credential)).collect()
+    }
+
+    /// The credential of the next attempt at a place: any of those that are good, or the first.
+    fn credential(&mut self, place: usize, now: Millis) -> usize {
+        let good = self.credentials(place, now);
+        let drawn = self.case.dice.roll().checked_rem(good.len() as u64).unwrap_or_default();
+        usize::try_from(drawn).ok().and_then(|drawn| good.get(drawn)).copied().unwrap_or_default()
+    }
+
+    /// The name of the credential that was refused.
+    fn refused_credential(&self, cause: Cause) -> Option<String> {
+        let attempt = self.attempts.last().filter(|_| matches!(cause, Cause::Credential | Cause::OutOfFunds))?;
+        Some(World::credential_name(&self.candidate()?.deployment.provider.id, attempt.credential))
+    }
+
+    fn is_in_a_hurry(&self) -> bool {
+        self.plan().is_some_and(|plan| plan.mode == Mode::LatencyFirst)
+    }
+
+    /// The place in the plan of the attempt under way.
+    fn place(&self) -> Option<usize> {
+        self.attempts.last().map(|attempt| attempt.candidate)
+    }
+
+    /// Takes candidates out of the queue that would fail for the same reason.
+    fn leave_out(&mut self, cause: Cause) {
+        let (Some(failed), Some(plan)) = (self.candidate(), self.plan()) else { return };
+        let failed = &failed.deployment;
+        let useless = |place: &usize| {
+            plan.candidates.get(*place).is_some_and(|other| match cause {
+                Cause::ContextLength => other.deployment.context_length <= failed.context_length,
+                Cause::Credential | Cause::OutOfFunds | Cause::TooLarge => {
+                    other.deployment.provider.id == failed.provider.id
+                }
+                _ => false,
+            })
+        };
+        let kept = self.queue.iter().copied().filter(|place| !useless(place)).collect();
+        self.queue = kept;
+    }
+
+    /// The pause before another attempt at the same deployment is over, or is cut short.
+    pub(super) fn paused(&mut self, stage: Stage, timer: Timer, now: Millis, effects: &mut Vec<Effect>) {
+        match timer {
+            Timer::Retry(attempt) if attempt == self.current() => {
+                self.queue.extend(self.place());
+                self.next_attempt(now, effects);
+            }
+            Timer::Total => {
+                self.queue.clear();
+                self.next_attempt(now, effects);
+            }
+            _ => self.phase = Phase::Attempting(stage),
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What a provider does wrong, row by row, and what the caller and the account see of it. The numbers are those of
+//! docs/faults.md.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what went wrong by panicking"
+)]
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "exchange/stage.rs"]
+mod stage;
+
+use megarouter::{
+    exchange::event::{Event, Timer},
+    health::{FailedAs, Health, Outcome, Sample},
+    time::Millis,
+    world::{Credential, World},
+};
+use serde_json::json;
+use stage::{CHAT, CHAT_WHOLE, JSON, MORNING, SSE, Story, bytes, chat, head, held, whole, world};
+use std::rc::Rc;
+
+const BOTH: [&str; 2] = ["alpha", "beta"];
+const HTML: &str = "text/html; charset=utf-8";
+
+/// A call of two providers whose first was sent.
+fn sent() -> Story {
+    Story::sent(&chat(&BOTH), &[0, 1])
+}
+
+/// The first provider refuses in full.
+fn refused(status: u16, body: &str) -> Story {
+    sent().hears(head(0, status, JSON)).hears(whole(0, body))
+}
+
+/// As `refused`, with a wish when to come back.
+fn refused_until(status: u16, body: &str, retry_after: &str) -> Story {
+    let Event::Head { attempt, head } = head(0, status, JSON) else { panic!("a head") };
+    let head = megarouter::exchange::event::Head { retry_after: Some(retry_after.to_owned()), ..head };
+    sent().hears(Event::Head { attempt, head }).hears(whole(0, body))
+}
+
+const ELSEWHERE: [&str; 4] = ["Abort 0", "Note alpha/m bad", "Send 1 to beta", "Wait Head(1)"];
+const AGAIN: [&str; 3] = ["Abort 0", "Note alpha/m bad", "Wait Retry(0)"];
+
+/// Nothing of the first attempt stays open.
+fn answered_by(provider: &str, story: Story) -> Story {
+    let attempt = story.did("Send") - 1;
+    let story = story.hears(head(attempt, 200, JSON)).hears(whole(attempt, CHAT_WHOLE));
+    assert_eq!(story.header("x-megarouter-provider"), Some(provider));
+    story
+}
+
+// Before the first byte.
+
+#[test]
+fn u1_a_connection_that_fails_is_made_again_once_and_then_elsewhere() {
+    let story = sent().hears(Event::Broke { attempt: 0 }).does(&AGAIN);
+    let pause = story.waits(Timer::Retry(0)).expect("a pause");
+    assert!((100..300).contains(&pause), "{pause}");
+    let story = story.elapses(Timer::Retry(0)).does(&["Send 1 to alpha", "Wait Head(1)"]);
+    let story = story.hears(Event::Broke { attempt: 1 });
+    let story = story.does(&["Abort 1", "Note alpha/m bad", "Send 2 to beta", "Wait Head(2)"]);
+    let story = answered_by("beta", story);
+    assert_eq!(
+        (story.posted().others.len(), story.header("x-megarouter-attempts")),
+        (0, Some("3")),
+        "it was never made"
+    );
+}
+
+#[test]
+fn u1_a_connection_nobody_can_make_is_told_as_such() {
+    let mut story = sent();
+    for (attempt, again) in [(0, true), (1, false), (2, true), (3, false)] {
+        story = story.hears(Event::Broke { attempt });
+        if again {
+            story = story.elapses(Timer::Retry(attempt));
+        }
+    }
+    assert_eq!((story.reply().status, &story.body()["error"]["code"]), (503, &json!("upstream_unreachable")));
+}
+
+#[test]
+fn u4_a_silent_route_is_left_for_good_and_covered_while_the_next_one_runs() {
+    let story = answered_by("beta", sent().after(60_000).elapses(Timer::Head(0)).does(&ELSEWHERE));
+    assert_eq!((story.posted().others.len(), story.did("Send")), (1, 2), "it may be billed");
+    let nobody = Story::sent(&chat(&["alpha"]), &[0]).after(60_000).elapses(Timer::Head(0));
+    assert_eq!((nobody.reply().status, nobody.did("Send")), (504, 1), "and is not asked again");
+}
+
+#[test]
+fn u5_a_head_without_content_is_as_silent() {
+    let story = Story::sent(&chat(&BOTH).streamed(), &[0, 1]).hears(head(0, 200, SSE)).hears(bytes(0, CHAT.opening));
+    assert_eq!(story.waits(Timer::FirstToken(0)), Some(10_000));
+    let story = answered_by("beta", story.after(10_000).elapses(Timer::FirstToken(0)).does(&ELSEWHERE));
+    assert_eq!(story.posted().others.len(), 1);
+}
+
+#[test]
+fn u5_who_is_known_to_be_fast_is_waited_for_less_long() {
+    let mut health = Health::default();
+    for at in 0..30 {
+        let outcome = Outcome::Answered { ttft_ms: 900 };
+        health.observe(&Sample { deployment: "alpha/m".into(), at: Millis(MORNING.0 - 1_000 + at), outcome });
+    }
+    let known = World { health: Rc::new(health), ..world() };
+    let ask = chat(&BOTH).streamed();
+    let wait = |story: Story| story.waits(Timer::Head(0)).expect("a deadline");
+    assert_eq!(wait(Story::opens_in(&ask, known.clone()).hears(held(&[0, 1]))), 3_600);
+    assert_eq!(wait(Story::opens(&ask).hears(held(&[0, 1]))), 10_000);
+    let patient = ask.clone().wishing("max_ttft_ms", 25_000.into());
+    assert_eq!(wait(Story::opens_in(&patient, known).hears(held(&[0, 1]))), 25_000, "the request has the last word");
+}
+
+#[test]
+fn u10_an_error_inside_a_200_is_taken_for_what_it_says() {
+    for (body, does) in [
+        (r#"{"error":{"message":"slow down","code":429}}"#, &ELSEWHERE),
+        (r#"{"error":{"message":"overloaded","type":"overloaded_error"}}"#, &ELSEWHERE),
+        (r#"{"error":{"message":"no such key","type":"authentication_error"}}"#, &ELSEWHERE),
+    ] {
+        answered_by("beta", sent().hears(head(0, 200, JSON)).hears(whole(0, body)).does(does));
+    }
+    let wrong = r#"{"error":{"message":"temperature is too high","type":"invalid_request_error"}}"#;
+    let story = sent().hears(head(0, 200, JSON)).hears(whole(0, wrong)).does(&["Abort 0", "Reply 400", "Post 0"]);
+    assert_eq!(story.body()["error"]["message"], "temperature is too high");
+    let streamed = Story::sent(&chat(&BOTH).streamed(), &[0, 1]).hears(head(0, 200, SSE));
+    streamed.hears(bytes(0, CHAT.fault)).is("Attempting");
+}
+
+#[test]
+fn u11_a_page_is_no_answer() {
+    answered_by("beta", sent().hears(head(0, 200, HTML)).hears(whole(0, "<html>hello</html>")).does(&ELSEWHERE));
+}
+
+#[test]
+fn u13_what_is_wrong_with_the_request_is_told_by_the_first() {
+    for status in [400, 422] {
+        let story = refused(status, r#"{"error":{"message":"top_k is no number","param":"top_k"}}"#);
+        let story = story.does(&["Abort 0", "Reply 400", "Post 0"]);
+        assert_eq!(story.body()["error"]["param"], "top_k");
+    }
+    let flagged =
+        r#"{"error":{"message":"The prompt was flagged by our content policy.","code":"content_policy_violation"}}"#;
+    let story = refused(400, flagged).does(&["Abort 0", "Reply 400", "Post 0"]);
+    assert_eq!(story.body()["error"]["message"], "The prompt was flagged by our content policy.", "with its reason");
+}
+
+#[test]
+fn u14_a_prompt_that_is_too_long_goes_only_where_there_is_more_room() {
+    let long = r#"{"error":{"message":"This model's maximum context length is 200000 tokens.","code":"context_length_exceeded"}}"#;
+    let story = refused(400, long).does(&["Abort 0", "Reply 400", "Post 0"]);
+    assert_eq!(story.body()["error"]["code"], "context_length_exceeded", "beta's is no longer");
+}
+
+#[test]
+fn u15_a_credential_that_is_refused_is_never_the_callers_fault() {
+    for status in [401, 403] {
+        answered_by("beta", refused(status, "{}").does(&ELSEWHERE));
+        let story = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, status, JSON)).hears(whole(0, "{}"));
+        assert_eq!((story.reply().status, &story.body()["error"]["code"]), (502, &json!("upstream_auth_failed")));
+    }
+}
+
+/// A world in which the first provider has three credentials.
+fn several() -> World {
+    let mut settings = (*world().settings).clone();
+    let names = ["A", "A_2", "A_3"].map(|name| Credential::Named(name.into()));
+    settings.reach.get_mut("alpha").expect("there").credentials = names.into();
+    World { settings: Rc::new(settings), ..world() }
+}
+
+#[test]
+fn u15_another_credential_of_the_same_provider_is_tried_and_the_bad_one_set_aside() {
+    let mut story = Story::opens_in(&chat(&BOTH), several()).hears(held(&[0, 1]));
+    let mut used = Vec::new();
+    for attempt in 0..3 {
+        used.push(story.credential(attempt));
+        story = story.hears(head(attempt, 401, JSON)).hears(whole(attempt, "{}"));
+    }
+    for name in ["A", "A_2", "A_3"] {
+        assert_eq!(
+            used.iter().filter(|used| **used == Credential::Named(name.into())).count(),
+            1,
+            "{name} in {used:?}"
+        );
+    }
+    let story = story.does(&["Abort 2", "Note alpha/m bad", "Send 3 to beta", "Wait Head(3)"]);
+    answered_by("beta", story);
+    let mut health = Health::default();
+    for name in ["alpha#1", "alpha#3"] {
+        let outcome = Outcome::Failed { fault: FailedAs::Credential, retry_after_ms: None };
+        health.observe(&Sample { deployment: name.into(), at: MORNING, outcome });
+    }
+    let known = World { health: Rc::new(health), ..several() };
+    let story = Story::opens_in(&chat(&BOTH), known).hears(held(&[0, 1]));
+    assert_eq!(story.credential(0), Credential::Named("A_2".into()), "the others were refused lately");
+}
+
+#[test]
+fn u16_an_empty_account_is_left_alone() {
+    for (status, body) in
+        [(402, "{}"), (429, r#"{"error":{"code":"insufficient_quota","message":"You exceeded your quota"}}"#)]
+    {
+        answered_by("beta", refused_until(status, body, "1").does(&ELSEWHERE));
+    }
+}
+
+#[test]
+fn u17_a_model_that_is_not_there_is_asked_for_elsewhere() {
+    answered_by("beta", refused(404, "{}").does(&ELSEWHERE));
+    let story = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 404, JSON)).hears(whole(0, "{}"));
+    assert_eq!(story.reply().status, 404);
+}
+
+#[test]
+fn u18_timeouts_and_conflicts_go_elsewhere() {
+    answered_by("beta", refused(409, "{}").does(&ELSEWHERE));
+    answered_by("beta", refused(408, "{}").does(&ELSEWHERE));
+}
+
+#[test]
+fn u19_a_body_that_is_too_large_goes_to_another_provider() {
+    let story = refused(413, "{}").does(&["Abort 0", "Send 1 to beta", "Wait Head(1)"]);
+    let story = story.hears(head(1, 413, JSON)).hears(whole(1, "{}"));
+    assert_eq!(story.reply().status, 413);
+}
+
+#[test]
+fn u20_a_rate_limit_is_waited_out_once_if_it_is_short() {
+    for (retry_after, ms) in [("3", 3_000), ("0.25", 250), ("700ms", 700), ("0", 1)] {
+        let story = refused_until(429, "{}", retry_after).does(&AGAIN);
+        assert_eq!(story.waits(Timer::Retry(0)), Some(ms), "{retry_after}");
+        let story = story.elapses(Timer::Retry(0)).does(&["Send 1 to alpha", "Wait Head(1)"]);
+        let story = story.hears(head(1, 429, JSON)).hears(whole(1, "{}"));
+        answered_by("beta", story.does(&["Abort 1", "Note alpha/m bad", "Send 2 to beta", "Wait Head(2)"]));
+    }
+    let date = MORNING.after(2_000);
+    assert_eq!(date.rfc3339(), "2026-11-24T23:20:50Z");
+    let story = refused_until(429, "{}", "Tue, 24 Nov 2026 23:20:50 GMT").does(&AGAIN);
+    assert_eq!(story.waits(Timer::Retry(0)), Some(2_000), "a date");
+    for long in ["4", "60", "Tue, 24 Nov 2026 23:30:00 GMT", "soon"] {
+        refused_until(429, "{}", long).does(&ELSEWHERE);
+    }
+    refused(429, "{}").does(&ELSEWHERE);
+}
+
+#[test]
+fn u20_who_is_in_a_hurry_waits_for_no_rate_limit() {
+    let ask = chat(&BOTH).wishing("mode", "latency-first".into());
+    let Event::Head { attempt, head } = head(0, 429, JSON) else { panic!("a head") };
+    let head = megarouter::exchange::event::Head { retry_after: Some("1".into()), ..head };
+    Story::sent(&ask, &[0, 1]).hears(Event::Head { attempt, head }).hears(whole(0, "{}")).does(&ELSEWHERE);
+}
+
+#[test]
+fn u20_when_all_limit_our_rate_the_caller_is_told_when_to_come_back() {
+    let story = refused_until(429, "{}", "9").hears(head(1, 429, JSON)).hears(whole(1, "{}"));
+    assert_eq!((story.reply().status, story.header("retry-after")), (429, Some("1")));
+}
+
+#[test]
+fn u21_a_failure_in_passing_is_tried_again_once() {
+    for status in [500, 502] {
+        let story =
+            refused(status, "{}").does(&AGAIN).elapses(Timer::Retry(0)).does(&["Send 1 to alpha", "Wait Head(1)"]);
+        answered_by("alpha", story);
+        let story = refused(status, "{}").elapses(Timer::Retry(0)).hears(head(1, status, JSON)).hears(whole(1, "{}"));
+        answered_by("beta", story.does(&["Abort 1", "Note alpha/m bad", "Send 2 to beta", "Wait Head(2)"]));
+    }
+    refused(504, "{}").does(&ELSEWHERE);
+}
+
+#[test]
+fn u21_a_pause_ends_with_the_caller_and_with_the_deadline() {
+    let story = refused(500, "{}").does(&AGAIN).hears(Event::Gone).is("Closing");
+    assert_eq!(story.did("Send"), 1);
+    let late = refused(500, "{}").does(&AGAIN).elapses(Timer::Total).is("Closing");
+    assert_eq!((late.did("Send"), late.reply().status), (1, 502));
+    let hurried = Story::sent(&chat(&BOTH).wishing("deadline_ms", 50.into()), &[0, 1]);
+    hurried.hears(head(0, 500, JSON)).hears(whole(0, "{}")).does(&ELSEWHERE);
+}
+
+#[test]
+fn u22_who_is_overloaded_is_not_pressed() {
+    for status in [503, 529] {
+        answered_by("beta", refused(status, "{}").does(&ELSEWHERE));
+    }
+}
+
+#[test]
+fn u23_a_redirect_is_not_followed() {
+    answered_by("beta", refused(302, "").does(&ELSEWHERE));
+}
+
+#[test]
+fn u31_a_provider_that_fails_them_all_is_not_asked_twice_as_often() {
+    let (shared, mut sends) = (world(), 0);
+    for _ in 0..1_000 {
+        let mut story = Story::opens_in(&chat(&["alpha"]), shared.clone()).hears(held(&[0]));
+        story = story.hears(head(0, 500, JSON)).hears(whole(0, "{}"));
+        if story.waits(Timer::Retry(0)).is_some() {
+            story = story.elapses(Timer::Retry(0)).hears(head(1, 500, JSON)).hears(whole(1, "{}"));
+        }
+        sends += story.did("Send");
+    }
+    assert!((1_150..=1_250).contains(&sends), "{sends} calls for 1000 requests");
+}
+
+#[test]
+fn u32_when_all_are_ejected_they_are_asked_all_the_same() {
+    let mut health = Health::default();
+    for name in ["alpha/m", "beta/m"] {
+        for _ in 0..5 {
+            let outcome = Outcome::Failed { fault: FailedAs::Fault, retry_after_ms: None };
+            health.observe(&Sample { deployment: name.into(), at: MORNING, outcome });
+        }
+    }
+    let dark = World { health: Rc::new(health), ..world() };
+    answered_by("alpha", Story::opens_in(&chat(&BOTH), dark).hears(held(&[0, 1])));
+}
+
+#[test]
+fn a_deployment_that_comes_back_is_found_out_by_one_call() {
+    let mut health = Health::default();
+    for _ in 0..5 {
+        let outcome = Outcome::Failed { fault: FailedAs::Fault, retry_after_ms: None };
+        health.observe(&Sample { deployment: "alpha/m".into(), at: Millis(MORNING.0 - 5_000), outcome });
+    }
+    let rested = World { health: Rc::new(health.clone()), ..world() };
+    let probe = Story::opens_in(&chat(&BOTH), rested).hears(held(&[0, 1]));
+    let probe = probe.does(&["Wait Total", "Note alpha/m probed", "Send 0 to alpha", "Wait Head(0)"]);
+    health.observe(&probe.noted());
+    let probed = World { health: Rc::new(health), ..world() };
+    Story::opens_in(&chat(&BOTH), probed).hears(held(&[0, 1])).does(&["Wait Total", "Send 0 to beta", "Wait Head(0)"]);
+}

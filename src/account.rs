@@ -27,11 +27,9 @@ pub mod letter;
 mod told;
 mod tree;
 
-use ended::Ended;
+use ended::{Ended, is_late};
 use letter::{Answer, Caller, Grant, KeySpec, Letter, NewCredit, NewKey, Organization, Refusal};
 
-/// The row of an id that ended without an entry.
-const ENDED: &str = "";
 /// Counters of one row, some 150 bytes each.
 const COUNTERS_PER_ROW: usize = 5_000;
 /// Entries written to the journal in one statement.
@@ -155,14 +153,12 @@ struct Checkpoint {
     counters: Vec<Posted>,
     /// The last entry that the journal had: rows up to here only tell what ended.
     journaled: u64,
-    /// See [`Ended::forgotten`].
-    forgotten: Millis,
     /// Rates that are not at rest: when the next request and the next token are due, in nanoseconds since 1970.
     rates: Vec<(Scope, (u64, u64))>,
 }
 
 json::members!(Checkpoint {
-    seq, head, wallet, counters, journaled = 0, forgotten = Millis(0), rates = Vec::new(),
+    seq, head, wallet, counters, journaled = 0, rates = Vec::new(),
 });
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -170,12 +166,6 @@ struct Rates {
     requests: Gcra,
     tokens: Gcra,
     open: u64,
-}
-
-/// What the row of an id says that is done with.
-enum Left {
-    Entry,
-    Nothing,
 }
 
 /// See the head of this room.
@@ -192,8 +182,8 @@ pub struct Account {
     wallet: Wallet,
     bookings: HashMap<String, Booking>,
     ended: Ended,
-    /// The entries that were given back, with the entry that did.
-    refunds: Table<String, String>,
+    /// What is given only once, with the entry that did: refunds by what was given back, credits by their own id.
+    given: Table<String, String>,
     /// Entries that wait for the journal, by sequence.
     outbox: BTreeMap<u64, String>,
     /// When holds and suspenses run out.
@@ -226,7 +216,7 @@ impl Account {
             wallet: Wallet::default(),
             bookings: HashMap::new(),
             ended: Ended::default(),
-            refunds: Table::default(),
+            given: Table::default(),
             outbox: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             rates: HashMap::new(),
@@ -241,14 +231,14 @@ impl Account {
         for row in records {
             account.restore(&row, &mut checkpoint).map_err(|error| format!("{} {}: {error}", row.kind, row.id))?;
         }
-        if let Some(Checkpoint { seq, head, wallet, counters, rates, forgotten, journaled: through }) = checkpoint {
+        if let Some(Checkpoint { seq, head, wallet, counters, rates, journaled: through }) = checkpoint {
             account.budgets.restore(&counters);
             for (scope, (requests, tokens)) in rates {
                 let rates = Rates { requests: Gcra::at(requests), tokens: Gcra::at(tokens), open: 0 };
                 account.rates.insert(scope, rates);
             }
             (account.seq, account.head, account.wallet) = (seq, head, wallet);
-            (account.ended, journaled) = (Ended::since(forgotten), through);
+            journaled = through;
         }
         account.replay(bookings, journaled)?;
         Ok(account)
@@ -271,7 +261,7 @@ impl Account {
                 let StoredRates { scope, limits } = json::read(&row.body)?;
                 self.rate_limits.insert(scope, limits);
             }
-            "refund" => self.refunds.insert(row.id.clone(), json::read(&row.body)?),
+            "refund" | "credit" => self.given.insert(row.id.clone(), json::read(&row.body)?),
             "group" => self.groups.insert(row.id.clone(), json::read(&row.body)?),
             "member" => self.members.insert(row.id.clone(), json::read(&row.body)?),
             "tenant" => self.tenant.version = json::read(&row.body)?,
@@ -290,8 +280,8 @@ impl Account {
     fn replay(&mut self, rows: Vec<Row>, journaled: u64) -> Result<(), String> {
         let mut entries = BTreeMap::new();
         for Row { id, body, .. } in rows {
-            if body == ENDED {
-                self.ended.restore(id);
+            if let Ok(at) = body.parse() {
+                self.ended.insert(id, Millis(at));
                 continue;
             }
             let booking: Booking = json::read(&body).map_err(|error| format!("booking {id}: {error}"))?;
@@ -304,8 +294,8 @@ impl Account {
                     self.deadlines.insert((deadline(&booking), id.clone()));
                 }
                 Booking::Posted { entry, .. } if entry.seq > journaled => drop(entries.insert(entry.seq, id.clone())),
-                Booking::Posted { .. } => {
-                    self.ended.restore(id);
+                Booking::Posted { entry, .. } => {
+                    self.ended.insert(id, entry.at);
                     continue;
                 }
             }
@@ -468,22 +458,20 @@ impl Account {
         Write::Booking { id, body }
     }
 
-    fn take(&mut self, id: &str) {
-        let Some(booking) = self.bookings.remove(id) else { return };
+    fn take(&mut self, id: &str) -> Option<Booking> {
+        let booking = self.bookings.remove(id)?;
         self.deadlines.remove(&(deadline(&booking), id.to_owned()));
         if let Booking::Held(hold) = &booking {
             self.count_open(&hold.scopes(), -1);
         }
+        Some(booking)
     }
 
-    /// An id is done with. While a letter of it may still come, its row stays.
-    fn end(&mut self, id: String, row: Left) -> Option<Write> {
+    /// An id is done with, without an entry. While a letter of it may still come, its row stays and tells when that was.
+    fn end(&mut self, id: String, now: Millis) -> Write {
         self.take(&id);
-        match (self.ended.insert(&id), row) {
-            (true, Left::Entry) => None,
-            (true, Left::Nothing) => Some(Write::Booking { id, body: Some(ENDED.to_owned()) }),
-            (false, _) => Some(Write::Booking { id, body: None }),
-        }
+        self.ended.insert(id.clone(), now);
+        Write::Booking { id, body: Some(now.0.to_string()) }
     }
 
     /// The entries the journal needs next, if it is time.
@@ -505,7 +493,10 @@ impl Account {
         let done = std::mem::replace(&mut self.outbox, rest);
         let mut writes = Vec::with_capacity(done.len() + 1);
         for id in done.into_values() {
-            writes.extend(self.end(id, Left::Entry));
+            // The row of an entry tells the same.
+            if let Some(Booking::Posted { entry, .. }) = self.take(&id) {
+                self.ended.insert(id, entry.at);
+            }
         }
         self.flush_failures = 0;
         self.flush_at = (!self.outbox.is_empty()).then_some(now);
@@ -548,8 +539,13 @@ impl Account {
             wallet: self.wallet,
             counters: kept.counters,
             journaled: self.outbox.first_key_value().map_or(self.seq, |(seq, _)| seq - 1),
-            forgotten: self.ended.forgotten(),
-            rates: self.rates.iter().filter_map(|(scope, rates)| Some((scope.clone(), due(rates)?))).collect(),
+            // Hints of what is left of a minute: those of more keys than a row holds are not missed.
+            rates: self
+                .rates
+                .iter()
+                .filter_map(|(scope, rates)| Some((scope.clone(), due(rates)?)))
+                .take(COUNTERS_PER_ROW)
+                .collect(),
         };
         writes.push(record("checkpoint", "", Some(&checkpoint)));
     }

@@ -115,6 +115,13 @@ json::members!(default CallRecord {
 });
 
 impl CallRecord {
+    /// Whether its provider can be asked what it used: by a name that can stand in a path, and at prices that are known.
+    #[must_use]
+    pub fn is_askable(&self) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !self.generation_id.is_empty() && self.generation_id.bytes().all(plain) && self.rates.is_some()
+    }
+
     /// What this call costs its caller, from what stands here alone: the charge of the tokens, not beyond what was held where they
     /// are an estimate, less what the caller does not pay.
     #[must_use]

@@ -29,8 +29,8 @@ use proptest::{
 use serde_json::{Value, json};
 use shell::{Manners, Transition, run};
 use stage::{
-    CHAT, CHAT_WHOLE, COST, JSON, MESSAGES, REQUEST, SSE, Story, bytes, chat, head, held, messages, not_allowed, piped,
-    stale, whole,
+    Ask, CHAT, CHAT_WHOLE, COST, JSON, MESSAGES, REQUEST, SSE, Story, bytes, chat, head, held, messages, not_allowed,
+    piped, stale, whole,
 };
 use std::collections::BTreeSet;
 
@@ -458,8 +458,9 @@ fn a_hang_up_while_bytes_are_awaited_does_not_ask_for_them_twice() {
 #[test]
 fn a_hang_up_of_a_piped_caller_comes_with_what_was_seen() {
     let seen = [CHAT.opening, CHAT.hello].concat();
-    let piping =
-        |provider| Story::streaming(&chat(&[provider]).streamed().with_usage(), &CHAT).hears(Event::Gone).does(&[]);
+    let piping = |provider| Story::streaming(&chat(&[provider]).streamed().with_usage(), &CHAT).hears(Event::Gone);
+    piping("alpha").does(&["Abort 0"]).hears(Event::Gone).does(&[]);
+    piping("beta").does(&["Wait Drain"]).elapses(Timer::Drain).does(&["Abort 0"]);
     piping("alpha").hears(piped(0, &seen, PipeEnd::Gone { drained: false })).does(&["Post 0.000009"]);
     piping("beta").hears(piped(0, &seen, PipeEnd::Gone { drained: false })).does(&["Post suspense 0.000009"]);
     piping("beta").hears(piped(0, CHAT.all(), PipeEnd::Gone { drained: true })).does(&["Post 0.000017"]);
@@ -467,6 +468,38 @@ fn a_hang_up_of_a_piped_caller_comes_with_what_was_seen() {
     let late = || piping("beta").elapses(Timer::Total).does(&["Abort 0"]);
     late().hears(piped(0, &seen, PipeEnd::Broke)).does(&["Post suspense 0.000009"]);
     late().hears(piped(0, CHAT.all(), PipeEnd::Whole)).does(&["Post 0.000017"]);
+}
+
+#[test]
+fn who_is_let_go_of_in_the_middle_may_write_on_and_bill_it() {
+    let ask = |provider| chat(&[provider]).streamed();
+    for (provider, post) in [("alpha", "Post 0.000009"), ("beta", "Post suspense 0.000009")] {
+        let silent = Story::streaming(&ask(provider), &CHAT).hears(Event::Written).after(10_000);
+        silent.elapses(Timer::Stall(0)).does(&["Abort 0", "Chunk", "Finish", post]);
+        let late = Story::streaming(&ask(provider), &CHAT).elapses(Timer::Total);
+        late.does(&["Abort 0", "Chunk", "Finish", post]);
+        let lost = Story::streaming(&ask(provider), &CHAT).hears(Event::Written).hears(Event::Broke { attempt: 0 });
+        lost.does(&["Abort 0", "Chunk", "Finish", post]);
+        let piping = Story::streaming(&ask(provider).with_usage(), &CHAT);
+        let silent = piping.hears(piped(0, [CHAT.opening, CHAT.hello].concat(), PipeEnd::Stalled));
+        assert!(silent.text().contains("upstream_stalled"));
+        silent.does(&["Abort 0", "Chunk", "Finish", post]);
+    }
+    // Who ended by itself knows what it wrote.
+    let cut = Story::streaming(&ask("beta"), &CHAT).hears(Event::Written).hears(Event::End { attempt: 0 });
+    cut.does(&["Abort 0", "Chunk", "Finish", "Post 0.000009"]);
+}
+
+#[test]
+fn a_count_that_no_call_can_have_is_not_charged_beyond_the_hold() {
+    let told = |ask: &Ask, tokens: &str| {
+        let answer = CHAT_WHOLE.replace("\"completion_tokens\":4", &format!("\"completion_tokens\":{tokens}"));
+        let story = Story::sent(ask, &[0]).hears(head(0, 200, JSON)).hears(whole(0, answer));
+        (story.posted().outcome, story.posted().call.estimated)
+    };
+    let short = Ask { output_tokens: 16, ..chat(&["alpha"]) };
+    assert_eq!(told(&short, "96"), (PostOutcome::Charge(Nanos(201_000)), false), "twice the bound, and some");
+    assert_eq!(told(&short, "8000"), (PostOutcome::Charge(Nanos(10_000_000)), true), "what was held");
 }
 
 #[test]
@@ -489,7 +522,7 @@ fn counts_told_at_the_beginning_are_not_the_bill() {
 
 /// A grant of that many nano-dollars.
 fn holds(amount: i64) -> Event {
-    Event::Held(Grant { amount: Nanos(amount), allowed: vec![0] })
+    Event::Held(Grant { amount: Nanos(amount), allowed: vec![0], ..Grant::default() })
 }
 
 /// A stream of alpha's that may grow: its hold covers the prompt and some 4,900 tokens, which are at least as many bytes.
@@ -551,7 +584,7 @@ fn only_answers_that_show_all_they_cost_may_grow() {
 fn what_may_be_billed_stays_covered_beside_the_next_attempt() {
     let both = chat(&["alpha", "beta"]);
     let late = || {
-        let one = Event::Held(Grant { amount: Nanos(3_200_000), allowed: vec![0, 1] });
+        let one = Event::Held(Grant { amount: Nanos(3_200_000), allowed: vec![0, 1], ..Grant::default() });
         let story = Story::opens(&both).hears(one).elapses(Timer::Head(0));
         story.does(&["Abort 0", "Note alpha/m bad", "Extend"])
     };
@@ -643,11 +676,11 @@ fn an_answer_of_no_tokens_costs_nothing() {
 #[test]
 fn a_ceiling_is_the_last_word_whatever_is_counted() {
     let ask = chat(&["alpha"]).wishing("max_cost_usd", "0.003".into());
-    let more = CHAT_WHOLE.replace("\"completion_tokens\":4", "\"completion_tokens\":3000");
-    let one = Event::Held(Grant { amount: Nanos(3_000_000), allowed: vec![0] });
+    let more = CHAT_WHOLE.replace("\"completion_tokens\":4", "\"completion_tokens\":2000");
+    let one = Event::Held(Grant { amount: Nanos(3_000_000), allowed: vec![0], ..Grant::default() });
     let story = Story::opens(&ask).hears(one.clone()).hears(head(0, 200, JSON)).hears(whole(0, &more));
     let call = &story.posted().call;
-    assert_eq!((story.posted().outcome, call.absorbed_usd), (PostOutcome::Charge(Nanos(3_000_000)), Nanos(3_009_000)));
+    assert_eq!((story.posted().outcome, call.absorbed_usd), (PostOutcome::Charge(Nanos(3_000_000)), Nanos(1_009_000)));
     assert_eq!(call.recomputed(), Nanos(3_000_000));
     // A stream under a ceiling is never piped unseen, and is cut when it runs on.
     let story =
@@ -698,7 +731,7 @@ fn every_charge_can_be_computed_again() {
 #[test]
 fn a_posting_that_finds_nobody_is_made_again() {
     let mut story = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, CHAT_WHOLE));
-    for _ in 0..3 {
+    for _ in 0..6 {
         story = story.hears(Event::Unreachable).does(&["Wait Repost"]).elapses(Timer::Repost).does(&["Post 0.000017"]);
     }
     story.hears(Event::Unreachable).does(&[]).is("Done");

@@ -389,8 +389,11 @@ pub fn route(alias: &str, route: NamedRoute) -> Result<NamedRoute, Fault> {
     }
     let deadlines = route.deadlines;
     let times = [deadlines.head_ms, deadlines.first_token_ms, deadlines.stall_ms, deadlines.total_ms];
-    if times.into_iter().flatten().any(|ms| ms == 0 || ms > 3_600_000) {
-        return Err(Fault::parameter("deadlines", "Deadlines are milliseconds from 1 to 3600000."));
+    if times.into_iter().flatten().any(|ms| ms == 0 || ms > 1_140_000) {
+        return Err(Fault::parameter(
+            "deadlines",
+            "Deadlines are milliseconds from 1 to 1140000: a hold is kept for twenty minutes.",
+        ));
     }
     if route.retries > 2 {
         return Err(Fault::parameter("retries", "retries is 0, 1 or 2."));

@@ -13,8 +13,9 @@ use crate::{
 
 /// An alarm may be so late.
 const ALARM_LATE_MS: u64 = 60_000;
-/// Suspenses that are told at once.
-const SUSPENDED_MAX: usize = 200;
+/// Suspenses that are told at once: each is a call to its provider. Every ten minutes others have their turn.
+const SUSPENDED_MAX: usize = 50;
+const TURN_MS: u64 = 600_000;
 
 impl Account {
     /// Credit, or an adjustment, which may also take away.
@@ -22,11 +23,8 @@ impl Account {
         if self.organization.id.is_empty() {
             return Turn::refused(Refusal::NotFound { what: "organization".into() });
         }
-        if self.bookings.contains_key(&credit.id) || self.ended.has(&credit.id) {
+        if self.given.get(&credit.id).is_some() {
             return Turn::told(self.wallet_told(200));
-        }
-        if !self.ended.may_begin(&credit.id) {
-            return Turn::refused(Refusal::Closed);
         }
         let refused =
             |message: &str| Turn::refused(Refusal::Invalid { param: "amount_usd".into(), message: message.to_owned() });
@@ -38,15 +36,17 @@ impl Account {
         }
         let kind = if credit.adjusts { EntryKind::Adjustment } else { EntryKind::Credit };
         let legs = transfer("equity:operator".into(), self.wallet_account(), credit.amount);
+        let once = record("credit", &credit.id, Some(&credit.id));
+        self.given.insert(credit.id.clone(), credit.id.clone());
         let entry = self.entry(credit.id, kind, credit.amount, legs, None, Some(credit.reason), now);
-        let write = self.book(entry, Vec::new(), Nanos::ZERO, now);
-        Turn { answer: self.wallet_told(200), writes: vec![write] }
+        let booked = self.book(entry, Vec::new(), Nanos::ZERO, now);
+        Turn { answer: self.wallet_told(200), writes: vec![once, booked] }
     }
 
     /// Gives a charge back, or a part of it, once. The operator bears it: what is owed to the provider stays.
     pub(super) fn refund(&mut self, refund: NewRefund, now: Millis) -> Turn {
         let NewRefund { id, of, amount, reason } = refund;
-        if let Some(earlier) = self.refunds.get(&of) {
+        if let Some(earlier) = self.given.get(&of) {
             if *earlier == id {
                 return Turn::told(self.wallet_told(200));
             }
@@ -54,7 +54,7 @@ impl Account {
             return Turn::refused(Refusal::Invalid { param: "entry_id".into(), message });
         }
         let write = record("refund", &of, Some(&id));
-        self.refunds.insert(of.clone(), id.clone());
+        self.given.insert(of.clone(), id.clone());
         let legs = transfer("expense:absorbed".into(), self.wallet_account(), amount);
         let entry = self.entry(id, EntryKind::Refund, amount, legs, None, Some(format!("{of}: {reason}")), now);
         let booked = self.book(entry, Vec::new(), Nanos::ZERO, now);
@@ -92,24 +92,26 @@ impl Account {
         }
         let mut summary =
             Summary { seq, head, wallet, waiting: self.outbox.len() as u64, waiting_since, ..Summary::default() };
+        let mut askable = Vec::new();
         for (at, id) in &self.deadlines {
             match self.bookings.get(id) {
                 Some(Booking::Held(_)) => {
                     summary.open += 1;
                     summary.overdue += u64::from(at.after(ALARM_LATE_MS) < now);
                 }
-                Some(Booking::Suspense { call, .. }) => {
+                Some(Booking::Suspense { hold, call, .. }) => {
                     summary.suspended += 1;
-                    if summary.unresolved.len() < SUSPENDED_MAX
-                        && !call.generation_id.is_empty()
-                        && providers.contains(&call.provider)
-                    {
-                        summary.unresolved.push(Suspended { id: id.clone(), call: call.clone() });
+                    if call.is_askable() && providers.contains(&call.provider) {
+                        askable.push((id, hold.grant.at, call));
                     }
                 }
                 _ => {}
             }
         }
+        let turn = (now.0 / TURN_MS) as usize * SUSPENDED_MAX % askable.len().max(1);
+        let told = askable.iter().cycle().skip(turn).take(askable.len().min(SUSPENDED_MAX));
+        let suspended = told.map(|(id, at, call)| Suspended { id: (*id).clone(), at: *at, call: (*call).clone() });
+        summary.unresolved = suspended.collect();
         summary
     }
 }

@@ -1,82 +1,57 @@
 //! What has ended: a message that comes again, or late, must not open it once more.
 use crate::{id, time::Millis};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-/// How long an id is kept after it was made. A letter takes seconds; a worker's clock may be as far behind as the rest.
-const KEPT_MS: u64 = 60_000;
+/// How long an id is remembered after it ended: a letter takes seconds.
+const KEPT_MS: u64 = 120_000;
 /// Ids kept over a checkpoint. Their rows are read when the object starts, a kilobyte or two each.
 const KEPT_MAX: usize = 5_000;
 /// Ids forgotten with one checkpoint: each is a row to delete.
 const FORGOTTEN_AT_ONCE: usize = 1_000;
+/// An id that was made so long ago begins nothing. A worker's clock may be ten minutes off, as for windows.
+const LATE_MS: u64 = 900_000;
 
-/// The ids that ended lately. Each has a row that is deleted when the id is forgotten.
+/// The ids that ended lately, with the time. Each has a row that is deleted when the id is forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
-    ids: BTreeSet<(Millis, String)>,
-    /// The youngest that was forgotten before its time: what is as old as that opens nothing.
-    forgotten: Millis,
+    ids: HashMap<String, Millis>,
+    order: BTreeSet<(Millis, String)>,
+}
+
+/// Whether an id is too old to begin anything; what is no id of ours is.
+pub(super) fn is_late(id: &str, now: Millis) -> bool {
+    id::made_at(id).is_none_or(|at| now.since(at) >= LATE_MS)
 }
 
 impl Ended {
-    /// As a checkpoint kept it.
-    pub(super) fn since(forgotten: Millis) -> Self {
-        Self { ids: BTreeSet::new(), forgotten }
-    }
-
-    pub(super) fn forgotten(&self) -> Millis {
-        self.forgotten
-    }
-
     pub(super) fn has(&self, id: &str) -> bool {
-        let at = made_at(id);
-        let mut same_time = self.ids.range((at, String::new())..).take_while(|(made, _)| *made == at);
-        same_time.any(|(_, ended)| ended == id)
+        self.ids.contains_key(id)
     }
 
-    /// Whether an id may still begin something: it did not end, and nothing as young was forgotten.
-    pub(super) fn may_begin(&self, id: &str) -> bool {
-        made_at(id) > self.forgotten && !self.has(id)
-    }
-
-    /// Takes an id in, if that is still of use.
-    pub(super) fn insert(&mut self, id: &str) -> bool {
-        let at = made_at(id);
-        let kept = at > self.forgotten;
-        if kept {
-            self.ids.insert((at, id.to_owned()));
+    pub(super) fn insert(&mut self, id: String, at: Millis) {
+        if self.ids.insert(id.clone(), at).is_none() {
+            self.order.insert((at, id));
         }
-        kept
-    }
-
-    /// Takes an id in of which there is a row.
-    pub(super) fn restore(&mut self, id: String) {
-        self.ids.insert((made_at(&id), id));
     }
 
     /// Whether a checkpoint is due only to forget.
     pub(super) fn is_full(&self) -> bool {
-        self.ids.len() >= KEPT_MAX + FORGOTTEN_AT_ONCE
+        self.order.len() >= KEPT_MAX + FORGOTTEN_AT_ONCE
     }
 
-    /// Forgets the oldest ids, those whose time is over and those that are too many. What it returns has to be deleted, and
-    /// [`Ended::forgotten`] kept, in the same turn.
+    /// Forgets those whose time is over, and the oldest of too many. Their rows have to be deleted.
     pub(super) fn forget(&mut self, now: Millis) -> Vec<String> {
         let mut gone = Vec::new();
         while gone.len() < FORGOTTEN_AT_ONCE
-            && let Some((at, _)) = self.ids.first()
-            && (now.since(*at) >= KEPT_MS || self.ids.len() > KEPT_MAX)
-            && let Some((at, id)) = self.ids.pop_first()
+            && let Some((at, _)) = self.order.first()
+            && (now.since(*at) >= KEPT_MS || self.order.len() > KEPT_MAX)
+            && let Some((_, id)) = self.order.pop_first()
         {
-            self.forgotten = self.forgotten.max(at);
+            self.ids.remove(&id);
             gone.push(id);
         }
         gone
     }
-}
-
-/// What is no id of ours is as old as can be.
-fn made_at(id: &str) -> Millis {
-    id::made_at(id).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -85,36 +60,34 @@ mod tests {
 
     const NOW: Millis = Millis(1_795_562_448_000);
 
-    fn req(at: Millis, chance: u128) -> String {
-        id::mint("req", at, chance)
-    }
-
     #[test]
-    fn an_id_that_ended_begins_nothing_whether_kept_or_forgotten() {
+    fn an_id_is_kept_for_a_while_after_it_ended() {
         let mut ended = Ended::default();
-        let (one, same_time, younger) = (req(NOW, 1), req(NOW, 2), req(NOW.after(1), 3));
-        assert!(ended.may_begin(&one) && ended.insert(&one));
-        assert!(!ended.may_begin(&one) && ended.may_begin(&same_time));
-        assert!(!ended.may_begin("req_1") && !ended.insert("req_1"), "no id of ours");
+        ended.insert("one".into(), NOW);
+        ended.insert("one".into(), NOW.after(5));
+        assert!(ended.has("one") && !ended.has("two"));
         assert_eq!(ended.forget(NOW.after(KEPT_MS - 1)), [""; 0]);
-        assert_eq!(ended.forget(NOW.after(KEPT_MS)), std::slice::from_ref(&one));
-        let mut restarted = Ended::since(ended.forgotten());
-        for ended in [&mut ended, &mut restarted] {
-            assert!(!ended.may_begin(&one) && !ended.insert(&one), "it is not kept again");
-            assert!(!ended.may_begin(&same_time) && ended.may_begin(&younger));
-        }
+        assert_eq!(ended.forget(NOW.after(KEPT_MS)), ["one"]);
+        assert!(!ended.has("one"));
     }
 
     #[test]
-    fn of_too_many_the_oldest_are_forgotten() {
+    fn of_too_many_the_first_to_end_are_forgotten() {
         let mut ended = Ended::default();
-        let ids: Vec<String> = (0..(KEPT_MAX + FORGOTTEN_AT_ONCE) as u64).map(|ms| req(NOW.after(ms), 0)).collect();
-        for id in &ids {
-            assert!(!ended.is_full() && ended.insert(id));
+        for number in 0..(KEPT_MAX + FORGOTTEN_AT_ONCE) as u64 {
+            assert!(!ended.is_full());
+            ended.insert(number.to_string(), NOW.after(number));
         }
         assert!(ended.is_full());
-        assert_eq!(ended.forget(NOW), ids[..FORGOTTEN_AT_ONCE]);
+        assert_eq!(ended.forget(NOW).len(), FORGOTTEN_AT_ONCE);
         assert_eq!(ended.forget(NOW), [""; 0]);
-        assert!(!ended.may_begin(&ids[0]) && !ended.may_begin(&req(NOW, 7)) && ended.has(&ids[FORGOTTEN_AT_ONCE]));
+        assert!(!ended.has("999") && ended.has("1000"));
+    }
+
+    #[test]
+    fn old_ids_and_strange_ones_begin_nothing() {
+        let id = id::mint("req", NOW, 1);
+        assert!(!is_late(&id, Millis(NOW.0 - 600_000)) && !is_late(&id, NOW.after(LATE_MS - 1)));
+        assert!(is_late(&id, NOW.after(LATE_MS)) && is_late("req_1", NOW));
     }
 }

@@ -1,6 +1,6 @@
 //! Holds: made, made larger, closed, and what becomes of those that nobody closes.
 use super::{
-    Account, Booking, Hold, Left, Turn, Write,
+    Account, Booking, Hold, Turn, Write, is_late,
     letter::{Answer, ExtendLetter, Grant, HoldLetter, KeySpec, OtherAttempt, PostLetter, PostOutcome, Refusal},
 };
 use crate::{
@@ -42,7 +42,9 @@ impl Account {
             }
             // A letter that was long on its way: its call has ended.
             Some(Booking::Posted { .. }) => return Turn::refused(Refusal::Closed),
-            None if !self.ended.may_begin(&letter.request_id) => return Turn::refused(Refusal::Closed),
+            None if self.ended.has(&letter.request_id) || is_late(&letter.request_id, now) => {
+                return Turn::refused(Refusal::Closed);
+            }
             None => {}
         }
         if letter.tenant_version != self.tenant.version {
@@ -94,7 +96,7 @@ impl Account {
             return Err(Refusal::NotAllowed { models, providers });
         };
         let room = self.budgets.room(counted, place.at).min(self.wallet.available());
-        let mut grant = Grant::default();
+        let mut grant = Grant { at: place.at, ..Grant::default() };
         for (number, bid) in allowed() {
             if let Some(amount) = bid.within(room) {
                 grant.amount = grant.amount.max(amount);
@@ -193,8 +195,14 @@ impl Account {
     }
 
     pub(super) fn post(&mut self, letter: PostLetter, now: Millis) -> Turn {
-        let PostLetter { request_id, outcome, call, tokens, others } = letter;
+        let PostLetter { request_id, held_at, outcome, call, tokens, others } = letter;
         let (mut hold, told, until) = match self.bookings.get(&request_id) {
+            // Of an earlier hold of the same id, which ended so long ago that it was forgotten.
+            Some(Booking::Held(hold) | Booking::Suspense { hold, .. })
+                if held_at.is_some_and(|held_at| held_at != hold.grant.at) =>
+            {
+                return Turn::told(Answer::Posted);
+            }
             Some(Booking::Held(hold)) => (hold.clone(), false, now.after(SUSPENSE_MS)),
             // Nobody had said anything of it when its time was over: what is said now counts.
             Some(Booking::Suspense { hold, call, until, .. }) => (hold.clone(), !call.provider.is_empty(), *until),
@@ -202,9 +210,10 @@ impl Account {
             Some(Booking::Posted { .. }) => return Turn::told(Answer::Posted),
             // Not held, or not yet: should the hold still be on its way, it comes too late.
             None => {
-                let first = self.ended.may_begin(&request_id);
-                let write = first.then(|| self.end(request_id, Left::Nothing)).flatten();
-                return Turn { answer: Answer::Posted, writes: write.into_iter().collect() };
+                let open = !self.ended.has(&request_id) && !is_late(&request_id, now);
+                let mut writes: Vec<Write> = open.then(|| self.end(request_id, now)).into_iter().collect();
+                self.forget(now, &mut writes);
+                return Turn { answer: Answer::Posted, writes };
             }
         };
         if told && matches!(outcome, PostOutcome::Suspense { .. }) {
@@ -225,15 +234,19 @@ impl Account {
                 other.amount = other.amount.min(hold.grant.amount.minus(used)).max(Nanos::ZERO);
                 // It stays held, under the other's id.
                 hold.grant.amount = hold.grant.amount.minus(other.amount);
-                writes.extend(self.close_other(&request_id, hold.clone(), other, until, now));
+                writes.push(self.close_other(&request_id, hold.clone(), other, until, now));
             }
         }
-        writes.extend(self.close(request_id, hold, outcome, call, until, now));
-        // What ended is forgotten with a checkpoint; where nothing is booked, there is none.
-        if self.outbox.is_empty() && self.ended.is_full() {
-            self.checkpoint(now, &mut writes);
-        }
+        writes.push(self.close(request_id, hold, outcome, call, until, now));
+        self.forget(now, &mut writes);
         Turn { answer: Answer::Posted, writes }
+    }
+
+    /// What ended is forgotten with a checkpoint; where nothing reaches the journal, there is none.
+    fn forget(&mut self, now: Millis, writes: &mut Vec<Write>) {
+        if self.ended.is_full() {
+            self.checkpoint(now, writes);
+        }
     }
 
     /// Gives a hold back.
@@ -263,14 +276,14 @@ impl Account {
         call: CallRecord,
         until: Millis,
         now: Millis,
-    ) -> Option<Write> {
+    ) -> Write {
         match outcome {
             PostOutcome::Void => {
                 self.release(&hold, now);
-                self.end(id, Left::Nothing)
+                self.end(id, now)
             }
-            PostOutcome::Charge(charge) => Some(self.post_usage(id, hold, charge, call, now)),
-            PostOutcome::Suspense { metered } => Some(self.put(id, Booking::Suspense { hold, metered, call, until })),
+            PostOutcome::Charge(charge) => self.post_usage(id, hold, charge, call, now),
+            PostOutcome::Suspense { metered } => self.put(id, Booking::Suspense { hold, metered, call, until }),
         }
     }
 
@@ -282,9 +295,9 @@ impl Account {
         other: OtherAttempt,
         until: Millis,
         now: Millis,
-    ) -> Option<Write> {
+    ) -> Write {
         let OtherAttempt { number, amount, outcome, call } = other;
-        hold.grant = Grant { amount, allowed: Vec::new() };
+        hold.grant = Grant { amount, at: hold.grant.at, allowed: Vec::new() };
         self.close(format!("{request_id}#{number}"), hold, outcome, call, until, now)
     }
 

@@ -186,10 +186,12 @@ json::members!(default Summary { seq, head, wallet, waiting, waiting_since, open
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Suspended {
     pub id: String,
+    /// When the hold was made: [`Grant::at`].
+    pub at: Millis,
     pub call: CallRecord,
 }
 
-json::members!(Suspended { id, call });
+json::members!(Suspended { id, at = Millis(0), call });
 
 /// A key about to be kept: everything but its text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -305,6 +307,8 @@ json::members!(ExtendLetter { request_id, to, least });
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PostLetter {
     pub request_id: String,
+    /// Which hold is meant, by [`Grant::at`]; whichever there is where the grant was not heard.
+    pub held_at: Option<Millis>,
     pub outcome: PostOutcome,
     pub call: CallRecord,
     /// Tokens really used, so that the token rate gets the rest back.
@@ -323,7 +327,7 @@ impl PostLetter {
     }
 }
 
-json::members!(PostLetter { request_id, outcome, call, tokens, others = Vec::new() });
+json::members!(PostLetter { request_id, held_at, outcome, call, tokens, others = Vec::new() });
 
 /// An attempt that came to nothing, but may be billed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -393,11 +397,13 @@ json::variants!(Answer, Self::Posted, {
 pub struct Grant {
     /// 0 when the hold was dry.
     pub amount: Nanos,
+    /// When it was made, by the account's clock: a posting names it.
+    pub at: Millis,
     /// The places of the bids that are allowed and affordable.
     pub allowed: Vec<usize>,
 }
 
-json::members!(Grant { amount, allowed });
+json::members!(Grant { amount, at = Millis(0), allowed });
 
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -98,7 +98,14 @@ impl Kept {
 
     fn post(&mut self, id: &str, outcome: PostOutcome) -> Answer {
         let call = CallRecord { provider: "acme".into(), ..CallRecord::default() };
-        self.send(Letter::Post(PostLetter { request_id: id.into(), outcome, call, tokens: 10, others: Vec::new() }))
+        self.send(Letter::Post(PostLetter {
+            request_id: id.into(),
+            held_at: None,
+            outcome,
+            call,
+            tokens: 10,
+            others: Vec::new(),
+        }))
     }
 
     /// The same account, made again from its rows.
@@ -166,7 +173,7 @@ fn refused(answer: &Answer) -> &'static str {
 #[test]
 fn money_goes_from_hold_to_entry() {
     let mut kept = Kept::new("1");
-    assert_eq!(kept.hold(&req(1), 300), Answer::Held(Grant { amount: Nanos(300), allowed: vec![0] }));
+    assert_eq!(kept.hold(&req(1), 300), Answer::Held(Grant { amount: Nanos(300), allowed: vec![0], at: kept.now }));
     assert_eq!(kept.account.wallet.available(), Nanos(999_999_700));
     assert_eq!(kept.post(&req(1), PostOutcome::Charge(Nanos(120))), Answer::Posted);
     assert_eq!(kept.account.wallet.available(), Nanos(999_999_880));
@@ -251,7 +258,7 @@ fn an_empty_wallet_is_402_and_a_held_one_429() {
 fn the_dearest_affordable_bid_is_held() {
     let mut kept = Kept::new("0.000001");
     let answer = kept.send(Letter::Hold(hold_letter(&req(1), &[500, 2_000, 800], 0)));
-    assert_eq!(answer, Answer::Held(Grant { amount: Nanos(800), allowed: vec![0, 2] }));
+    assert_eq!(answer, Answer::Held(Grant { amount: Nanos(800), allowed: vec![0, 2], at: kept.now }));
 }
 
 #[test]
@@ -276,7 +283,7 @@ fn rules_of_a_key_are_kept() {
     kept.make("api_keys", "a", &json!({"name": "a", "model_allowlist": ["acme/m1"], "concurrency": 1, "rpm": 2}));
     assert_eq!(refused(&kept.hold(&req(0), 1)), "model_not_allowed");
     let two = |id: &str| Letter::Hold(hold_letter(id, &[1, 1], 0));
-    assert_eq!(kept.send(two(&req(1))), Answer::Held(Grant { amount: Nanos(1), allowed: vec![1] }));
+    assert_eq!(kept.send(two(&req(1))), Answer::Held(Grant { amount: Nanos(1), allowed: vec![1], at: kept.now }));
     assert_eq!(refused(&kept.send(two(&req(2)))), "concurrency_exceeded");
     kept.post(&req(1), PostOutcome::Void);
     assert!(matches!(kept.send(two(&req(2))), Answer::Held(_)));
@@ -479,13 +486,20 @@ fn a_session_has_a_budget_of_its_own() {
 #[test]
 fn a_late_letter_opens_nothing_again() {
     let mut kept = Kept::new("1");
-    kept.post(&req(0), PostOutcome::Void);
+    let posting = |id: &str, outcome| {
+        let (request_id, call) = (id.to_owned(), CallRecord { provider: "acme".into(), ..CallRecord::default() });
+        Letter::Post(PostLetter { request_id, held_at: Some(START), outcome, call, tokens: 10, others: Vec::new() })
+    };
+    let charge = PostOutcome::Charge(Nanos(5));
+    kept.send(posting(&req(0), PostOutcome::Void));
     kept.hold(&req(1), 10);
-    kept.post(&req(1), PostOutcome::Void);
+    kept.send(posting(&req(1), PostOutcome::Void));
     kept.hold(&req(2), 10);
-    kept.post(&req(2), PostOutcome::Charge(Nanos(5)));
+    kept.send(posting(&req(2), charge));
     kept.flush();
-    for later in [0, 20_000, 40_000, 60_000] {
+    let again = NewCredit { id: mint("crd", START, 1), amount: Nanos(7), reason: String::new(), adjusts: false };
+    // From memory, and from the rows that are left.
+    for later in [0, 60_000, 50_000] {
         kept.now = kept.now.after(later);
         for restart in [false, true] {
             if restart {
@@ -493,25 +507,29 @@ fn a_late_letter_opens_nothing_again() {
             }
             for id in [req(0), req(1), req(2)] {
                 assert_eq!(refused(&kept.hold(&id, 10)), "budget_unavailable", "{id} after {later}");
-                kept.post(&id, PostOutcome::Charge(Nanos(5)));
+                kept.send(posting(&id, charge));
             }
-            let again =
-                NewCredit { id: mint("crd", START, 1), amount: Nanos(7), reason: String::new(), adjusts: false };
-            kept.send(Letter::Credit(again));
+            kept.send(Letter::Credit(again.clone()));
             let wallet = kept.account.wallet;
             assert_eq!((wallet.held, wallet.posted, wallet.credits), (Nanos(0), Nanos(5), Nanos(1_000_000_000)));
         }
     }
     assert!(!kept.bookings.is_empty(), "rows tell of them");
+    // What is forgotten may hold once more, but what is said of the hold before is not said of this one.
+    kept.now = kept.now.after(20_000);
     let next = mint("req", kept.now, 9);
     kept.hold(&next, 10);
-    kept.post(&next, PostOutcome::Charge(Nanos(5)));
+    kept.post(&next, charge);
     kept.flush();
     assert_eq!(kept.bookings.keys().collect::<Vec<_>>(), [&next], "for a while");
-    for id in [req(0), req(1), req(2)] {
-        assert_eq!(refused(&kept.hold(&id, 10)), "budget_unavailable", "{id} when nothing is left of it");
-    }
-    assert_eq!(kept.account.wallet.posted, Nanos(10));
+    kept.hold(&req(2), 10);
+    kept.send(posting(&req(2), charge));
+    kept.send(Letter::Credit(again));
+    let wallet = kept.account.wallet;
+    assert_eq!((wallet.held, wallet.posted, wallet.credits), (Nanos(10), Nanos(10), Nanos(1_000_000_000)));
+    kept.post(&req(2), PostOutcome::Void);
+    kept.now = kept.now.after(900_000);
+    assert_eq!(refused(&kept.hold(&req(3), 10)), "budget_unavailable", "it is too old");
 }
 
 #[test]
@@ -521,7 +539,10 @@ fn a_hold_grows_with_its_answer_as_far_as_there_is_room() {
     kept.budget(&scope, Window::Day, "0.000001");
     let mut letter = hold_letter(&req(1), &[5_000], 0);
     letter.bids[0].least = Nanos(400);
-    assert_eq!(kept.send(Letter::Hold(letter)), Answer::Held(Grant { amount: Nanos(400), allowed: vec![0] }));
+    assert_eq!(
+        kept.send(Letter::Hold(letter)),
+        Answer::Held(Grant { amount: Nanos(400), allowed: vec![0], at: kept.now })
+    );
     let mut extend = |to, least| {
         let letter = ExtendLetter { request_id: req(1), to: Nanos(to), least: Nanos(least) };
         match kept.send(Letter::Extend(letter)) {
@@ -551,6 +572,7 @@ fn other_attempts_are_booked_by_themselves() {
     let call = |provider: &str| CallRecord { provider: provider.into(), ..CallRecord::default() };
     let other = |number, amount, outcome| OtherAttempt { number, amount: Nanos(amount), outcome, call: call("slow") };
     let letter = PostLetter {
+        held_at: None,
         request_id: req(1),
         outcome: PostOutcome::Charge(Nanos(300)),
         call: call("acme"),
@@ -579,7 +601,7 @@ fn an_unknown_charge_and_other_attempts_share_one_hold() {
     let call = CallRecord { provider: "acme".into(), ..CallRecord::default() };
     let outcome = PostOutcome::Suspense { metered: Nanos(20) };
     let others = vec![OtherAttempt { number: 1, amount: Nanos(500), outcome, call: call.clone() }];
-    let letter = PostLetter { request_id: req(1), outcome, call, tokens: 10, others };
+    let letter = PostLetter { request_id: req(1), held_at: None, outcome, call, tokens: 10, others };
     for _ in 0..2 {
         kept.send(Letter::Post(letter.clone()));
         assert_eq!(kept.account.wallet.held, Nanos(1_000));
@@ -602,7 +624,7 @@ fn what_is_told_after_a_hold_ran_out_still_counts() {
         let call = CallRecord { provider: "acme".into(), ..CallRecord::default() };
         let other =
             OtherAttempt { number: 1, amount: Nanos(500), outcome: PostOutcome::Charge(Nanos(7)), call: call.clone() };
-        let letter = PostLetter { request_id: req(1), outcome, call, tokens: 10, others: vec![other] };
+        let letter = PostLetter { request_id: req(1), held_at: None, outcome, call, tokens: 10, others: vec![other] };
         for _ in 0..2 {
             kept.send(Letter::Post(letter.clone()));
         }

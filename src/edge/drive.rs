@@ -75,11 +75,11 @@ impl Drive {
                 Some(upstream) => self.later(upstream.read(attempt)),
                 None => self.later(async move { Event::Broke { attempt } }),
             },
-            Effect::Pipe { attempt, prefix, drain_ms } => {
+            Effect::Pipe { attempt, pipe } => {
                 if let (Some(upstream), Some(downstream)) =
                     (self.upstreams.get(attempt).cloned(), self.downstream.clone())
                 {
-                    self.later(upstream.pipe(attempt, downstream, prefix, drain_ms));
+                    self.later(upstream.pipe(attempt, downstream, pipe));
                 }
             }
             Effect::Abort { attempt } => {

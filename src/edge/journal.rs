@@ -41,13 +41,14 @@ pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
     let told = Value::from(entries.iter().map(row).collect::<Vec<_>>()).to_string();
     rows(env, APPEND, &[account, &told]).await?;
     // What was there already must be the same: an account set back in time would book other entries under old numbers.
-    let Some(last) = entries.last() else { return Ok(()) };
-    let find = "SELECT hash FROM entry WHERE account = ?1 AND seq = CAST(?2 AS INTEGER)";
-    let found = rows(env, find, &[account, &last.seq.to_string()]).await?;
-    if found.first().and_then(|row| row.get("hash")?.as_str()) == Some(&last.hash) {
+    let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
+    let find = "SELECT hash FROM entry WHERE account = ?1 AND seq BETWEEN CAST(?2 AS INTEGER) AND CAST(?3 AS INTEGER) ORDER BY seq";
+    let found = rows(env, find, &[account, &first.seq.to_string(), &last.seq.to_string()]).await?;
+    let hashes = found.iter().filter_map(|row| row.get("hash")?.as_str());
+    if hashes.eq(entries.iter().map(|entry| entry.hash.as_str())) {
         return Ok(());
     }
-    Err(Error::from(format!("entry {} in the journal is another one than the account's", last.seq)))
+    Err(Error::from(format!("entries {} to {} in the journal are others than the account's", first.seq, last.seq)))
 }
 
 /// Finds where the entries of a moment begin, by halving: ids have no index, because every entry would pay for it, but they
@@ -64,8 +65,10 @@ SELECT CAST(max(low) AS TEXT) AS begin FROM span";
 /// Entries that are looked through at once.
 const PAGE: u64 = 5_000;
 /// When the entry of an id may have been booked, after the id was made, and how many pages are looked through from there: at
-/// once or when its provider told, and a day later, perhaps after the time of a hold that nobody closed.
-const BOOKED: [(u64, u64); 3] = [(0, 10), (86_400_000, 4), (86_400_000 + 1_200_000, 2)];
+/// once, after an answer of some minutes, when its provider told, and a day later, perhaps after the time of a hold that nobody
+/// closed.
+const BOOKED: [(u64, u64); 6] =
+    [(0, 10), (240_000, 4), (600_000, 4), (1_200_000, 4), (86_400_000, 4), (86_400_000 + 1_200_000, 4)];
 
 /// The entry of that id.
 pub async fn find(env: &Env, account: &str, id: &str) -> Result<Option<Entry>> {
@@ -154,7 +157,7 @@ pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<Option<(V
             Some(entry) => entry.seq,
             None => return Ok(None),
         },
-        None => u64::from(u32::MAX),
+        None => 1 << 53,
     };
     let before = before.to_string();
     let mut clauses = vec![format!("{READ_ALL} AND seq < CAST(?2 AS INTEGER)")];

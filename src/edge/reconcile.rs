@@ -149,10 +149,12 @@ async fn resolve(env: &Env, account: &str, unresolved: &[Suspended]) -> Vec<Valu
         if let Some((rates, request_fee)) = listed(&call) {
             (call.rates, call.request_fee_usd) = (Some(rates), request_fee);
         }
+        // Nobody pays more for a call whose end was not seen than was held for it.
+        call.absorbed_usd = call.recomputed().minus(call.held_usd).max(Nanos::ZERO);
         let charge = call.recomputed();
         let tokens = usage.prompt().saturating_add(usage.output);
         let (request_id, outcome) = (one.id.clone(), PostOutcome::Charge(charge));
-        let letter = PostLetter { request_id, outcome, call, tokens, others: Vec::new() };
+        let letter = PostLetter { request_id, held_at: Some(one.at), outcome, call, tokens, others: Vec::new() };
         if matches!(ask(env, account, &Letter::Post(letter)).await, Ok(Answer::Posted)) {
             resolved.push(json!({"id": one.id, "by": "generation", "charge_usd": charge}));
         }
@@ -173,11 +175,7 @@ pub fn listed(call: &CallRecord) -> Option<(Rates, Nanos)> {
 async fn generation(env: &Env, one: &Suspended) -> Option<Usage> {
     let (catalog, _) = snapshot::catalog();
     let path = catalog.provider(&one.call.provider)?.generation_path.as_ref()?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let id = one.call.generation_id.as_str();
-    if !id.bytes().all(plain) || one.call.rates.is_none() {
-        return None;
-    }
     let reach = snapshot::reach(&one.call.provider)?;
     // Only the credential it was made with knows it.
     for credential in reach.credentials {

@@ -1,5 +1,5 @@
-// The copy of a piped stream is counted in bites of this many bytes: once per chunk would double the relay's cost.
-const BITE = 65536;
+// The copy of a piped stream is read in bites of so many bytes, at least and at most: once per chunk would double the relay's cost.
+const SIP = 1024, BITE = 16384;
 
 // A call to a provider, and its body. Plumbing only: what to do with a status or with bytes is decided in Rust.
 export class Upstream {
@@ -53,17 +53,25 @@ export class Upstream {
   abort() { this.#stop.abort(); }
 
   // Bytes flow to the caller natively; a copy is collected on a second branch, behind an identity stream so that its reader
-  // does not hold the first branch back. Past `most` the provider is let go: the stream broke. Resolves to the copy;
-  // `downstream.end` says how it ended.
-  async pipe(downstream, prefix, drainMs, most) {
+  // does not hold the first branch back. Past `most`, and when there was no bite for `stallMs`, the provider is let go. Resolves to
+  // the copy; `downstream.end` says how it ended.
+  async pipe(downstream, prefix, drainMs, stallMs, most) {
     this.#reader.releaseLock();
     const [flow, copy] = this.#response.body.tee();
     const tap = new IdentityTransformStream(), enough = new AbortController();
     const reader = tap.readable.getReader({ mode: "byob" });
+    let bites = 0, stalled = false, watch;
     const bite = async () => {
-      const { value } = await reader.readAtLeast(BITE, new Uint8Array(BITE));
+      const { value } = await reader.readAtLeast(SIP, new Uint8Array(BITE));
+      bites++;
       return value?.length ? value : undefined; // at the end an empty view
     };
+    const look = (seen) => {
+      stalled = bites === seen;
+      if (stalled) this.abort();
+      else watch = setTimeout(look, stallMs, bites);
+    };
+    watch = setTimeout(look, stallMs, bites);
     const kept = this.#gather(reader, bite, most);
     let lost = false, broke = false;
     const client = downstream.lend(prefix)
@@ -74,9 +82,10 @@ export class Upstream {
       return tap.writable.close().catch(() => {});
     });
     const [{ bytes, over }] = await Promise.all([kept, meter]);
+    clearTimeout(watch);
     if (!enough.signal.aborted && !lost) await client;
     downstream.takeBack();
-    downstream.end = broke || over ? "broke" : !lost ? "whole" : enough.signal.aborted ? "gone" : "drained";
+    downstream.end = stalled ? "stalled" : broke || over ? "broke" : !lost ? "whole" : enough.signal.aborted ? "gone" : "drained";
     return bytes;
   }
 }

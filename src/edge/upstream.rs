@@ -2,7 +2,7 @@
 use super::{downstream::Downstream, secrets};
 use crate::exchange::{
     PIPED_BYTES_MAX,
-    event::{Event, Head, PipeEnd, UpstreamCall},
+    event::{Event, Head, Pipe, PipeEnd, UpstreamCall},
 };
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
@@ -29,6 +29,7 @@ extern "C" {
         downstream: &super::downstream::JsDownstream,
         prefix: Uint8Array,
         drain_ms: u32,
+        stall_ms: u32,
         most: u32,
     ) -> Result<JsValue, JsValue>;
 }
@@ -93,15 +94,17 @@ impl Upstream {
     }
 
     /// Hands the rest to the caller natively and keeps a copy.
-    pub async fn pipe(self, attempt: usize, downstream: Downstream, prefix: Vec<u8>, drain_ms: u64) -> Event {
-        let drain_ms = u32::try_from(drain_ms).unwrap_or(u32::MAX);
-        let copied = self.0.pipe(&downstream.0, Uint8Array::from(prefix.as_slice()), drain_ms, COPY_BYTES_MAX).await;
-        let mut bytes = prefix;
+    pub async fn pipe(self, attempt: usize, downstream: Downstream, pipe: Pipe) -> Event {
+        let Pipe { prefix: mut bytes, drain_ms, stall_ms } = pipe;
+        let ms = |ms| u32::try_from(ms).unwrap_or(u32::MAX);
+        let (drain_ms, stall_ms, prefix) = (ms(drain_ms), ms(stall_ms), Uint8Array::from(bytes.as_slice()));
+        let copied = self.0.pipe(&downstream.0, prefix, drain_ms, stall_ms, COPY_BYTES_MAX).await;
         let Ok(rest) = copied else { return Event::Piped { attempt, bytes, end: PipeEnd::Broke } };
         bytes.extend(rest.unchecked_into::<Uint8Array>().to_vec());
         let end = match downstream.end().as_str() {
             "whole" => PipeEnd::Whole,
             "gone" => PipeEnd::Gone { drained: false },
+            "stalled" => PipeEnd::Stalled,
             "drained" => PipeEnd::Gone { drained: true },
             _ => PipeEnd::Broke,
         };

@@ -123,8 +123,8 @@ impl json::Read for Explain {
 
 /// The longest name of a session.
 const SESSION_BYTES_MAX: usize = 256;
-/// An hour: longer than any answer takes.
-const DEADLINE_MS_MAX: u64 = 3_600_000;
+/// Nineteen minutes: a hold is kept for twenty.
+const DEADLINE_MS_MAX: u64 = 1_140_000;
 const PREFIX: &str = "x-megarouter-";
 
 impl Overrides {

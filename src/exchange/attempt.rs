@@ -1,7 +1,7 @@
 //! One attempt after another, until an answer begins or nothing is left to try.
 use super::{
     Attempt, DRAIN_MS, Effect, Event, Exchange, First, Growth, Outcome, Phase, STALL_MS, Stage, Streaming,
-    event::{Head, Timer, UpstreamCall},
+    event::{Head, Pipe, Timer, UpstreamCall},
     relay::Relay,
 };
 use crate::{
@@ -287,7 +287,8 @@ impl Exchange {
         }
         self.reply_stream(effects);
         if self.may_pipe(&relay) {
-            effects.push(Effect::Pipe { attempt, prefix: raw, drain_ms: self.drain_ms() });
+            let pipe = Pipe { prefix: raw, drain_ms: self.drain_ms(), stall_ms: self.stall_ms() };
+            effects.push(Effect::Pipe { attempt, pipe });
             // The pipe shows everything once more when it ends.
             let Some(relay) = self.relay() else { return };
             let streaming = Streaming { piped: true, ..Streaming::new(relay, Growth::default(), now) };
@@ -394,8 +395,9 @@ impl Exchange {
         if !own {
             return self.failed(fault, now, effects);
         }
+        let held = self.held_here();
         if let Some(attempt) = self.attempts.last_mut() {
-            (attempt.at_risk, attempt.hurried) = (true, true);
+            (attempt.at_risk, attempt.hurried, attempt.quote) = (true, true, attempt.quote.min(held));
         }
         self.end_attempt(&fault, effects);
         self.next_attempt(now, effects);

@@ -12,12 +12,13 @@ use crate::{
 };
 
 /// Times a posting is tried; then the hold runs out into suspense, and the account settles it by itself.
-const POST_TRIES: u32 = 4;
+const POST_TRIES: u32 = 7;
 const REPOST_MS: u64 = 250;
 /// An answer of so many tokens tells how fast its deployment writes.
 const TOKENS_TELLING: u64 = 50;
-/// What providers add to a prompt, or overshoot an answer's bound by, at most.
-const ABSURD_TOKENS: u64 = 8_192;
+/// What providers add to a prompt at most, and by how much they overshoot an answer's bound.
+const PROMPT_TOKENS_MORE: u64 = 8_192;
+const OUTPUT_TOKENS_MORE: u64 = 64;
 
 impl Exchange {
     /// The charge of the attempt under way: by the provider's counts if they are its last, else by ours where they are higher.
@@ -29,8 +30,9 @@ impl Exchange {
         let bound = attempt.output_tokens_max.saturating_mul(answers);
         // More than twice what was sent or asked for, and some: counts no call can have.
         let absurd = told.is_some_and(|told| {
-            let over = |count: u64, most: u64| count > most.saturating_mul(2).saturating_add(ABSURD_TOKENS);
-            over(told.output, bound) || over(told.prompt(), self.case.signals.prompt_tokens_max)
+            let over = |count: u64, most: u64, more| count > most.saturating_mul(2).saturating_add(more);
+            over(told.output, bound, OUTPUT_TOKENS_MORE)
+                || over(told.prompt(), self.case.signals.prompt_tokens_max, PROMPT_TOKENS_MORE)
         });
         let estimated = told.is_none() || !last || absurd;
         let mut usage = told.unwrap_or_else(|| self.prompt_alone());
@@ -112,7 +114,7 @@ impl Exchange {
         if self.drain_ms() == 0 {
             self.close_charged(settled, status, effects);
         } else {
-            self.close_unknown(settled, effects);
+            self.close_unknown(settled, status, effects);
         }
     }
 
@@ -136,8 +138,8 @@ impl Exchange {
     }
 
     /// The provider may bill more than we saw: the budget stays held until it is known.
-    pub(super) fn close_unknown(&mut self, settled: Settled, effects: &mut Vec<Effect>) {
-        let call = self.call_record(self.current(), &settled, 499);
+    pub(super) fn close_unknown(&mut self, settled: Settled, status: u16, effects: &mut Vec<Effect>) {
+        let call = self.call_record(self.current(), &settled, status);
         self.post(PostOutcome::Suspense { metered: settled.cost }, call, Some(self.current()), effects);
     }
 
@@ -159,7 +161,8 @@ impl Exchange {
         let others = others.filter(|(number, attempt)| attempt.at_risk && Some(*number) != of).map(other).collect();
         let tokens = call.usage.prompt().saturating_add(call.usage.output);
         let request_id = self.case.request_id.clone();
-        let letter = Box::new(PostLetter { request_id, outcome, call, tokens, others });
+        let held_at = self.grant.as_ref().map(|grant| grant.at);
+        let letter = Box::new(PostLetter { request_id, held_at, outcome, call, tokens, others });
         effects.push(self.posting(&letter));
         self.phase = Phase::Closing { letter, tries: 1 };
     }
@@ -203,6 +206,7 @@ impl Exchange {
         // Where nobody answered there is no price, not even the fee of a call. What is not known yet may still get one.
         let known = settled.usage != Usage::default() || settled.cost != Nanos::ZERO || settled.absorbed != Nanos::ZERO;
         let used = known || settled.estimated;
+        let prompt = if known { settled.usage.prompt() } else { self.case.signals.prompt_tokens };
         CallRecord {
             model_requested: self.case.request.model.clone(),
             provider: ids(|deployment| &deployment.provider.id),
@@ -215,7 +219,7 @@ impl Exchange {
             priced_at: self.case.arrived,
             service_tier: self.case.request.service_tier.map_or_default(|tier| tier.word().to_owned()),
             estimated: settled.estimated,
-            rates: rates.filter(|_| used).map(|rates| *rates.at(settled.usage.prompt(), self.case.when())),
+            rates: rates.filter(|_| used).map(|rates| *rates.at(prompt, self.case.when())),
             request_fee_usd: rates.filter(|_| known).map_or(Nanos::ZERO, |rates| rates.request),
             held_usd: self.held_for(number),
             absorbed_usd: settled.absorbed,

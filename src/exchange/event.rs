@@ -20,9 +20,8 @@ pub enum Effect {
     Wait { timer: Timer, ms: u64 },
     /// Take the next bytes of an answer, or all of them. Answers `Bytes`, `Whole`, `End` or `Broke`.
     Read { attempt: usize, whole: bool },
-    /// Hand the rest of an answer to the caller without looking, after `prefix`, keeping a copy. Answers `Piped`.
-    /// When the caller hangs up, the rest is taken for at most `drain_ms`.
-    Pipe { attempt: usize, prefix: Vec<u8>, drain_ms: u64 },
+    /// Hand the rest of an answer to the caller without looking, keeping a copy. Answers `Piped`.
+    Pipe { attempt: usize, pipe: Pipe },
     /// Let go of an attempt: nothing of it is wanted any more.
     Abort { attempt: usize },
     /// The head of the answer, once.
@@ -36,6 +35,17 @@ pub enum Effect {
     Post { letter: Box<PostLetter>, request: Option<Rc<Body>> },
     /// What was seen of a deployment.
     Note(Sample),
+}
+
+/// What a pipe begins with, and how long it goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pipe {
+    /// What was read already.
+    pub prefix: Vec<u8>,
+    /// How long the rest is still taken after the caller hung up.
+    pub drain_ms: u64,
+    /// How long the provider may be all but silent.
+    pub stall_ms: u64,
 }
 
 /// What the shell tells. Events of an attempt carry its number: a late one must not touch the next.
@@ -81,6 +91,8 @@ pub enum Event {
 pub enum PipeEnd {
     Whole,
     Broke,
+    /// The provider fell silent, and was let go.
+    Stalled,
     /// The caller hung up; what the provider still sent is in the bytes.
     Gone {
         drained: bool,

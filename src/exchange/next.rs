@@ -81,9 +81,10 @@ impl Exchange {
 
     /// Notes a failed attempt and goes on.
     pub(super) fn failed(&mut self, fault: UpstreamFault, now: Millis, effects: &mut Vec<Effect>) {
-        let at_risk = self.may_be_billed(&fault, now);
+        // What it may be billed is no more than was held for it.
+        let (at_risk, held) = (self.may_be_billed(&fault, now), self.held_here());
         if let Some(attempt) = self.attempts.last_mut() {
-            attempt.at_risk = at_risk;
+            (attempt.at_risk, attempt.quote) = (at_risk, attempt.quote.min(held));
         }
         self.end_attempt(&fault, effects);
         let then = self.then(&fault, now);

@@ -85,9 +85,14 @@ impl Exchange {
                 self.piped(streaming, &bytes, end, effects);
             }
             Event::Elapsed(timer) => self.elapsed_streaming(streaming, timer, now, effects),
-            // A pipe lets go by itself, and tells how it ended.
+            // A pipe tells how it ended. It only notices a caller who left when it has something to give.
             Event::Gone if streaming.piped => {
-                self.gone = true;
+                if !std::mem::replace(&mut self.gone, true) {
+                    effects.push(match self.drain_ms() {
+                        0 => Effect::Abort { attempt: current },
+                        ms => Effect::Wait { timer: Timer::Drain, ms },
+                    });
+                }
                 self.phase = Phase::Relaying(streaming);
             }
             Event::Gone => self.gone_streaming(streaming, effects),
@@ -107,14 +112,12 @@ impl Exchange {
                     self.phase = Phase::Relaying(streaming);
                     return;
                 }
-                let fault =
-                    UpstreamFault::new(200, Cause::Timeout, "the provider fell silent in the middle of its answer");
-                self.break_stream(streaming, &fault, Vec::new(), effects);
+                self.break_stream(streaming, &fell_silent(), Vec::new(), effects);
             }
             // A pipe is let go: it tells what it saw when it has ended.
-            Timer::Total if streaming.piped => {
+            Timer::Total | Timer::Drain if streaming.piped => {
                 effects.push(Effect::Abort { attempt: current });
-                streaming.overdue = true;
+                streaming.overdue = timer == Timer::Total;
                 self.phase = Phase::Relaying(streaming);
             }
             Timer::Total => self.break_stream(streaming, &overdue(), Vec::new(), effects),
@@ -125,7 +128,7 @@ impl Exchange {
                 if streaming.relay.meter.counted() {
                     self.close_charged(settled, 499, effects);
                 } else {
-                    self.close_unknown(settled, effects);
+                    self.close_unknown(settled, 499, effects);
                 }
             }
             Timer::Head(_) | Timer::FirstToken(_) | Timer::Stall(_) | Timer::Repost | Timer::Retry(_) => {
@@ -169,13 +172,17 @@ impl Exchange {
             if whole || meter.counted() || self.drain_ms() == 0 {
                 self.close_charged(settled, 499, effects);
             } else {
-                self.close_unknown(settled, effects);
+                self.close_unknown(settled, 499, effects);
             }
         } else if meter.ended {
             self.finish_piped(&streaming, bytes, effects);
         } else {
             let cut = UpstreamFault::new(200, Cause::Server, "the provider's stream ended in the middle of its answer");
-            let cut = if streaming.overdue { overdue() } else { cut };
+            let cut = match end {
+                _ if streaming.overdue => overdue(),
+                PipeEnd::Stalled => fell_silent(),
+                _ => cut,
+            };
             let fault = streaming.relay.meter.fault.take().unwrap_or(cut);
             // Half a frame may have gone out: a blank line ends it, so that the error is a frame of its own.
             self.break_stream(streaming, &fault, b"\n\n".to_vec(), effects);
@@ -228,7 +235,7 @@ impl Exchange {
         self.close_charged(settled, 200, effects);
     }
 
-    /// Ends a stream the provider broke: never silently, and what was seen is what it cost.
+    /// Ends a stream the provider broke: never silently. What was seen is what it cost, unless the provider may write on.
     fn break_stream(
         &mut self,
         streaming: Streaming,
@@ -249,10 +256,14 @@ impl Exchange {
             final_comment(&self.comment(&settled), &mut out);
             effects.push(Effect::Chunk(out));
             effects.push(Effect::Finish);
-        } else if self.drain_ms() > 0 && !streaming.relay.meter.counted() {
-            return self.close_unknown(settled, effects);
         }
-        self.close_charged(settled, 502, effects);
+        // Whom we let go of, or lost, may write on and bill it.
+        let ended = !self.gone && !matches!(fault.cause, Cause::Timeout | Cause::Connection);
+        if ended || streaming.relay.meter.counted() || self.drain_ms() == 0 {
+            self.close_charged(settled, 502, effects);
+        } else {
+            self.close_unknown(settled, 502, effects);
+        }
     }
 
     /// A provider that answered whole where a stream was asked for.
@@ -273,6 +284,10 @@ impl Exchange {
         let settled = self.settled(meter.usage, meter.counted(), meter.output_tokens_seen());
         if meter.said_why { settled } else { self.insured(settled) }
     }
+}
+
+fn fell_silent() -> UpstreamFault {
+    UpstreamFault::new(200, Cause::Timeout, "the provider fell silent in the middle of its answer")
 }
 
 fn overdue() -> UpstreamFault {

@@ -10,7 +10,7 @@ use megarouter::{
     endpoint::Surface,
     exchange::{
         Exchange,
-        event::{Effect, Event, Head, PipeEnd, ReplyBody, Timer},
+        event::{Effect, Event, Head, Pipe, PipeEnd, ReplyBody, Timer},
     },
     id::Scope,
     money::Nanos,
@@ -347,7 +347,7 @@ impl Shell<'_> {
         match answered {
             UnderWay::Account(letter) => self.account(letter),
             UnderWay::Extending(letter) => self.more(letter),
-            UnderWay::Posting if self.chance.one_in(4) => Event::Unreachable,
+            UnderWay::Posting if self.chance.one_in(2) => Event::Unreachable,
             UnderWay::Posting => Event::Posted,
             UnderWay::Write if self.hung_up => Event::Gone,
             UnderWay::Write => Event::Written,
@@ -420,13 +420,17 @@ impl Shell<'_> {
                 let grows = |(place, bid): (usize, &Bid)| (bid.least > Nanos::ZERO).then_some((place, bid.least));
                 let (allowed, amounts): (Vec<_>, Vec<_>) = letter.bids.iter().enumerate().filter_map(grows).unzip();
                 self.grows = true;
-                Event::Held(Grant { amount: amounts.into_iter().max().unwrap_or_default(), allowed })
+                Event::Held(Grant {
+                    amount: amounts.into_iter().max().unwrap_or_default(),
+                    allowed,
+                    ..Grant::default()
+                })
             }
             _ => {
                 let first = if kind == 7 { self.chance.pick(letter.bids.len()) } else { 0 };
                 let allowed: Vec<usize> = (first..letter.bids.len()).collect();
                 let most = letter.bids.iter().skip(first).map(|bid| bid.amount).max().unwrap_or_default();
-                Event::Held(Grant { amount: if letter.dry { Nanos::ZERO } else { most }, allowed })
+                Event::Held(Grant { amount: if letter.dry { Nanos::ZERO } else { most }, allowed, ..Grant::default() })
             }
         }
     }
@@ -442,7 +446,7 @@ impl Shell<'_> {
             _ => letter.to,
         };
         let grant = self.so_far.grant.clone().unwrap_or_default();
-        Event::Held(Grant { amount: amount.max(grant.amount), allowed: grant.allowed })
+        Event::Held(Grant { amount: amount.max(grant.amount), allowed: grant.allowed, ..Grant::default() })
     }
 
     /// Tells the exchange, carries out what it wants, and keeps the books.
@@ -514,7 +518,8 @@ impl Shell<'_> {
                 must(!good || !self.providers[attempt].aborted, "nothing is read of what was let go")?;
                 self.under_way.push(UnderWay::Read { attempt, whole });
             }
-            Effect::Pipe { attempt, prefix, drain_ms } => {
+            Effect::Pipe { attempt, pipe } => {
+                let Pipe { prefix, drain_ms, .. } = pipe;
                 must(!good || prefix == self.providers[attempt].heard, "a pipe begins with all that was read")?;
                 must(self.so_far.reply_streams, "a pipe needs a reply")?;
                 self.under_way.push(UnderWay::Pipe { attempt, drain_ms });

@@ -163,7 +163,7 @@ pub fn world() -> World {
 // The account.
 
 pub fn held(places: &[usize]) -> Event {
-    Event::Held(Grant { amount: Nanos(10_000_000), allowed: places.to_vec() })
+    Event::Held(Grant { amount: Nanos(10_000_000), allowed: places.to_vec(), ..Grant::default() })
 }
 
 /// New rows of the organisation, in which `fast` is a route to a provider.

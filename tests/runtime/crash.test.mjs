@@ -95,7 +95,7 @@ async function objects() {
     const checkpoint = read("checkpoint");
     // Others only tell for a while that they ended.
     const isOpen = ({ posted }) => !posted || posted.entry.seq > (checkpoint?.journaled ?? 0);
-    const bookings = database.prepare("SELECT id, body FROM booking WHERE body <> ''").all()
+    const bookings = database.prepare("SELECT id, body FROM booking WHERE json_type(body) = 'object'").all()
       .map(({ id, body }) => ({ id, ...JSON.parse(body) })).filter(isOpen);
     database.close();
     found[read("organization").id] = { checkpoint, session: read("session"), bookings };

@@ -3,9 +3,9 @@
 import { AccountObject as Account } from "../../src/entry.js";
 export { default, HealthObject } from "../../src/entry.js";
 
-const BOOKINGS = `SELECT count(*) AS rows, count(*) FILTER (WHERE json_type(nullif(body, ''), '$.posted') IS NULL AND body <> ''
-  OR json_extract(nullif(body, ''), '$.posted.entry.seq') > coalesce(
-    (SELECT json_extract(body, '$.journaled') FROM record WHERE kind = 'checkpoint'), 0)) AS waiting FROM booking`;
+const BOOKINGS = `SELECT count(*) AS rows, count(*) FILTER (WHERE json_type(body) = 'object' AND (
+  json_type(body, '$.posted') IS NULL OR json_extract(body, '$.posted.entry.seq') > coalesce(
+    (SELECT json_extract(body, '$.journaled') FROM record WHERE kind = 'checkpoint'), 0))) AS waiting FROM booking`;
 
 export class AccountObject extends Account {
   #written = { object: 0, alarms: 0, journal: 0, flushes: 0 };

@@ -29,7 +29,7 @@ test("with every target down the caller is told so, and pays nothing", async () 
     const answer = await here.ask(own.key, { model: "down", stream });
     assert.deepEqual([answer.status, answer.body.error.code], [503, "upstream_unreachable"]);
     assert.equal(answer.headers.get("x-should-retry"), "false");
-    assert.equal(answer.headers.get("x-megarouter-attempts"), "2");
+    assert.equal(answer.headers.get("x-megarouter-attempts"), "4");
     const { amount_usd, call } = await booked(answer);
     assert.equal(amount_usd, "0");
     assert.deepEqual(call.attempts.map(({ outcome }) => outcome), ["connection", "connection"]);

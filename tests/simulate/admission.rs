@@ -37,16 +37,14 @@ impl Books {
         let key = self.keys.get(key_id).ok_or("a key nobody made was granted a hold")?;
         let good = key.digest == letter.caller.digest && !key.revoked && !self.is_disabled(key);
         must(good, || "a bad key was granted a hold".into())?;
-        if let Some(call) = self.calls.get(id) {
-            let again = call.amount == grant.amount && call.allowed == grant.allowed;
-            must(!matches!(call.state, State::Posted(_)), || {
-                format!("a posted call was granted a hold: {}", tail(id))
-            })?;
-            must(call.state != State::Released, || format!("a released call was granted a hold: {}", tail(id)))?;
+        if let Some(call) = self.calls.get(id).filter(|call| !call.is_closed()) {
+            let again = (call.amount, &call.allowed, call.held_at) == (grant.amount, &grant.allowed, grant.at);
             return must(again, || "a repeated letter got another grant".into());
         }
-        let before = self.closed_before.contains(id);
-        must(!before, || format!("a call that was closed before was granted a hold: {}", tail(id)))?;
+        must(!self.has_ended(id) || self.is_forgotten(id), || {
+            format!("a call that ended was granted a hold: {}", tail(id))
+        })?;
+        must(!Self::is_late(id, now), || format!("an old call was granted a hold: {}", tail(id)))?;
         must(letter.tenant_version == self.version, || "old bids were granted a hold".into())?;
         let spec = key.spec.clone();
         let path = self.path(key_id);
@@ -65,7 +63,10 @@ impl Books {
         }
         let limited = self.limited(&path, key_id);
         self.buckets.take(&limited, letter.tokens, now)?;
+        must(grant.at == now, || "a grant tells when it was made".into())?;
+        self.shelve(id);
         let call = Call {
+            held_at: grant.at,
             key_id: key_id.clone(),
             path,
             session: letter.session.clone(),
@@ -101,13 +102,13 @@ impl Books {
             return must(*refusal == Refusal::MemberDisabled, || "the key's owner is disabled".into());
         }
         let id = &letter.request_id;
-        if self.has_ended(id) {
-            return must(*refusal == Refusal::Closed, || "its call is closed".into());
-        }
+        let late = Self::is_late(id, now);
         if *refusal == Refusal::Closed {
-            return must(self.is_forgotten(id), || "it comes in time".into());
+            return must(self.has_ended(id) || late, || "it comes in time".into());
         }
-        must(!self.calls.contains_key(id), || "a repeated letter is granted what it was".into())?;
+        let known = self.has_ended(id) && !self.is_forgotten(id);
+        must(!known && !late, || "its call is closed".into())?;
+        must(self.calls.get(id).is_none_or(Call::is_closed), || "a repeated letter is granted what it was".into())?;
         let path = self.path(key_id);
         let cells = self.cells(&path, &letter.session, now);
         let cheapest = allowed(letter, &key.spec).map(|(_, bid)| least(bid)).min();

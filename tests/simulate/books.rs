@@ -6,7 +6,7 @@ use crate::{
     seen::Seen,
 };
 use megarouter::{
-    account::letter::{Answer, KeySpec, Letter, OtherAttempt, PostLetter, PostOutcome, Refusal, Summary},
+    account::letter::{Answer, KeySpec, Letter, OtherAttempt, PostLetter, PostOutcome, Summary},
     budget::RateLimits,
     id::{Scope, made_at},
     ledger::{CallRecord, Entry, EntryKind, GENESIS},
@@ -17,8 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What a suspense waits for proof.
 const SUSPENSE_MS: u64 = 86_400_000;
-/// How long an account remembers an id at least, by its own clock, after the id was made.
-const KEPT_MS: u64 = 60_000;
+/// How long an account remembers at least what ended, by its own clock.
+const KEPT_MS: u64 = 120_000;
+/// An id that is older begins nothing.
+const LATE_MS: u64 = 900_000;
 
 #[derive(Default)]
 pub struct Books {
@@ -39,7 +41,9 @@ pub struct Books {
     refunds: BTreeMap<String, (String, Nanos)>,
     pub entries: Vec<Booked>,
     /// Entries of which the account's rows have nothing any more.
-    journaled: BTreeSet<String>,
+    journaled: usize,
+    /// When calls ended, and those that were closed before they were held.
+    ended: BTreeMap<String, Millis>,
     /// The latest that the account's clock has shown.
     latest: Millis,
     pub seen: Seen,
@@ -72,6 +76,7 @@ pub struct Cell {
 }
 
 pub struct Call {
+    pub held_at: Millis,
     pub key_id: String,
     pub path: Vec<Scope>,
     pub session: String,
@@ -163,9 +168,6 @@ impl Books {
             }
             (_, Some(Deed::DeleteBudget { scope, window }), Answer::Refused(_)) => {
                 must(!self.budgets.contains_key(&(scope.clone(), *window)), || "a budget that is there is found".into())
-            }
-            (_, Some(Deed::Credit { id, .. }), Answer::Refused(Refusal::Closed)) => {
-                must(self.is_forgotten(id), || "a credit that comes in time is booked".into())
             }
             (_, Some(Deed::Credit { amount, adjusts: true, .. }), Answer::Refused(_)) => {
                 let left = self.wallet().available.0 + amount.0;
@@ -377,11 +379,17 @@ impl Books {
     fn post(&mut self, letter: &PostLetter, now: Millis) -> Result<(), String> {
         let id = &letter.request_id;
         let Some(call) = self.calls.get(id) else {
-            self.closed_before.insert(id.clone());
+            if self.closed_before.insert(id.clone()) {
+                self.ended.insert(id.clone(), now);
+            }
             return Ok(());
         };
         if call.is_closed() {
             self.seen.count("posted again");
+            return Ok(());
+        }
+        if letter.held_at.is_some_and(|at| at != call.held_at) {
+            self.seen.count("posted to an earlier hold");
             return Ok(());
         }
         let was_open = call.is_open();
@@ -449,6 +457,7 @@ impl Books {
         match outcome {
             PostOutcome::Void => {
                 call.state = State::Released;
+                self.ended.insert(id.to_owned(), now);
             }
             PostOutcome::Charge(amount) => {
                 self.book(id, amount, record.clone(), now);
@@ -465,6 +474,7 @@ impl Books {
         let amount = other.amount.min(Nanos(call.amount.0 - used.0)).max(Nanos::ZERO);
         call.amount = Nanos(call.amount.0 - amount.0);
         let part = Call {
+            held_at: call.held_at,
             key_id: call.key_id.clone(),
             path: call.path.clone(),
             session: call.session.clone(),
@@ -488,6 +498,7 @@ impl Books {
             record.held_usd = record.held_usd.min(call.amount);
         }
         call.state = State::Posted(amount);
+        self.ended.insert(id.to_owned(), at);
         let path = call.path.iter().filter(|scope| **scope != Scope::Organization).cloned().collect();
         let (api_key_id, session, overrun) = (call.key_id.clone(), call.session.clone(), amount > call.amount);
         let record = CallRecord { api_key_id, path, session, overrun, ..record };
@@ -526,7 +537,7 @@ impl Books {
     pub fn journaled(&mut self, through: u64, now: Millis) {
         let through = usize::try_from(through).expect("few entries");
         self.latest = self.latest.max(now);
-        self.journaled.extend(self.entries.iter().take(through).map(|booked| booked.id.clone()));
+        self.journaled = self.journaled.max(through);
         self.checkpoint(now);
     }
 
@@ -536,17 +547,45 @@ impl Books {
     }
 
     pub fn has_ended(&self, id: &str) -> bool {
-        self.calls.get(id).is_some_and(Call::is_closed)
-            || self.closed_before.contains(id)
-            || self.credits.contains_key(id)
+        self.calls.get(id).is_some_and(Call::is_closed) || self.closed_before.contains(id)
     }
 
-    /// Whether the account may take an id for one that ended: one as young has, and may have been forgotten.
+    /// Whether the account's rows have nothing any more of what was booked last under an id.
+    fn is_journaled(&self, id: &str) -> bool {
+        let last = self.entries.iter().rposition(|booked| booked.id == id);
+        last.is_some_and(|place| place < self.journaled)
+    }
+
+    /// What was held for a charge of a call, which may have begun again since.
+    pub fn held_for(&self, id: &str, charge: Nanos) -> Option<Nanos> {
+        let named = self.calls.iter().filter(|(name, _)| name.split('~').next() == Some(id));
+        let mut charged = named.filter(|(_, call)| call.state == State::Posted(charge));
+        charged.next().map(|(_, call)| call.amount)
+    }
+
+    /// Whether nothing more is to be done about an id.
+    pub fn is_done(&self, id: &str) -> bool {
+        self.has_ended(id) || self.is_journaled(id)
+    }
+
+    /// Whether an id is too old to begin anything.
+    pub fn is_late(id: &str, now: Millis) -> bool {
+        made_at(id).is_none_or(|at| now.since(at) >= LATE_MS)
+    }
+
+    /// Whether the account may have forgotten that an id ended.
     pub fn is_forgotten(&self, id: &str) -> bool {
-        let at = made_at(id).unwrap_or_default();
-        let ended = self.calls.keys().chain(&self.closed_before).chain(self.credits.keys());
-        at.after(KEPT_MS) <= self.latest
-            && ended.filter(|other| self.has_ended(other)).any(|other| made_at(other) >= Some(at))
+        self.ended.get(id).is_some_and(|at| at.after(KEPT_MS) <= self.latest)
+    }
+
+    /// A call begins once more under an id whose end was forgotten: what it was before is kept under another name.
+    pub fn shelve(&mut self, id: &str) {
+        self.closed_before.remove(id);
+        self.ended.remove(id);
+        if let Some(call) = self.calls.remove(id) {
+            self.seen.count("begun again");
+            self.calls.insert(format!("{id}~{}", self.calls.len()), call);
+        }
     }
 
     /// An entry about to be journaled is the one these books expect under its number.
@@ -591,7 +630,7 @@ impl Books {
     pub fn check_found(&self, id: &str, answer: &Answer) -> Result<(), String> {
         let call = self.calls.get(id);
         let open = call.is_some_and(|call| !call.is_closed());
-        let waits = call.is_some_and(|call| matches!(call.state, State::Posted(_))) && !self.journaled.contains(id);
+        let waits = call.is_some_and(|call| matches!(call.state, State::Posted(_))) && !self.is_journaled(id);
         let told = match answer {
             Answer::Found { entry, open: told } => *told == open && entry.is_some() == waits,
             _ => false,

@@ -20,6 +20,7 @@ pub struct Client {
     tokens: u64,
     tries: u32,
     held: bool,
+    held_at: Option<Millis>,
     /// What it will say, in this order.
     script: Vec<Letter>,
     /// The time between two of its letters.
@@ -47,7 +48,8 @@ impl Client {
         let tokens = chance.between(1, 400);
         let works_ms = chance.span(&[100, 3_000, 3_000, 60_000, 1_500_000]);
         let script = Vec::new();
-        let mut client = Self { request_id, key, session, bids, tokens, tries: 0, held: false, script, works_ms };
+        let mut client =
+            Self { request_id, key, session, bids, tokens, tries: 0, held: false, held_at: None, script, works_ms };
         client.write_script(catalog, now, chance);
         client
     }
@@ -94,7 +96,7 @@ impl Client {
             }
         }
         let (request_id, tokens) = (self.request_id.clone(), chance.between(0, self.tokens));
-        Letter::Post(PostLetter { request_id, outcome, call, tokens, others })
+        Letter::Post(PostLetter { request_id, held_at: None, outcome, call, tokens, others })
     }
 
     /// What an attempt came to that could cost `most`; what is not known for sure stays within `least`.
@@ -151,8 +153,8 @@ impl Client {
     pub fn tell(&mut self, event: &Event, version: u64) -> Vec<Want> {
         let wait = vec![Want::Later(self.works_ms, Event::Elapsed(Timer::Repost))];
         match event {
-            Event::Held(_) if !self.held => {
-                self.held = true;
+            Event::Held(grant) if !self.held => {
+                (self.held, self.held_at) = (true, Some(grant.at));
                 wait
             }
             Event::Held(_) | Event::Posted | Event::Refused(_) if self.held && !self.script.is_empty() => {
@@ -169,14 +171,20 @@ impl Client {
                 let (request_id, call) = (self.request_id.clone(), CallRecord::default());
                 let (outcome, tokens, others) = (PostOutcome::Void, 0, Vec::new());
                 self.script.clear();
-                vec![Want::Mail(Box::new(Letter::Post(PostLetter { request_id, outcome, call, tokens, others })))]
+                let held_at = None;
+                let letter = PostLetter { request_id, held_at, outcome, call, tokens, others };
+                vec![Want::Mail(Box::new(Letter::Post(letter)))]
             }
             _ => Vec::new(),
         }
     }
 
     fn next(&self) -> Vec<Want> {
-        self.script.first().map(|letter| Want::Mail(Box::new(letter.clone()))).into_iter().collect()
+        let mut letter = self.script.first().cloned();
+        if let Some(Letter::Post(post)) = &mut letter {
+            post.held_at = self.held_at;
+        }
+        letter.map(|letter| Want::Mail(Box::new(letter))).into_iter().collect()
     }
 }
 

@@ -13,7 +13,7 @@ use megarouter::{
     endpoint::{Headers, Surface},
     exchange::{
         Exchange, Inbound,
-        event::{Effect, Event, PipeEnd, ReplyBody},
+        event::{self, Effect, Event, PipeEnd, ReplyBody},
     },
     money::Nanos,
     price,
@@ -45,7 +45,7 @@ const ATTEMPTS: [&str; 5] = ["first attempt", "second attempt", "third attempt",
 const WAIT_UNTIL_MS: u64 = 30_000;
 
 /// How often a posting that nobody answers is sent.
-const POSTS: usize = 4;
+const POSTS: usize = 7;
 
 /// What an isolate wants of the simulated world.
 pub enum Want {
@@ -224,7 +224,8 @@ impl Isolate {
             }
             Effect::Wait { timer, ms } => wants.push(Want::Later(ms, Event::Elapsed(timer))),
             Effect::Read { attempt, whole } => self.read(attempt, whole, wants),
-            Effect::Pipe { attempt, prefix, drain_ms } => {
+            Effect::Pipe { attempt, pipe } => {
+                let event::Pipe { prefix, drain_ms, .. } = pipe;
                 must(prefix == self.upstreams[attempt].heard, || "a pipe begins with all that was read".into())?;
                 wants.push(Want::Seen("pipe"));
                 self.begin_pipe(attempt, drain_ms, now, wants);

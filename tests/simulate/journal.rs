@@ -51,7 +51,7 @@ impl Journal {
 fn recomputes(entry: &Entry, books: &Books, catalog: &Catalog) -> Result<(), String> {
     let Some(call) = &entry.call else { return Ok(()) };
     let charged = Nanos(-entry.amount_usd.0);
-    let held = books.calls.get(&entry.id).map(|call| call.amount).ok_or("an entry without a hold")?;
+    let held = books.held_for(&entry.id, charged).ok_or("an entry without a hold")?;
     must(call.overrun == (charged > held), || format!("an overrun is marked: {entry:?}"))?;
     let name = format!("{}/{}", call.provider, call.model);
     let computed = match catalog.deployment(&name) {

@@ -48,7 +48,7 @@ pub fn weather(chance: &mut Chance) -> Weather {
     let mut often = |most: u64| if chance.one_in(3) { 0 } else { chance.between(3, most) };
     let (lost, reply_lost, slow, twice, throws) = (often(30), often(30), often(40), often(30), often(40));
     let (restart, death, hang_up, journal_down, alarm) = (often(4), often(12), often(12), often(12), often(20));
-    let late_ms = *chance.of(&[2_000, 30_000, 600_000, 2 * DAY_MS]);
+    let late_ms = *chance.of(&[2_000, 30_000, 300_000, 900_000, 2 * DAY_MS]);
     // Now and then every alarm fails: what is left is the watchdog, and the letters themselves.
     let alarm = if chance.one_in(40) { 1 } else { alarm };
     let skew_ms = *chance.of(&[0, 0, 2_000, 300_000]);

@@ -57,7 +57,7 @@ pub fn play(inbound: Inbound, world: &World, answer: &Answer) {
         let event = match effect {
             Effect::Hold(letter) => {
                 let amount = letter.bids.iter().map(|bid| bid.amount).max().unwrap_or(Nanos::ZERO);
-                Event::Held(Grant { amount, allowed: (0..letter.bids.len()).collect() })
+                Event::Held(Grant { amount, allowed: (0..letter.bids.len()).collect(), ..Grant::default() })
             }
             Effect::Send { attempt, .. } => Event::Head {
                 attempt,
@@ -72,7 +72,7 @@ pub fn play(inbound: Inbound, world: &World, answer: &Answer) {
                 Event::Piped { attempt, bytes: answer.pieces.concat(), end: PipeEnd::Whole }
             }
             Effect::Chunk(_) => Event::Written,
-            Effect::Extend(letter) => Event::Held(Grant { amount: letter.to, allowed: Vec::new() }),
+            Effect::Extend(letter) => Event::Held(Grant { amount: letter.to, allowed: Vec::new(), ..Grant::default() }),
             Effect::Post { .. } => Event::Posted,
             Effect::Wait { .. } | Effect::Abort { .. } | Effect::Reply(_) | Effect::Finish | Effect::Note(_) => {
                 continue;

@@ -258,7 +258,7 @@ fn account() -> Case {
         assert!(matches!(held, Told::Held(_)), "{held:?}");
         let record = CallRecord { api_key_id: user.key_id.clone(), status: 200, ..CallRecord::default() };
         let outcome = PostOutcome::Charge(Nanos(28_000));
-        let post = PostLetter { request_id, outcome, call: record, tokens: 20, others: Vec::new() };
+        let post = PostLetter { request_id, held_at: None, outcome, call: record, tokens: 20, others: Vec::new() };
         assert_eq!(answered(&mut account, &Letter::Post(post), now), Told::Posted);
         let due = account.due(now).last().map(|entry| entry.seq);
         if let Some(last) = due {

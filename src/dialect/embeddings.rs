@@ -12,6 +12,7 @@ use crate::{
     catalog::Deployment,
     chat::{Request, Response},
     fault::{Cause, Fault, UpstreamFault},
+    json::read_bytes,
     usage::Usage,
 };
 use serde_json::Value;
@@ -40,7 +41,7 @@ impl Upstream for Embeddings {
             let usage = prompt.map(|input| Usage { input, ..Usage::default() });
             return Ok(Response { usage, ..Response::default() });
         }
-        let told: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let told: Value = read_bytes(bytes).unwrap_or_default();
         Err(refusal::error_of(&told).map_or_else(
             || UpstreamFault::new(200, Cause::Server, "The provider's answer is no list of embeddings."),
             refusal::classify_inside,

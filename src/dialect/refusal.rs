@@ -6,6 +6,7 @@ use super::{MalformedFrame, lenient};
 use crate::{
     chat::Event,
     fault::{Cause, UpstreamFault},
+    json::read_bytes,
     sse::Frame,
 };
 use serde_json::Value;
@@ -59,7 +60,7 @@ const MODEL_FAILURES: [&str; 2] = ["tool_use_failed", "json_validate_failed"];
 
 /// A provider's error answer, classified. `retry_after` is the header's value.
 pub(super) fn classify(status: u16, bytes: &[u8], retry_after: Option<&str>) -> UpstreamFault {
-    if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
+    if let Ok(value) = read_bytes::<Value>(bytes) {
         let mut fault = classify_value(status, &value);
         if let Some(seconds) = retry_after.and_then(milliseconds) {
             fault.retry_after_ms = Some(seconds);

@@ -7,7 +7,7 @@ use super::{
     finish_of, stop_reason, usage,
     usage::Counts,
 };
-use crate::json::json;
+use crate::json::{json, read_bytes};
 use crate::{
     body::{Body, quoted},
     chat::{Choice, Finish, Part, Response},
@@ -18,7 +18,7 @@ use std::borrow::Cow;
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Response, UpstreamFault> {
     let no_answer = || UpstreamFault::new(200, Cause::Server, "The provider's answer is no message.");
-    let told: Value = serde_json::from_slice(bytes).map_err(|_| no_answer())?;
+    let told: Value = read_bytes(bytes).map_err(|_| no_answer())?;
     if let Some(error) = refusal::error_of(&told) {
         return Err(refusal::classify_inside(error));
     }

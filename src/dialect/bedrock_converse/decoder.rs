@@ -7,6 +7,7 @@ use crate::{
     catalog::Deployment,
     chat::{Event, Finish, Response},
     fault::{Cause, UpstreamFault},
+    json::read_bytes,
     sse::Frame,
     usage::Usage,
 };
@@ -33,7 +34,7 @@ struct ToolCall {
 
 /// A whole answer.
 pub(super) fn whole(bytes: &[u8], deployment: &Deployment) -> Result<Response, UpstreamFault> {
-    let told: Value = serde_json::from_slice(bytes)
+    let told: Value = read_bytes(bytes)
         .map_err(|_| UpstreamFault::new(200, Cause::Server, "The provider's answer is no message."))?;
     if let Some(error) = refusal::error_of(&told) {
         return Err(refusal::classify_inside(error));

@@ -3,6 +3,7 @@ use super::super::{Decoder, Glance, MalformedFrame, gathered, lenient, reading::
 use crate::{
     chat::{Event, Finish, Response},
     fault::{Cause, UpstreamFault},
+    json::read_bytes,
     sse::Frame,
     usage::Usage,
 };
@@ -27,7 +28,7 @@ struct ToolCall {
 
 /// A whole answer.
 pub(super) fn whole(bytes: &[u8]) -> Result<Response, UpstreamFault> {
-    let told: Value = serde_json::from_slice(bytes)
+    let told: Value = read_bytes(bytes)
         .map_err(|_| UpstreamFault::new(200, Cause::Server, "The provider's answer is no message."))?;
     let Some(message) = told.get("message").filter(|message| message.is_object()) else {
         return Err(refusal::classify_inside(&told));

@@ -1,10 +1,11 @@
 //! Vectors of numbers to base64, as official clients ask for them.
+use crate::json::read_bytes;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 /// An answer with its vectors as base64 of little-endian 32-bit floats. `None` where it holds none as numbers.
 pub(super) fn packed(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut told: Value = serde_json::from_slice(bytes).ok()?;
+    let mut told: Value = read_bytes(bytes).ok()?;
     let mut changed = false;
     for item in told.get_mut("data")?.as_array_mut()? {
         let Some(vector) = item.get_mut("embedding") else { continue };

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     chat::{Event, Finish, Response},
     fault::{Cause, UpstreamFault},
+    json::read_bytes,
     sse::Frame,
 };
 use serde_json::{Map, Value};
@@ -35,7 +36,7 @@ struct Choice {
 
 /// A whole answer.
 pub(super) fn whole(bytes: &[u8]) -> Result<Response, UpstreamFault> {
-    let told: Value = serde_json::from_slice(bytes)
+    let told: Value = read_bytes(bytes)
         .map_err(|_| UpstreamFault::new(200, Cause::Server, "The provider's answer is no content."))?;
     let (mut decoder, mut events) = (ContentDecoder::default(), Vec::new());
     decoder.answer(&told, &mut events);

@@ -4,7 +4,7 @@ use super::{
     finish_of, finish_word, thinking_text, usage,
     usage::Counting,
 };
-use crate::json::json;
+use crate::json::{json, read_bytes};
 use crate::{
     body::{Body, quoted},
     catalog::Deployment,
@@ -16,7 +16,7 @@ use std::borrow::Cow;
 
 pub(super) fn decode(bytes: &[u8], deployment: &Deployment) -> Result<Response, UpstreamFault> {
     let no_answer = || UpstreamFault::new(200, Cause::Server, "The provider's answer is no chat completion.");
-    let told: Value = serde_json::from_slice(bytes).map_err(|_| no_answer())?;
+    let told: Value = read_bytes(bytes).map_err(|_| no_answer())?;
     if let Some(error) = refusal::error_of(&told) {
         return Err(refusal::classify_inside(error));
     }

@@ -1,6 +1,6 @@
 //! Token counts of chat completions, both ways.
 use super::super::lenient::count;
-use crate::json::json;
+use crate::json::{json, read_bytes};
 use crate::{
     catalog::{Deployment, Quirk},
     money::Nanos,
@@ -58,7 +58,7 @@ impl Counting {
 /// What a past answer used, as a provider tells it later: an object of chat completions' `usage`, or OpenRouter's members of
 /// <https://openrouter.ai/docs/api-reference/get-a-generation>, both perhaps inside `data`.
 pub fn of_generation(bytes: &[u8]) -> Option<Usage> {
-    let answer: Value = serde_json::from_slice(bytes).ok()?;
+    let answer: Value = read_bytes(bytes).ok()?;
     let told = answer.get("data").unwrap_or(&answer);
     Counting::default().read(told).or_else(|| {
         let output = count(told, &["native_tokens_completion"])?;

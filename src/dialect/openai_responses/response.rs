@@ -1,6 +1,6 @@
 //! A provider's whole answer to the hub.
 use super::{super::lenient, super::refusal, OURS, usage};
-use crate::json::json;
+use crate::json::{json, read_bytes};
 use crate::{
     chat::{Choice, Finish, Part, Response},
     fault::{Cause, UpstreamFault},
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Response, UpstreamFault> {
     let no_answer = || UpstreamFault::new(200, Cause::Server, "The provider's answer is no response.");
-    let told: Value = serde_json::from_slice(bytes).map_err(|_| no_answer())?;
+    let told: Value = read_bytes(bytes).map_err(|_| no_answer())?;
     if has_failed(&told) {
         return Err(refusal::classify_inside(&told));
     }

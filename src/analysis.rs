@@ -101,7 +101,7 @@ impl Tally {
     fn text(&mut self, text: &str) {
         self.bytes += text.len() as u64;
         self.tokens += tokens::estimate(text);
-        self.code_marks += memchr::memmem::find_iter(text.as_bytes(), b"```").count() as u64;
+        self.code_marks += text.matches("```").count() as u64;
     }
 
     fn media(&mut self, source: &Media) {

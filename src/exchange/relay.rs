@@ -189,7 +189,8 @@ impl Names {
         let appended = out.get(at..).unwrap_or_default();
         if !self.theirs.is_empty()
             && self.theirs != self.ours.as_bytes()
-            && let Some(found) = memchr::memmem::find(appended, &self.theirs)
+            && let Some(found) = memchr::memchr_iter(b'"', appended)
+                .find(|quote| appended.get(*quote..).is_some_and(|rest| rest.starts_with(&self.theirs)))
         {
             let start = at + found;
             out.splice(start..start + self.theirs.len(), self.ours.bytes());

@@ -12,12 +12,13 @@ use crate::{
     chat::{Event, Finish},
     sse::Frame,
 };
-use memchr::memmem::Finder;
 use serde_json::Value;
+
+/// Names of members, from behind their first quote, that a chunk is read for.
+const MARKS: [&[u8]; 3] = [b"usage\"", b"finish_reason\"", b"error\""];
 
 pub(super) struct ChatDecoder {
     counting: Counting,
-    marks: [Finder<'static>; 3],
     started: bool,
     over: bool,
     id: String,
@@ -47,14 +48,7 @@ struct ToolCall {
 
 impl ChatDecoder {
     pub(super) fn new(deployment: &Deployment) -> Self {
-        Self {
-            counting: Counting::of(deployment),
-            marks: ["\"usage\"", "\"finish_reason\"", "\"error\""].map(Finder::new),
-            started: false,
-            over: false,
-            id: String::new(),
-            choices: Vec::new(),
-        }
+        Self { counting: Counting::of(deployment), started: false, over: false, id: String::new(), choices: Vec::new() }
     }
 
     fn start(&mut self, chunk: &Value, events: &mut Vec<Event>) {
@@ -224,9 +218,9 @@ impl Decoder for ChatDecoder {
             return Glance::Read;
         }
         // A text that only quotes these words has its quotes escaped, so it does not match.
-        let told = self.marks.iter().any(|mark| {
-            mark.find_iter(data).any(|at| {
-                let rest = data.get(at + mark.needle().len()..).unwrap_or_default();
+        let told = memchr::memchr_iter(b'"', data).any(|at| {
+            let name = data.get(at + 1..).unwrap_or_default();
+            MARKS.iter().find_map(|mark| name.strip_prefix(*mark)).is_some_and(|rest| {
                 let value = rest.trim_ascii_start().strip_prefix(b":").unwrap_or(b"?").trim_ascii_start();
                 !value.starts_with(b"null")
             })

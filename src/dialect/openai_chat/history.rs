@@ -16,8 +16,7 @@ const REASONING: [&str; 4] = ["reasoning_content", "reasoning", "reasoning_detai
 /// A caller's messages as the deployment wants them; `None` where they may stay as they are.
 pub(super) fn mended(raw: &str, request: &Request, deployment: &Deployment) -> Option<String> {
     // The hub has one message for each of the caller's, in order.
-    let developer =
-        deployment.has(Quirk::NoDeveloperRole) && memchr::memmem::find(raw.as_bytes(), b"\"developer\"").is_some();
+    let developer = deployment.has(Quirk::NoDeveloperRole) && raw.contains("\"developer\"");
     let last = request.messages.len().saturating_sub(1);
     let touched = |place: usize, message: &Message| {
         (developer && message.role == Role::System) || touches(message, place == last, deployment)

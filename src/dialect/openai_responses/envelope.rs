@@ -127,7 +127,7 @@ impl Envelope {
     fn declare_later_ones(&mut self, asked: &Body) {
         const KINDS: [&str; 2] = ["\"additional_tools\"", "\"tool_search_output\""];
         let input = asked.set("input").unwrap_or_default();
-        if !KINDS.iter().any(|kind| memchr::memmem::find(input.as_bytes(), kind.as_bytes()).is_some()) {
+        if !KINDS.iter().any(|kind| input.contains(kind)) {
             return;
         }
         for item in serde_json::from_str::<Vec<&RawValue>>(input).unwrap_or_default() {

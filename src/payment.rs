@@ -2,9 +2,9 @@
 //!
 //! One answer serves both generations: version 2 reads the `PAYMENT-REQUIRED` header, version 1 the body.
 //! <https://github.com/x402-foundation/x402/blob/main/specs/x402-specification-v2.md>
+use crate::base64;
 use crate::json::json;
 use crate::money::Nanos;
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
 /// A stablecoin on a network, with the EIP-712 domain its transfers are signed under.
@@ -83,7 +83,7 @@ pub fn challenge(network: &str, pay_to: &str, resource: &str, amount: Nanos) -> 
         "extra": extra,
     }]);
     let members = [("x402Version".to_owned(), json!(1)), ("accepts".to_owned(), accepts_v1)].into_iter().collect();
-    Some(Challenge { header: STANDARD.encode(required.to_string()), members })
+    Some(Challenge { header: base64::padded(required.to_string().as_bytes()), members })
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
     fn both_generations_read_the_same_offer() {
         let challenge =
             challenge("eip155:84532", "0xabc", "https://edge.test/v1/chat/completions", Nanos(1_500)).expect("known");
-        let header = STANDARD.decode(&challenge.header).expect("base64");
+        let header = base64::of_padded(&challenge.header).expect("base64");
         let required: Value = serde_json::from_slice(&header).expect("json");
         assert_eq!(required["accepts"][0]["amount"], "2", "rounded up to the token's unit");
         assert_eq!(challenge.members["accepts"][0]["maxAmountRequired"], "2");

@@ -7,7 +7,7 @@ use std::{
 
 /// The law of imports, lowest level first: a room uses rooms of lower levels, and of its own level without a cycle.
 const LAW: [&[&str]; 7] = [
-    &["money", "time", "id", "mode", "table", "json"],
+    &["money", "time", "id", "mode", "table", "json", "base64"],
     &["body", "chat", "usage", "sse", "eventstream", "fault", "endpoint"],
     &["catalog", "price", "health", "access", "analysis", "quality", "ledger", "receipt", "payment"],
     &["budget", "world"],

@@ -5,8 +5,7 @@
 //! bare. Gemini signs calls of tools too and refuses a history without that signature: it travels inside the call's id, as
 //! `{id}__sig_{base64url of its text}`. Every encoder of a history but Gemini's sends [`short_id`], for calls and for their
 //! results, because providers bound the length of ids. So does every path that passes a caller's own history on.
-use crate::{catalog::sha256_hex, chat::Part};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use crate::{base64, catalog::sha256_hex, chat::Part};
 use serde_json::{Map, Value};
 
 /// Before the signatures of Gemini's reasoning.
@@ -27,14 +26,14 @@ pub(super) fn is_bare(signature: &str) -> bool {
 fn split(id: &str) -> Option<(&str, String)> {
     // The last mark: text in base64url never has two low lines in a row.
     let (short, packed) = id.rsplit_once(SIGNED)?;
-    let signature = String::from_utf8(URL_SAFE_NO_PAD.decode(packed).ok()?).ok()?;
+    let signature = String::from_utf8(base64::of_url_safe(packed)?).ok()?;
     (!signature.is_empty()).then_some((short, signature))
 }
 
 /// A call's id with its signature inside, if it has one and none is inside yet.
 pub(super) fn signed_id(id: &str, signature: Option<&str>) -> String {
     match signature {
-        Some(signature) if split(id).is_none() => format!("{id}{SIGNED}{}", URL_SAFE_NO_PAD.encode(signature)),
+        Some(signature) if split(id).is_none() => format!("{id}{SIGNED}{}", base64::url_safe(signature.as_bytes())),
         _ => id.to_owned(),
     }
 }

@@ -5,12 +5,12 @@ use super::super::{
 };
 use crate::json::json;
 use crate::{
+    base64,
     body::Body,
     catalog::Deployment,
     chat::{CacheMark, Media, Message, Part, Request, Role},
     fault::Fault,
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, value::RawValue};
 
 /// A caller's messages as the deployment takes them; `None` where they may stay as they are.
@@ -180,5 +180,5 @@ fn block(part: &Part, place: usize) -> Result<Option<Value>, Fault> {
 /// Files of text are sent as such: as bytes only PDF is taken.
 fn plain_text(media_type: &str, data: &str) -> Option<String> {
     let is_text = media_type.starts_with("text/") || media_type == "application/json";
-    String::from_utf8(STANDARD.decode(data).ok().filter(|_| is_text)?).ok()
+    String::from_utf8(base64::of_padded(data).filter(|_| is_text)?).ok()
 }

@@ -1,6 +1,5 @@
 //! Vectors of numbers to base64, as official clients ask for them.
-use crate::json::read_bytes;
-use base64::{Engine, engine::general_purpose::STANDARD};
+use crate::{base64, json::read_bytes};
 use serde_json::Value;
 
 /// An answer with its vectors as base64 of little-endian 32-bit floats. `None` where it holds none as numbers.
@@ -15,7 +14,7 @@ pub(super) fn packed(bytes: &[u8]) -> Option<Vec<u8>> {
             #[expect(clippy::cast_possible_truncation, reason = "the wire's own precision")]
             packed.extend_from_slice(&(number.as_f64()? as f32).to_le_bytes());
         }
-        *vector = STANDARD.encode(packed).into();
+        *vector = base64::padded(&packed).into();
         changed = true;
     }
     changed.then(|| told.to_string().into_bytes())

@@ -178,7 +178,7 @@ pub(super) fn route_told(alias: &str, route: &crate::access::NamedRoute) -> Valu
     let mut told: Map<String, Value> = Map::new();
     told.insert("object".into(), "route".into());
     told.insert("id".into(), alias.into());
-    if let Ok(Value::Object(members)) = serde_json::to_value(route) {
+    if let Value::Object(members) = told_by_text(route) {
         told.extend(members);
     }
     Value::Object(told)

@@ -233,7 +233,7 @@ fn entry_told(entry: &Entry, as_request: bool) -> Value {
         for (name, value) in [
             ("seq", json!(entry.seq)),
             ("kind", json!(entry.kind)),
-            ("legs", json!(entry.legs)),
+            ("legs", crate::json::told_by_text(&entry.legs)),
             ("note", json!(entry.note)),
             ("prev_hash", json!(entry.prev_hash)),
             ("hash", json!(entry.hash)),
@@ -241,7 +241,7 @@ fn entry_told(entry: &Entry, as_request: bool) -> Value {
         ] {
             members.insert(name.into(), value);
         }
-        members.insert("call".into(), json!(entry.call));
+        members.insert("call".into(), crate::json::told_by_text(&entry.call));
     } else if let Value::Object(call) = crate::json::told_by_text(&entry.call) {
         members.extend(call);
     }

@@ -31,7 +31,7 @@ pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
             "kind": entry.kind,
             "at": entry.at,
             "amount": entry.amount_usd.0.to_string(),
-            "legs": entry.legs,
+            "legs": json::told_by_text(&entry.legs),
             "call": json::told_by_text(&entry.call),
             "note": entry.note,
             "prev_hash": entry.prev_hash,

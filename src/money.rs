@@ -205,17 +205,30 @@ fn decimal_text(value: Value) -> Result<String, json::Wrong> {
     match value {
         Value::String(text) => Ok(text),
         // The shortest text that reads back the same: what the person typed, for every sane amount.
-        Value::Number(number) => Ok(match number.as_f64().filter(|_| number.is_f64()) {
-            Some(fraction) => fraction.to_string(),
-            None => number.to_string(),
-        }),
+        Value::Number(number) => Ok(plain(number.to_string())),
         other => Err(json::unlike(&other, "a decimal string like \"12.50\"")),
     }
+}
+
+/// A number's text without the exponent that JSON writes for a small fraction. The standard library writes none, but its way
+/// to do so is 3 kB of the upload.
+fn plain(text: String) -> String {
+    let Some((digits, places)) = text.split_once("e-") else { return text };
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
+    let zeros = "0".repeat(places.parse::<usize>().unwrap_or_default().saturating_sub(1));
+    format!("{sign}0.{zeros}{}", digits.replace('.', ""))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_fractions_are_written_out() {
+        for fraction in [0.5, 0.00001, 1e-9, 1.25e-7, -1.25e-7, 3e-15, f64::MIN_POSITIVE] {
+            assert_eq!(decimal_text(Value::from(fraction)).expect("a number"), fraction.to_string());
+        }
+    }
 
     #[test]
     fn usd_text_round_trips() {

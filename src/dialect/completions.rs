@@ -69,7 +69,7 @@ impl Downstream for Completions {
                 fields.must_be("n", "small enough for 2,048 answers to all prompts", &answers.into());
             }
             let max_tokens = fields.count("max_tokens", 0).unwrap_or(MAX_TOKENS);
-            fields.number("temperature", 0.0, 2.0);
+            fields.number("temperature", 0, 2);
             let mut wants_usage = None;
             fields.nested("stream_options", &mut |options| wants_usage = options.flag("include_usage"));
             Request {

@@ -230,9 +230,9 @@ impl Fields<'_> {
         count
     }
 
-    pub(super) fn number(&mut self, name: &str, least: f64, most: f64) -> Option<f64> {
+    pub(super) fn number(&mut self, name: &str, least: i32, most: i32) -> Option<f64> {
         let value = self.take(name)?;
-        let number = value.as_f64().filter(|number| (least..=most).contains(number));
+        let number = value.as_f64().filter(|number| (f64::from(least)..=f64::from(most)).contains(number));
         if number.is_none() {
             self.must_be(name, &format!("a number from {least} to {most}"), &value);
         }

@@ -42,8 +42,8 @@ fn request(fields: &mut Fields<'_>) -> Request {
         format,
         max_output_tokens,
         sampling: Sampling {
-            temperature: fields.number("temperature", 0.0, 1.0),
-            top_p: fields.number("top_p", 0.0, 1.0),
+            temperature: fields.number("temperature", 0, 1),
+            top_p: fields.number("top_p", 0, 1),
             top_k: fields.count("top_k", 0),
             stop: fields.texts("stop_sequences"),
             ..Sampling::default()

@@ -50,7 +50,7 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
         [("p", 0.01, 0.99), ("k", 0.0, 500.0), ("frequency_penalty", 0.0, 1.0), ("presence_penalty", 0.0, 1.0)]
     {
         let asked = members.get(name).and_then(Value::as_f64).filter(|asked| !(least..=most).contains(asked));
-        put(&mut members, name, asked.map(|asked| asked.clamp(least, most).into()));
+        put(&mut members, name, asked.map(|asked| asked.max(least).min(most).into()));
     }
     put(&mut members, "seed", request.sampling.seed.map(|seed| (seed & i64::MAX).into()));
     put(&mut members, "stop_sequences", sayable::stops(request, deployment, 5)?);

@@ -47,10 +47,10 @@ fn request(fields: &mut Fields<'_>) -> Request {
         format,
         max_output_tokens: fields.count("max_output_tokens", 1),
         sampling: Sampling {
-            temperature: fields.number("temperature", 0.0, 2.0),
-            top_p: fields.number("top_p", 0.0, 1.0),
-            frequency_penalty: fields.number("frequency_penalty", -2.0, 2.0),
-            presence_penalty: fields.number("presence_penalty", -2.0, 2.0),
+            temperature: fields.number("temperature", 0, 2),
+            top_p: fields.number("top_p", 0, 1),
+            frequency_penalty: fields.number("frequency_penalty", -2, 2),
+            presence_penalty: fields.number("presence_penalty", -2, 2),
             ..Sampling::default()
         },
         effort,

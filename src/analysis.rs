@@ -5,6 +5,7 @@
 use crate::{
     chat::{Effort, Format, Media, Part, Request, Role},
     endpoint::{Overrides, Priority},
+    json::written,
 };
 
 mod tokens;
@@ -152,7 +153,7 @@ pub fn analyse(request: &Request, overrides: &Overrides) -> Signals {
         longest = longest.max(tally.tokens - before);
     }
     // What the hub has no word for goes on to providers of the same dialect.
-    let rest: u64 = request.rest.values().map(|value| value.to_string().len() as u64).sum();
+    let rest: u64 = request.rest.values().map(|value| written(value).len() as u64).sum();
     let schemas: u64 = request.tools.iter().map(tool_bytes).sum::<u64>() + format_bytes(&request.format);
     let messages = request.messages.len() as u64;
     let overhead = if request.tools.is_empty() { OVERHEAD_TOKENS } else { OVERHEAD_TOKENS_TOOLS };
@@ -233,16 +234,16 @@ fn whole(tokens: f64) -> u64 {
 fn tool_bytes(tool: &crate::chat::Tool) -> u64 {
     match tool {
         crate::chat::Tool::Function { name, description, parameters, .. } => {
-            let schema = parameters.as_ref().map_or(0, |schema| schema.to_string().len());
+            let schema = parameters.as_ref().map_or(0, |schema| written(schema).len());
             (name.len() + description.as_ref().map_or(0, String::len) + schema) as u64 + OVERHEAD_TOKENS_MESSAGE
         }
-        crate::chat::Tool::Native(tool) => tool.to_string().len() as u64 + OVERHEAD_TOKENS,
+        crate::chat::Tool::Native(tool) => written(tool).len() as u64 + OVERHEAD_TOKENS,
     }
 }
 
 fn format_bytes(format: &Format) -> u64 {
     match format {
-        Format::JsonSchema { schema, .. } => schema.to_string().len() as u64,
+        Format::JsonSchema { schema, .. } => written(schema).len() as u64,
         Format::Text | Format::JsonObject => 0,
     }
 }

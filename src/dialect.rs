@@ -9,6 +9,7 @@ use crate::{
     chat,
     endpoint::{Headers, Surface},
     fault::{Fault, UpstreamFault},
+    json::written,
     money::Nanos,
     sse::Frame,
     usage::Usage,
@@ -285,7 +286,7 @@ fn own_tools(body: &Body, request: &chat::Request) -> Option<String> {
     }
     let mut tools: Vec<serde_json::Value> = serde_json::from_str(body.set("tools")?).ok()?;
     drop_tools(&mut tools, &|kind| request.hosted.iter().any(|hosted| hosted == kind));
-    (!tools.is_empty()).then(|| serde_json::Value::Array(tools).to_string())
+    (!tools.is_empty()).then(|| written(&serde_json::Value::Array(tools)))
 }
 
 /// Leaves out tools of some kinds, also within namespaces.

@@ -237,7 +237,7 @@ async fn body_of(request: &Request, headers: &Headers) -> std::result::Result<Ve
 
 fn json_response(status: u16, body: &serde_json::Value, id: &str) -> Response {
     let headers = crate::exchange::base_headers(Surface::ChatCompletions, id, "application/json");
-    downstream::whole(status, &headers, body.to_string().as_bytes())
+    downstream::whole(status, &headers, crate::json::written(body).as_bytes())
 }
 
 fn fault_response(surface: Surface, fault: &Fault, id: &str) -> Response {
@@ -272,7 +272,7 @@ async fn scheduled(_event: ScheduledEvent, env: Env, _ctx: ScheduleContext) {
     for id in &page {
         let report = reconcile::account(&env, id, None).await;
         if report.get("agrees").and_then(serde_json::Value::as_bool) != Some(true) {
-            console_error!("{id} and the journal do not agree: {report}");
+            console_error!("{id} and the journal do not agree: {}", crate::json::written(&report));
         }
     }
     let next = if page.len() == ACCOUNTS_PER_RUN { page.last().cloned().unwrap_or_default() } else { String::new() };

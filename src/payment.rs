@@ -3,7 +3,7 @@
 //! One answer serves both generations: version 2 reads the `PAYMENT-REQUIRED` header, version 1 the body.
 //! <https://github.com/x402-foundation/x402/blob/main/specs/x402-specification-v2.md>
 use crate::base64;
-use crate::json::json;
+use crate::json::{json, written};
 use crate::money::Nanos;
 use serde_json::{Map, Value};
 
@@ -83,7 +83,7 @@ pub fn challenge(network: &str, pay_to: &str, resource: &str, amount: Nanos) -> 
         "extra": extra,
     }]);
     let members = [("x402Version".to_owned(), json!(1)), ("accepts".to_owned(), accepts_v1)].into_iter().collect();
-    Some(Challenge { header: base64::padded(required.to_string().as_bytes()), members })
+    Some(Challenge { header: base64::padded(written(&required).as_bytes()), members })
 }
 
 #[cfg(test)]

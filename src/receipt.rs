@@ -3,6 +3,7 @@
 //! The payload is signed with Ed25519 over its canonical JSON (RFC 8785): members in order, no space. Its members are those of
 //! the call's record beside what names the entry, so that the charge can be computed again from it.
 use crate::{
+    json::written,
     json::{self, json},
     ledger::{CallRecord, Entry},
 };
@@ -60,7 +61,7 @@ fn write(value: &Value, text: &mut String) {
             text.push(']');
         }
         // A payload has no fractions: whole numbers, texts and words are written by everybody alike.
-        plain => text.push_str(&plain.to_string()),
+        plain => text.push_str(&written(plain)),
     }
 }
 

@@ -1,4 +1,5 @@
 //! Reads what a provider wrote, leniently: what is missing or of another type is absent, never an error.
+use crate::json::written;
 use crate::sse::Frame;
 use serde_json::Value;
 
@@ -27,6 +28,6 @@ pub(super) fn arguments(value: Option<&Value>) -> String {
     match value {
         Some(Value::String(text)) => text.clone(),
         None | Some(Value::Null) => String::new(),
-        Some(other) => other.to_string(),
+        Some(other) => written(other),
     }
 }

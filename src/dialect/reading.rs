@@ -6,6 +6,7 @@ use crate::{
     body::Body,
     chat::{CacheMark, Effort, Format, Media, Part, Request, ServiceTier, ToolChoice},
     fault::Fault,
+    json::written,
 };
 use serde_json::{Map, Value};
 use std::{cell::Cell, fmt};
@@ -90,8 +91,8 @@ impl Path<'_> {
     fn must_be(&self, wanted: &str, found: &Value) -> Fault {
         let found = match found {
             Value::Null => "null".to_owned(),
-            Value::Bool(_) | Value::Number(_) => found.to_string(),
-            Value::String(text) if text.len() <= 40 => found.to_string(),
+            Value::Bool(_) | Value::Number(_) => written(found),
+            Value::String(text) if text.len() <= 40 => written(found),
             Value::String(_) => "a string".to_owned(),
             Value::Array(_) => "an array".to_owned(),
             Value::Object(_) => "an object".to_owned(),

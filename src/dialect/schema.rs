@@ -1,4 +1,5 @@
 //! JSON Schemas in the forms providers compile.
+use crate::json::written;
 use serde_json::{Map, Value};
 
 /// A schema in the subset the provider compiles: closed objects, and bounds told in words instead of keywords.
@@ -27,11 +28,11 @@ pub(super) fn constrain(schema: &mut Value) {
                     .get(name)
                     .is_some_and(|bound| bound.is_number() || bound.is_boolean() || name == "patternProperties")
                 {
-                    bounds.extend(members.shift_remove(name).map(|bound| format!("{name}: {bound}")));
+                    bounds.extend(members.shift_remove(name).map(|bound| format!("{name}: {}", written(&bound))));
                 }
             }
             if members.get("minItems").and_then(Value::as_u64).is_some_and(|least| least > 1) {
-                bounds.extend(members.shift_remove("minItems").map(|bound| format!("minItems: {bound}")));
+                bounds.extend(members.shift_remove("minItems").map(|bound| format!("minItems: {}", written(&bound))));
             }
             if !bounds.is_empty() {
                 let told = members

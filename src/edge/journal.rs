@@ -38,7 +38,7 @@ pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
             "hash": entry.hash,
         })
     };
-    let told = Value::from(entries.iter().map(row).collect::<Vec<_>>()).to_string();
+    let told = json::written(&Value::from(entries.iter().map(row).collect::<Vec<_>>()));
     rows(env, APPEND, &[account, &told]).await?;
     // What was there already must be the same: an account set back in time would book other entries under old numbers.
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };

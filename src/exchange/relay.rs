@@ -328,7 +328,7 @@ fn malformed() -> UpstreamFault {
 
 /// Appends the comment every stream of ours ends with.
 pub fn final_comment(members: &serde_json::Value, out: &mut Vec<u8>) {
-    sse::write_comment(out, format!("megarouter {members}").as_bytes());
+    sse::write_comment(out, format!("megarouter {}", crate::json::written(members)).as_bytes());
 }
 
 #[cfg(test)]

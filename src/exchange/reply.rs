@@ -4,7 +4,7 @@ use super::{
     event::{Reply, ReplyBody},
     relay::{Meter, says_why},
 };
-use crate::json::json;
+use crate::json::{json, written};
 use crate::{
     chat,
     dialect::Stamp,
@@ -134,7 +134,7 @@ impl Exchange {
         self.replied = true;
         let body = json!({"object": "megarouter.explanation", "megarouter": self.explanation(None)});
         let headers = base_headers(self.case.surface, &self.case.request_id, "application/json");
-        let body = ReplyBody::Whole(body.to_string().into_bytes());
+        let body = ReplyBody::Whole(written(&body).into_bytes());
         effects.push(Effect::Reply(Reply { status: 200, headers, body }));
     }
 
@@ -210,7 +210,7 @@ fn with_member(mut body: Vec<u8>, name: &str, value: Value) -> Vec<u8> {
     if let Some(end) = end.filter(|end| body.get(*end) == Some(&b'}')) {
         body.truncate(end);
         let comma = if body.iter().rfind(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') { "" } else { "," };
-        body.extend_from_slice(format!("{comma}{}:{value}}}", crate::body::quoted(name)).as_bytes());
+        body.extend_from_slice(format!("{comma}{}:{}}}", crate::body::quoted(name), written(&value)).as_bytes());
     }
     body
 }

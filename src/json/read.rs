@@ -185,7 +185,7 @@ pub fn unlike(value: &Value, expected: &str) -> Wrong {
     wrong(match value {
         Value::Array(_) => format!("expected {expected}, found a list"),
         Value::Object(_) => format!("expected {expected}, found an object"),
-        plain => format!("expected {expected}, found {plain}"),
+        plain => format!("expected {expected}, found {}", super::written(plain)),
     })
 }
 

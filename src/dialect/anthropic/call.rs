@@ -11,7 +11,7 @@ use super::{
     thinking::Thinking,
     version,
 };
-use crate::json::json;
+use crate::json::{json, written};
 use crate::{
     body::Body,
     catalog::{Ability, Deployment, Quirk},
@@ -28,7 +28,7 @@ pub(in crate::dialect) const JSON_ONLY: &str = "Answer with one JSON object and 
 
 pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Call {
     let deployment = order.deployment;
-    let text = |value: Value| Some(Cow::Owned(value.to_string()));
+    let text = |value: Value| Some(Cow::Owned(written(&value)));
     let mut changes: Vec<(&str, Option<Cow<'_, str>>)> = vec![("max_tokens", text(order.max_output_tokens.into()))];
     changes.extend(named(deployment).map(|(name, value)| (name, value.and_then(text))));
     without_hosted(body, request, &mut changes);
@@ -108,7 +108,7 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     sampling(request, order, thinking, &mut put);
     put("metadata", request.user.as_ref().map(|user| json!({ "user_id": user })));
     let headers = vec![(version::VERSION, version::OURS.to_owned())];
-    Ok(call(Value::Object(members).to_string().into_bytes(), headers, request, order.deployment))
+    Ok(call(written(&Value::Object(members)).into_bytes(), headers, request, order.deployment))
 }
 
 fn sampling(request: &Request, order: &Order<'_>, thinking: Thinking, put: &mut impl FnMut(&str, Option<Value>)) {

@@ -3,7 +3,7 @@ use super::{
     super::{Encoder, Stamp, priced, turns::allowed_id},
     fault, response, stop_reason, usage,
 };
-use crate::json::json;
+use crate::json::{json, written};
 use crate::{
     body::{Body, quoted},
     chat::{Event, Finish},
@@ -124,7 +124,7 @@ fn delta(index: usize, member: &str, text: &str, out: &mut Vec<u8>) {
 }
 
 fn say(event: &str, data: &Value, out: &mut Vec<u8>) {
-    sse::write_event(out, event, data.to_string().as_bytes());
+    sse::write_event(out, event, written(data).as_bytes());
 }
 
 impl Encoder for MessageEncoder {

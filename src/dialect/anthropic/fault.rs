@@ -1,5 +1,5 @@
 //! Faults as Anthropic's clients read them.
-use crate::json::json;
+use crate::json::{json, written};
 use crate::{fault::Fault, sse};
 use serde_json::Value;
 
@@ -31,12 +31,12 @@ fn kind(status: u16) -> &'static str {
 }
 
 pub(super) fn encode(fault: &Fault, request_id: &str) -> Vec<u8> {
-    object(fault, request_id).to_string().into_bytes()
+    written(&object(fault, request_id)).into_bytes()
 }
 
 pub(super) fn encode_in_stream(fault: &Fault, request_id: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    sse::write_event(&mut out, "error", object(fault, request_id).to_string().as_bytes());
+    sse::write_event(&mut out, "error", written(&object(fault, request_id)).as_bytes());
     out
 }
 

@@ -3,7 +3,7 @@ use super::super::{
     carried::{is_bare, is_signed, shorten},
     turns::{self, BY_ID, Ids, Turn, Words, input_object, not_taken},
 };
-use crate::json::json;
+use crate::json::{json, written};
 use crate::{
     base64,
     body::Body,
@@ -57,7 +57,7 @@ fn is_unsigned(part: &Part) -> bool {
 fn as_user(raw: &str) -> Option<String> {
     let mut message: Map<String, Value> = serde_json::from_str(raw).ok()?;
     message.insert("role".to_owned(), "user".into());
-    Some(Value::Object(message).to_string())
+    Some(written(&Value::Object(message)))
 }
 
 /// A message without what other makers signed; `None` if nothing of it is left. Of an organisation's own provider we do not
@@ -76,7 +76,7 @@ fn domestic(raw: &str, known: bool) -> Option<String> {
             return None;
         }
     }
-    Some(Value::Object(message).to_string())
+    Some(written(&Value::Object(message)))
 }
 
 /// The hub's messages as system blocks and turns.

@@ -4,6 +4,7 @@ use crate::{
     body::Body,
     chat::{CacheMark, Effort, Format, Media, Message, Part, Request, Role, Sampling, Tool, ToolChoice},
     fault::Fault,
+    json::written,
 };
 use serde_json::Value;
 
@@ -143,7 +144,7 @@ fn block(fields: &mut Fields<'_>, role: Role, parts: &mut Vec<Part>) {
         "tool_use" => Part::ToolCall {
             id: fields.needed_text("id"),
             name: fields.needed_text("name"),
-            arguments: Value::Object(fields.object("input").unwrap_or_default()).to_string(),
+            arguments: written(&Value::Object(fields.object("input").unwrap_or_default())),
         },
         "tool_result" => {
             let (id, mut inner) = (fields.needed_text("tool_use_id"), Vec::new());
@@ -154,7 +155,7 @@ fn block(fields: &mut Fields<'_>, role: Role, parts: &mut Vec<Part>) {
         _ => {
             let mut block = fields.rest();
             block.insert("type".to_owned(), kind.into());
-            Part::Text { text: Value::Object(block).to_string(), cache }
+            Part::Text { text: written(&Value::Object(block)), cache }
         }
     };
     parts.push(part);

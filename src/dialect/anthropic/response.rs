@@ -7,7 +7,7 @@ use super::{
     finish_of, stop_reason, usage,
     usage::Counts,
 };
-use crate::json::{json, read_bytes};
+use crate::json::{json, read_bytes, written};
 use crate::{
     body::{Body, quoted},
     chat::{Choice, Finish, Part, Response},
@@ -66,7 +66,7 @@ pub(super) fn encode(response: &Response, stamp: &Stamp) -> Vec<u8> {
     let reason = choice.map_or("end_turn", |choice| stop_reason(choice.finish, choice.native_finish.as_deref()));
     // Clients read the counts without asking whether they are there.
     let usage = usage::write(&response.usage.unwrap_or_default(), stamp.cost);
-    message(stamp, content, Some(reason), usage).to_string().into_bytes()
+    written(&message(stamp, content, Some(reason), usage)).into_bytes()
 }
 
 /// The message object of whole answers and of a stream's start. Strict clients want the members that are null, too.

@@ -18,7 +18,7 @@ use crate::{
     catalog::Deployment,
     chat::{Effort, Format, Request, Tool, ToolChoice},
     fault::Fault,
-    json::json,
+    json::{json, written},
 };
 use serde_json::{Map, Value};
 
@@ -48,7 +48,7 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
         ("/converse", Vec::new())
     };
     let path = ["/model/", &segment(&deployment.model), verb].concat();
-    Ok(Call { path, headers, body: Value::Object(members).to_string().into_bytes() })
+    Ok(Call { path, headers, body: written(&Value::Object(members)).into_bytes() })
 }
 
 /// A turn with a document needs a text.
@@ -155,7 +155,7 @@ fn format(format: &Format) -> Option<Value> {
     let mut schema = schema.clone();
     constrain(&mut schema);
     let mut told = Map::new();
-    put(&mut told, "schema", Some(schema.to_string().into()));
+    put(&mut told, "schema", Some(written(&schema).into()));
     put(&mut told, "name", (!name.is_empty()).then(|| name.as_str().into()));
     put(&mut told, "description", description.as_deref().map(Value::from));
     Some(json!({"textFormat": {"type": "json_schema", "structure": {"jsonSchema": told}}}))

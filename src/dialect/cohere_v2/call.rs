@@ -11,7 +11,7 @@ use crate::{
     catalog::{Deployment, Quirk},
     chat::{Effort, Format, Media, Part, Request, Tool, ToolChoice},
     fault::Fault,
-    json::json,
+    json::{json, written},
 };
 use serde_json::{Map, Value};
 
@@ -55,7 +55,7 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     put(&mut members, "seed", request.sampling.seed.map(|seed| (seed & i64::MAX).into()));
     put(&mut members, "stop_sequences", sayable::stops(request, deployment, 5)?);
     put(&mut members, "thinking", thinking(request, order));
-    Ok(Call { path: "/v2/chat".to_owned(), headers: Vec::new(), body: Value::Object(members).to_string().into_bytes() })
+    Ok(Call { path: "/v2/chat".to_owned(), headers: Vec::new(), body: written(&Value::Object(members)).into_bytes() })
 }
 
 fn messages(request: &Request, deployment: &Deployment) -> Result<Vec<Value>, Fault> {

@@ -1,5 +1,8 @@
 //! Vectors of numbers to base64, as official clients ask for them.
-use crate::{base64, json::read_bytes};
+use crate::{
+    base64,
+    json::{read_bytes, written},
+};
 use serde_json::Value;
 
 /// An answer with its vectors as base64 of little-endian 32-bit floats. `None` where it holds none as numbers.
@@ -17,5 +20,5 @@ pub(super) fn packed(bytes: &[u8]) -> Option<Vec<u8>> {
         *vector = base64::padded(&packed).into();
         changed = true;
     }
-    changed.then(|| told.to_string().into_bytes())
+    changed.then(|| written(&told).into_bytes())
 }

@@ -14,7 +14,7 @@ use crate::{
     catalog::{Deployment, Quirk},
     chat::{Effort, Format, Request, Tool, ToolChoice},
     fault::Fault,
-    json::json,
+    json::{json, written},
 };
 use serde_json::{Map, Value};
 
@@ -56,7 +56,7 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     let before = if vertex { "/publishers/google/models/" } else { "/v1beta/models/" };
     let verb = if request.stream { ":streamGenerateContent?alt=sse" } else { ":generateContent" };
     let path = [before, &segment(&deployment.model), verb].concat();
-    Ok(Call { path, headers, body: Value::Object(members).to_string().into_bytes() })
+    Ok(Call { path, headers, body: written(&Value::Object(members)).into_bytes() })
 }
 
 fn tools(request: &Request, growth: &mut usize) -> Result<Vec<Value>, Fault> {

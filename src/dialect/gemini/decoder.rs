@@ -10,7 +10,7 @@ use super::{
 use crate::{
     chat::{Event, Finish, Response},
     fault::{Cause, UpstreamFault},
-    json::read_bytes,
+    json::{read_bytes, written},
     sse::Frame,
 };
 use serde_json::{Map, Value};
@@ -164,7 +164,7 @@ impl Choice {
     fn shut(&mut self, events: &mut Vec<Event>) {
         let open = self.open.take();
         let choice = self.index;
-        events.extend(open.map(|(index, told)| Event::ToolArguments { choice, index, fragment: told.to_string() }));
+        events.extend(open.map(|(index, told)| Event::ToolArguments { choice, index, fragment: written(&told) }));
     }
 
     fn finish(&mut self, finish: Finish, word: &str, events: &mut Vec<Event>) {

@@ -9,7 +9,7 @@ use super::{
     },
     history,
 };
-use crate::json::json;
+use crate::json::{json, written};
 use crate::{
     body::Body,
     catalog::{Deployment, Quirk},
@@ -32,7 +32,7 @@ pub(super) fn forward(body: &Body, request: &Request, order: &Order<'_>) -> Resu
     answerable(request, order.deployment)?;
     let mut changes: Vec<(&str, Option<Cow<'_, str>>)> = adjustments(request, order)
         .into_iter()
-        .map(|(name, value)| (name, value.map(|value| Cow::Owned(value.to_string()))))
+        .map(|(name, value)| (name, value.map(|value| Cow::Owned(written(&value)))))
         .collect();
     without_hosted(body, request, &mut changes);
     if order.deployment.has(Quirk::KnownMembers) {
@@ -71,7 +71,7 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     let mut messages = history::encode(request)?;
     history::mend(&mut messages, order.deployment);
     members.insert("messages".to_owned(), messages.into());
-    Ok(call(Value::Object(members).to_string().into_bytes()))
+    Ok(call(written(&Value::Object(members)).into_bytes()))
 }
 
 /// Refuses what changes the answer and what the deployment does not take.

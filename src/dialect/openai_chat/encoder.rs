@@ -7,6 +7,7 @@ use crate::{
     body::{Body, quoted},
     chat::{Event, Finish},
     fault::{Cause, UpstreamFault},
+    json::written,
     money::Nanos,
     sse::{self, Frame},
     usage::Usage,
@@ -83,7 +84,7 @@ impl ChatEncoder {
 
     fn detail(&mut self, index: u32, detail: &Value, out: &mut Vec<u8>) {
         self.open(index, "\"\"", out);
-        self.chunk(index, &format!(r#"{{"reasoning_details":[{detail}]}}"#), None, out);
+        self.chunk(index, &format!(r#"{{"reasoning_details":[{}]}}"#, written(detail)), None, out);
     }
 
     /// The deprecated form knows one call.
@@ -175,7 +176,7 @@ impl Encoder for ChatEncoder {
             self.finish_choice(index, finish, out);
         }
         if let Some(usage) = usage.filter(|_| self.wants_usage) {
-            let text = format!(r#"{},"choices":[],"usage":{}}}"#, self.head, usage::write(usage, cost));
+            let text = format!(r#"{},"choices":[],"usage":{}}}"#, self.head, written(&usage::write(usage, cost)));
             sse::write_data(out, text.as_bytes());
         }
         sse::write_data(out, b"[DONE]");

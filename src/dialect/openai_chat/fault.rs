@@ -1,5 +1,5 @@
 //! Faults as `OpenAI`'s clients read them.
-use crate::json::json;
+use crate::json::{json, written};
 use crate::{fault::Fault, sse};
 use serde_json::Value;
 
@@ -14,13 +14,13 @@ fn object(fault: &Fault) -> Value {
 }
 
 pub(super) fn encode(fault: &Fault) -> Vec<u8> {
-    object(fault).to_string().into_bytes()
+    written(&object(fault)).into_bytes()
 }
 
 /// Clients raise as soon as a chunk holds a truthy `error`; no `[DONE]` may follow, or it would look complete.
 pub(super) fn encode_in_stream(fault: &Fault) -> Vec<u8> {
     let mut out = Vec::new();
-    sse::write_data(&mut out, object(fault).to_string().as_bytes());
+    sse::write_data(&mut out, written(&object(fault)).as_bytes());
     out
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A caller's own messages are copied as they came; only those that must change are parsed.
 use super::super::carried::{is_signed, shorten};
-use crate::json::json;
+use crate::json::{json, written};
 use crate::{
     catalog::{Deployment, Quirk, sha256_hex},
     chat::{Media, Message, Part, Request, Role},
@@ -31,7 +31,7 @@ pub(super) fn mended(raw: &str, request: &Request, deployment: &Deployment) -> O
         match serde_json::from_str(item.get()) {
             Ok(mut value) if touched(place, message) => {
                 mend_message(&mut value, place == last, deployment);
-                out.push_str(&Value::to_string(&value));
+                out.push_str(&written(&value));
             }
             _ => out.push_str(item.get()),
         }

@@ -7,6 +7,7 @@ use crate::{
     body::Body,
     chat::{CacheMark, Effort, Format, Media, Message, Part, Request, Role, Sampling, Tool, ToolChoice},
     fault::Fault,
+    json::written,
 };
 use serde_json::{Map, Value};
 
@@ -302,7 +303,7 @@ fn tool_call(fields: &mut Fields<'_>) -> Part {
     let mut call = Part::Refusal(String::new());
     let custom = fields.nested("custom", &mut |fields| {
         let (name, input) = (fields.needed_text("name"), fields.text("input").unwrap_or_default());
-        let arguments = Value::Object(Map::from_iter([("input".to_owned(), input.into())])).to_string();
+        let arguments = written(&Value::Object(Map::from_iter([("input".to_owned(), input.into())])));
         call = Part::ToolCall { id: id.clone(), name, arguments };
     });
     if !custom {

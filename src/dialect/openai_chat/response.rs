@@ -4,7 +4,7 @@ use super::{
     finish_of, finish_word, thinking_text, usage,
     usage::Counting,
 };
-use crate::json::{json, read_bytes};
+use crate::json::{json, read_bytes, written};
 use crate::{
     body::{Body, quoted},
     catalog::Deployment,
@@ -124,7 +124,7 @@ pub(super) fn encode(response: &Response, stamp: &Stamp) -> Vec<u8> {
     if let (Some(usage), Some(members)) = (&response.usage, told.as_object_mut()) {
         members.insert("usage".to_owned(), usage::write(usage, stamp.cost));
     }
-    told.to_string().into_bytes()
+    written(&told).into_bytes()
 }
 
 fn write_choice(index: usize, choice: &Choice, legacy: bool) -> Value {

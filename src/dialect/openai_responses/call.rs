@@ -13,6 +13,7 @@ use crate::{
     catalog::{Ability, Quirk},
     chat::{Format, Request, Tool, ToolChoice},
     fault::Fault,
+    json::written,
 };
 use serde_json::Value;
 use std::borrow::Cow;
@@ -95,14 +96,14 @@ fn including(raw: Option<&str>) -> String {
     if !names.iter().any(|name| name == SEALED) {
         names.push(SEALED.into());
     }
-    Value::Array(names).to_string()
+    written(&Value::Array(names))
 }
 
 /// A choice among allowed tools without the hosted ones, which are gone. They have no names.
 fn without_unnamed(raw: &str) -> Option<String> {
     let mut choice: Value = serde_json::from_str(raw).ok()?;
     choice.get_mut("tools")?.as_array_mut()?.retain(|tool| tool.get("name").is_some());
-    Some(choice.to_string())
+    Some(written(&choice))
 }
 
 pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault> {
@@ -137,7 +138,7 @@ fn plain(request: &Request, order: &Order<'_>) -> Result<String, Fault> {
     format(&request.format, out);
     for (name, number) in [("temperature", request.sampling.temperature), ("top_p", request.sampling.top_p)] {
         if let Some(number) = number {
-            member(out, name, &Value::from(number).to_string());
+            member(out, name, &written(&Value::from(number)));
         }
     }
     if let Some(effort) = request.effort.and_then(plain_effort) {
@@ -172,7 +173,7 @@ fn tool(place: usize, tool: &Tool, out: &mut String) -> Result<(), Fault> {
                 text(out, "description", description);
             }
             match parameters {
-                Some(parameters) => member(out, "parameters", &parameters.to_string()),
+                Some(parameters) => member(out, "parameters", &written(parameters)),
                 None => member(out, "parameters", r#"{"type":"object","properties":{}}"#),
             }
             // Here it is true where nothing is said, elsewhere false.
@@ -185,11 +186,11 @@ fn tool(place: usize, tool: &Tool, out: &mut String) -> Result<(), Fault> {
             text(out, "type", "custom");
             for (name, value) in custom {
                 match value.get("grammar").and_then(Value::as_object).filter(|_| name == "format") {
-                    None => member(out, name, &value.to_string()),
+                    None => member(out, name, &written(value)),
                     Some(grammar) => {
                         member(out, name, r#"{"type":"grammar""#);
                         for (name, value) in grammar {
-                            member(out, name, &value.to_string());
+                            member(out, name, &written(value));
                         }
                         out.push('}');
                     }
@@ -225,7 +226,7 @@ fn format(format: &Format, out: &mut String) {
     if let Format::JsonSchema { name, description, schema, strict } = format {
         text(out, "type", "json_schema");
         text(out, "name", name);
-        member(out, "schema", &schema.to_string());
+        member(out, "schema", &written(schema));
         if let Some(description) = description {
             text(out, "description", description);
         }

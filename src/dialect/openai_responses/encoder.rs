@@ -12,6 +12,7 @@ use crate::{
     body::{Body, quoted},
     chat::{Event, Finish, Response},
     fault::{Cause, UpstreamFault},
+    json::written,
     money::Nanos,
     sse::{self, Frame},
     usage::Usage,
@@ -341,7 +342,7 @@ impl ResponseEncoder {
     fn end(&self, usage: Option<&Usage>, cost: Option<Nanos>) -> (&'static str, String) {
         let incomplete = self.incomplete();
         let status = if incomplete.is_some() { "incomplete" } else { "completed" };
-        let usage = usage.map_or_else(|| "null".to_owned(), |usage| usage::write(usage, cost).to_string());
+        let usage = usage.map_or_else(|| "null".to_owned(), |usage| written(&usage::write(usage, cost)));
         (status, self.envelope().object(status, incomplete, &self.output, &usage))
     }
 }

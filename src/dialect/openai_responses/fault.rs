@@ -1,5 +1,5 @@
 //! Faults inside a stream; whole ones are as in chat completions.
-use crate::json::json;
+use crate::json::{json, written};
 use crate::{fault::Fault, sse};
 
 /// The flat members are the published form, the inner object is what `OpenAI` sends: its Python client raises by a truthy
@@ -16,7 +16,7 @@ pub(super) fn encode_in_stream(fault: &Fault, sequence: u64) -> Vec<u8> {
         "error": error,
     });
     let mut out = Vec::new();
-    sse::write_event(&mut out, "error", told.to_string().as_bytes());
+    sse::write_event(&mut out, "error", written(&told).as_bytes());
     out
 }
 

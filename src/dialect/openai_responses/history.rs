@@ -11,6 +11,7 @@ use crate::{
     body::quoted,
     chat::{Media, Part, Request, Role, Tool},
     fault::Fault,
+    json::written,
 };
 use serde_json::{Map, Value, value::RawValue};
 use std::borrow::Cow;
@@ -45,14 +46,14 @@ fn with_own_tools(raw: &str) -> Option<String> {
     if let Some(Value::Array(tools)) = item.get_mut("tools") {
         drop_tools(tools, &|kind| !["function", "custom", "namespace"].contains(&kind));
     }
-    Some(item.to_string())
+    Some(written(&item))
 }
 
 /// An item without another maker's signature in its call's id.
 fn shortened(raw: &str) -> Option<String> {
     let mut item: Map<String, Value> = serde_json::from_str(raw).ok()?;
     shorten(&mut item);
-    Some(Value::Object(item).to_string())
+    Some(written(&Value::Object(item)))
 }
 
 /// Reasoning that is sealed by another maker, or whose text its provider kept for itself, cannot be read by this one.

@@ -6,7 +6,7 @@ use super::{
     super::reading::{Fields, media},
     REDACTED, flat_name, request, unsealed,
 };
-use crate::json::json;
+use crate::json::{json, written};
 use crate::{
     chat::{Media, Message, Part, Role, Tool},
     fault::Fault,
@@ -62,7 +62,7 @@ fn item(fields: &mut Fields<'_>, asked: &mut Asked) {
             let arguments = if kind == "function_call" {
                 fields.text("arguments").unwrap_or_default()
             } else {
-                json!({"input": fields.text("input").unwrap_or_default()}).to_string()
+                written(&json!({"input": fields.text("input").unwrap_or_default()}))
             };
             asked.push(Role::Assistant, Part::ToolCall { id, name, arguments });
         }
@@ -190,7 +190,7 @@ fn other(fields: &mut Fields<'_>, kind: &str, asked: &mut Asked) {
         for name in ["id", "status"] {
             arguments.shift_remove(name);
         }
-        let arguments = Value::Object(arguments).to_string();
+        let arguments = written(&Value::Object(arguments));
         asked.push(Role::Assistant, Part::ToolCall { id, name: name.to_owned(), arguments });
         return;
     }
@@ -199,7 +199,7 @@ fn other(fields: &mut Fields<'_>, kind: &str, asked: &mut Asked) {
         // A picture of the screen.
         other => match other.get("image_url").and_then(Value::as_str) {
             Some(url) => Part::Image { source: media(url.to_owned()), detail: None, cache: None },
-            None => Part::text(other.to_string()),
+            None => Part::text(written(&other)),
         },
     });
     if kind.ends_with("_output") && asked.has_call(&id) {

@@ -1,6 +1,6 @@
 //! A provider's whole answer to the hub.
 use super::{super::lenient, super::refusal, OURS, usage};
-use crate::json::{json, read_bytes};
+use crate::json::{json, read_bytes, written};
 use crate::{
     chat::{Choice, Finish, Part, Response},
     fault::{Cause, UpstreamFault},
@@ -82,7 +82,7 @@ pub(super) fn read_item(item: &Value, parts: &mut Vec<Part>) {
 /// A call's arguments. Input that is text stands in an object, as for a function.
 fn arguments(item: &Value, custom: bool) -> String {
     if custom {
-        return json!({"input": lenient::text(item, "input").unwrap_or_default()}).to_string();
+        return written(&json!({"input": lenient::text(item, "input").unwrap_or_default()}));
     }
     let told = lenient::arguments(item.get("arguments"));
     if told.is_empty() { "{}".to_owned() } else { told }

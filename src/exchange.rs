@@ -23,12 +23,12 @@
 //! Relaying     Held                           Relaying
 //! Relaying     Refused                        Closing
 //! Relaying     Unreachable                    Closing
-//! Relaying     Bytes                          Relaying Closing
+//! Relaying     Bytes                          Relaying Attempting Closing
 //! Relaying     Written                        Relaying
-//! Relaying     End                            Closing
-//! Relaying     Broke                          Closing
-//! Relaying     Piped                          Closing
-//! Relaying     Elapsed                        Relaying Closing
+//! Relaying     End                            Attempting Closing
+//! Relaying     Broke                          Attempting Closing
+//! Relaying     Piped                          Attempting Closing
+//! Relaying     Elapsed                        Relaying Attempting Closing
 //! Relaying     Gone                           Relaying Closing
 //! Closing      Posted                         Done
 //! Closing      Unreachable                    Closing Done
@@ -38,8 +38,8 @@
 //! Every other pair changes nothing. `tests/exchange.rs` reads this table and holds random runs against it.
 //!
 //! Invariants, each a property test: a granted hold is closed by postings of one id and at least one; nothing is sent
-//! before a hold; one reply; attempts are bounded; no attempt begins after the reply; `Done` absorbs; a hang-up anywhere
-//! still posts.
+//! before a hold; one reply; attempts are bounded; one that begins after the reply goes on with a stream that broke; `Done`
+//! absorbs; a hang-up anywhere still posts.
 use crate::{access::Knock, catalog::When, dialect::Downstream};
 use crate::{
     account::letter::{Grant, PostLetter},
@@ -63,9 +63,11 @@ mod close;
 mod cover;
 pub mod event;
 mod explain;
+mod join;
 mod next;
 mod relay;
 mod reply;
+mod rescue;
 mod stream;
 
 pub use attempt::PIPED_BYTES_MAX;
@@ -73,6 +75,7 @@ use cover::Growth;
 use event::{Effect, Event};
 use relay::Relay;
 pub use reply::{base_headers, fault_headers};
+use rescue::Broken;
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -96,6 +99,8 @@ pub struct Exchange {
     grant: Option<Grant>,
     replied: bool,
     gone: bool,
+    /// An answer that broke in the middle, while the next attempt is made.
+    broken: Option<Box<Broken>>,
     /// The candidate a larger hold was asked for.
     asked: Option<usize>,
     held_at: Millis,
@@ -161,6 +166,10 @@ struct First {
 /// A stream the caller has the head of.
 struct Streaming {
     relay: Box<Relay>,
+    /// All that the provider sent, where another may have to go on.
+    raw: Vec<u8>,
+    /// What the caller is to get once the answer is whole, where nothing may be sent before.
+    kept: Option<Vec<u8>>,
     growth: Growth,
     /// The bytes go through a native pipe; we see them when it ends.
     piped: bool,
@@ -177,7 +186,17 @@ struct Streaming {
 impl Streaming {
     fn new(relay: Relay, growth: Growth, now: Millis) -> Self {
         let (piped, overdue, reading, writing) = (false, false, false, false);
-        Self { relay: Box::new(relay), growth, piped, overdue, reading, writing, owed_since: now }
+        Self {
+            relay: Box::new(relay),
+            raw: Vec::new(),
+            kept: None,
+            growth,
+            piped,
+            overdue,
+            reading,
+            writing,
+            owed_since: now,
+        }
     }
 }
 
@@ -197,6 +216,8 @@ struct Attempt {
     quote: Nanos,
     /// It came to nothing, and may be billed all the same.
     at_risk: bool,
+    /// What a stream that broke was seen to use, and whether that is all. Another attempt went on with it.
+    seen: Option<(Settled, bool)>,
     /// It was given up sooner than the provider could be blamed for: what it did until then is owed.
     hurried: bool,
     /// The provider's own name for the answer; empty before it is known.
@@ -257,6 +278,7 @@ impl Exchange {
             grant: None,
             replied: false,
             gone: false,
+            broken: None,
             asked: None,
             held_at: case.arrived,
             now: case.arrived,

@@ -336,3 +336,163 @@ fn a_deployment_that_comes_back_is_found_out_by_one_call() {
     let probed = World { health: Rc::new(health), ..world() };
     Story::opens_in(&chat(&BOTH), probed).hears(held(&[0, 1])).does(&["Wait Total", "Send 0 to beta", "Wait Head(0)"]);
 }
+
+// In the middle of a stream.
+
+type Break = (&'static str, fn(Story) -> Story, &'static str);
+
+/// How streams break, and what the caller is told where nobody goes on.
+fn breaks() -> Vec<Break> {
+    vec![
+        ("u6 falls silent", |story| story.after(10_000).elapses(Timer::Stall(0)), "upstream_stalled"),
+        ("u7 is cut", |story| story.hears(Event::End { attempt: 0 }), "upstream_truncated"),
+        ("u7 is reset", |story| story.hears(Event::Broke { attempt: 0 }), "upstream_truncated"),
+        ("u8 is garbage", |story| story.hears(bytes(0, "data: {\n\n".repeat(5))), "upstream_truncated"),
+        ("u9 has no end of a line", |story| story.hears(bytes(0, "x".repeat(17 << 20))), "upstream_truncated"),
+        ("u10 tells an error", |story| story.hears(bytes(0, CHAT.fault)), "upstream_truncated"),
+    ]
+}
+
+/// The first provider has said its first word.
+fn begun(ask: &stage::Ask) -> Story {
+    Story::opens(ask)
+        .hears(held(&[0, 1]))
+        .hears(head(0, 200, SSE))
+        .hears(bytes(0, CHAT.opening))
+        .hears(bytes(0, CHAT.hello))
+        .hears(Event::Written)
+}
+
+#[test]
+fn u6_to_u9_without_rescue_end_with_an_error_in_the_stream() {
+    for (what, breaks, code) in breaks() {
+        let story = breaks(begun(&chat(&BOTH).streamed().wishing("rescue", "off".into())));
+        assert_eq!((story.said().as_str(), story.did("Send"), story.did("Post")), ("Hello, ", 1, 1), "{what}");
+        assert!(story.text().contains(code) && !story.text().contains("[DONE]"), "{what}: {}", story.text());
+        assert!(story.text().contains("\"rescued\":false"), "{what}");
+    }
+}
+
+#[test]
+fn u6_to_u9_another_provider_writes_the_rest_and_both_are_paid() {
+    for (what, breaks, _) in breaks() {
+        let story = breaks(begun(&chat(&BOTH).streamed())).is("Attempting");
+        let story = if story.did("Send") == 1 { story.hears(held_more()) } else { story };
+        let story = story.hears(head(1, 200, SSE)).hears(bytes(1, CHAT.all())).hears(Event::Written).is("Closing");
+        assert_eq!(story.said(), "Hello, world.", "{what}");
+        assert_eq!(story.text().matches("[DONE]").count(), 1, "{what}");
+        let posted = story.posted();
+        assert_eq!(
+            (posted.call.provider.as_str(), posted.call.reason.as_str(), posted.others.len()),
+            ("beta", "rescue", 1)
+        );
+        assert!(posted.others[0].call.usage.output > 0, "{what}: what was seen of the first");
+        let whole = "\"provider\":\"beta\",\"model\":\"m\",\"attempts\":2,\"cost_usd\":\"0.000026\",\"rescued\":true";
+        assert!(story.text().contains(whole), "{what}: {}", story.text());
+        assert!(!story.text().contains("error"), "{what}");
+    }
+}
+
+#[test]
+fn u6_to_u9_nothing_is_sent_before_the_answer_is_whole() {
+    for (what, breaks, _) in breaks() {
+        let ask = chat(&BOTH).streamed().wishing("rescue", "buffer".into());
+        let story = breaks(begun(&ask));
+        assert_eq!((story.did("Reply"), story.did("Chunk")), (0, 0), "{what}");
+        let story = if story.did("Send") == 1 { story.hears(held_more()) } else { story };
+        let whole = CHAT.all().replace("Hello, ", "Good day, ");
+        let story = story.hears(head(1, 200, SSE)).hears(bytes(1, whole));
+        assert_eq!((story.said().as_str(), story.did("Reply")), ("Good day, world.", 1), "{what}");
+        assert_eq!(story.header("x-megarouter-reason"), Some("rescue"), "{what}");
+        assert!(story.text().contains("\"rescued\":true") && story.posted().others.len() == 1, "{what}");
+    }
+}
+
+fn held_more() -> Event {
+    Event::Held(megarouter::account::letter::Grant {
+        amount: megarouter::money::Nanos(20_000_000),
+        ..Default::default()
+    })
+}
+
+/// A world in which the second provider takes the beginning of an answer.
+fn prefilling() -> World {
+    let row = r#"{"provider":"beta","id":"m","context_length":200000,"#;
+    let with = row.replace("\"id\"", "\"supports\":[\"prefill\"],\"id\"");
+    let catalog = megarouter::catalog::Catalog::parse(&stage::CATALOG.replace(row, &with)).expect("valid");
+    World { catalog: Rc::new(catalog), ..world() }
+}
+
+fn begun_in(world: World) -> Story {
+    let story = Story::opens_in(&chat(&BOTH).streamed(), world).hears(held(&[0, 1])).hears(head(0, 200, SSE));
+    story.hears(bytes(0, CHAT.opening)).hears(bytes(0, CHAT.hello)).hears(Event::Written)
+}
+
+#[test]
+fn a_rescue_gives_the_beginning_to_who_takes_it() {
+    let story = begun_in(prefilling()).hears(Event::Broke { attempt: 0 });
+    let last = story.sent_body(1)["messages"].as_array().expect("messages").last().cloned();
+    assert_eq!(last, Some(json!({"role": "assistant", "content": "Hello,"})));
+    let rest = CHAT.all().replace(CHAT.hello, "").replace("world.", " world.");
+    let story = story.hears(head(1, 200, SSE)).hears(bytes(1, rest)).is("Closing");
+    assert_eq!(story.said(), "Hello, world.");
+}
+
+#[test]
+fn a_target_that_rejects_a_beginning_answers_anew_and_its_400_is_not_told() {
+    let story = begun_in(prefilling()).hears(Event::Broke { attempt: 0 }).hears(head(1, 400, JSON));
+    let story = story.hears(whole(1, r#"{"error":{"message":"does not support assistant message prefill"}}"#));
+    let story = story.does(&["Abort 1", "Send 2 to beta", "Wait Head(2)"]);
+    assert_eq!(story.sent_body(2)["messages"].as_array().map(Vec::len), Some(1));
+    let story = story.hears(head(2, 200, SSE)).hears(bytes(2, CHAT.all())).is("Closing");
+    assert_eq!(story.said(), "Hello, world.");
+}
+
+#[test]
+fn an_answer_that_goes_another_way_is_told_to_go_on_instead() {
+    let other = CHAT.all().replace("Hello, ", "Good day, ");
+    let story = begun_in(world()).hears(Event::Broke { attempt: 0 }).hears(head(1, 200, SSE)).hears(bytes(1, other));
+    let story = if story.did("Send") == 2 { story.hears(held_more()) } else { story };
+    let messages = story.sent_body(2)["messages"].as_array().expect("messages").clone();
+    assert_eq!(messages[1], json!({"role": "assistant", "content": "Hello,"}));
+    assert_eq!((messages.len(), &messages[2]["role"]), (3, &json!("user")));
+    let story = story.hears(head(2, 200, SSE)).hears(bytes(2, CHAT.all())).is("Closing");
+    assert_eq!(story.said(), "Hello, world.", "the repeated end is left out");
+    assert_eq!(story.posted().others.len(), 2, "both that did not come to the end are booked");
+}
+
+#[test]
+fn when_nobody_can_go_on_the_caller_is_told_in_the_stream() {
+    let story = begun_in(world()).hears(Event::Broke { attempt: 0 }).hears(head(1, 503, JSON)).hears(whole(1, "{}"));
+    assert_eq!(story.said(), "Hello, ");
+    let text = story.is("Closing").text();
+    assert!(
+        text.contains("upstream_truncated") && text.contains("\"attempts\":2") && !text.contains("[DONE]"),
+        "{text}"
+    );
+    let late = begun_in(world()).hears(Event::Broke { attempt: 0 }).elapses(Timer::Total).is("Closing");
+    assert!(late.text().contains("\"error\""), "{}", late.text());
+    let deadline = begun_in(world()).elapses(Timer::Total).is("Closing");
+    assert_eq!(deadline.did("Send"), 1, "after the deadline nobody is asked");
+}
+
+#[test]
+fn a_caller_who_leaves_ends_the_rescue() {
+    let story =
+        begun_in(world()).hears(Event::Broke { attempt: 0 }).hears(Event::Gone).elapses(Timer::Drain).is("Closing");
+    assert_eq!((story.did("Send"), story.posted().others.len()), (2, 1));
+}
+
+#[test]
+fn a_missing_last_word_is_added_promptly() {
+    let finished = [CHAT.world, CHAT.finish, CHAT.usage].concat();
+    let story = begun(&chat(&BOTH).streamed()).hears(bytes(0, finished)).hears(Event::Written);
+    assert_eq!(story.waits(Timer::Stall(0)), Some(2_000));
+    for end in [Event::Broke { attempt: 0 }, Event::End { attempt: 0 }, Event::Elapsed(Timer::Stall(0))] {
+        let finished = [CHAT.world, CHAT.finish, CHAT.usage].concat();
+        let story =
+            begun(&chat(&BOTH).streamed()).hears(bytes(0, finished)).hears(Event::Written).after(2_000).hears(end);
+        assert!(story.text().contains("data: [DONE]"), "{}", story.text());
+        story.does(&["Abort 0", "Chunk", "Finish", "Post 0.000017"]);
+    }
+}

@@ -4,7 +4,6 @@ use crate::{
     access::{KeyKind, MemberKind, NamedRoute, OwnProvider, Secret},
     budget::{Extra, Limit, RateLimits},
     catalog::{Ability, AbortStopsBilling, Dialect, Modality, ModelRow, Prices, Provider, deployment},
-    endpoint::Rescue,
     fault::Fault,
     json,
     money::{Nanos, Pico},
@@ -397,9 +396,6 @@ pub fn route(alias: &str, route: NamedRoute) -> Result<NamedRoute, Fault> {
     }
     if route.retries > 2 {
         return Err(Fault::parameter("retries", "retries is 0, 1 or 2."));
-    }
-    if route.rescue.unwrap_or_default() != Rescue::Off {
-        return Err(Fault::parameter("rescue", "rescue is not served yet. Leave it out, or say \"off\"."));
     }
     if route.min_tokens_per_s.is_some_and(|most| most == 0 || most > 1_000) {
         return Err(Fault::parameter("min_tokens_per_s", "min_tokens_per_s is 1 to 1000."));

@@ -85,9 +85,9 @@ json::members!(strict Weights { quality, cost, latency });
 #[serde(rename_all = "snake_case")]
 pub enum Rescue {
     /// The caller is told, in the stream.
-    #[default]
     Off,
     /// Another deployment writes the rest.
+    #[default]
     Continue,
     /// As `Continue`, and nothing is sent before the answer is whole.
     Buffer,
@@ -158,11 +158,7 @@ impl Overrides {
     }
 
     fn checked(self) -> Result<Self, Fault> {
-        let unserved = [
-            (self.rescue.unwrap_or_default() != Rescue::Off, "rescue"),
-            (self.hedge, "hedge"),
-            (self.escalate, "escalate"),
-        ];
+        let unserved = [(self.hedge, "hedge"), (self.escalate, "escalate")];
         if let Some((_, member)) = unserved.iter().find(|(asked, _)| *asked) {
             let text = format!("megarouter.{member} is not served by this version. Leave it out.");
             return Err(Fault::invalid("unsupported_parameter", text).with_param(&format!("megarouter.{member}")));

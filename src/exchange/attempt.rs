@@ -6,8 +6,9 @@ use super::{
 };
 use crate::{
     catalog::{Ability, AbortStopsBilling, Quirk},
+    chat::Request,
     dialect::{Between, Call, Order, between, translatable},
-    endpoint::Surface,
+    endpoint::{Rescue, Surface},
     fault::{Cause, Fault, UpstreamFault},
     health::{self, Sample, Score},
     money::Nanos,
@@ -42,6 +43,7 @@ impl Exchange {
         place: usize,
         credential: usize,
         max_output_tokens: u64,
+        going_on: Option<&Request>,
     ) -> Result<Option<UpstreamCall>, Fault> {
         let case = &self.case;
         let Some(candidate) = self.plan().and_then(|plan| plan.candidates.get(place)) else { return Ok(None) };
@@ -49,7 +51,10 @@ impl Exchange {
         let Some(reach) = case.world.reach(&deployment.provider.id) else { return Ok(None) };
         let Between { upstream, same } = between(case.surface, deployment);
         let order = Order { deployment, max_output_tokens };
-        let Call { path, headers, body } = if same {
+        let Call { path, headers, body } = if let Some(request) = going_on {
+            translatable(request)?;
+            upstream.encode_request(request, &order)?
+        } else if same {
             upstream.forward(&case.body, &case.request, &order)?
         } else {
             translatable(&case.request)?;
@@ -82,6 +87,7 @@ impl Exchange {
             output_tokens_max,
             quote,
             at_risk: false,
+            seen: None,
             hurried: false,
             generation_id: String::new(),
         });
@@ -178,6 +184,11 @@ impl Exchange {
             }
             (stage, Event::Elapsed(timer)) => self.elapsed(stage, timer, now, effects),
             (stage, Event::Gone) => self.gone_waiting(stage, now, effects),
+            // Asked for by a stream that has broken since.
+            (stage, Event::Held(grant)) => {
+                self.holds(&grant);
+                self.phase = Phase::Attempting(stage);
+            }
             (stage, _) => self.phase = Phase::Attempting(stage),
         }
     }
@@ -278,6 +289,9 @@ impl Exchange {
 
     /// The first content is there: the caller gets the head, and from here on this attempt is the answer.
     fn begin_stream(&mut self, first: First, now: Millis, effects: &mut Vec<Effect>) {
+        if self.broken.is_some() {
+            return self.join_stream(&first, now, effects);
+        }
         let attempt = self.current();
         self.answered(200, now, effects);
         let First { relay, raw, out } = first;
@@ -285,8 +299,11 @@ impl Exchange {
         if self.gone {
             return self.carry_on(Streaming::new(relay, self.growth(), now), Vec::new(), effects);
         }
-        self.reply_stream(effects);
-        if self.may_pipe(&relay) {
+        let whole_first = self.rescue_mode() == Rescue::Buffer;
+        if !whole_first {
+            self.reply_stream(effects);
+        }
+        if !whole_first && self.may_pipe(&relay) {
             let pipe = Pipe { prefix: raw, drain_ms: self.drain_ms(), stall_ms: self.stall_ms() };
             effects.push(Effect::Pipe { attempt, pipe });
             // The pipe shows everything once more when it ends.
@@ -296,7 +313,10 @@ impl Exchange {
             return;
         }
         effects.push(Effect::Wait { timer: Timer::Stall(attempt), ms: self.stall_ms() });
-        self.carry_on(Streaming::new(relay, self.growth(), now), out, effects);
+        let mut streaming = Streaming::new(relay, self.growth(), now);
+        self.keep(&mut streaming, &raw);
+        streaming.kept = whole_first.then(Vec::new);
+        self.carry_on(streaming, out, effects);
     }
 
     /// Whether the rest may go through unread: nothing has to be changed, and a copy of it fits into memory.
@@ -338,7 +358,7 @@ impl Exchange {
     }
 
     /// Notes a good attempt.
-    fn answered(&mut self, status: u16, now: Millis, effects: &mut Vec<Effect>) {
+    pub(super) fn answered(&mut self, status: u16, now: Millis, effects: &mut Vec<Effect>) {
         let sent = self.sent();
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.outcome = Outcome::Answered { status };

@@ -90,6 +90,12 @@ impl Exchange {
     /// What is known of an attempt that came to nothing and may be billed. Where the caller was in a hurry, the prompt is owed;
     /// and where closing the connection stops the bill, no more than that.
     fn unknown(&self, number: usize) -> (PostOutcome, CallRecord) {
+        if let Some((settled, known)) = self.attempts.get(number).and_then(|attempt| attempt.seen) {
+            let call = self.call_record(number, &settled, 502);
+            let metered = settled.cost;
+            let outcome = if known { PostOutcome::Charge(metered) } else { PostOutcome::Suspense { metered } };
+            return (outcome, call);
+        }
         let hurried = self.attempts.get(number).is_some_and(|attempt| attempt.hurried);
         let mut settled = Settled { estimated: true, ..Settled::default() };
         let candidate = self.candidate_of(number).filter(|_| hurried);
@@ -239,7 +245,10 @@ impl Exchange {
             let (outcome, status, cost_usd) = match &attempt.outcome {
                 Outcome::Pending => ("abandoned", 0, Nanos::ZERO),
                 Outcome::Answered { status } => ("answered", *status, cost),
-                Outcome::Failed(fault) => (fault.cause.word(), fault.status, Nanos::ZERO),
+                Outcome::Failed(fault) => {
+                    let seen = attempt.seen.map_or(Nanos::ZERO, |(settled, _)| settled.cost);
+                    (fault.cause.word(), fault.status, seen)
+                }
             };
             AttemptRecord {
                 provider: deployment.map_or_default(|deployment| deployment.provider.id.clone()),

@@ -83,10 +83,10 @@ impl Exchange {
         candidate.output_within(amount, self.case.signals.choices, self.case.when())
     }
 
-    /// The account told what it holds now.
+    /// The account told what it holds now. A hold never shrinks: what it told before and comes later is no news.
     pub(super) fn holds(&mut self, held: &Grant) {
         if let Some(grant) = &mut self.grant {
-            grant.amount = held.amount;
+            grant.amount = grant.amount.max(held.amount);
         }
     }
 

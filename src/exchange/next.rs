@@ -22,7 +22,7 @@ const RATE_LIMIT_MS_MAX: u64 = 3_000;
 enum Then {
     /// Ask the same deployment again, so many milliseconds later.
     Again(u64),
-    /// Ask it with another credential.
+    /// Ask it at once, in another way: with another credential, or for an answer from its beginning.
     WithAnother,
     Next,
     /// Nobody would answer this, or nobody waits for it.
@@ -49,8 +49,9 @@ impl Exchange {
                 }
             };
             self.queue.pop();
-            let credential = self.credential(place, now);
-            match self.call(place, credential, output_tokens_max) {
+            let (credential, going_on) = (self.credential(place, now), self.rescue_request(place));
+            let most = output_tokens_max.saturating_sub(self.written()).max(1);
+            match self.call(place, credential, most, going_on.as_ref()) {
                 Ok(Some(call)) => {
                     return self.send((place, credential), call, (output_tokens_max, quote), now, effects);
                 }
@@ -66,7 +67,9 @@ impl Exchange {
                 Fault::unavailable("no_eligible_provider", "No provider can serve this request at the moment.")
             }
         };
-        if !self.replied {
+        if let Some(broken) = self.broken.take() {
+            self.give_up(&broken, effects);
+        } else if !self.replied {
             self.refuse(&fault, effects);
         }
         self.close_failed(effects);
@@ -121,8 +124,16 @@ impl Exchange {
     }
 
     fn then(&mut self, fault: &UpstreamFault, now: Millis) -> Then {
-        if self.gone || !fault.cause.may_fall_back() {
+        if self.gone {
             return Then::Stop;
+        }
+        if !fault.cause.may_fall_back() {
+            // What goes on with a broken answer is our request, not the caller's.
+            return match self.broken.is_some() {
+                true if self.refused_rescue() => Then::WithAnother,
+                true => Then::Next,
+                false => Then::Stop,
+            };
         }
         let here = self.attempts.iter().filter(|attempt| Some(attempt.candidate) == self.place()).count();
         let conduct = self.conduct();
@@ -186,12 +197,12 @@ impl Exchange {
     }
 
     /// The place in the plan of the attempt under way.
-    fn place(&self) -> Option<usize> {
+    pub(super) fn place(&self) -> Option<usize> {
         self.attempts.last().map(|attempt| attempt.candidate)
     }
 
     /// Takes candidates out of the queue that would fail for the same reason.
-    fn leave_out(&mut self, cause: Cause) {
+    pub(super) fn leave_out(&mut self, cause: Cause) {
         let (Some(failed), Some(plan)) = (self.candidate(), self.plan()) else { return };
         let failed = &failed.deployment;
         let useless = |place: &usize| {

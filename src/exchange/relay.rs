@@ -1,4 +1,5 @@
 //! A provider's stream on its way to the caller: read as far as needed, passed on or translated, metered.
+use super::join::{How, Join, Told};
 use crate::{
     catalog::Deployment,
     chat,
@@ -41,6 +42,8 @@ pub struct Meter {
     frames: u64,
     /// The provider said why an answer ended.
     pub said_why: bool,
+    /// It does not join what the caller has.
+    pub diverged: bool,
     malformed: u32,
 }
 
@@ -117,6 +120,12 @@ impl Meter {
         self.text_bytes += bytes as u64;
     }
 
+    fn diverge(&mut self) {
+        self.diverged = true;
+        self.fault =
+            Some(UpstreamFault::new(200, Cause::Server, "the provider did not go on with the answer that had begun"));
+    }
+
     fn over(&self) -> bool {
         self.ended || self.fault.is_some()
     }
@@ -142,6 +151,10 @@ pub struct Relay {
     verbatim: bool,
     names: Names,
     events: Vec<chat::Event>,
+    /// Where it goes on with an answer that broke.
+    join: Option<Join>,
+    /// What the caller has got; noted where it may be needed.
+    told: Option<Told>,
 }
 
 /// Cuts a provider's bytes into frames.
@@ -205,7 +218,42 @@ impl Relay {
         let (decoder, encoder) = (from.upstream.decoder(deployment), to.encoder(stamp));
         let (meter, parser, events) =
             (Meter { wanted, ..Meter::default() }, Parser::of(from.upstream.framing()), Vec::new());
-        Self { meter, parser, decoder, encoder, verbatim: from.same, names, events }
+        Self { meter, parser, decoder, encoder, verbatim: from.same, names, events, join: None, told: None }
+    }
+
+    /// Goes on with an answer that broke.
+    pub fn rescuing(from: Between, deployment: &Deployment, encoder: Box<dyn Encoder>, told: Told, how: How) -> Self {
+        Self {
+            meter: Meter { wanted: 1, ..Meter::default() },
+            parser: Parser::of(from.upstream.framing()),
+            decoder: from.upstream.decoder(deployment),
+            encoder,
+            verbatim: false,
+            names: Names::default(),
+            events: Vec::new(),
+            join: Some(Join::new(how, &told)),
+            told: Some(told),
+        }
+    }
+
+    /// What the caller has got of it, and who goes on telling; itself where nobody can. `raw` is all that the provider sent.
+    pub fn broken(
+        mut self: Box<Self>,
+        raw: &[u8],
+        again: impl FnOnce() -> Option<Self>,
+    ) -> Result<(Box<dyn Encoder>, Told), Box<Self>> {
+        if let Some(told) = self.told.take() {
+            return Ok((self.encoder, told));
+        }
+        // Frames that passed as they are were not looked at: all of it is read once more.
+        let Some(again) = again() else { return Err(self) };
+        let mut again = Self { verbatim: false, told: Some(Told::default()), ..again };
+        again.feed(raw, &mut Vec::new());
+        match again.told {
+            // Of a head that passed, and no text after it, the encoder knows nothing: it would write another.
+            Some(told) if !self.verbatim || !told.is_nothing() => Ok((again.encoder, told)),
+            _ => Err(self),
+        }
     }
 
     /// Takes the next bytes of the provider, appends what the caller shall see of them.
@@ -226,11 +274,11 @@ impl Relay {
         }
         self.events.clear();
         self.decoder.close(&mut self.events);
-        for event in self.events.drain(..) {
-            self.meter.note(&event);
-            if !self.verbatim {
-                self.encoder.encode(&event, out);
-            }
+        for event in &self.events {
+            self.meter.note(event);
+        }
+        if !self.verbatim {
+            self.tell(out);
         }
         // Everything was told but the last word: the answer is whole, and the caller gets the last word from us.
         self.meter.ended |= self.meter.finished && self.meter.fault.is_none();
@@ -239,10 +287,34 @@ impl Relay {
     /// Takes a whole answer where a stream was expected.
     pub fn take_whole(&mut self, response: chat::Response, out: &mut Vec<u8>) {
         self.verbatim = false;
-        for event in response.into_events() {
-            self.meter.note(&event);
-            self.encoder.encode(&event, out);
+        self.events = response.into_events();
+        for event in &self.events {
+            self.meter.note(event);
         }
+        self.tell(out);
+    }
+
+    /// Tells the caller what is new of the events.
+    fn tell(&mut self, out: &mut Vec<u8>) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            let Some(join) = &mut self.join else {
+                self.give(&event, out);
+                continue;
+            };
+            match join.pass(event) {
+                Some(passed) => passed.iter().for_each(|event| self.give(event, out)),
+                None => return self.meter.diverge(),
+            }
+        }
+        self.events = events;
+    }
+
+    fn give(&mut self, event: &chat::Event, out: &mut Vec<u8>) {
+        if let Some(told) = &mut self.told {
+            told.note(event);
+        }
+        self.encoder.encode(event, out);
     }
 
     /// The number of the caller's next event.
@@ -311,9 +383,7 @@ impl Relay {
             self.encoder.relay(frame, out);
             return self.names.put(out, at);
         }
-        for event in &self.events {
-            self.encoder.encode(event, out);
-        }
+        self.tell(out);
     }
 }
 

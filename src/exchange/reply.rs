@@ -39,6 +39,9 @@ impl Exchange {
 
     /// Why the answering deployment was chosen.
     pub(super) fn reason(&self) -> &'static str {
+        if self.is_rescued() {
+            return "rescue";
+        }
         if self.attempts.len() > 1 {
             return "fallback";
         }
@@ -149,7 +152,7 @@ impl Exchange {
             "model": model,
             "attempts": self.attempts.len(),
             "cost_usd": settled.cost,
-            "rescued": false,
+            "rescued": self.is_rescued(),
         });
         if let (true, Some(members)) = (settled.cut, comment.as_object_mut()) {
             members.insert("budget_cut".into(), true.into());

@@ -10,14 +10,20 @@ use crate::{
     time::Millis,
 };
 
+/// How long the last word is waited for once an answer has told why it ended.
+const LAST_WORD_MS: u64 = 2_000;
+
 impl Exchange {
     /// Gives the caller what there is, or asks for more.
-    pub(super) fn carry_on(&mut self, streaming: Streaming, out: Vec<u8>, effects: &mut Vec<Effect>) {
+    pub(super) fn carry_on(&mut self, mut streaming: Streaming, mut out: Vec<u8>, effects: &mut Vec<Effect>) {
         if streaming.relay.meter.ended {
             return self.finish_stream(streaming, out, effects);
         }
         if !self.gone && self.is_spent(&streaming) {
             return self.cut_stream(streaming, out, effects);
+        }
+        if let Some(kept) = &mut streaming.kept {
+            kept.append(&mut out);
         }
         if out.is_empty() || self.gone {
             return self.read_on(streaming, effects);
@@ -35,6 +41,9 @@ impl Exchange {
         }
         if !std::mem::replace(&mut streaming.reading, true) {
             streaming.owed_since = self.now;
+            if streaming.relay.meter.finished {
+                effects.push(Effect::Wait { timer: Timer::Stall(attempt), ms: LAST_WORD_MS });
+            }
             effects.push(Effect::Read { attempt, whole: false });
         }
         self.phase = Phase::Relaying(streaming);
@@ -46,6 +55,7 @@ impl Exchange {
             Event::Bytes { attempt, bytes } if attempt == current => {
                 streaming.reading = false;
                 let mut out = Vec::with_capacity(bytes.len() + 64);
+                self.keep(&mut streaming, &bytes);
                 streaming.relay.feed(&bytes, &mut out);
                 match streaming.relay.meter.fault.take() {
                     Some(fault) => self.break_stream(streaming, &fault, out, effects),
@@ -105,6 +115,7 @@ impl Exchange {
         match timer {
             Timer::Stall(attempt) if attempt == current && !streaming.piped => {
                 let stall_ms = self.stall_ms();
+                let stall_ms = if streaming.relay.meter.finished { stall_ms.min(LAST_WORD_MS) } else { stall_ms };
                 // While the caller takes its time, nothing is asked of the provider.
                 let silent = if streaming.reading { now.since(streaming.owed_since) } else { 0 };
                 if silent < stall_ms {
@@ -117,10 +128,14 @@ impl Exchange {
             // A pipe is let go: it tells what it saw when it has ended.
             Timer::Total | Timer::Drain if streaming.piped => {
                 effects.push(Effect::Abort { attempt: current });
+                self.queue.clear();
                 streaming.overdue = timer == Timer::Total;
                 self.phase = Phase::Relaying(streaming);
             }
-            Timer::Total => self.break_stream(streaming, &overdue(), Vec::new(), effects),
+            Timer::Total => {
+                self.queue.clear();
+                self.break_stream(streaming, &overdue(), Vec::new(), effects);
+            }
             Timer::Drain => {
                 effects.push(Effect::Abort { attempt: current });
                 let settled = self.settle(&streaming.relay.meter);
@@ -183,7 +198,12 @@ impl Exchange {
                 PipeEnd::Stalled => fell_silent(),
                 _ => cut,
             };
-            let fault = streaming.relay.meter.fault.take().unwrap_or(cut);
+            let told = streaming.relay.meter.fault.take();
+            // An error that the provider told went to the caller as it was: nobody can go on after it.
+            if told.is_none() {
+                self.keep(&mut streaming, bytes);
+            }
+            let fault = told.unwrap_or(cut);
             // Half a frame may have gone out: a blank line ends it, so that the error is a frame of its own.
             self.break_stream(streaming, &fault, b"\n\n".to_vec(), effects);
         }
@@ -210,12 +230,23 @@ impl Exchange {
         let settled = self.settle(&streaming.relay.meter);
         effects.push(Effect::Abort { attempt });
         if !self.gone {
-            streaming.relay.finish(Some(&settled.usage), Some(settled.cost), &mut out);
-            final_comment(&self.comment(&settled), &mut out);
+            self.open_reply(&mut streaming, &mut out, effects);
+            let told = self.with_seen(settled);
+            streaming.relay.finish(Some(&told.usage), Some(told.cost), &mut out);
+            final_comment(&self.comment(&told), &mut out);
             effects.push(Effect::Chunk(out));
             effects.push(Effect::Finish);
         }
         self.close_charged(settled, if self.gone { 499 } else { 200 }, effects);
+    }
+
+    /// Begins a reply that waited for the whole answer, with all that was kept of it.
+    fn open_reply(&mut self, streaming: &mut Streaming, out: &mut Vec<u8>, effects: &mut Vec<Effect>) {
+        if let Some(mut kept) = streaming.kept.take() {
+            self.reply_stream(effects);
+            kept.append(out);
+            *out = kept;
+        }
     }
 
     /// Ends an answer that has used all that could be held for it.
@@ -227,22 +258,32 @@ impl Exchange {
         let attempt = self.current();
         effects.push(Effect::Abort { attempt });
         let settled = Settled { cut: true, ..self.settle(&streaming.relay.meter) };
+        let told = self.with_seen(settled);
+        self.open_reply(&mut streaming, &mut out, effects);
         streaming.relay.cut(&mut out);
-        streaming.relay.finish(Some(&settled.usage), Some(settled.cost), &mut out);
-        final_comment(&self.comment(&settled), &mut out);
+        streaming.relay.finish(Some(&told.usage), Some(told.cost), &mut out);
+        final_comment(&self.comment(&told), &mut out);
         effects.push(Effect::Chunk(out));
         effects.push(Effect::Finish);
         self.close_charged(settled, 200, effects);
     }
 
-    /// Ends a stream the provider broke: never silently. What was seen is what it cost, unless the provider may write on.
-    fn break_stream(
+    /// A stream broke. Where only its last word is missing it is ended well; where another deployment can go on with it, that is
+    /// asked; else it ends with an error, never silently.
+    pub(super) fn break_stream(
         &mut self,
         streaming: Streaming,
         fault: &UpstreamFault,
-        mut out: Vec<u8>,
+        out: Vec<u8>,
         effects: &mut Vec<Effect>,
     ) {
+        if streaming.relay.meter.finished && !streaming.piped {
+            return self.finish_stream(streaming, out, effects);
+        }
+        if streaming.kept.is_some() && !self.gone {
+            return self.begin_again(&streaming, fault, effects);
+        }
+        let Some((streaming, mut out)) = self.rescue(streaming, fault, out, effects) else { return };
         let attempt = self.current();
         effects.push(Effect::Abort { attempt });
         let settled = self.settle(&streaming.relay.meter);
@@ -253,13 +294,12 @@ impl Exchange {
                 &self.case.request_id,
                 streaming.relay.number(),
             ));
-            final_comment(&self.comment(&settled), &mut out);
+            final_comment(&self.comment(&self.with_seen(settled)), &mut out);
             effects.push(Effect::Chunk(out));
             effects.push(Effect::Finish);
         }
         // Whom we let go of, or lost, may write on and bill it.
-        let ended = !self.gone && !matches!(fault.cause, Cause::Timeout | Cause::Connection);
-        if ended || streaming.relay.meter.counted() || self.drain_ms() == 0 {
+        if self.is_ended(fault, &streaming.relay) {
             self.close_charged(settled, 502, effects);
         } else {
             self.close_unknown(settled, 502, effects);
@@ -268,15 +308,19 @@ impl Exchange {
 
     /// A provider that answered whole where a stream was asked for.
     pub(super) fn stream_whole(&mut self, response: chat::Response, now: Millis, effects: &mut Vec<Effect>) {
-        let Some(mut relay) = self.relay() else { return };
+        let going_on = self.broken.is_some();
+        let Some(mut relay) = (if going_on { self.rescuing() } else { self.relay() }) else { return };
         let mut out = Vec::new();
         relay.take_whole(response, &mut out);
-        if !self.gone {
+        if !self.gone && !going_on {
             self.reply_stream(effects);
         }
         self.generated(&relay.meter.generation_id);
-        let streaming = Streaming::new(relay, Growth::default(), now);
-        self.finish_stream(streaming, out, effects);
+        let mut streaming = Streaming::new(relay, Growth::default(), now);
+        match streaming.relay.meter.fault.take() {
+            Some(fault) => self.break_stream(streaming, &fault, out, effects),
+            None => self.finish_stream(streaming, out, effects),
+        }
     }
 
     /// The charge of what a meter has seen.
@@ -294,7 +338,7 @@ fn overdue() -> UpstreamFault {
     UpstreamFault::new(200, Cause::Timeout, "the request's deadline passed in the middle of its answer")
 }
 
-fn stream_fault(fault: &UpstreamFault) -> Fault {
+pub(super) fn stream_fault(fault: &UpstreamFault) -> Fault {
     let code = match fault.cause {
         Cause::Timeout => "upstream_stalled",
         Cause::RateLimited => "upstream_rate_limited",

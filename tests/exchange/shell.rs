@@ -502,7 +502,8 @@ impl Shell<'_> {
             }
             Effect::Send { attempt, call } => {
                 must(self.so_far.grant.is_some(), "nothing is sent before a hold")?;
-                must(self.so_far.reply.is_none(), "no attempt begins after the reply")?;
+                let goes_on = self.so_far.reply_streams && !self.so_far.finished;
+                must(self.so_far.reply.is_none() || goes_on, "an attempt after the reply goes on with a stream")?;
                 must(attempt == self.so_far.sends && attempt < 5, "attempts are numbered and at most five")?;
                 let there = self.so_far.sent_to.entry(call.url.clone()).or_insert(0);
                 *there += 1;
@@ -613,7 +614,21 @@ impl Shell<'_> {
                 Surface::Responses => ("event: response.completed", "event: error"),
             };
             must(text.contains(end) != text.contains(fault), &format!("a stream ends whole or with a fault: {text}"))?;
-            must(text.contains(&format!("\"cost_usd\":\"{cost}\"")), "a stream's comment tells what is posted")?;
+            // With what broke before another went on with it.
+            let seen =
+                posts[0].others.iter().filter(|other| other.call.status == 502).map(|other| match other.outcome {
+                    PostOutcome::Charge(amount) | PostOutcome::Suspense { metered: amount } => amount,
+                    PostOutcome::Void => Nanos::ZERO,
+                });
+            // What nothing was seen of is no part of the answer.
+            let own = if posts[0].call.status == 504 { Nanos::ZERO } else { cost };
+            let told = own.plus(seen.fold(Nanos::ZERO, Nanos::plus));
+            must(text.contains(&format!("\"cost_usd\":\"{told}\"")), "a stream's comment tells what is posted")?;
+            if text.contains("\"rescued\":true") && !self.grows {
+                let most = |word: &str| text.matches(word).count() <= 1 || self.surface == Surface::Responses;
+                let once = most("world.") && most("event: message_start") && most("event: response.created");
+                must(once, &format!("an answer that others went on with is told once: {text}"))?;
+            }
             must(text.ends_with("}\n\n") && text.contains("\n\n: megarouter {"), "the comment is a frame of its own")?;
         }
         Ok(())

@@ -22,7 +22,7 @@ const ORG: &str = "org_01kayz0000000000000000000a";
 const KEY: &str = "key_01kayz0000000000000000000b";
 
 /// Four providers of one model: two of each dialect, one of which stops billing when the connection is closed.
-const CATALOG: &str = r#"{"version":1,"providers":[
+pub const CATALOG: &str = r#"{"version":1,"providers":[
     {"id":"alpha","name":"Alpha","dialect":"openai_chat","base_url":"https://alpha.test","credential":"A","abort_stops_billing":"yes"},
     {"id":"beta","name":"Beta","dialect":"openai_chat","base_url":"https://beta.test","credential":"B","abort_stops_billing":"no"},
     {"id":"gamma","name":"Gamma","dialect":"anthropic","base_url":"https://gamma.test","credential":"C","abort_stops_billing":"yes"},
@@ -372,6 +372,23 @@ impl Story {
             _ => None,
         });
         letter.expect("a hold was asked for")
+    }
+
+    /// The body an attempt was made with.
+    pub fn sent_body(&self, number: usize) -> Value {
+        let sent = self.all.iter().find_map(|effect| match effect {
+            Effect::Send { attempt, call } if *attempt == number => serde_json::from_slice(&call.body).ok(),
+            _ => None,
+        });
+        sent.expect("an attempt of that number")
+    }
+
+    /// The text the caller was streamed, of chat completions.
+    pub fn said(&self) -> String {
+        let text = self.text();
+        let frames = text.split("\n\n").filter_map(|frame| frame.trim_start().strip_prefix("data: "));
+        let chunks = frames.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+        chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
     }
 
     /// The credential an attempt was made with.

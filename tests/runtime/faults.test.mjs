@@ -1,7 +1,7 @@
 // What a caller gets when providers fail: another provider's answer, or an error that says so. Never silence.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { entryOf } from "./books.mjs";
+import { entryOf, nanos } from "./books.mjs";
 import { start, textOf } from "./harness.mjs";
 
 let here, own;
@@ -157,7 +157,7 @@ function saysItBroke(answer, name, code) {
 for (const [way, more] of ways) {
   for (const [what, behaviour] of [["cut", { cut_after: 4 }], ["reset", { reset_after: 4 }]]) {
     test(`a ${way} stream that is ${what} ends with an error, and costs what was seen`, async () => {
-      const { alias, names } = await routeOver([behaviour, {}]);
+      const { alias, names } = await routeOver([behaviour, {}], { rescue: "off" });
       const answer = await ask(alias, { stream: true, ...more });
       saysItBroke(answer, names[0], "upstream_truncated");
       const entry = await booked(answer);
@@ -182,10 +182,50 @@ test("a pumped stream that falls silent ends with an error once its stall deadli
   saysItBroke(await ask(alias, { stream: true }), names[0], "upstream_stalled");
 });
 
-test("a native stream that falls silent ends with an error once the request's deadline has passed", async () => {
-  const { alias, names } = await routeOver([{ stall_after: 4 }], { deadlines: { total_ms: 700 } });
-  const answer = await ask(alias, { stream: true, stream_options: { include_usage: true } });
-  saysItBroke(answer, names[0], answer.events.find(({ data }) => data.error)?.data.error.code);
+test("a native stream that falls silent ends with an error, by its stall deadline and by the request's", async () => {
+  for (const deadlines of [{ stall_ms: 200 }, { total_ms: 700 }]) {
+    const { alias, names } = await routeOver([{ stall_after: 4 }], { deadlines });
+    saysItBroke(await ask(alias, { stream: true, stream_options: { include_usage: true } }), names[0], "upstream_stalled");
+  }
+});
+
+/** A model that goes on with an answer that was begun. */
+const prefilling = { abort_stops_billing: true, models: [{ id: "m", input_usd_per_mtok: "1", output_usd_per_mtok: "2", supports: ["tools", "prefill"] }] };
+const rescued = [["is cut", { cut_after: 6 }], ["is reset", { reset_after: 6 }], ["falls silent", { stall_after: 6 }]];
+
+for (const [way, more] of ways) {
+  for (const [what, behaviour] of rescued) {
+    test(`a ${way} stream that ${what} is written on by the next provider, and both are paid`, async () => {
+      const { alias, names } = await routeOver([behaviour, {}], { provider: prefilling, deadlines: { stall_ms: 300 } });
+      const answer = await ask(alias, { stream: true, messages: [{ role: "user", content: "count to 30" }], ...more });
+      const numbers = textOf(answer.events).replace(`[simulated ${names[0]}/m] `, "").split(" ");
+      assert.deepEqual([numbers.length, new Set(numbers).size, numbers[0], numbers.at(-1)], [30, 30, "one", "thirty"]);
+      assert.equal(answer.events.filter(({ data }) => data === "[DONE]").length, 1);
+      assert.deepEqual([answer.comment.provider, answer.comment.attempts, answer.comment.rescued], [names[1], 2, true]);
+      const [whole, first] = [await booked(answer), await entryOf(here.call, own.adminKey, `${answer.headers.get("x-request-id")}#1`, { ms: 4000 })];
+      assert.deepEqual([whole.call.reason, whole.call.provider, first.call.provider], ["rescue", names[1], names[0]]);
+      assert.equal(nanos(answer.comment.cost_usd), -nanos(whole.amount_usd) - nanos(first.amount_usd));
+    });
+  }
+}
+
+test("a provider that does not take a beginning is asked anew, and its refusal is not told", async () => {
+  const { alias, names } = await routeOver([{ cut_after: 6 }, { reject_prefill: true }], { provider: prefilling });
+  const answer = await ask(alias, { stream: true });
+  assert.ok(!answer.text.includes("prefill"), answer.text);
+  assert.ok((await here.sandbox.seen(names[1])).calls >= 2);
+});
+
+test("a Messages stream that is cut is written on, in one message", async () => {
+  const { alias, names } = await routeOver([{ cut_after: 6 }, {}], { provider: prefilling, dialects: ["anthropic", "openai_chat"] });
+  const answer = await ask(alias, { stream: true, messages: [{ role: "user", content: "count to 30" }] }, { path: "/v1/messages" });
+  const kinds = answer.events.map(({ event }) => event);
+  for (const kind of ["message_start", "content_block_start", "content_block_stop", "message_stop"]) {
+    assert.equal(kinds.filter((one) => one === kind).length, 1, `${kind}: ${kinds}`);
+  }
+  const text = answer.events.map(({ data }) => data.delta?.text ?? "").join("");
+  assert.equal(text.replace(`[simulated ${names[0]}/m] `, "").split(" ").length, 30, text);
+  assert.equal(answer.comment.rescued, true);
 });
 
 test("a Messages stream that is cut ends with an error event", async () => {

@@ -214,7 +214,9 @@ impl Decoder for ChatDecoder {
         if data.is_empty() && frame.event != "error" {
             return Glance::Pass;
         }
-        if !self.started || data.starts_with(b"[") || frame.event == "error" {
+        // What is no object from end to end is broken, or the end.
+        let object = data.starts_with(b"{") && data.trim_ascii_end().ends_with(b"}");
+        if !self.started || !object || frame.event == "error" {
             return Glance::Read;
         }
         // A text that only quotes these words has its quotes escaped, so it does not match.

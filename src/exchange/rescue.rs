@@ -1,0 +1,238 @@
+//! A stream that broke after its first byte: another deployment writes the rest, and the caller gets one whole answer.
+use super::{
+    Effect, Exchange, First, Growth, Outcome, Settled, Streaming,
+    event::Timer,
+    join::{How, Told},
+    relay::{Relay, final_comment},
+    stream::stream_fault,
+};
+use crate::{
+    catalog::{Ability, Deployment},
+    chat::{Message, Part, Request, Role},
+    dialect::{Between, Encoder},
+    endpoint::{Rescue, Surface},
+    fault::{Cause, UpstreamFault},
+    health::{FailedAs, Outcome as Seen},
+    sse::FRAME_BYTES_MAX,
+    time::Millis,
+};
+
+/// The longest stream that can be read once more: four megabytes, and a frame that never ended.
+const RAW_BYTES_MAX: usize = 4 * 1024 * 1024 + FRAME_BYTES_MAX;
+/// What a model is told that cannot be given the beginning of its answer.
+const GO_ON: &str = "Your answer was cut off. Continue it exactly where it stops. Repeat nothing, comment on nothing.";
+
+/// An answer that broke, while another attempt is made to go on with it.
+pub(super) struct Broken {
+    /// The caller's side of it.
+    encoder: Box<dyn Encoder>,
+    told: Told,
+    /// What the caller is told if nobody can go on.
+    fault: UpstreamFault,
+    /// How the attempt under way goes on.
+    how: How,
+    /// An answer that was made anew went another way: nobody is asked for that again.
+    diverged: bool,
+    /// The provider under way would not take a beginning.
+    refuses_prefill: bool,
+}
+
+impl Broken {
+    fn how(&self, deployment: &Deployment) -> How {
+        let whole = self.told.is_nothing() || !self.told.tools.is_empty();
+        if !whole && deployment.can(Ability::Prefill) && !self.refuses_prefill {
+            How::Prefill
+        } else if whole || !self.diverged {
+            How::Restart
+        } else {
+            How::Instructed
+        }
+    }
+
+    /// The request that goes on with it.
+    fn request(&self, how: How, asked: &Request) -> Request {
+        let mut request = asked.clone();
+        let mut say = |role, text: &str| {
+            let parts = vec![Part::Text { text: text.to_owned(), cache: None }];
+            request.messages.push(Message { role, parts, name: None });
+        };
+        match how {
+            How::Restart => {}
+            How::Prefill => say(Role::Assistant, self.told.text.trim_end()),
+            How::Instructed => {
+                say(Role::Assistant, self.told.text.trim_end());
+                say(Role::User, GO_ON);
+            }
+        }
+        request
+    }
+}
+
+impl Exchange {
+    pub(super) fn rescue_mode(&self) -> Rescue {
+        let spoken = matches!(self.case.surface, Surface::ChatCompletions | Surface::Messages | Surface::Responses);
+        if spoken && self.case.signals.choices == 1 { self.conduct().rescue } else { Rescue::Off }
+    }
+
+    /// Keeps what a provider sends, as long as it may be needed.
+    pub(super) fn keep(&self, streaming: &mut Streaming, bytes: &[u8]) {
+        if self.rescue_mode() == Rescue::Continue && streaming.raw.len() <= RAW_BYTES_MAX {
+            streaming.raw.extend_from_slice(bytes);
+        }
+    }
+
+    /// Goes on with a stream that broke, if somebody can; else gives it back.
+    pub(super) fn rescue(
+        &mut self,
+        streaming: Streaming,
+        fault: &UpstreamFault,
+        out: Vec<u8>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<(Streaming, Vec<u8>)> {
+        let kept = streaming.raw.len() <= RAW_BYTES_MAX;
+        let whole_frames = !streaming.piped || streaming.raw.ends_with(b"\n\n") || streaming.raw.ends_with(b"\r\n\r\n");
+        let another = !self.queue.is_empty() || streaming.relay.meter.diverged;
+        if self.gone || self.rescue_mode() != Rescue::Continue || !kept || !whole_frames || !another {
+            return Some((streaming, out));
+        }
+        let Streaming { relay, raw, piped, .. } = streaming;
+        let cause = fault.cause;
+        let (diverged, known) = (relay.meter.diverged, self.is_ended(fault, &relay));
+        let settled = self.settle(&relay.meter);
+        let (encoder, told) = match relay.broken(&raw, || self.scratch()) {
+            Ok(parts) => parts,
+            Err(relay) => {
+                let streaming = Streaming::new(*relay, Growth::default(), self.now);
+                return Some((Streaming { piped, ..streaming }, out));
+            }
+        };
+        self.lose(settled, known, fault, effects);
+        if !out.is_empty() && !piped {
+            effects.push(Effect::Chunk(out));
+        }
+        let fault = if diverged { overtaken(fault) } else { fault.clone() };
+        let broken = Broken { encoder, told, fault, how: How::Restart, diverged, refuses_prefill: false };
+        self.broken = Some(Box::new(broken));
+        if diverged {
+            // The same deployment knows how to answer; it only has to be told to go on.
+            self.queue.extend(self.place());
+        }
+        self.leave_out(cause);
+        self.next_attempt(self.now, effects);
+        None
+    }
+
+    /// A stream broke of which the caller has nothing: another is as good.
+    pub(super) fn begin_again(&mut self, streaming: &Streaming, fault: &UpstreamFault, effects: &mut Vec<Effect>) {
+        let (settled, known) = (self.settle(&streaming.relay.meter), self.is_ended(fault, &streaming.relay));
+        self.lose(settled, known, fault, effects);
+        self.leave_out(fault.cause);
+        self.next_attempt(self.now, effects);
+    }
+
+    /// Whether what an attempt cost is known although its stream broke.
+    pub(super) fn is_ended(&self, fault: &UpstreamFault, relay: &Relay) -> bool {
+        let ended = !self.gone && !matches!(fault.cause, Cause::Timeout | Cause::Connection);
+        ended || relay.meter.counted() || self.drain_ms() == 0
+    }
+
+    /// Books what an attempt was seen to use beside the one that goes on for it.
+    pub(super) fn lose(&mut self, settled: Settled, known: bool, fault: &UpstreamFault, effects: &mut Vec<Effect>) {
+        let held = self.held_here();
+        self.end_attempt(fault, effects);
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.seen = Some((settled, known));
+            attempt.at_risk = true;
+            attempt.quote = if known { settled.cost } else { attempt.quote.min(held) };
+        }
+        if fault.cause.blames_deployment() {
+            self.note(Seen::Failed { fault: FailedAs::of(fault.cause), retry_after_ms: None }, self.now, effects);
+        }
+    }
+
+    /// A relay of the attempt under way that passes nothing as it is.
+    fn scratch(&self) -> Option<Relay> {
+        let (deployment, wanted) = (&self.candidate()?.deployment, self.case.signals.choices);
+        let from = Between { same: false, ..self.spoken()? };
+        Some(Relay::new(from, self.case.grammar, deployment, wanted, self.stamp()))
+    }
+
+    /// The request as an attempt at a deployment makes it: the caller's own, or what goes on with a broken answer.
+    pub(super) fn rescue_request(&mut self, place: usize) -> Option<Request> {
+        let deployment = self.plan()?.candidates.get(place)?.deployment.clone();
+        let broken = self.broken.as_mut()?;
+        broken.how = broken.how(&deployment);
+        Some(broken.request(broken.how, &self.case.request))
+    }
+
+    /// The provider refused the request that goes on: a beginning is not given to it again. Whether to ask it once more.
+    pub(super) fn refused_rescue(&mut self) -> bool {
+        let Some(broken) = &mut self.broken else { return false };
+        let again = broken.how == How::Prefill && !broken.refuses_prefill;
+        broken.refuses_prefill = again;
+        again
+    }
+
+    /// The first content of an attempt that goes on: it joins what the caller has.
+    pub(super) fn join_stream(&mut self, first: &First, now: Millis, effects: &mut Vec<Effect>) {
+        let Some(mut relay) = self.rescuing() else { return };
+        let mut out = Vec::new();
+        relay.feed(&first.raw, &mut out);
+        let attempt = self.current();
+        let mut streaming = Streaming::new(relay, self.growth(), now);
+        if let Some(fault) = streaming.relay.meter.fault.take() {
+            return self.break_stream(streaming, &fault, out, effects);
+        }
+        self.answered(200, now, effects);
+        effects.push(Effect::Wait { timer: Timer::Stall(attempt), ms: self.stall_ms() });
+        self.keep(&mut streaming, &first.raw);
+        self.carry_on(streaming, out, effects);
+    }
+
+    /// The relay that goes on with the broken answer.
+    pub(super) fn rescuing(&mut self) -> Option<Relay> {
+        let Broken { encoder, told, how, .. } = *self.broken.take()?;
+        let from = Between { same: false, ..self.spoken()? };
+        Some(Relay::rescuing(from, &self.candidate()?.deployment, encoder, told, how))
+    }
+
+    /// Nobody could go on: the caller is told, in the stream.
+    pub(super) fn give_up(&mut self, broken: &Broken, effects: &mut Vec<Effect>) {
+        let told = stream_fault(&broken.fault);
+        let (id, number) = (&self.case.request_id, broken.encoder.number());
+        let mut out = self.case.grammar.encode_stream_fault(&told, id, number);
+        final_comment(&self.comment(&self.with_seen(Settled::default())), &mut out);
+        if self.gone {
+            return;
+        }
+        effects.push(Effect::Chunk(out));
+        effects.push(Effect::Finish);
+    }
+
+    /// What the caller is told of usage and cost: of the attempt under way, and of those whose answer it goes on with.
+    pub(super) fn with_seen(&self, settled: Settled) -> Settled {
+        let seen = self.attempts.iter().filter_map(|attempt| attempt.seen);
+        seen.fold(settled, |all, (one, _)| Settled {
+            usage: all.usage.plus(one.usage),
+            cost: all.cost.plus(one.cost),
+            ..all
+        })
+    }
+
+    /// What an answer that is gone on with has already of its length.
+    pub(super) fn written(&self) -> u64 {
+        let goes_on = self.broken.as_ref().is_some_and(|broken| broken.how != How::Restart);
+        let seen = self.attempts.iter().filter_map(|attempt| attempt.seen).filter(|_| goes_on);
+        seen.fold(0, |all, (settled, _)| all.saturating_add(settled.usage.output))
+    }
+
+    pub(super) fn is_rescued(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.seen.is_some())
+            && matches!(self.attempts.last().map(|attempt| &attempt.outcome), Some(Outcome::Answered { .. }))
+    }
+}
+
+/// What is told of an answer nobody could go on with.
+fn overtaken(fault: &UpstreamFault) -> UpstreamFault {
+    UpstreamFault { message: "the provider broke off, and no other could go on".to_owned(), ..fault.clone() }
+}

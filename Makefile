@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test judges lint fmt audit fuzz simulate mutants bench catalog catalog-put reconcile verify-receipt deploy-check deploy clean
+.PHONY: help setup build run test judges lint fmt audit fuzz simulate mutants chaos bench catalog catalog-put reconcile verify-receipt deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -40,6 +40,9 @@ simulate: setup ## the account's money under every fault, a seed after another; 
 
 mutants: setup ## break the account's transitions one by one and see that a test notices; ONLY="void" for some of them
 	@python3 tools/mutants.py $(ONLY)
+
+chaos: build ## requests while providers fail at random, and the books afterwards; N=10000 SEED=1
+	@N=$(N) SEED=$(SEED) tools/node tools/chaos.mjs
 
 bench: build ## figures of this build beside the platform's floors (Linux, seven minutes); ONLY="account size"
 	@tools/bench/run.sh

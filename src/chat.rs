@@ -268,6 +268,13 @@ pub struct Response {
 }
 
 impl Response {
+    /// Whether it came to its end and there is nothing in it, for no reason.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let nothing = |part: &Part| matches!(part, Part::Text { text, .. } if text.is_empty());
+        self.choices.iter().all(|choice| choice.finish == Finish::Stop && choice.parts.iter().all(nothing))
+    }
+
     /// The same answer as a stream would have told it: for a provider that answers whole where a stream was asked for.
     #[must_use]
     pub fn into_events(self) -> Vec<Event> {

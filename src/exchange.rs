@@ -72,7 +72,7 @@ mod stream;
 
 pub use attempt::PIPED_BYTES_MAX;
 use cover::Growth;
-use event::{Effect, Event};
+use event::{Effect, Event, Timer};
 use relay::Relay;
 pub use reply::{base_headers, fault_headers};
 use rescue::Broken;
@@ -181,21 +181,25 @@ struct Streaming {
     writing: bool,
     /// When the bytes under way were asked for.
     owed_since: Millis,
+    /// How long the provider was waited for since the speed was looked at last, and the tokens there were then.
+    waited_ms: u64,
+    tokens_then: u64,
 }
 
 impl Streaming {
     fn new(relay: Relay, growth: Growth, now: Millis) -> Self {
-        let (piped, overdue, reading, writing) = (false, false, false, false);
         Self {
             relay: Box::new(relay),
             raw: Vec::new(),
             kept: None,
             growth,
-            piped,
-            overdue,
-            reading,
-            writing,
+            piped: false,
+            overdue: false,
+            reading: false,
+            writing: false,
             owed_since: now,
+            waited_ms: 0,
+            tokens_then: 0,
         }
     }
 }
@@ -290,6 +294,10 @@ impl Exchange {
     pub fn on(&mut self, event: Event, now: Millis) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.now = now;
+        if event == Event::Elapsed(Timer::Quiet) {
+            self.stay_awake(&mut effects);
+            return effects;
+        }
         match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Holding { tries } => self.holding(tries, event, now, &mut effects),
             Phase::Attempting(stage) => self.attempting(stage, event, now, &mut effects),

@@ -131,6 +131,19 @@ fn u10_an_error_inside_a_200_is_taken_for_what_it_says() {
 }
 
 #[test]
+fn u10_an_answer_with_nothing_in_it_is_asked_for_elsewhere() {
+    let nothing = CHAT_WHOLE.replace("Hello, world.", "");
+    answered_by("beta", sent().hears(head(0, 200, JSON)).hears(whole(0, &nothing)).does(&ELSEWHERE));
+    let streamed = Story::sent(&chat(&BOTH).streamed(), &[0, 1]).hears(head(0, 200, SSE));
+    streamed.hears(bytes(0, [CHAT.opening, CHAT.finish].concat())).does(&ELSEWHERE);
+    // Where nobody is left, it is what there is; and a filter or a bound is a reason.
+    let alone = Story::sent(&chat(&["alpha"]), &[0]).hears(head(0, 200, JSON)).hears(whole(0, &nothing));
+    assert_eq!(alone.reply().status, 200);
+    let filtered = nothing.replace("\"stop\"", "\"content_filter\"");
+    assert_eq!(sent().hears(head(0, 200, JSON)).hears(whole(0, filtered)).reply().status, 200);
+}
+
+#[test]
 fn u11_a_page_is_no_answer() {
     answered_by("beta", sent().hears(head(0, 200, HTML)).hears(whole(0, "<html>hello</html>")).does(&ELSEWHERE));
 }
@@ -474,6 +487,36 @@ fn when_nobody_can_go_on_the_caller_is_told_in_the_stream() {
     assert!(late.text().contains("\"error\""), "{}", late.text());
     let deadline = begun_in(world()).elapses(Timer::Total).is("Closing");
     assert_eq!(deadline.did("Send"), 1, "after the deadline nobody is asked");
+}
+
+#[test]
+fn a_caller_who_waits_for_a_rescue_is_kept_awake() {
+    let story = begun_in(world()).hears(Event::Broke { attempt: 0 });
+    assert_eq!(story.waits(Timer::Quiet), Some(15_000));
+    let story = story.after(15_000).elapses(Timer::Quiet).does(&["Chunk", "Wait Quiet"]);
+    let story = story.hears(head(1, 200, SSE)).hears(bytes(1, CHAT.all()));
+    assert!(story.text().contains(": keep-alive\n\n") && story.said() == "Hello, world.", "{}", story.text());
+    story.elapses(Timer::Quiet).does(&[]);
+}
+
+#[test]
+fn a_stream_that_crawls_counts_as_broken_where_the_route_says_so() {
+    let mut tenant = megarouter::access::Tenant { version: 1, ..Default::default() };
+    let route = json!({"targets": [{"provider": "alpha", "model": "m"}, {"provider": "beta", "model": "m"}], "min_tokens_per_s": 2});
+    tenant.routes.insert("steady".into(), megarouter::json::from_value(route).expect("a route"));
+    let ask = stage::Ask { model: "steady".into(), wishes: json!({}), ..chat(&[]) }.streamed().with_usage();
+    let with_route = || World { tenant: Some(Rc::new(megarouter::world::TenantView::new(tenant.clone()))), ..world() };
+    let begin = || {
+        let story = Story::opens_in(&ask, with_route()).hears(held(&[0, 1])).hears(head(0, 200, SSE));
+        story.hears(bytes(0, [CHAT.opening, CHAT.hello].concat())).hears(Event::Written)
+    };
+    let words =
+        |story: Story, words: usize| story.after(5_000).hears(bytes(0, CHAT.hello.repeat(words))).hears(Event::Written);
+    let steady = words(words(begin(), 12), 12).is("Relaying");
+    words(steady, 3).is("Attempting");
+    // What the caller takes its time over is not held against the provider.
+    let slow_reader = begin().hears(bytes(0, CHAT.hello.repeat(2))).after(20_000).hears(Event::Written);
+    slow_reader.hears(bytes(0, CHAT.hello.repeat(2))).is("Relaying");
 }
 
 #[test]

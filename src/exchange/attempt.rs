@@ -258,6 +258,9 @@ impl Exchange {
             let fault = UpstreamFault::new(200, Cause::Server, "the provider's stream does not begin");
             return self.failed(fault, now, effects);
         }
+        if self.is_useless(first.relay.meter.is_empty()) {
+            return self.failed(empty(), now, effects);
+        }
         if first.relay.meter.content || first.relay.meter.ended {
             return self.begin_stream(*first, now, effects);
         }
@@ -324,6 +327,7 @@ impl Exchange {
         let (Some(candidate), Some(attempt)) = (self.candidate(), self.attempts.last()) else { return false };
         self.case.request.wants_usage
             && !self.may_be_cut()
+            && self.conduct().min_tokens_per_s.is_none()
             && self.spoken().is_some_and(|spoken| spoken.same)
             && !relay.meter.ended
             // Its usage rides on the last chunk of content: the caller is owed a chunk of its own.
@@ -345,6 +349,7 @@ impl Exchange {
                     UpstreamFault::new(200, Cause::Server, "the provider answered whole where a stream was asked for");
                 self.failed(whole, now, effects);
             }
+            Ok(response) if self.is_useless(response.is_empty()) => self.failed(empty(), now, effects),
             Ok(response) => {
                 self.answered(status, now, effects);
                 if self.case.request.stream {
@@ -355,6 +360,12 @@ impl Exchange {
             }
             Err(fault) => self.failed(fault, now, effects),
         }
+    }
+
+    /// Whether an answer has nothing in it that another might have. Nobody may be left to say more.
+    fn is_useless(&self, empty: bool) -> bool {
+        let speaks = !matches!(self.case.surface, Surface::Embeddings | Surface::Completions);
+        speaks && empty && !self.queue.is_empty() && self.broken.is_none() && !self.gone
     }
 
     /// Notes a good attempt.
@@ -401,7 +412,12 @@ impl Exchange {
                 Stage::Failing { status, retry_after } => self.refused_unread(status, retry_after, now, effects),
                 Stage::Sent | Stage::Answering { .. } | Stage::First(_) => self.abandon(effects),
             },
-            Timer::Head(_) | Timer::FirstToken(_) | Timer::Stall(_) | Timer::Repost | Timer::Retry(_) => {
+            Timer::Head(_)
+            | Timer::FirstToken(_)
+            | Timer::Stall(_)
+            | Timer::Repost
+            | Timer::Retry(_)
+            | Timer::Quiet => {
                 self.phase = Phase::Attempting(stage);
             }
         }
@@ -447,4 +463,8 @@ impl Exchange {
         effects.push(Effect::Wait { timer: Timer::Drain, ms: drain_ms });
         self.phase = Phase::Attempting(stage);
     }
+}
+
+fn empty() -> UpstreamFault {
+    UpstreamFault::new(200, Cause::Server, "the provider's answer is empty")
 }

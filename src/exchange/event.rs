@@ -111,6 +111,8 @@ pub enum Timer {
     Repost,
     /// Before an attempt is made again.
     Retry(usize),
+    /// A caller who has the head waits for more.
+    Quiet,
 }
 
 /// A request to a provider. The shell adds the credential and nothing else.

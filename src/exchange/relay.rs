@@ -42,6 +42,8 @@ pub struct Meter {
     frames: u64,
     /// The provider said why an answer ended.
     pub said_why: bool,
+    /// It ended of its own accord.
+    stopped: bool,
     /// It does not join what the caller has.
     pub diverged: bool,
     malformed: u32,
@@ -87,6 +89,7 @@ impl Meter {
             chat::Event::Finish { finish, native, .. } => {
                 self.content = true;
                 self.said_why |= says_why(*finish, native.as_ref());
+                self.stopped |= *finish == chat::Finish::Stop;
                 self.finished = self.all_finished();
             }
             chat::Event::Usage(usage) => self.usage = Some(*usage),
@@ -118,6 +121,11 @@ impl Meter {
         self.content = true;
         self.frames += 1;
         self.text_bytes += bytes as u64;
+    }
+
+    /// Whether it came to its end and there is nothing in it, for no reason.
+    pub fn is_empty(&self) -> bool {
+        self.stopped && self.frames == 0
     }
 
     fn diverge(&mut self) {

@@ -13,12 +13,14 @@ use crate::{
     endpoint::{Rescue, Surface},
     fault::{Cause, UpstreamFault},
     health::{FailedAs, Outcome as Seen},
-    sse::FRAME_BYTES_MAX,
+    sse::{FRAME_BYTES_MAX, write_comment},
     time::Millis,
 };
 
 /// The longest stream that can be read once more: four megabytes, and a frame that never ended.
 const RAW_BYTES_MAX: usize = 4 * 1024 * 1024 + FRAME_BYTES_MAX;
+/// How long a caller is shown nothing.
+const QUIET_MS: u64 = 15_000;
 /// What a model is told that cannot be given the beginning of its answer.
 const GO_ON: &str = "Your answer was cut off. Continue it exactly where it stops. Repeat nothing, comment on nothing.";
 
@@ -113,6 +115,7 @@ impl Exchange {
         let fault = if diverged { overtaken(fault) } else { fault.clone() };
         let broken = Broken { encoder, told, fault, how: How::Restart, diverged, refuses_prefill: false };
         self.broken = Some(Box::new(broken));
+        effects.push(Effect::Wait { timer: Timer::Quiet, ms: QUIET_MS });
         if diverged {
             // The same deployment knows how to answer; it only has to be told to go on.
             self.queue.extend(self.place());
@@ -120,6 +123,16 @@ impl Exchange {
         self.leave_out(cause);
         self.next_attempt(self.now, effects);
         None
+    }
+
+    /// A caller who waits for somebody to go on is shown that the connection lives.
+    pub(super) fn stay_awake(&self, effects: &mut Vec<Effect>) {
+        if self.broken.is_some() && !self.gone {
+            let mut comment = Vec::new();
+            write_comment(&mut comment, b"keep-alive");
+            effects.push(Effect::Chunk(comment));
+            effects.push(Effect::Wait { timer: Timer::Quiet, ms: QUIET_MS });
+        }
     }
 
     /// A stream broke of which the caller has nothing: another is as good.

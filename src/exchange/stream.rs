@@ -12,6 +12,8 @@ use crate::{
 
 /// How long the last word is waited for once an answer has told why it ended.
 const LAST_WORD_MS: u64 = 2_000;
+/// Over how long the speed of a stream is taken.
+const SPEED_MS: u64 = 5_000;
 
 impl Exchange {
     /// Gives the caller what there is, or asks for more.
@@ -57,7 +59,8 @@ impl Exchange {
                 let mut out = Vec::with_capacity(bytes.len() + 64);
                 self.keep(&mut streaming, &bytes);
                 streaming.relay.feed(&bytes, &mut out);
-                match streaming.relay.meter.fault.take() {
+                let slow = self.crawls(&mut streaming).then(crawled);
+                match streaming.relay.meter.fault.take().or(slow) {
                     Some(fault) => self.break_stream(streaming, &fault, out, effects),
                     None => self.carry_on(streaming, out, effects),
                 }
@@ -110,6 +113,19 @@ impl Exchange {
         }
     }
 
+    /// Whether the provider writes more slowly than the route lets it. Time the caller takes does not count.
+    fn crawls(&self, streaming: &mut Streaming) -> bool {
+        let Some(least) = self.conduct().min_tokens_per_s.filter(|_| !self.gone) else { return false };
+        streaming.waited_ms += self.now.since(streaming.owed_since);
+        if streaming.waited_ms < SPEED_MS || streaming.relay.meter.finished {
+            return false;
+        }
+        let waited_ms = std::mem::take(&mut streaming.waited_ms);
+        let tokens = streaming.relay.meter.output_tokens_seen();
+        let written = tokens.saturating_sub(std::mem::replace(&mut streaming.tokens_then, tokens));
+        written.saturating_mul(1_000) < u64::from(least).saturating_mul(waited_ms)
+    }
+
     fn elapsed_streaming(&mut self, mut streaming: Streaming, timer: Timer, now: Millis, effects: &mut Vec<Effect>) {
         let current = self.current();
         match timer {
@@ -146,7 +162,12 @@ impl Exchange {
                     self.close_unknown(settled, 499, effects);
                 }
             }
-            Timer::Head(_) | Timer::FirstToken(_) | Timer::Stall(_) | Timer::Repost | Timer::Retry(_) => {
+            Timer::Head(_)
+            | Timer::FirstToken(_)
+            | Timer::Stall(_)
+            | Timer::Repost
+            | Timer::Retry(_)
+            | Timer::Quiet => {
                 self.phase = Phase::Relaying(streaming);
             }
         }
@@ -332,6 +353,10 @@ impl Exchange {
 
 fn fell_silent() -> UpstreamFault {
     UpstreamFault::new(200, Cause::Timeout, "the provider fell silent in the middle of its answer")
+}
+
+fn crawled() -> UpstreamFault {
+    UpstreamFault::new(200, Cause::Timeout, "the provider wrote too slowly")
 }
 
 fn overdue() -> UpstreamFault {

@@ -21,7 +21,7 @@ export async function ledger(call, adminKey) {
     assert.equal(status, 200, JSON.stringify(body));
     entries.push(...body.data);
     if (!body.has_more) return entries;
-    after = `&after=${body.last_id}`;
+    after = `&after=${encodeURIComponent(body.last_id)}`;
   }
 }
 

@@ -490,6 +490,13 @@ fn when_nobody_can_go_on_the_caller_is_told_in_the_stream() {
 }
 
 #[test]
+fn a_refusal_in_the_middle_is_told_and_not_asked_of_another() {
+    let flagged = r#"data: {"error":{"message":"flagged","type":"invalid_request_error","code":400}}"#;
+    let story = begun(&chat(&BOTH).streamed()).hears(bytes(0, format!("{flagged}\n\n"))).is("Closing");
+    assert_eq!(story.did("Send"), 1);
+}
+
+#[test]
 fn a_caller_who_waits_for_a_rescue_is_kept_awake() {
     let story = begun_in(world()).hears(Event::Broke { attempt: 0 });
     assert_eq!(story.waits(Timer::Quiet), Some(15_000));

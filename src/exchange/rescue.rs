@@ -93,7 +93,7 @@ impl Exchange {
     ) -> Option<(Streaming, Vec<u8>)> {
         let kept = streaming.raw.len() <= RAW_BYTES_MAX;
         let whole_frames = !streaming.piped || streaming.raw.ends_with(b"\n\n") || streaming.raw.ends_with(b"\r\n\r\n");
-        let another = !self.queue.is_empty() || streaming.relay.meter.diverged;
+        let another = fault.cause.may_fall_back() && (!self.queue.is_empty() || streaming.relay.meter.diverged);
         if self.gone || self.rescue_mode() != Rescue::Continue || !kept || !whole_frames || !another {
             return Some((streaming, out));
         }

@@ -8,7 +8,7 @@ const run = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
 const base = process.env.BASE_URL || run.base_url;
 const token = process.env.OPERATOR_TOKEN || run.operator_token;
 if (!base || !token) {
-  console.error("Start `make run` first, or set BASE_URL and OPERATOR_TOKEN of a deployed worker.");
+  console.error("Start `make run` first, with the same STATE_DIR as here, or set BASE_URL and OPERATOR_TOKEN of a deployed worker.");
   process.exit(2);
 }
 

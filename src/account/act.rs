@@ -50,7 +50,7 @@ impl Account {
                 self.put_budget(&scope, window, Budget { limit, extra }, now)
             }
             Admin::PutOverride(scope, window) => {
-                let extra = asks::read::<asks::OverrideAsk>(body)?.extra()?;
+                let extra = asks::read::<asks::OverrideAsk>(body)?.extra(now)?;
                 self.put_override(&scope, window, Some(extra), now)
             }
             Admin::DeleteOverride(scope, window) => self.put_override(&scope, window, None, now),

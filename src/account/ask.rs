@@ -241,12 +241,13 @@ json::members!(strict OverrideAsk { extra_usd, until });
 impl OverrideAsk {
     /// # Errors
     /// 400 naming the member out of bounds.
-    pub fn extra(self) -> Result<Extra, Fault> {
+    pub fn extra(self, now: Millis) -> Result<Extra, Fault> {
         if self.extra_usd.0 <= 0 {
             return Err(Fault::parameter("extra_usd", "extra_usd is an amount above 0."));
         }
         let until = Millis::of_rfc3339(&self.until)
-            .ok_or_else(|| Fault::parameter("until", "until is a moment like \"2026-12-01T00:00:00Z\"."))?;
+            .filter(|until| *until > now)
+            .ok_or_else(|| Fault::parameter("until", "until is a moment to come, like \"2026-12-01T00:00:00Z\"."))?;
         Ok(Extra { extra_usd: self.extra_usd, until })
     }
 }

@@ -23,7 +23,7 @@ const FIRST_TOKEN_MS_REASONING: u64 = 60_000;
 const FIRST_TOKEN_MARGIN: f64 = 4.0;
 const FIRST_TOKEN_MS_MIN: u64 = 2_000;
 /// The slowest writing that is waited for where an answer comes in one piece, and the longest wait.
-const MS_PER_TOKEN_MAX: u64 = 50;
+const MS_PER_TOKEN_MAX: u64 = 25;
 const WHOLE_MS_MAX: u64 = 300_000;
 /// A native pipe keeps a copy of the answer in memory until it ends: answers that may grow above this are pumped.
 pub const PIPED_BYTES_MAX: u32 = 8 * 1024 * 1024;
@@ -133,7 +133,7 @@ impl Exchange {
 
     fn whole_ms(&self) -> u64 {
         let longest = self.attempts.last().map_or(0, |attempt| attempt.output_tokens_max);
-        FIRST_TOKEN_MS_REASONING.saturating_add(longest.saturating_mul(MS_PER_TOKEN_MAX)).min(WHOLE_MS_MAX)
+        self.first_token_ms().saturating_add(longest.saturating_mul(MS_PER_TOKEN_MAX)).min(WHOLE_MS_MAX)
     }
 
     /// What is known of the deployment of the attempt under way.

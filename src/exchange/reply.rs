@@ -1,6 +1,6 @@
 //! The head of our answer, whole answers, refusals, and the words that say how it came about.
 use super::{
-    Effect, Exchange, Phase, Settled,
+    Attempt, Effect, Exchange, Outcome, Phase, Settled,
     event::{Reply, ReplyBody},
     relay::{Meter, says_why},
 };
@@ -141,9 +141,11 @@ impl Exchange {
         effects.push(Effect::Reply(Reply { status: 200, headers, body }));
     }
 
-    /// The comment every stream ends with.
-    pub(super) fn comment(&self, settled: &Settled) -> Value {
-        let (provider, model) = self.candidate().map_or(("", ""), |candidate| {
+    /// The comment every stream ends with. It names who wrote its end.
+    pub(super) fn comment(&self, settled: &Settled, whole: bool) -> Value {
+        let wrote = |attempt: &Attempt| attempt.seen.is_some() || matches!(attempt.outcome, Outcome::Answered { .. });
+        let last = self.attempts.iter().rposition(wrote).unwrap_or_else(|| self.current());
+        let (provider, model) = self.candidate_of(last).map_or(("", ""), |candidate| {
             (candidate.deployment.provider.id.as_str(), candidate.deployment.model.as_str())
         });
         let mut comment = json!({
@@ -152,10 +154,12 @@ impl Exchange {
             "model": model,
             "attempts": self.attempts.len(),
             "cost_usd": settled.cost,
-            "rescued": self.is_rescued(),
+            "rescued": whole && self.is_rescued(),
         });
-        if let (true, Some(members)) = (settled.cut, comment.as_object_mut()) {
-            members.insert("budget_cut".into(), true.into());
+        if let Some(members) = comment.as_object_mut() {
+            // What the provider did not count: the charge may be another in the end.
+            let marks = [("budget_cut", settled.cut), ("estimated", settled.estimated)];
+            members.extend(marks.into_iter().filter(|(_, is)| *is).map(|(mark, _)| (mark.to_owned(), true.into())));
         }
         if self.case.overrides.explain == Explain::Yes
             && let Some(members) = comment.as_object_mut()

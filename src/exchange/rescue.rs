@@ -214,7 +214,7 @@ impl Exchange {
         let told = stream_fault(&broken.fault);
         let (id, number) = (&self.case.request_id, broken.encoder.number());
         let mut out = self.case.grammar.encode_stream_fault(&told, id, number);
-        final_comment(&self.comment(&self.with_seen(Settled::default())), &mut out);
+        final_comment(&self.comment(&self.with_seen(Settled::default()), false), &mut out);
         if self.gone {
             return;
         }
@@ -228,6 +228,7 @@ impl Exchange {
         seen.fold(settled, |all, (one, _)| Settled {
             usage: all.usage.plus(one.usage),
             cost: all.cost.plus(one.cost),
+            estimated: all.estimated || one.estimated,
             ..all
         })
     }

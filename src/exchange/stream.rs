@@ -240,7 +240,7 @@ impl Exchange {
         if !streaming.relay.meter.terminated {
             out.extend_from_slice(self.case.grammar.terminator());
         }
-        final_comment(&self.comment(&settled), &mut out);
+        final_comment(&self.comment(&settled, true), &mut out);
         effects.push(Effect::Chunk(out));
         effects.push(Effect::Finish);
         self.close_charged(settled, 200, effects);
@@ -254,7 +254,7 @@ impl Exchange {
             self.open_reply(&mut streaming, &mut out, effects);
             let told = self.with_seen(settled);
             streaming.relay.finish(Some(&told.usage), Some(told.cost), &mut out);
-            final_comment(&self.comment(&told), &mut out);
+            final_comment(&self.comment(&told, true), &mut out);
             effects.push(Effect::Chunk(out));
             effects.push(Effect::Finish);
         }
@@ -283,7 +283,7 @@ impl Exchange {
         self.open_reply(&mut streaming, &mut out, effects);
         streaming.relay.cut(&mut out);
         streaming.relay.finish(Some(&told.usage), Some(told.cost), &mut out);
-        final_comment(&self.comment(&told), &mut out);
+        final_comment(&self.comment(&told, true), &mut out);
         effects.push(Effect::Chunk(out));
         effects.push(Effect::Finish);
         self.close_charged(settled, 200, effects);
@@ -315,7 +315,7 @@ impl Exchange {
                 &self.case.request_id,
                 streaming.relay.number(),
             ));
-            final_comment(&self.comment(&self.with_seen(settled)), &mut out);
+            final_comment(&self.comment(&self.with_seen(settled), false), &mut out);
             effects.push(Effect::Chunk(out));
             effects.push(Effect::Finish);
         }

@@ -624,11 +624,9 @@ impl Shell<'_> {
             let own = if posts[0].call.status == 504 { Nanos::ZERO } else { cost };
             let told = own.plus(seen.fold(Nanos::ZERO, Nanos::plus));
             must(text.contains(&format!("\"cost_usd\":\"{told}\"")), "a stream's comment tells what is posted")?;
-            if text.contains("\"rescued\":true") && !self.grows {
-                let most = |word: &str| text.matches(word).count() <= 1 || self.surface == Surface::Responses;
-                let once = most("world.") && most("event: message_start") && most("event: response.created");
-                must(once, &format!("an answer that others went on with is told once: {text}"))?;
-            }
+            let once = |word: &str| text.matches(word).count() <= 1;
+            let heads = once("event: message_start") && once("event: response.created");
+            must(heads, &format!("a stream has one head, whoever goes on with it: {text}"))?;
             must(text.ends_with("}\n\n") && text.contains("\n\n: megarouter {"), "the comment is a frame of its own")?;
         }
         Ok(())

@@ -41,14 +41,15 @@ pub async fn append(env: &Env, account: &str, entries: &[Entry]) -> Result<()> {
     let told = json::written(&Value::from(entries.iter().map(row).collect::<Vec<_>>()));
     rows(env, APPEND, &[account, &told]).await?;
     // What was there already must be the same: an account set back in time would book other entries under old numbers.
-    let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
-    let find = "SELECT hash FROM entry WHERE account = ?1 AND seq BETWEEN CAST(?2 AS INTEGER) AND CAST(?3 AS INTEGER) ORDER BY seq";
-    let found = rows(env, find, &[account, &first.seq.to_string(), &last.seq.to_string()]).await?;
-    let hashes = found.iter().filter_map(|row| row.get("hash")?.as_str());
-    if hashes.eq(entries.iter().map(|entry| entry.hash.as_str())) {
+    let hashes: Vec<_> = entries.iter().map(|entry| json::json!([entry.seq, entry.hash])).collect();
+    let same = "SELECT count(*) AS same FROM json_each(?2) AS told CROSS JOIN entry
+WHERE entry.account = ?1 AND entry.seq = told.value ->> 0 AND entry.hash = told.value ->> 1";
+    let found = rows(env, same, &[account, &json::written(&Value::from(hashes))]).await?;
+    if found.first().is_some_and(|row| count(row, "same") == entries.len() as u64) {
         return Ok(());
     }
-    Err(Error::from(format!("entries {} to {} in the journal are others than the account's", first.seq, last.seq)))
+    let (first, last) = (entries.first().map_or(0, |entry| entry.seq), entries.last().map_or(0, |entry| entry.seq));
+    Err(Error::from(format!("entries {first} to {last} in the journal are others than the account's")))
 }
 
 /// Finds where the entries of a moment begin, by halving: ids have no index, because every entry would pay for it, but they

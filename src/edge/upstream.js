@@ -1,5 +1,5 @@
 // The copy of a piped stream is read in bites of so many bytes, at least and at most: once per chunk would double the relay's cost.
-const SIP = 1024, BITE = 16384;
+const SIP = 2048, BITE = 32768;
 
 // A call to a provider, and its body. Plumbing only: what to do with a status or with bytes is decided in Rust.
 export class Upstream {

@@ -4,13 +4,11 @@
 import Worker, { AccountObject as Account } from "./entry.js";
 export { HealthObject } from "./entry.js";
 
-const hashes = new Map(); // the last of each account
 const DB = {
   prepare: (statement) => ({
     bind: (account, values) => ({
       async all() {
-        if (!statement.startsWith("INSERT")) return { results: [{ hash: hashes.get(account) }] };
-        hashes.set(account, JSON.parse(values).at(-1).hash);
+        if (!statement.startsWith("INSERT")) return { results: [{ same: JSON.parse(values).length }] };
         return { results: [] };
       },
     }),

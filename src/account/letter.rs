@@ -582,7 +582,8 @@ impl Refusal {
                 429,
                 "budget_error",
                 "inflight_holds_exhausted",
-                "What is left is held by calls in flight, or by calls whose charge is not known yet. Try again in a moment; GET /v1/key shows what is held.",
+                "What is left is held by calls in flight, or by calls whose charge is not known yet. Try again in a moment; \
+                 GET /v1/key shows what is held.",
             )
             .retry_after(1),
             Self::MemberDisabled => {

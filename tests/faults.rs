@@ -475,6 +475,25 @@ fn an_answer_that_goes_another_way_is_told_to_go_on_instead() {
 }
 
 #[test]
+fn an_answer_that_ends_sooner_than_what_was_told_is_no_whole_one() {
+    let short = [CHAT.opening, CHAT.hello, CHAT.finish, CHAT.usage, CHAT.end].concat().replace("Hello, ", "Hel");
+    let one_frame =
+        CHAT.hello.replace("Hello, ", "Bye.").replace("\"finish_reason\":null", "\"finish_reason\":\"stop\"");
+    for (answer, kind) in [
+        (short, SSE),
+        ([CHAT.opening, &one_frame, CHAT.end].concat(), SSE),
+        (CHAT_WHOLE.replace("Hello, world.", "Bye."), JSON),
+    ] {
+        let story = begun_in(world()).hears(Event::Broke { attempt: 0 }).hears(head(1, 200, kind));
+        let story = if kind == SSE { story.hears(bytes(1, &answer)) } else { story.hears(whole(1, &answer)) };
+        assert!(!story.text().contains("[DONE]"), "{}", story.text());
+        let story = if story.did("Send") == 2 { story.hears(held_more()) } else { story };
+        let story = story.hears(head(2, 200, SSE)).hears(bytes(2, CHAT.all())).is("Closing");
+        assert_eq!(story.said(), "Hello, world.");
+    }
+}
+
+#[test]
 fn when_nobody_can_go_on_the_caller_is_told_in_the_stream() {
     let story = begun_in(world()).hears(Event::Broke { attempt: 0 }).hears(head(1, 503, JSON)).hears(whole(1, "{}"));
     assert_eq!(story.said(), "Hello, ");

@@ -298,7 +298,8 @@ impl Exchange {
         out: Vec<u8>,
         effects: &mut Vec<Effect>,
     ) {
-        if streaming.relay.meter.finished && !streaming.piped {
+        let meter = &streaming.relay.meter;
+        if meter.finished && !meter.diverged && !streaming.piped {
             return self.finish_stream(streaming, out, effects);
         }
         if streaming.kept.is_some() && !self.gone {

@@ -304,7 +304,10 @@ impl Isolate {
         let (main, last) = (unheard.last().copied(), self.upstreams.len().checked_sub(1));
         for place in unheard {
             let booked = letter.others.iter().any(|other| other.number == place as u64 + 1);
-            let told = Some(place) == last || Some(place) == main && suspense;
+            // One that was broken off after its last counts is charged by them, and by nothing else.
+            let charged = letter.call.attempts.get(place).map(|attempt| PostOutcome::Charge(attempt.cost_usd));
+            let counted = self.upstreams[place].has_counted() && charged == Some(letter.outcome);
+            let told = Some(place) == last || Some(place) == main && (suspense || counted);
             must(booked || told || letter.call.estimated, || {
                 format!("an attempt that may be billed is not booked: {place} {letter:?}")
             })?;
@@ -328,8 +331,7 @@ impl Isolate {
             Opening::Silence => true,
             Opening::Broke { .. } => false,
         };
-        let unheard = upstream.pieces.iter().any(|(_, piece)| String::from_utf8_lossy(piece).contains("_tokens\":"));
-        bills && answers && (unheard || upstream.hanging)
+        bills && answers && (upstream.counts_to_come() || upstream.hanging)
     }
 
     fn begin(&mut self, attempt: usize, wants: &mut Vec<Want>) {

@@ -81,6 +81,20 @@ impl Upstream {
     pub fn is_unheard(&self) -> bool {
         self.took() && (self.then != Then::Ends || matches!(self.opening, Opening::Silence))
     }
+
+    /// Whether it has still to tell what it used.
+    pub fn counts_to_come(&self) -> bool {
+        self.pieces.iter().any(|(_, piece)| counts(piece))
+    }
+
+    /// Whether its last word of what it used was heard.
+    pub fn has_counted(&self) -> bool {
+        counts(&self.heard) && !self.counts_to_come()
+    }
+}
+
+fn counts(bytes: &[u8]) -> bool {
+    String::from_utf8_lossy(bytes).contains("_tokens\":")
 }
 
 #[derive(Clone, Copy)]

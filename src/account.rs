@@ -27,7 +27,7 @@ pub mod letter;
 mod told;
 mod tree;
 
-use ended::{Ended, is_late};
+use ended::Ended;
 use letter::{Answer, Caller, Grant, KeySpec, Letter, NewCredit, NewKey, Organization, Refusal};
 
 /// Counters of one row, some 150 bytes each.

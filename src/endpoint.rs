@@ -5,7 +5,7 @@ use crate::{fault::Fault, id::Scope, time::Window};
 
 mod overrides;
 
-pub use overrides::{Explain, MaxPrice, Overrides, Priority, Providers, Rescue, Weights};
+pub use overrides::{DEADLINE_MS_MAX, Explain, MaxPrice, Overrides, Priority, Providers, Rescue, Weights};
 
 /// Everything the worker serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,11 @@ pub enum Surface {
 impl Surface {
     pub const ALL: &[Self] =
         &[Self::ChatCompletions, Self::Messages, Self::Completions, Self::Embeddings, Self::Responses];
+
+    /// Whether its answers are turns of a conversation: read while they pass, and of one prompt each.
+    pub fn is_chat(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Messages | Self::Responses)
+    }
 }
 
 /// The organisation's own plane, with an admin key.

@@ -342,7 +342,12 @@ impl Exchange {
 
     /// The candidate of an attempt.
     fn candidate_of(&self, number: usize) -> Option<&Candidate> {
-        self.plan()?.candidates.get(self.attempts.get(number)?.candidate)
+        self.candidate_at(self.attempts.get(number)?.candidate)
+    }
+
+    /// The candidate at a place of the plan.
+    fn candidate_at(&self, place: usize) -> Option<&Candidate> {
+        self.plan()?.candidates.get(place)
     }
 
     fn conduct(&self) -> Conduct {

@@ -141,6 +141,12 @@ impl Cause {
         !matches!(self, Self::Invalid | Self::ContextLength | Self::TooLarge)
     }
 
+    /// Whether it is our credential there that would not do.
+    #[must_use]
+    pub fn blames_credential(self) -> bool {
+        matches!(self, Self::Credential | Self::OutOfFunds)
+    }
+
     /// The word in `attempts[].outcome` and in health samples.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -4,6 +4,7 @@ use crate::{
     access::{KeyKind, MemberKind, NamedRoute, OwnProvider, Secret},
     budget::{Extra, Limit, RateLimits},
     catalog::{Ability, AbortStopsBilling, Dialect, Modality, ModelRow, Prices, Provider, deployment},
+    endpoint::DEADLINE_MS_MAX,
     fault::Fault,
     json,
     money::{Nanos, Pico},
@@ -389,10 +390,10 @@ pub fn route(alias: &str, route: NamedRoute) -> Result<NamedRoute, Fault> {
     }
     let deadlines = route.deadlines;
     let times = [deadlines.head_ms, deadlines.first_token_ms, deadlines.stall_ms, deadlines.total_ms];
-    if times.into_iter().flatten().any(|ms| ms == 0 || ms > 1_140_000) {
+    if times.into_iter().flatten().any(|ms| ms == 0 || ms > DEADLINE_MS_MAX) {
         return Err(Fault::parameter(
             "deadlines",
-            "Deadlines are milliseconds from 1 to 1140000: a hold is kept for twenty minutes.",
+            format!("Deadlines are milliseconds from 1 to {DEADLINE_MS_MAX}: a hold is kept for twenty minutes."),
         ));
     }
     if route.retries > 2 {

@@ -1,6 +1,6 @@
 //! What has ended: a message that comes again, or late, must not open it once more.
 use crate::{id, time::Millis};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 
 /// How long an id is remembered after it ended: a letter takes seconds.
 const KEPT_MS: u64 = 120_000;
@@ -14,22 +14,27 @@ const LATE_MS: u64 = 900_000;
 /// The ids that ended lately, with the time. Each has a row that is deleted when the id is forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
-    ids: HashMap<String, Millis>,
+    ids: HashSet<String>,
     order: BTreeSet<(Millis, String)>,
 }
 
 /// Whether an id is too old to begin anything; what is no id of ours is.
-pub(super) fn is_late(id: &str, now: Millis) -> bool {
+fn is_late(id: &str, now: Millis) -> bool {
     id::made_at(id).is_none_or(|at| now.since(at) >= LATE_MS)
 }
 
 impl Ended {
-    pub(super) fn has(&self, id: &str) -> bool {
-        self.ids.contains_key(id)
+    /// Whether an id may still begin something.
+    pub(super) fn may_begin(&self, id: &str, now: Millis) -> bool {
+        !self.has(id) && !is_late(id, now)
+    }
+
+    fn has(&self, id: &str) -> bool {
+        self.ids.contains(id)
     }
 
     pub(super) fn insert(&mut self, id: String, at: Millis) {
-        if self.ids.insert(id.clone(), at).is_none() {
+        if self.ids.insert(id.clone()) {
             self.order.insert((at, id));
         }
     }

@@ -1,6 +1,6 @@
 //! Holds: made, made larger, closed, and what becomes of those that nobody closes.
 use super::{
-    Account, Booking, Hold, Turn, Write, is_late,
+    Account, Booking, Hold, Turn, Write,
     letter::{Answer, ExtendLetter, Grant, HoldLetter, KeySpec, OtherAttempt, PostLetter, PostOutcome, Refusal},
 };
 use crate::{
@@ -42,9 +42,7 @@ impl Account {
             }
             // A letter that was long on its way: its call has ended.
             Some(Booking::Posted { .. }) => return Turn::refused(Refusal::Closed),
-            None if self.ended.has(&letter.request_id) || is_late(&letter.request_id, now) => {
-                return Turn::refused(Refusal::Closed);
-            }
+            None if !self.ended.may_begin(&letter.request_id, now) => return Turn::refused(Refusal::Closed),
             None => {}
         }
         if letter.tenant_version != self.tenant.version {
@@ -210,7 +208,7 @@ impl Account {
             Some(Booking::Posted { .. }) => return Turn::told(Answer::Posted),
             // Not held, or not yet: should the hold still be on its way, it comes too late.
             None => {
-                let open = !self.ended.has(&request_id) && !is_late(&request_id, now);
+                let open = self.ended.may_begin(&request_id, now);
                 let mut writes: Vec<Write> = open.then(|| self.end(request_id, now)).into_iter().collect();
                 self.forget(now, &mut writes);
                 return Turn { answer: Answer::Posted, writes };

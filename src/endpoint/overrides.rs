@@ -123,8 +123,8 @@ impl json::Read for Explain {
 
 /// The longest name of a session.
 const SESSION_BYTES_MAX: usize = 256;
-/// Nineteen minutes: a hold is kept for twenty.
-const DEADLINE_MS_MAX: u64 = 1_140_000;
+/// The longest deadline. Nineteen minutes: a hold is kept for twenty.
+pub const DEADLINE_MS_MAX: u64 = 1_140_000;
 const PREFIX: &str = "x-megarouter-";
 
 impl Overrides {

@@ -46,7 +46,7 @@ impl Exchange {
         going_on: Option<&Request>,
     ) -> Result<Option<UpstreamCall>, Fault> {
         let case = &self.case;
-        let Some(candidate) = self.plan().and_then(|plan| plan.candidates.get(place)) else { return Ok(None) };
+        let Some(candidate) = self.candidate_at(place) else { return Ok(None) };
         let deployment = candidate.deployment.as_ref();
         let Some(reach) = case.world.reach(&deployment.provider.id) else { return Ok(None) };
         let Between { upstream, same } = between(case.surface, deployment);
@@ -242,9 +242,14 @@ impl Exchange {
     }
 
     pub(super) fn relay(&self) -> Option<Relay> {
+        self.relay_that(!self.may_be_cut())
+    }
+
+    /// A relay of the attempt under way, that passes frames as they are or none.
+    pub(super) fn relay_that(&self, passes: bool) -> Option<Relay> {
         let (deployment, wanted) = (&self.candidate()?.deployment, self.case.signals.choices);
         let spoken = self.spoken()?;
-        let from = Between { same: spoken.same && !self.may_be_cut(), ..spoken };
+        let from = Between { same: spoken.same && passes, ..spoken };
         Some(Relay::new(from, self.case.grammar, deployment, wanted, self.stamp()))
     }
 
@@ -364,8 +369,7 @@ impl Exchange {
 
     /// Whether an answer has nothing in it that another might have. Nobody may be left to say more.
     fn is_useless(&self, empty: bool) -> bool {
-        let speaks = !matches!(self.case.surface, Surface::Embeddings | Surface::Completions);
-        speaks && empty && !self.queue.is_empty() && self.broken.is_none() && !self.gone
+        self.case.surface.is_chat() && empty && !self.queue.is_empty() && self.broken.is_none() && !self.gone
     }
 
     /// Notes a good attempt.

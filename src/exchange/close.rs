@@ -3,7 +3,6 @@ use super::{Attempt, Effect, Event, Exchange, Outcome, Phase, Settled, event::Ti
 use crate::{
     account::letter::{OtherAttempt, PostLetter, PostOutcome},
     catalog::AbortStopsBilling,
-    endpoint::Surface,
     health,
     ledger::{AttemptRecord, CallRecord},
     money::Nanos,
@@ -51,8 +50,7 @@ impl Exchange {
     /// An answer of no tokens that nobody says was ended is none: what the provider takes for it is not the caller's. Scores of
     /// a prompt and embeddings have none by their nature.
     pub(super) fn insured(&self, settled: Settled) -> Settled {
-        let speaks = !matches!(self.case.surface, Surface::Embeddings | Surface::Completions);
-        if speaks && !settled.estimated && settled.usage.output == 0 {
+        if self.case.surface.is_chat() && !settled.estimated && settled.usage.output == 0 {
             let absorbed = settled.absorbed.plus(settled.cost);
             return Settled { cost: Nanos::ZERO, absorbed, ..settled };
         }
@@ -117,7 +115,12 @@ impl Exchange {
     /// rest is unknown elsewhere.
     fn close_seen(&mut self, output_seen: u64, status: u16, effects: &mut Vec<Effect>) {
         let settled = self.settled(None, false, output_seen);
-        if self.drain_ms() == 0 {
+        self.close_as(self.drain_ms() == 0, settled, status, effects);
+    }
+
+    /// Charges what is known, and leaves open what is not.
+    pub(super) fn close_as(&mut self, known: bool, settled: Settled, status: u16, effects: &mut Vec<Effect>) {
+        if known {
             self.close_charged(settled, status, effects);
         } else {
             self.close_unknown(settled, status, effects);
@@ -144,7 +147,7 @@ impl Exchange {
     }
 
     /// The provider may bill more than we saw: the budget stays held until it is known.
-    pub(super) fn close_unknown(&mut self, settled: Settled, status: u16, effects: &mut Vec<Effect>) {
+    fn close_unknown(&mut self, settled: Settled, status: u16, effects: &mut Vec<Effect>) {
         let call = self.call_record(self.current(), &settled, status);
         self.post(PostOutcome::Suspense { metered: settled.cost }, call, Some(self.current()), effects);
     }

@@ -51,7 +51,7 @@ impl Exchange {
 
     /// Whether the next attempt, at this place of the plan, is covered beside everything before it.
     pub(super) fn cover(&self, place: usize) -> Cover {
-        let Some(candidate) = self.plan().and_then(|plan| plan.candidates.get(place)) else { return Cover::Never };
+        let Some(candidate) = self.candidate_at(place) else { return Cover::Never };
         let (mut output_tokens_max, mut quote) = (candidate.output_tokens_max, candidate.quote);
         let (risk, free) = (self.at_risk(), self.held_here());
         if let Some(ceiling) = self.case.overrides.max_cost_usd.map(|ceiling| ceiling.minus(risk))

@@ -141,7 +141,7 @@ impl Exchange {
         if here >= ATTEMPTS_MAX_HERE || self.attempts.len() >= ATTEMPTS_MAX {
             return otherwise;
         }
-        if matches!(fault.cause, Cause::Credential | Cause::OutOfFunds) {
+        if fault.cause.blames_credential() {
             let another = self.place().is_some_and(|place| !self.credentials(place, now).is_empty());
             return if another { Then::WithAnother } else { otherwise };
         }
@@ -164,14 +164,14 @@ impl Exchange {
 
     /// The credentials of a place that were not refused, in this request or lately.
     fn credentials(&self, place: usize, now: Millis) -> Vec<usize> {
-        let Some(candidate) = self.plan().and_then(|plan| plan.candidates.get(place)) else { return Vec::new() };
+        let Some(candidate) = self.candidate_at(place) else { return Vec::new() };
         let provider = &candidate.deployment.provider.id;
         let number = self.case.world.reach(provider).map_or(0, |reach| reach.credentials.len());
         let refused = |credential: usize| {
             self.attempts.iter().enumerate().any(|(attempt, made)| {
                 let there = self.candidate_of(attempt).is_some_and(|made| made.deployment.provider.id == *provider);
                 let closed = matches!(&made.outcome, Outcome::Failed(fault)
-                    if matches!(fault.cause, Cause::Credential | Cause::OutOfFunds));
+                    if fault.cause.blames_credential());
                 there && closed && made.credential == credential
             })
         };
@@ -188,7 +188,7 @@ impl Exchange {
 
     /// The name of the credential that was refused.
     fn refused_credential(&self, cause: Cause) -> Option<String> {
-        let attempt = self.attempts.last().filter(|_| matches!(cause, Cause::Credential | Cause::OutOfFunds))?;
+        let attempt = self.attempts.last().filter(|_| cause.blames_credential())?;
         Some(World::credential_name(&self.candidate()?.deployment.provider.id, attempt.credential))
     }
 
@@ -203,10 +203,10 @@ impl Exchange {
 
     /// Takes candidates out of the queue that would fail for the same reason.
     pub(super) fn leave_out(&mut self, cause: Cause) {
-        let (Some(failed), Some(plan)) = (self.candidate(), self.plan()) else { return };
+        let Some(failed) = self.candidate() else { return };
         let failed = &failed.deployment;
         let useless = |place: &usize| {
-            plan.candidates.get(*place).is_some_and(|other| match cause {
+            self.candidate_at(*place).is_some_and(|other| match cause {
                 Cause::ContextLength => other.deployment.context_length <= failed.context_length,
                 Cause::Credential | Cause::OutOfFunds | Cause::TooLarge => {
                     other.deployment.provider.id == failed.provider.id

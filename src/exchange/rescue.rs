@@ -10,7 +10,7 @@ use crate::{
     catalog::{Ability, Deployment},
     chat::{Message, Part, Request, Role},
     dialect::{Between, Encoder},
-    endpoint::{Rescue, Surface},
+    endpoint::Rescue,
     fault::{Cause, UpstreamFault},
     health::{FailedAs, Outcome as Seen},
     sse::{FRAME_BYTES_MAX, write_comment},
@@ -72,8 +72,7 @@ impl Broken {
 
 impl Exchange {
     pub(super) fn rescue_mode(&self) -> Rescue {
-        let spoken = matches!(self.case.surface, Surface::ChatCompletions | Surface::Messages | Surface::Responses);
-        if spoken && self.case.signals.choices == 1 { self.conduct().rescue } else { Rescue::Off }
+        if self.case.surface.is_chat() && self.case.signals.choices == 1 { self.conduct().rescue } else { Rescue::Off }
     }
 
     /// Keeps what a provider sends, as long as it may be needed.
@@ -101,7 +100,7 @@ impl Exchange {
         let cause = fault.cause;
         let (diverged, known) = (relay.meter.diverged, self.is_ended(fault, &relay));
         let settled = self.settle(&relay.meter);
-        let (encoder, told) = match relay.broken(&raw, || self.scratch()) {
+        let (encoder, told) = match relay.broken(&raw, || self.relay_that(false)) {
             Ok(parts) => parts,
             Err(relay) => {
                 let streaming = Streaming::new(*relay, Growth::default(), self.now);
@@ -163,16 +162,9 @@ impl Exchange {
         }
     }
 
-    /// A relay of the attempt under way that passes nothing as it is.
-    fn scratch(&self) -> Option<Relay> {
-        let (deployment, wanted) = (&self.candidate()?.deployment, self.case.signals.choices);
-        let from = Between { same: false, ..self.spoken()? };
-        Some(Relay::new(from, self.case.grammar, deployment, wanted, self.stamp()))
-    }
-
     /// The request as an attempt at a deployment makes it: the caller's own, or what goes on with a broken answer.
     pub(super) fn rescue_request(&mut self, place: usize) -> Option<Request> {
-        let deployment = self.plan()?.candidates.get(place)?.deployment.clone();
+        let deployment = self.candidate_at(place)?.deployment.clone();
         let broken = self.broken.as_mut()?;
         broken.how = broken.how(&deployment);
         Some(broken.request(broken.how, &self.case.request))

@@ -156,11 +156,7 @@ impl Exchange {
                 effects.push(Effect::Abort { attempt: current });
                 let settled = self.settle(&streaming.relay.meter);
                 // Only its last word is missing.
-                if streaming.relay.meter.counted() {
-                    self.close_charged(settled, 499, effects);
-                } else {
-                    self.close_unknown(settled, 499, effects);
-                }
+                self.close_as(streaming.relay.meter.counted(), settled, 499, effects);
             }
             Timer::Head(_)
             | Timer::FirstToken(_)
@@ -205,11 +201,7 @@ impl Exchange {
             let settled = self.settle(meter);
             let whole = matches!(end, PipeEnd::Whole | PipeEnd::Gone { drained: true }) && meter.ended;
             // The whole answer came, or the provider stops billing with the connection: nothing is unknown.
-            if whole || meter.counted() || self.drain_ms() == 0 {
-                self.close_charged(settled, 499, effects);
-            } else {
-                self.close_unknown(settled, 499, effects);
-            }
+            self.close_as(whole || meter.counted() || self.drain_ms() == 0, settled, 499, effects);
         } else if meter.ended {
             self.finish_piped(&streaming, bytes, effects);
         } else {
@@ -321,11 +313,7 @@ impl Exchange {
             effects.push(Effect::Finish);
         }
         // Whom we let go of, or lost, may write on and bill it.
-        if self.is_ended(fault, &streaming.relay) {
-            self.close_charged(settled, 502, effects);
-        } else {
-            self.close_unknown(settled, 502, effects);
-        }
+        self.close_as(self.is_ended(fault, &streaming.relay), settled, 502, effects);
     }
 
     /// A provider that answered whole where a stream was asked for.

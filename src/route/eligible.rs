@@ -158,7 +158,7 @@ fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'st
 fn bound(question: &Question<'_>, deployment: &Deployment) -> Result<(u64, u64, Nanos), &'static str> {
     let (signals, when, rates) = (question.signals, question.when, &deployment.rates);
     // Several prompts may fill a context each.
-    let several = matches!(question.surface, Surface::Completions | Surface::Embeddings);
+    let several = !question.surface.is_chat();
     let most = if several { u64::MAX } else { deployment.context_length };
     let prompt_max = signals.prompt_tokens_max.min(most);
     let usual = if deployment.can(Ability::Reasoning) { OUTPUT_TOKENS_MAX_REASONING } else { OUTPUT_TOKENS_MAX };
@@ -179,7 +179,7 @@ fn bound(question: &Question<'_>, deployment: &Deployment) -> Result<(u64, u64, 
 /// the provider stops billing when the answer is cut off.
 fn least(question: &Question<'_>, deployment: &Deployment, prompt_max: u64, output_max: u64) -> Nanos {
     let grows = question.stream
-        && !matches!(question.surface, Surface::Completions | Surface::Embeddings)
+        && question.surface.is_chat()
         && output_max > SLICE_TOKENS
         // A call of a tool takes more tokens than its text has bytes.
         && !question.signals.needs.tools

@@ -112,9 +112,11 @@ async function spendAll(own, states, calls, body) {
 async function persist(place, spend) {
   for (let [tries, patience] = [1, Date.now() + 60_000]; ; tries++) {
     const answer = await spend();
+    // A call that timed out, on a machine that stood still, leaves its hold in suspense; then the others wait in vain.
+    assert.ok([200, 402, 403, 429].includes(answer.status), `${answer.status} ${JSON.stringify(answer.body)}`);
     if (answer.status !== 429) return { answer, place, tries };
-    assert.ok(Date.now() < patience, "what was held has come back, or was posted");
     assert.equal(answer.body.error.code, "inflight_holds_exhausted", JSON.stringify(answer.body));
+    assert.ok(Date.now() < patience, `what was held has come back, or was posted: ${JSON.stringify(answer.body)}`);
     const seconds = Number(answer.headers.get("retry-after"));
     assert.ok(Number.isInteger(seconds) && seconds >= 1, "says when to try again");
     // A second would be polite; the test has less time, and spreads the callers by their place.

@@ -175,6 +175,8 @@ struct Streaming {
     piped: bool,
     /// The pipe was let go because the deadline had passed.
     overdue: bool,
+    /// The provider ended it.
+    closed: bool,
     /// A read is under way: a body takes one at a time.
     reading: bool,
     /// A chunk is on its way to the caller.
@@ -195,6 +197,7 @@ impl Streaming {
             growth,
             piped: false,
             overdue: false,
+            closed: false,
             reading: false,
             writing: false,
             owed_since: now,

@@ -122,6 +122,10 @@ pub enum Cause {
     Overloaded,
     /// 5xx, or an answer that is no answer.
     Server,
+    /// A stream that cannot be read, or does not end where it has to.
+    Malformed,
+    /// An answer that does not join the one it was to go on with.
+    Diverged,
     /// No connection, or it broke.
     Connection,
     /// A deadline of ours passed.
@@ -138,7 +142,13 @@ impl Cause {
     /// Whether the deployment's health should suffer: a bad request says nothing about it.
     #[must_use]
     pub fn blames_deployment(self) -> bool {
-        !matches!(self, Self::Invalid | Self::ContextLength | Self::TooLarge)
+        !matches!(self, Self::Invalid | Self::ContextLength | Self::TooLarge | Self::Diverged)
+    }
+
+    /// Whether the provider has not ended its answer: it was let go, or lost, and may write on.
+    #[must_use]
+    pub fn leaves_open(self) -> bool {
+        matches!(self, Self::Timeout | Self::Connection | Self::Malformed | Self::Diverged)
     }
 
     /// Whether it is our credential there that would not do.
@@ -160,6 +170,8 @@ impl Cause {
             Self::RateLimited => "rate_limited",
             Self::Overloaded => "overloaded",
             Self::Server => "server_error",
+            Self::Malformed => "malformed",
+            Self::Diverged => "diverged",
             Self::Connection => "connection",
             Self::Timeout => "timeout",
         }
@@ -224,7 +236,7 @@ impl UpstreamFault {
                     "Every provider this request may go to is overloaded.",
                 )
             },
-            Cause::Server => Fault::new(
+            Cause::Server | Cause::Malformed | Cause::Diverged => Fault::new(
                 502,
                 "upstream_error",
                 "upstream_invalid_response",

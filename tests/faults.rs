@@ -12,6 +12,7 @@
 mod stage;
 
 use megarouter::{
+    account::letter::PostOutcome,
     exchange::event::{Event, Timer},
     health::{FailedAs, Health, Outcome, Sample},
     time::Millis,
@@ -404,6 +405,31 @@ fn u6_to_u9_another_provider_writes_the_rest_and_both_are_paid() {
         assert!(story.text().contains(whole), "{what}: {}", story.text());
         assert!(!story.text().contains("error"), "{what}");
     }
+}
+
+#[test]
+fn u6_to_u9_what_the_provider_did_not_end_stays_open_where_it_bills_on() {
+    let both = ["beta", "alpha"];
+    for (what, breaks, _) in breaks() {
+        let story = Story::opens(&chat(&both).streamed()).hears(held(&[0, 1])).hears(head(0, 200, SSE));
+        let story = story.hears(bytes(0, CHAT.opening)).hears(bytes(0, CHAT.hello)).hears(Event::Written);
+        let story = breaks(story);
+        let story = if story.did("Send") == 1 { story.hears(held_more()) } else { story };
+        let story = story.hears(head(1, 200, SSE)).hears(bytes(1, CHAT.all())).is("Closing");
+        let ended = ["u7 is cut", "u10 tells an error"].contains(&what);
+        let open = matches!(story.posted().others[0].outcome, PostOutcome::Suspense { .. });
+        assert_eq!(open, !ended, "{what}");
+    }
+}
+
+#[test]
+fn an_answer_that_goes_another_way_is_let_go_and_not_blamed() {
+    let other = [CHAT.opening, CHAT.hello].concat().replace("Hello, ", "Good day, ");
+    let story = begun_in(world()).hears(Event::Broke { attempt: 0 }).hears(head(1, 200, SSE)).hears(bytes(1, other));
+    assert_eq!(story.noted().outcome, Outcome::Answered { ttft_ms: 0 }, "the last that was noted of it");
+    let story = if story.did("Send") == 2 { story.hears(held_more()) } else { story };
+    let story = story.hears(head(2, 200, SSE)).hears(bytes(2, CHAT.all())).is("Closing");
+    assert!(matches!(story.posted().others[1].outcome, PostOutcome::Suspense { .. }), "beta may have written on");
 }
 
 #[test]

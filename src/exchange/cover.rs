@@ -102,7 +102,7 @@ impl Exchange {
     /// full is not.
     pub(super) fn may_be_billed(&self, fault: &UpstreamFault, now: Millis) -> bool {
         match fault.cause {
-            Cause::Timeout => true,
+            Cause::Timeout | Cause::Malformed | Cause::Diverged => true,
             Cause::Connection if fault.status == 0 => self
                 .attempts
                 .last()

@@ -44,8 +44,6 @@ pub struct Meter {
     pub said_why: bool,
     /// It ended of its own accord.
     stopped: bool,
-    /// It does not join what the caller has.
-    pub diverged: bool,
     malformed: u32,
 }
 
@@ -129,9 +127,9 @@ impl Meter {
     }
 
     fn diverge(&mut self) {
-        self.diverged = true;
-        self.fault =
-            Some(UpstreamFault::new(200, Cause::Server, "the provider did not go on with the answer that had begun"));
+        let fault =
+            UpstreamFault::new(200, Cause::Diverged, "the provider did not go on with the answer that had begun");
+        self.fault = Some(fault);
     }
 
     fn over(&self) -> bool {
@@ -401,7 +399,7 @@ fn member_of(model: &str) -> String {
 }
 
 fn malformed() -> UpstreamFault {
-    UpstreamFault::new(200, Cause::Server, "the provider's stream is malformed")
+    UpstreamFault::new(200, Cause::Malformed, "the provider's stream is malformed")
 }
 
 /// Appends the comment every stream of ours ends with.

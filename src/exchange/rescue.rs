@@ -92,14 +92,14 @@ impl Exchange {
     ) -> Option<(Streaming, Vec<u8>)> {
         let kept = streaming.raw.len() <= RAW_BYTES_MAX;
         let whole_frames = !streaming.piped || streaming.raw.ends_with(b"\n\n") || streaming.raw.ends_with(b"\r\n\r\n");
-        let another = fault.cause.may_fall_back() && (!self.queue.is_empty() || streaming.relay.meter.diverged);
+        let diverged = fault.cause == Cause::Diverged;
+        let another = fault.cause.may_fall_back() && (!self.queue.is_empty() || diverged);
         if self.gone || self.rescue_mode() != Rescue::Continue || !kept || !whole_frames || !another {
             return Some((streaming, out));
         }
+        let seen = self.seen(&streaming, fault);
         let Streaming { relay, raw, piped, .. } = streaming;
         let cause = fault.cause;
-        let (diverged, known) = (relay.meter.diverged, self.is_ended(fault, &relay));
-        let settled = self.settle(&relay.meter);
         let (encoder, told) = match relay.broken(&raw, || self.relay_that(false)) {
             Ok(parts) => parts,
             Err(relay) => {
@@ -107,7 +107,7 @@ impl Exchange {
                 return Some((Streaming { piped, ..streaming }, out));
             }
         };
-        self.lose(settled, known, fault, effects);
+        self.lose(seen, fault, effects);
         if !out.is_empty() && !piped {
             effects.push(Effect::Chunk(out));
         }
@@ -136,20 +136,20 @@ impl Exchange {
 
     /// A stream broke of which the caller has nothing: another is as good.
     pub(super) fn begin_again(&mut self, streaming: &Streaming, fault: &UpstreamFault, effects: &mut Vec<Effect>) {
-        let (settled, known) = (self.settle(&streaming.relay.meter), self.is_ended(fault, &streaming.relay));
-        self.lose(settled, known, fault, effects);
+        self.lose(self.seen(streaming, fault), fault, effects);
         self.leave_out(fault.cause);
         self.next_attempt(self.now, effects);
     }
 
-    /// Whether what an attempt cost is known although its stream broke.
-    pub(super) fn is_ended(&self, fault: &UpstreamFault, relay: &Relay) -> bool {
-        let ended = !self.gone && !matches!(fault.cause, Cause::Timeout | Cause::Connection);
-        ended || relay.meter.counted() || self.drain_ms() == 0
+    /// What a stream that broke was seen to use, and whether that is all.
+    pub(super) fn seen(&self, streaming: &Streaming, fault: &UpstreamFault) -> (Settled, bool) {
+        let meter = &streaming.relay.meter;
+        let ended = !self.gone && (streaming.closed || !fault.cause.leaves_open());
+        (self.settle(meter), ended || meter.counted() || self.drain_ms() == 0)
     }
 
     /// Books what an attempt was seen to use beside the one that goes on for it.
-    pub(super) fn lose(&mut self, settled: Settled, known: bool, fault: &UpstreamFault, effects: &mut Vec<Effect>) {
+    fn lose(&mut self, (settled, known): (Settled, bool), fault: &UpstreamFault, effects: &mut Vec<Effect>) {
         let held = self.held_here();
         self.end_attempt(fault, effects);
         if let Some(attempt) = self.attempts.last_mut() {
@@ -180,6 +180,7 @@ impl Exchange {
 
     /// The first content of an attempt that goes on: it joins what the caller has.
     pub(super) fn join_stream(&mut self, first: &First, now: Millis, effects: &mut Vec<Effect>) {
+        self.answered(200, now, effects);
         let Some(mut relay) = self.rescuing() else { return };
         let mut out = Vec::new();
         relay.feed(&first.raw, &mut out);
@@ -188,7 +189,6 @@ impl Exchange {
         if let Some(fault) = streaming.relay.meter.fault.take() {
             return self.break_stream(streaming, &fault, out, effects);
         }
-        self.answered(200, now, effects);
         effects.push(Effect::Wait { timer: Timer::Stall(attempt), ms: self.stall_ms() });
         self.keep(&mut streaming, &first.raw);
         self.carry_on(streaming, out, effects);

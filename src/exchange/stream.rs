@@ -74,25 +74,16 @@ impl Exchange {
             }
             Event::End { attempt } if attempt == current => {
                 let mut out = Vec::new();
+                streaming.closed = true;
                 streaming.relay.close(&mut out);
                 if streaming.relay.meter.ended {
                     return self.finish_stream(streaming, out, effects);
                 }
-                let cut = UpstreamFault::new(
-                    200,
-                    Cause::Server,
-                    "the provider closed the stream in the middle of its answer",
-                );
-                let fault = streaming.relay.meter.fault.take().unwrap_or(cut);
+                let fault = streaming.relay.meter.fault.take().unwrap_or_else(ended_early);
                 self.break_stream(streaming, &fault, out, effects);
             }
             Event::Broke { attempt } if attempt == current => {
-                let fault = UpstreamFault::new(
-                    200,
-                    Cause::Connection,
-                    "the connection to the provider broke in the middle of its answer",
-                );
-                self.break_stream(streaming, &fault, Vec::new(), effects);
+                self.break_stream(streaming, &cut_off(), Vec::new(), effects);
             }
             Event::Piped { attempt, bytes, end } if attempt == current && streaming.piped => {
                 self.piped(streaming, &bytes, end, effects);
@@ -205,11 +196,12 @@ impl Exchange {
         } else if meter.ended {
             self.finish_piped(&streaming, bytes, effects);
         } else {
-            let cut = UpstreamFault::new(200, Cause::Server, "the provider's stream ended in the middle of its answer");
+            streaming.closed = end == PipeEnd::Whole;
             let cut = match end {
                 _ if streaming.overdue => overdue(),
                 PipeEnd::Stalled => fell_silent(),
-                _ => cut,
+                PipeEnd::Whole => ended_early(),
+                PipeEnd::Broke | PipeEnd::Gone { .. } => cut_off(),
             };
             let told = streaming.relay.meter.fault.take();
             // An error that the provider told went to the caller as it was: nobody can go on after it.
@@ -265,7 +257,7 @@ impl Exchange {
     /// Ends an answer that has used all that could be held for it.
     pub(super) fn cut_stream(&mut self, mut streaming: Streaming, mut out: Vec<u8>, effects: &mut Vec<Effect>) {
         if streaming.relay.is_verbatim() {
-            let fault = UpstreamFault::new(200, Cause::Server, "the provider wrote more than it was asked for");
+            let fault = UpstreamFault::new(200, Cause::Malformed, "the provider wrote more than it was asked for");
             return self.break_stream(streaming, &fault, out, effects);
         }
         let attempt = self.current();
@@ -290,8 +282,7 @@ impl Exchange {
         out: Vec<u8>,
         effects: &mut Vec<Effect>,
     ) {
-        let meter = &streaming.relay.meter;
-        if meter.finished && !meter.diverged && !streaming.piped {
+        if streaming.relay.meter.finished && fault.cause != Cause::Diverged && !streaming.piped {
             return self.finish_stream(streaming, out, effects);
         }
         if streaming.kept.is_some() && !self.gone {
@@ -300,7 +291,7 @@ impl Exchange {
         let Some((streaming, mut out)) = self.rescue(streaming, fault, out, effects) else { return };
         let attempt = self.current();
         effects.push(Effect::Abort { attempt });
-        let settled = self.settle(&streaming.relay.meter);
+        let (settled, known) = self.seen(&streaming, fault);
         if !self.gone {
             let told = stream_fault(fault);
             out.extend_from_slice(&self.case.grammar.encode_stream_fault(
@@ -313,7 +304,7 @@ impl Exchange {
             effects.push(Effect::Finish);
         }
         // Whom we let go of, or lost, may write on and bill it.
-        self.close_as(self.is_ended(fault, &streaming.relay), settled, 502, effects);
+        self.close_as(known, settled, 502, effects);
     }
 
     /// A provider that answered whole where a stream was asked for.
@@ -338,6 +329,14 @@ impl Exchange {
         let settled = self.settled(meter.usage, meter.counted(), meter.output_tokens_seen());
         if meter.said_why { settled } else { self.insured(settled) }
     }
+}
+
+fn ended_early() -> UpstreamFault {
+    UpstreamFault::new(200, Cause::Server, "the provider closed the stream in the middle of its answer")
+}
+
+fn cut_off() -> UpstreamFault {
+    UpstreamFault::new(200, Cause::Connection, "the connection to the provider broke in the middle of its answer")
 }
 
 fn fell_silent() -> UpstreamFault {
@@ -367,6 +366,7 @@ pub(super) fn stream_fault(fault: &UpstreamFault) -> Fault {
 /// Our own words for what happened; a provider's text only where it speaks of the request.
 fn reason(fault: &UpstreamFault) -> &str {
     match fault.cause {
+        Cause::Malformed | Cause::Diverged => &fault.message,
         Cause::Timeout | Cause::Connection | Cause::Server if fault.message.starts_with("the ") => &fault.message,
         Cause::Overloaded => "the provider became overloaded",
         Cause::RateLimited => "the provider limited our rate",

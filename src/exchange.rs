@@ -94,6 +94,8 @@ pub struct Exchange {
     phase: Phase,
     case: Case,
     attempts: Vec<Attempt>,
+    /// The number of the attempt under way.
+    current: usize,
     /// Candidates still to be tried, best first, as places in the plan.
     queue: Vec<usize>,
     grant: Option<Grant>,
@@ -281,6 +283,7 @@ impl Exchange {
         Self {
             phase: Phase::Done,
             attempts: Vec::new(),
+            current: 0,
             queue: Vec::new(),
             grant: None,
             replied: false,
@@ -329,9 +332,13 @@ impl Exchange {
         }
     }
 
-    /// The number of the attempt under way.
-    fn current(&self) -> usize {
-        self.attempts.len().saturating_sub(1)
+    /// The attempt under way.
+    fn attempt(&self) -> Option<&Attempt> {
+        self.attempts.get(self.current)
+    }
+
+    fn attempt_mut(&mut self) -> Option<&mut Attempt> {
+        self.attempts.get_mut(self.current)
     }
 
     fn plan(&self) -> Option<&Plan> {
@@ -340,7 +347,7 @@ impl Exchange {
 
     /// The candidate of the attempt under way.
     fn candidate(&self) -> Option<&Candidate> {
-        self.candidate_of(self.current())
+        self.candidate_of(self.current)
     }
 
     /// The candidate of an attempt.

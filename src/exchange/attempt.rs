@@ -92,7 +92,8 @@ impl Exchange {
             generation_id: String::new(),
         });
         self.asked = None;
-        let attempt = self.current();
+        let attempt = self.attempts.len().saturating_sub(1);
+        self.current = attempt;
         if attempt == 0 {
             self.case.world.retries.begun();
         }
@@ -132,7 +133,7 @@ impl Exchange {
     }
 
     fn whole_ms(&self) -> u64 {
-        let longest = self.attempts.last().map_or(0, |attempt| attempt.output_tokens_max);
+        let longest = self.attempt().map_or(0, |attempt| attempt.output_tokens_max);
         self.first_token_ms().saturating_add(longest.saturating_mul(MS_PER_TOKEN_MAX)).min(WHOLE_MS_MAX)
     }
 
@@ -147,7 +148,7 @@ impl Exchange {
     }
 
     pub(super) fn attempting(&mut self, stage: Stage, event: Event, now: Millis, effects: &mut Vec<Effect>) {
-        let current = self.current();
+        let current = self.current;
         if let Stage::First(first) = &stage {
             self.generated(&first.relay.meter.generation_id);
         }
@@ -207,8 +208,8 @@ impl Exchange {
     }
 
     fn head(&mut self, head: Head, now: Millis, effects: &mut Vec<Effect>) {
-        let attempt = self.current();
-        if let Some(attempt) = self.attempts.last_mut() {
+        let attempt = self.current;
+        if let Some(attempt) = self.attempt_mut() {
             attempt.simulated = head.simulated;
             attempt.first_byte = Some(now);
         }
@@ -238,7 +239,7 @@ impl Exchange {
     }
 
     fn sent(&self) -> Millis {
-        self.attempts.last().map_or(self.case.arrived, |attempt| attempt.sent)
+        self.attempt().map_or(self.case.arrived, |attempt| attempt.sent)
     }
 
     pub(super) fn relay(&self) -> Option<Relay> {
@@ -269,7 +270,7 @@ impl Exchange {
         if first.relay.meter.content || first.relay.meter.ended {
             return self.begin_stream(*first, now, effects);
         }
-        let attempt = self.current();
+        let attempt = self.current;
         self.phase = Phase::Attempting(Stage::First(first));
         effects.push(Effect::Read { attempt, whole: false });
     }
@@ -281,7 +282,7 @@ impl Exchange {
             return self.failed(fault, now, effects);
         }
         if first.relay.meter.ended {
-            let last = self.current();
+            let last = self.current;
             self.begin_stream(*first, now, effects);
             return match std::mem::replace(&mut self.phase, Phase::Done) {
                 Phase::Relaying(streaming) => self.relaying(streaming, Event::End { attempt: last }, now, effects),
@@ -300,7 +301,7 @@ impl Exchange {
         if self.broken.is_some() {
             return self.join_stream(&first, now, effects);
         }
-        let attempt = self.current();
+        let attempt = self.current;
         self.answered(200, now, effects);
         let First { relay, raw, out } = first;
         self.generated(&relay.meter.generation_id);
@@ -329,7 +330,7 @@ impl Exchange {
 
     /// Whether the rest may go through unread: nothing has to be changed, and a copy of it fits into memory.
     fn may_pipe(&self, relay: &Relay) -> bool {
-        let (Some(candidate), Some(attempt)) = (self.candidate(), self.attempts.last()) else { return false };
+        let (Some(candidate), Some(attempt)) = (self.candidate(), self.attempt()) else { return false };
         self.case.request.wants_usage
             && !self.may_be_cut()
             && self.conduct().min_tokens_per_s.is_none()
@@ -375,7 +376,7 @@ impl Exchange {
     /// Notes a good attempt.
     pub(super) fn answered(&mut self, status: u16, now: Millis, effects: &mut Vec<Effect>) {
         let sent = self.sent();
-        if let Some(attempt) = self.attempts.last_mut() {
+        if let Some(attempt) = self.attempt_mut() {
             attempt.outcome = Outcome::Answered { status };
         }
         self.note(health::Outcome::Answered { ttft_ms: now.since(sent) }, now, effects);
@@ -383,7 +384,7 @@ impl Exchange {
 
     /// Keeps the provider's own name for the answer: by it, its cost can be asked for later.
     pub(super) fn generated(&mut self, id: &str) {
-        if let Some(attempt) = self.attempts.last_mut().filter(|_| id.len() <= GENERATION_ID_MAX) {
+        if let Some(attempt) = self.attempt_mut().filter(|_| id.len() <= GENERATION_ID_MAX) {
             id.clone_into(&mut attempt.generation_id);
         }
     }
@@ -399,11 +400,11 @@ impl Exchange {
         let timeout = |text: &str| UpstreamFault::new(0, Cause::Timeout, text);
         let waits_for_head = matches!(stage, Stage::Sent);
         match timer {
-            Timer::Head(attempt) if attempt == self.current() && waits_for_head => {
+            Timer::Head(attempt) if attempt == self.current && waits_for_head => {
                 let own = self.conduct().deadlines.head_ms.is_some();
                 self.too_late(timeout("no answer within the deadline"), own, now, effects);
             }
-            Timer::FirstToken(attempt) if attempt == self.current() && !waits_for_head => {
+            Timer::FirstToken(attempt) if attempt == self.current && !waits_for_head => {
                 let own = self.conduct().deadlines.first_token_ms.is_some();
                 self.too_late(timeout("no content within the deadline"), own, now, effects);
             }
@@ -436,7 +437,7 @@ impl Exchange {
             return self.failed(fault, now, effects);
         }
         let held = self.held_here();
-        if let Some(attempt) = self.attempts.last_mut() {
+        if let Some(attempt) = self.attempt_mut() {
             (attempt.at_risk, attempt.hurried, attempt.quote) = (true, true, attempt.quote.min(held));
         }
         self.end_attempt(&fault, effects);

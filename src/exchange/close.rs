@@ -22,7 +22,7 @@ const OUTPUT_TOKENS_MORE: u64 = 64;
 impl Exchange {
     /// The charge of the attempt under way: by the provider's counts if they are its last, else by ours where they are higher.
     pub(super) fn settled(&self, told: Option<Usage>, last: bool, output_seen: u64) -> Settled {
-        let (Some(candidate), Some(attempt)) = (self.candidate(), self.attempts.last()) else {
+        let (Some(candidate), Some(attempt)) = (self.candidate(), self.attempt()) else {
             return Settled::default();
         };
         let answers = self.case.signals.choices;
@@ -63,7 +63,7 @@ impl Exchange {
 
     /// Nothing was sent: the hold goes.
     pub(super) fn void(&mut self, effects: &mut Vec<Effect>) {
-        let call = self.call_record(self.current(), &Settled::default(), 499);
+        let call = self.call_record(self.current, &Settled::default(), 499);
         self.post(PostOutcome::Void, call, None, effects);
     }
 
@@ -133,13 +133,13 @@ impl Exchange {
             self.note(health::Outcome::Counted { estimated, told: settled.usage.prompt() }, self.now, effects);
             self.note_speed(settled.usage.output, effects);
         }
-        let call = self.call_record(self.current(), &settled, status);
-        self.post(PostOutcome::Charge(settled.cost), call, Some(self.current()), effects);
+        let call = self.call_record(self.current, &settled, status);
+        self.post(PostOutcome::Charge(settled.cost), call, Some(self.current), effects);
     }
 
     /// How fast a stream was written, where it was long enough to tell.
     fn note_speed(&self, tokens: u64, effects: &mut Vec<Effect>) {
-        let first_byte = self.attempts.last().and_then(|attempt| attempt.first_byte);
+        let first_byte = self.attempt().and_then(|attempt| attempt.first_byte);
         if let Some(first_byte) = first_byte.filter(|_| self.case.request.stream && tokens >= TOKENS_TELLING) {
             let ms = self.now.since(first_byte);
             self.note(health::Outcome::Wrote { tokens, ms }, self.now, effects);
@@ -148,13 +148,13 @@ impl Exchange {
 
     /// The provider may bill more than we saw: the budget stays held until it is known.
     fn close_unknown(&mut self, settled: Settled, status: u16, effects: &mut Vec<Effect>) {
-        let call = self.call_record(self.current(), &settled, status);
-        self.post(PostOutcome::Suspense { metered: settled.cost }, call, Some(self.current()), effects);
+        let call = self.call_record(self.current, &settled, status);
+        self.post(PostOutcome::Suspense { metered: settled.cost }, call, Some(self.current), effects);
     }
 
     /// Nobody waits for the answer and it did not come.
     pub(super) fn abandon(&mut self, effects: &mut Vec<Effect>) {
-        let attempt = self.current();
+        let attempt = self.current;
         effects.push(Effect::Abort { attempt });
         self.close_seen(0, 499, effects);
     }

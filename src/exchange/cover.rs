@@ -123,7 +123,7 @@ impl Exchange {
     }
 
     fn grows(&self) -> bool {
-        self.attempts.last().is_some_and(|attempt| self.held_here() < attempt.quote)
+        self.attempt().is_some_and(|attempt| self.held_here() < attempt.quote)
     }
 
     fn bytes_covered(&self) -> Option<u64> {
@@ -135,7 +135,7 @@ impl Exchange {
     pub(super) fn grow(&self, streaming: &mut Streaming, effects: &mut Vec<Effect>) -> bool {
         let Growth { bytes_covered: Some(covered), asking, at_end } = streaming.growth else { return false };
         let seen = streaming.relay.meter.text_bytes;
-        let (Some(candidate), Some(attempt)) = (self.candidate(), self.attempts.last()) else { return false };
+        let (Some(candidate), Some(attempt)) = (self.candidate(), self.attempt()) else { return false };
         if seen.saturating_add(SLICE_TOKENS / 2) >= covered && !asking && !at_end {
             let answers = self.case.signals.choices;
             let tokens = (covered / answers.max(1)).saturating_add(SLICE_TOKENS).min(attempt.output_tokens_max);
@@ -152,7 +152,7 @@ impl Exchange {
     pub(super) fn is_spent(&self, streaming: &Streaming) -> bool {
         let meter = &streaming.relay.meter;
         let Growth { bytes_covered, at_end, .. } = streaming.growth;
-        let most = self.attempts.last().map_or(u64::MAX, |attempt| attempt.output_tokens_max);
+        let most = self.attempt().map_or(u64::MAX, |attempt| attempt.output_tokens_max);
         let most = most.saturating_mul(self.case.signals.choices);
         let ceiling = self.case.overrides.max_cost_usd.is_some();
         ceiling && meter.output_tokens_sure() > most.saturating_add(OVERSHOOT_TOKENS)

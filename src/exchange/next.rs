@@ -86,7 +86,7 @@ impl Exchange {
     pub(super) fn failed(&mut self, fault: UpstreamFault, now: Millis, effects: &mut Vec<Effect>) {
         // What it may be billed is no more than was held for it.
         let (at_risk, held) = (self.may_be_billed(&fault, now), self.held_here());
-        if let Some(attempt) = self.attempts.last_mut() {
+        if let Some(attempt) = self.attempt_mut() {
             (attempt.at_risk, attempt.quote) = (at_risk, attempt.quote.min(held));
         }
         self.end_attempt(&fault, effects);
@@ -106,7 +106,7 @@ impl Exchange {
             Then::WithAnother => self.queue.extend(self.place()),
             Then::Again(ms) => {
                 self.phase = Phase::Attempting(Stage::Pausing);
-                return effects.push(Effect::Wait { timer: Timer::Retry(self.current()), ms });
+                return effects.push(Effect::Wait { timer: Timer::Retry(self.current), ms });
             }
             Then::Next => self.leave_out(fault.cause),
             Then::Stop => self.queue.clear(),
@@ -116,9 +116,9 @@ impl Exchange {
 
     /// Lets go of an attempt that came to nothing.
     pub(super) fn end_attempt(&mut self, fault: &UpstreamFault, effects: &mut Vec<Effect>) {
-        let attempt = self.current();
+        let attempt = self.current;
         effects.push(Effect::Abort { attempt });
-        if let Some(attempt) = self.attempts.last_mut() {
+        if let Some(attempt) = self.attempt_mut() {
             attempt.outcome = Outcome::Failed(fault.clone());
         }
     }
@@ -188,7 +188,7 @@ impl Exchange {
 
     /// The name of the credential that was refused.
     fn refused_credential(&self, cause: Cause) -> Option<String> {
-        let attempt = self.attempts.last().filter(|_| cause.blames_credential())?;
+        let attempt = self.attempt().filter(|_| cause.blames_credential())?;
         Some(World::credential_name(&self.candidate()?.deployment.provider.id, attempt.credential))
     }
 
@@ -198,7 +198,7 @@ impl Exchange {
 
     /// The place in the plan of the attempt under way.
     pub(super) fn place(&self) -> Option<usize> {
-        self.attempts.last().map(|attempt| attempt.candidate)
+        self.attempt().map(|attempt| attempt.candidate)
     }
 
     /// Takes candidates out of the queue that would fail for the same reason.
@@ -221,7 +221,7 @@ impl Exchange {
     /// The pause before another attempt at the same deployment is over, or is cut short.
     pub(super) fn paused(&mut self, stage: Stage, timer: Timer, now: Millis, effects: &mut Vec<Effect>) {
         match timer {
-            Timer::Retry(attempt) if attempt == self.current() => {
+            Timer::Retry(attempt) if attempt == self.current => {
                 self.queue.extend(self.place());
                 self.next_attempt(now, effects);
             }

@@ -64,7 +64,7 @@ impl Exchange {
             headers.push(("x-megarouter-dropped-tools", told));
         }
         headers.push(("server-timing", self.timing()));
-        if self.attempts.last().is_some_and(|attempt| attempt.simulated) {
+        if self.attempt().is_some_and(|attempt| attempt.simulated) {
             headers.push(("x-megarouter-simulated", "true".to_owned()));
         }
         headers
@@ -75,7 +75,7 @@ impl Exchange {
     fn timing(&self) -> String {
         let first_sent = self.attempts.first().map_or(self.held_at, |attempt| attempt.sent);
         let hold = first_sent.since(self.held_at);
-        let upstream = self.attempts.last().and_then(|last| Some(last.first_byte?.since(first_sent))).unwrap_or(0);
+        let upstream = self.attempt().and_then(|last| Some(last.first_byte?.since(first_sent))).unwrap_or(0);
         let route = self.held_at.since(self.case.arrived);
         format!("auth;dur=0, route;dur={route}, hold;dur={hold}, upstream;dur={upstream}")
     }
@@ -144,7 +144,7 @@ impl Exchange {
     /// The comment every stream ends with. It names who wrote its end.
     pub(super) fn comment(&self, settled: &Settled, whole: bool) -> Value {
         let wrote = |attempt: &Attempt| attempt.seen.is_some() || matches!(attempt.outcome, Outcome::Answered { .. });
-        let last = self.attempts.iter().rposition(wrote).unwrap_or_else(|| self.current());
+        let last = self.attempts.iter().rposition(wrote).unwrap_or(self.current);
         let (provider, model) = self.candidate_of(last).map_or(("", ""), |candidate| {
             (candidate.deployment.provider.id.as_str(), candidate.deployment.model.as_str())
         });

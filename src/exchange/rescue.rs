@@ -152,7 +152,7 @@ impl Exchange {
     fn lose(&mut self, (settled, known): (Settled, bool), fault: &UpstreamFault, effects: &mut Vec<Effect>) {
         let held = self.held_here();
         self.end_attempt(fault, effects);
-        if let Some(attempt) = self.attempts.last_mut() {
+        if let Some(attempt) = self.attempt_mut() {
             attempt.seen = Some((settled, known));
             attempt.at_risk = true;
             attempt.quote = if known { settled.cost } else { attempt.quote.min(held) };
@@ -184,7 +184,7 @@ impl Exchange {
         let Some(mut relay) = self.rescuing() else { return };
         let mut out = Vec::new();
         relay.feed(&first.raw, &mut out);
-        let attempt = self.current();
+        let attempt = self.current;
         let mut streaming = Streaming::new(relay, self.growth(), now);
         if let Some(fault) = streaming.relay.meter.fault.take() {
             return self.break_stream(streaming, &fault, out, effects);
@@ -234,7 +234,7 @@ impl Exchange {
 
     pub(super) fn is_rescued(&self) -> bool {
         self.attempts.iter().any(|attempt| attempt.seen.is_some())
-            && matches!(self.attempts.last().map(|attempt| &attempt.outcome), Some(Outcome::Answered { .. }))
+            && matches!(self.attempt().map(|attempt| &attempt.outcome), Some(Outcome::Answered { .. }))
     }
 }
 

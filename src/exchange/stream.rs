@@ -36,7 +36,7 @@ impl Exchange {
 
     /// Asks for the next bytes, unless that was done already or what is held covers no more.
     pub(super) fn read_on(&mut self, mut streaming: Streaming, effects: &mut Vec<Effect>) {
-        let attempt = self.current();
+        let attempt = self.current;
         if !self.gone && self.grow(&mut streaming, effects) {
             self.phase = Phase::Relaying(streaming);
             return;
@@ -52,7 +52,7 @@ impl Exchange {
     }
 
     pub(super) fn relaying(&mut self, mut streaming: Streaming, event: Event, now: Millis, effects: &mut Vec<Effect>) {
-        let current = self.current();
+        let current = self.current;
         match event {
             Event::Bytes { attempt, bytes } if attempt == current => {
                 streaming.reading = false;
@@ -118,7 +118,7 @@ impl Exchange {
     }
 
     fn elapsed_streaming(&mut self, mut streaming: Streaming, timer: Timer, now: Millis, effects: &mut Vec<Effect>) {
-        let current = self.current();
+        let current = self.current;
         match timer {
             Timer::Stall(attempt) if attempt == current && !streaming.piped => {
                 let stall_ms = self.stall_ms();
@@ -166,7 +166,7 @@ impl Exchange {
             return;
         }
         self.gone = true;
-        let attempt = self.current();
+        let attempt = self.current;
         match self.drain_ms() {
             // Closing the connection stops the bill: what was seen is what it cost.
             0 => {
@@ -231,7 +231,7 @@ impl Exchange {
     }
 
     fn finish_stream(&mut self, mut streaming: Streaming, mut out: Vec<u8>, effects: &mut Vec<Effect>) {
-        let attempt = self.current();
+        let attempt = self.current;
         let settled = self.settle(&streaming.relay.meter);
         effects.push(Effect::Abort { attempt });
         if !self.gone {
@@ -260,7 +260,7 @@ impl Exchange {
             let fault = UpstreamFault::new(200, Cause::Malformed, "the provider wrote more than it was asked for");
             return self.break_stream(streaming, &fault, out, effects);
         }
-        let attempt = self.current();
+        let attempt = self.current;
         effects.push(Effect::Abort { attempt });
         let settled = Settled { cut: true, ..self.settle(&streaming.relay.meter) };
         let told = self.with_seen(settled);
@@ -289,7 +289,7 @@ impl Exchange {
             return self.begin_again(&streaming, fault, effects);
         }
         let Some((streaming, mut out)) = self.rescue(streaming, fault, out, effects) else { return };
-        let attempt = self.current();
+        let attempt = self.current;
         effects.push(Effect::Abort { attempt });
         let (settled, known) = self.seen(&streaming, fault);
         if !self.gone {

@@ -21,8 +21,10 @@ json::members!(Sample { deployment, at, outcome });
 pub enum Outcome {
     /// A call that finds out whether a deployment has recovered is on its way: others keep away until it is back.
     Probed,
-    /// Milliseconds from send to the first byte of the answer.
+    /// Milliseconds from send to the first content of a stream.
     Answered { ttft_ms: u64 },
+    /// Milliseconds from send to a whole answer.
+    AnsweredWhole { ms: u64 },
     Failed {
         fault: FailedAs,
         /// The provider's own wish, where it told one.
@@ -37,6 +39,7 @@ pub enum Outcome {
 json::variants!(Outcome, Self::Answered { ttft_ms: 0 }, {
     Probed = "probed",
     Answered { ttft_ms } = "answered",
+    AnsweredWhole { ms } = "answered_whole",
     Failed { fault, retry_after_ms } = "failed",
     Counted { estimated, told } = "counted",
     Wrote { tokens, ms } = "wrote",
@@ -119,8 +122,10 @@ impl Spread {
 pub struct Score {
     /// Share of good answers, 0 to 1; old samples fade.
     pub success: f64,
-    /// Milliseconds to the first byte.
+    /// Milliseconds to the first content of a stream.
     pub ttft_ms: Spread,
+    /// Milliseconds to a whole answer.
+    pub whole_ms: Spread,
     /// Output tokens of a stream in a hundred seconds.
     pub tokens_per_100s: Spread,
     /// Calls lately, and those that were not turned away for want of capacity; both fade.
@@ -141,7 +146,7 @@ pub struct Score {
 }
 
 json::members!(Score {
-    success, ttft_ms = Spread::default(), tokens_per_100s = Spread::default(), asked = 0.0, accepted = 0.0,
+    success, ttft_ms = Spread::default(), whole_ms = Spread::default(), tokens_per_100s = Spread::default(), asked = 0.0, accepted = 0.0,
     failures_in_a_row, opened, open_until, probed_until = Millis(0), last, prompt_offset = 0.0, prompt_scale = 1.0,
 });
 
@@ -150,6 +155,7 @@ impl Default for Score {
         Self {
             success: 1.0,
             ttft_ms: Spread::default(),
+            whole_ms: Spread::default(),
             tokens_per_100s: Spread::default(),
             asked: 0.0,
             accepted: 0.0,
@@ -193,12 +199,12 @@ impl Score {
         match &sample.outcome {
             Outcome::Probed => self.probed_until = sample.at.after(PROBE_MS),
             Outcome::Answered { ttft_ms } => {
-                self.asked(since, true);
-                self.success += FADE * (1.0 - self.success);
+                self.answered(since);
                 self.ttft_ms.add(millis(*ttft_ms));
-                self.failures_in_a_row = 0;
-                self.opened = 0;
-                (self.open_until, self.probed_until) = (Millis(0), Millis(0));
+            }
+            Outcome::AnsweredWhole { ms } => {
+                self.answered(since);
+                self.whole_ms.add(millis(*ms));
             }
             Outcome::Counted { estimated, told } => self.count(tokens(*estimated), tokens(*told)),
             Outcome::Wrote { tokens: wrote, ms } => {
@@ -206,6 +212,19 @@ impl Score {
             }
             Outcome::Failed { fault, retry_after_ms } => self.failed(*fault, *retry_after_ms, since, sample.at),
         }
+    }
+
+    fn answered(&mut self, since: f64) {
+        self.asked(since, true);
+        self.success += FADE * (1.0 - self.success);
+        (self.failures_in_a_row, self.opened) = (0, 0);
+        (self.open_until, self.probed_until) = (Millis(0), Millis(0));
+    }
+
+    /// Milliseconds until something of an answer is there, in the middle; whole answers tell it where there were no streams.
+    #[must_use]
+    pub fn usual_ms(&self) -> Option<f64> {
+        [&self.ttft_ms, &self.whole_ms].into_iter().find(|spread| spread.seen > 0).map(|spread| spread.p50)
     }
 
     fn failed(&mut self, fault: FailedAs, retry_after_ms: Option<u64>, since: f64, at: Millis) {

@@ -379,7 +379,11 @@ impl Exchange {
         if let Some(attempt) = self.attempt_mut() {
             attempt.outcome = Outcome::Answered { status };
         }
-        self.note(health::Outcome::Answered { ttft_ms: now.since(sent) }, now, effects);
+        let ms = now.since(sent);
+        let streams = self.case.request.stream;
+        let outcome =
+            if streams { health::Outcome::Answered { ttft_ms: ms } } else { health::Outcome::AnsweredWhole { ms } };
+        self.note(outcome, now, effects);
     }
 
     /// Keeps the provider's own name for the answer: by it, its cost can be asked for later.

@@ -74,8 +74,9 @@ fn candidate(
     } else {
         TTFT_MS
     };
-    let ttft_ms = score.filter(|score| score.ttft_ms.seen > 0).map_or(prior, |score| score.ttft_ms.p50);
-    if question.overrides.max_ttft_ms.is_some_and(|cap| ttft_ms > millis(cap)) {
+    let ttft_ms = score.and_then(Score::usual_ms).unwrap_or(prior);
+    let first_content = score.filter(|score| score.ttft_ms.seen > 0).map_or(prior, |score| score.ttft_ms.p50);
+    if question.overrides.max_ttft_ms.is_some_and(|cap| first_content > millis(cap)) {
         return Err("slower than max_ttft_ms");
     }
     let signals = question.signals;

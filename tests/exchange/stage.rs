@@ -468,7 +468,7 @@ pub fn told(effect: &Effect) -> String {
             PostOutcome::Suspense { metered } => format!("Post suspense {metered}"),
         },
         Effect::Note(sample) => match sample.outcome {
-            Outcome::Answered { .. } => format!("Note {} good", sample.deployment),
+            Outcome::Answered { .. } | Outcome::AnsweredWhole { .. } => format!("Note {} good", sample.deployment),
             Outcome::Failed { .. } => format!("Note {} bad", sample.deployment),
             Outcome::Probed => format!("Note {} probed", sample.deployment),
             Outcome::Wrote { .. } => format!("Note {} wrote", sample.deployment),

@@ -270,10 +270,12 @@ pub struct NamedRoute {
     /// What happens when a stream breaks, where the request does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rescue: Option<Rescue>,
+    /// Whether the next target is asked as well when the first content is late, where the request does not say.
+    pub hedge: bool,
 }
 
 json::members!(strict NamedRoute {
-    targets, mode, fallback = true, retries = 1, deadlines = Deadlines::default(), min_tokens_per_s, rescue,
+    targets, mode, fallback = true, retries = 1, deadlines = Deadlines::default(), min_tokens_per_s, rescue, hedge = false,
 });
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

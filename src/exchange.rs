@@ -63,6 +63,7 @@ mod close;
 mod cover;
 pub mod event;
 mod explain;
+mod hedge;
 mod join;
 mod next;
 mod relay;
@@ -73,6 +74,7 @@ mod stream;
 pub use attempt::PIPED_BYTES_MAX;
 use cover::Growth;
 use event::{Effect, Event, Timer};
+use hedge::{Hedge, Rival};
 use relay::Relay;
 pub use reply::{base_headers, fault_headers};
 use rescue::Broken;
@@ -105,6 +107,9 @@ pub struct Exchange {
     broken: Option<Box<Broken>>,
     /// The candidate a larger hold was asked for.
     asked: Option<usize>,
+    hedge: Hedge,
+    /// The attempt that runs beside the one under way.
+    rival: Option<Box<Rival>>,
     held_at: Millis,
     /// The moment of the event being taken in.
     now: Millis,
@@ -225,7 +230,7 @@ struct Attempt {
     quote: Nanos,
     /// It came to nothing, and may be billed all the same.
     at_risk: bool,
-    /// What a stream that broke was seen to use, and whether that is all. Another attempt went on with it.
+    /// What it was seen to use when it was let go of for another, and whether that is all.
     seen: Option<(Settled, bool)>,
     /// It was given up sooner than the provider could be blamed for: what it did until then is owed.
     hurried: bool,
@@ -235,8 +240,19 @@ struct Attempt {
 
 enum Outcome {
     Pending,
-    Answered { status: u16 },
+    Answered {
+        status: u16,
+    },
     Failed(crate::fault::UpstreamFault),
+    /// Another was sooner.
+    Cancelled,
+}
+
+impl Attempt {
+    /// Whether its answer had begun when it broke off.
+    fn broke_off(&self) -> bool {
+        self.seen.is_some() && matches!(self.outcome, Outcome::Failed(_))
+    }
 }
 
 /// The charge of an exchange, and what it rests on.
@@ -290,6 +306,8 @@ impl Exchange {
             gone: false,
             broken: None,
             asked: None,
+            hedge: Hedge::None,
+            rival: None,
             held_at: case.arrived,
             now: case.arrived,
             case,

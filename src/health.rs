@@ -30,6 +30,8 @@ pub enum Outcome {
         /// The provider's own wish, where it told one.
         retry_after_ms: Option<u64>,
     },
+    /// Nothing had come when another was sooner.
+    Outrun { ms: u64, whole: bool },
     /// How many tokens the provider counted in a prompt that we had estimated.
     Counted { estimated: u64, told: u64 },
     /// How many tokens a stream wrote, from its first byte to its last.
@@ -41,6 +43,7 @@ json::variants!(Outcome, Self::Answered { ttft_ms: 0 }, {
     Answered { ttft_ms } = "answered",
     AnsweredWhole { ms } = "answered_whole",
     Failed { fault, retry_after_ms } = "failed",
+    Outrun { ms, whole } = "outrun",
     Counted { estimated, told } = "counted",
     Wrote { tokens, ms } = "wrote",
 });
@@ -206,6 +209,9 @@ impl Score {
                 self.answered(since);
                 self.whole_ms.add(millis(*ms));
             }
+            // It would have taken longer still; else nobody would ever learn that it has become slow.
+            Outcome::Outrun { ms, whole: true } => self.whole_ms.add(millis(*ms)),
+            Outcome::Outrun { ms, whole: false } => self.ttft_ms.add(millis(*ms)),
             Outcome::Counted { estimated, told } => self.count(tokens(*estimated), tokens(*told)),
             Outcome::Wrote { tokens: wrote, ms } => {
                 self.tokens_per_100s.add(tokens(*wrote) * 100_000.0 / millis(*ms).max(1.0));

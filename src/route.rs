@@ -79,12 +79,14 @@ pub struct Conduct {
     /// A stream that is slower for a while counts as broken.
     pub min_tokens_per_s: Option<u32>,
     pub rescue: Rescue,
+    /// Whether another attempt is made beside one whose first content is late.
+    pub hedge: bool,
 }
 
 impl Default for Conduct {
     fn default() -> Self {
         let (deadlines, rescue) = (Deadlines::default(), Rescue::default());
-        Self { fallback: true, retries: 1, deadlines, min_tokens_per_s: None, rescue }
+        Self { fallback: true, retries: 1, deadlines, min_tokens_per_s: None, rescue, hedge: false }
     }
 }
 
@@ -132,6 +134,7 @@ pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<P
         if selection.reason == Reason::Mode && considered.len() == 1 { Reason::Pinned } else { selection.reason };
     let mut conduct = selection.conduct;
     conduct.rescue = question.overrides.rescue.unwrap_or(conduct.rescue);
+    conduct.hedge = question.overrides.hedge.unwrap_or(conduct.hedge);
     conduct.deadlines.total_ms = question.overrides.deadline_ms.or(conduct.deadlines.total_ms);
     conduct.deadlines.first_token_ms = question.overrides.max_ttft_ms.or(conduct.deadlines.first_token_ms);
     Ok(Plan { candidates, considered, mode, reason, conduct })

@@ -12,9 +12,10 @@
 mod stage;
 
 use megarouter::{
-    account::letter::PostOutcome,
+    account::letter::{Grant, PostOutcome, Refusal},
     exchange::event::{Event, Timer},
     health::{FailedAs, Health, Outcome, Sample},
+    money::Nanos,
     time::Millis,
     world::{Credential, World},
 };
@@ -590,4 +591,132 @@ fn a_missing_last_word_is_added_promptly() {
         assert!(story.text().contains("data: [DONE]"), "{}", story.text());
         story.does(&["Abort 0", "Chunk", "Finish", "Post 0.000017"]);
     }
+}
+
+// A second attempt beside a slow one.
+
+fn hedged() -> stage::Ask {
+    chat(&BOTH).streamed().wishing("hedge", true.into())
+}
+
+/// The account holds the dearest bid, and not a nano-dollar more.
+fn begun_racing(ask: &stage::Ask) -> Story {
+    let story = Story::opens(ask);
+    let amount = story.held_for().iter().map(|bid| bid.amount).max().expect("a bid");
+    story.hears(Event::Held(Grant { amount, allowed: vec![0, 1], ..Grant::default() }))
+}
+
+/// The first provider is late, more was held, and the second one is asked as well.
+fn racing() -> Story {
+    let story = begun_racing(&hedged());
+    assert_eq!(story.waits(Timer::Hedge(0)), Some(5_000), "half of the limit, where nothing is known");
+    let story = story.after(5_000).elapses(Timer::Hedge(0)).does(&["Extend"]);
+    let story = story.hears(held_more());
+    story.does(&["Send 1 to beta", "Wait Head(1)"])
+}
+
+#[test]
+fn who_is_late_gets_a_rival_and_the_first_content_is_the_answer() {
+    let story = racing().hears(head(1, 200, SSE)).hears(bytes(1, [CHAT.opening, CHAT.hello].concat()));
+    let story =
+        story.does(&["Abort 0", "Note alpha/m slow", "Note beta/m good", "Reply 200 stream", "Wait Stall(1)", "Chunk"]);
+    assert_eq!(
+        (story.header("x-megarouter-reason"), story.header("x-megarouter-attempts")),
+        (Some("hedge"), Some("2"))
+    );
+    let story = story.hears(head(0, 200, SSE)).does(&[]);
+    let rest = [CHAT.world, CHAT.finish, CHAT.usage, CHAT.end].concat();
+    let story = story.hears(Event::Written).hears(bytes(1, rest)).is("Closing");
+    let posted = story.posted();
+    assert_eq!((posted.call.provider.as_str(), posted.outcome), ("beta", PostOutcome::Charge(Nanos(17_000))));
+    let lost = &posted.others[0];
+    assert_eq!((lost.call.provider.as_str(), lost.call.status, lost.call.usage.output), ("alpha", 499, 0));
+    let PostOutcome::Charge(prompt) = lost.outcome else { panic!("it stops billing: {lost:?}") };
+    assert!(prompt > Nanos(0) && lost.amount == prompt, "its prompt is owed");
+    let told = format!("\"cost_usd\":\"{}\",\"rescued\":false", prompt.plus(Nanos(17_000)));
+    assert!(story.text().contains(&told), "{}", story.text());
+    assert_eq!(
+        posted.call.attempts.iter().map(|one| one.outcome.as_str()).collect::<Vec<_>>(),
+        ["cancelled", "answered"]
+    );
+}
+
+#[test]
+fn a_rival_that_is_later_is_let_go_and_stays_open_where_it_bills_on() {
+    let story = racing().hears(head(0, 200, SSE)).hears(bytes(0, [CHAT.opening, CHAT.hello].concat()));
+    assert_eq!(
+        (story.did("Abort 1"), story.header("x-megarouter-reason")),
+        (1, Some("mode")),
+        "the first was the plan's"
+    );
+    let rest = [CHAT.world, CHAT.finish, CHAT.usage, CHAT.end].concat();
+    let story = story.hears(Event::Written).hears(bytes(0, rest)).is("Closing");
+    assert!(matches!(story.posted().others[0].outcome, PostOutcome::Suspense { .. }), "beta bills on");
+    assert_eq!(story.posted().call.provider, "alpha");
+}
+
+#[test]
+fn when_one_of_two_fails_the_other_goes_on_and_nobody_else_is_asked() {
+    for (fails, goes_on) in [(0, 1), (1, 0)] {
+        let story = racing().hears(Event::Broke { attempt: fails });
+        assert_eq!((story.did("Send"), story.did("Wait Retry")), (2, 0));
+        let story = story.hears(head(goes_on, 200, SSE)).hears(bytes(goes_on, CHAT.all())).is("Closing");
+        assert_eq!(story.said(), "Hello, world.");
+        let refused = racing().hears(head(fails, 400, JSON)).hears(whole(fails, "{}")).hears(head(goes_on, 503, JSON));
+        let refused = refused.hears(whole(goes_on, "{}")).is("Closing");
+        assert_eq!((refused.reply().status, refused.did("Send")), (400, 2), "what can be mended is told");
+    }
+}
+
+#[test]
+fn a_second_attempt_is_made_only_if_the_hold_covers_both() {
+    let late = |ask: &stage::Ask| begun_racing(ask).after(5_000).elapses(Timer::Hedge(0));
+    let story = late(&hedged());
+    let (wish, one) = (story.extended(), story.held_for()[0].amount);
+    assert_eq!((wish.to, wish.least), (one.plus(one), one.plus(one)), "each at its full bound");
+    let story = story.hears(Event::Refused(Refusal::InFlight)).does(&[]);
+    let story = story.hears(head(0, 200, SSE)).hears(bytes(0, CHAT.all())).is("Closing");
+    assert_eq!((story.did("Send"), story.posted().others.len()), (1, 0), "the first one goes on alone");
+    late(&hedged().wishing("max_cost_usd", one.plus(one).minus(Nanos(1)).to_string().into())).does(&[]);
+    late(&hedged().wishing("max_cost_usd", one.plus(one).to_string().into())).does(&["Extend"]);
+    let unwished = chat(&BOTH).streamed();
+    assert_eq!(Story::opens(&unwished).hears(held(&[0, 1])).waits(Timer::Hedge(0)), None, "it is opt-in");
+    let sooner = late(&hedged()).hears(head(0, 200, SSE)).hears(bytes(0, CHAT.hello)).hears(held_more());
+    assert_eq!(sooner.did("Send"), 1, "the content was sooner than the hold");
+}
+
+#[test]
+fn a_second_attempt_comes_after_what_95_of_100_calls_take() {
+    let mut health = Health::default();
+    for at in 0..30 {
+        for outcome in [Outcome::Answered { ttft_ms: 900 }, Outcome::AnsweredWhole { ms: 2_500 }] {
+            health.observe(&Sample { deployment: "alpha/m".into(), at: Millis(MORNING.0 - 1_000 + at), outcome });
+        }
+    }
+    let known = World { health: Rc::new(health), ..world() };
+    for (ask, ms) in [(hedged(), 900), (chat(&BOTH).wishing("hedge", true.into()), 2_500)] {
+        let story = Story::opens_in(&ask, known.clone()).hears(held(&[0, 1]));
+        assert_eq!(story.waits(Timer::Hedge(0)), Some(ms));
+    }
+}
+
+#[test]
+fn whole_answers_race_as_well() {
+    let ask = chat(&BOTH).wishing("hedge", true.into());
+    let story = Story::opens(&ask).hears(held(&[0, 1])).after(20_000).elapses(Timer::Hedge(0)).hears(held_more());
+    let story = story.hears(head(0, 200, JSON)).hears(head(1, 200, JSON)).hears(whole(1, CHAT_WHOLE)).is("Closing");
+    assert_eq!((story.did("Abort 0"), story.header("x-megarouter-reason")), (1, Some("hedge")));
+    let PostOutcome::Charge(lost) = story.posted().others[0].outcome else { panic!("known") };
+    let PostOutcome::Charge(own) = story.posted().outcome else { panic!("known") };
+    assert_eq!(story.header("x-megarouter-cost-usd"), Some(lost.plus(own).to_string().as_str()));
+}
+
+#[test]
+fn a_race_ends_with_the_caller_and_with_the_deadline() {
+    let late = racing().elapses(Timer::Total).is("Closing");
+    assert_eq!((late.did("Abort"), late.reply().status, late.posted().others.len()), (2, 504, 1));
+    let left = racing().hears(Event::Gone);
+    assert_eq!(left.did("Abort 0"), 1);
+    let left = left.elapses(Timer::Drain).is("Closing");
+    assert_eq!((left.did("Abort 1"), left.did("Send"), left.posted().others.len()), (1, 2, 1));
 }

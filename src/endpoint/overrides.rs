@@ -32,7 +32,7 @@ pub struct Overrides {
     /// The caller's own word for the kind of task.
     pub task: Option<String>,
     pub rescue: Option<Rescue>,
-    pub hedge: bool,
+    pub hedge: Option<bool>,
     pub escalate: bool,
     pub explain: Explain,
 }
@@ -158,10 +158,9 @@ impl Overrides {
     }
 
     fn checked(self) -> Result<Self, Fault> {
-        let unserved = [(self.hedge, "hedge"), (self.escalate, "escalate")];
-        if let Some((_, member)) = unserved.iter().find(|(asked, _)| *asked) {
-            let text = format!("megarouter.{member} is not served by this version. Leave it out.");
-            return Err(Fault::invalid("unsupported_parameter", text).with_param(&format!("megarouter.{member}")));
+        if self.escalate {
+            let text = "megarouter.escalate is not served by this version. Leave it out.";
+            return Err(Fault::invalid("unsupported_parameter", text).with_param("megarouter.escalate"));
         }
         let weights_ok = self.weights.is_none_or(|w| {
             [w.quality, w.cost, w.latency].iter().all(|x| (0.0..=1_000.0).contains(x))
@@ -249,7 +248,7 @@ mod tests {
             (r#"{"megarouter":{"mode":"fast"}}"#, &[]),
             (r#"{"megarouter":[]}"#, &[]),
             (r#"{"megarouter":{"weights":{"quality":0,"cost":0,"latency":0}}}"#, &[]),
-            (r#"{"megarouter":{"hedge":true}}"#, &[]),
+            (r#"{"megarouter":{"escalate":true}}"#, &[]),
             (r#"{"megarouter":{"session":""}}"#, &[]),
             (r#"{"megarouter":{"deadline_ms":4294967297}}"#, &[]),
         ] {

@@ -101,6 +101,7 @@ impl Exchange {
         self.phase = Phase::Attempting(Stage::Sent);
         effects.push(Effect::Send { attempt, call });
         effects.push(Effect::Wait { timer: Timer::Head(attempt), ms: self.head_ms() });
+        self.arm_hedge(effects);
     }
 
     /// Tells the others to wait where this call finds out whether a deployment has recovered.
@@ -122,7 +123,7 @@ impl Exchange {
 
     /// Until the first content: as the route or the request says, else a usual time, or less where the deployment is known to
     /// be faster.
-    fn first_token_ms(&self) -> u64 {
+    pub(super) fn first_token_ms(&self) -> u64 {
         let usual = if self.reasons() { FIRST_TOKEN_MS_REASONING } else { FIRST_TOKEN_MS };
         self.conduct().deadlines.first_token_ms.unwrap_or_else(|| {
             let high = self.score().and_then(|score| score.ttft_ms.high());
@@ -132,13 +133,13 @@ impl Exchange {
         })
     }
 
-    fn whole_ms(&self) -> u64 {
+    pub(super) fn whole_ms(&self) -> u64 {
         let longest = self.attempt().map_or(0, |attempt| attempt.output_tokens_max);
         self.first_token_ms().saturating_add(longest.saturating_mul(MS_PER_TOKEN_MAX)).min(WHOLE_MS_MAX)
     }
 
     /// What is known of the deployment of the attempt under way.
-    fn score(&self) -> Option<&Score> {
+    pub(super) fn score(&self) -> Option<&Score> {
         let (candidate, world) = (self.candidate()?, &self.case.world);
         world.health.score(&world.health_name(&candidate.deployment))
     }
@@ -148,6 +149,7 @@ impl Exchange {
     }
 
     pub(super) fn attempting(&mut self, stage: Stage, event: Event, now: Millis, effects: &mut Vec<Effect>) {
+        let stage = self.turn_to(event.attempt(), stage);
         let current = self.current;
         if let Stage::First(first) = &stage {
             self.generated(&first.relay.meter.generation_id);
@@ -185,10 +187,11 @@ impl Exchange {
             }
             (stage, Event::Elapsed(timer)) => self.elapsed(stage, timer, now, effects),
             (stage, Event::Gone) => self.gone_waiting(stage, now, effects),
-            // Asked for by a stream that has broken since.
+            // Asked for by a stream that has broken since, or for another attempt beside this one.
             (stage, Event::Held(grant)) => {
                 self.holds(&grant);
                 self.phase = Phase::Attempting(stage);
+                self.hedge_held(now, effects);
             }
             (stage, _) => self.phase = Phase::Attempting(stage),
         }
@@ -200,7 +203,7 @@ impl Exchange {
     }
 
     /// A provider's refusal.
-    fn refusal(&self, status: u16, bytes: &[u8], retry_after: Option<&str>) -> UpstreamFault {
+    pub(super) fn refusal(&self, status: u16, bytes: &[u8], retry_after: Option<&str>) -> UpstreamFault {
         self.spoken().map_or_else(
             || UpstreamFault::new(status, Cause::Server, "nobody was asked"),
             |spoken| spoken.upstream.decode_fault(status, bytes, retry_after),
@@ -238,7 +241,7 @@ impl Exchange {
         effects.push(Effect::Read { attempt, whole });
     }
 
-    fn sent(&self) -> Millis {
+    pub(super) fn sent(&self) -> Millis {
         self.attempt().map_or(self.case.arrived, |attempt| attempt.sent)
     }
 
@@ -370,11 +373,13 @@ impl Exchange {
 
     /// Whether an answer has nothing in it that another might have. Nobody may be left to say more.
     fn is_useless(&self, empty: bool) -> bool {
-        self.case.surface.is_chat() && empty && !self.queue.is_empty() && self.broken.is_none() && !self.gone
+        let another = !self.queue.is_empty() || self.rival.is_some();
+        self.case.surface.is_chat() && empty && another && self.broken.is_none() && !self.gone
     }
 
     /// Notes a good attempt.
     pub(super) fn answered(&mut self, status: u16, now: Millis, effects: &mut Vec<Effect>) {
+        self.drop_rival(now, effects);
         let sent = self.sent();
         if let Some(attempt) = self.attempt_mut() {
             attempt.outcome = Outcome::Answered { status };
@@ -412,8 +417,10 @@ impl Exchange {
                 let own = self.conduct().deadlines.first_token_ms.is_some();
                 self.too_late(timeout("no content within the deadline"), own, now, effects);
             }
+            Timer::Hedge(attempt) if attempt == self.current => self.hedge(stage, now, effects),
             Timer::Total => {
                 self.queue.clear();
+                self.drop_rival(now, effects);
                 self.too_late(timeout("the request's deadline passed"), true, now, effects);
             }
             Timer::Drain => match stage {
@@ -426,6 +433,7 @@ impl Exchange {
             | Timer::Stall(_)
             | Timer::Repost
             | Timer::Retry(_)
+            | Timer::Hedge(_)
             | Timer::Quiet => {
                 self.phase = Phase::Attempting(stage);
             }
@@ -462,6 +470,7 @@ impl Exchange {
         }
         self.gone = true;
         self.queue.clear();
+        self.drop_rival(now, effects);
         if let Stage::Failing { status, retry_after } = stage {
             return self.refused_unread(status, retry_after, now, effects);
         }

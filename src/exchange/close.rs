@@ -89,7 +89,8 @@ impl Exchange {
     /// and where closing the connection stops the bill, no more than that.
     fn unknown(&self, number: usize) -> (PostOutcome, CallRecord) {
         if let Some((settled, known)) = self.attempts.get(number).and_then(|attempt| attempt.seen) {
-            let call = self.call_record(number, &settled, 502);
+            let cancelled = self.attempts.get(number).is_some_and(|attempt| !attempt.broke_off());
+            let call = self.call_record(number, &settled, if cancelled { 499 } else { 502 });
             let metered = settled.cost;
             let outcome = if known { PostOutcome::Charge(metered) } else { PostOutcome::Suspense { metered } };
             return (outcome, call);
@@ -245,13 +246,12 @@ impl Exchange {
     pub(super) fn attempt_records(&self, cost: Nanos) -> Vec<AttemptRecord> {
         let record = |(number, attempt): (usize, &Attempt)| {
             let deployment = self.candidate_of(number).map(|candidate| &candidate.deployment);
+            let seen = attempt.seen.map_or(Nanos::ZERO, |(settled, _)| settled.cost);
             let (outcome, status, cost_usd) = match &attempt.outcome {
                 Outcome::Pending => ("abandoned", 0, Nanos::ZERO),
                 Outcome::Answered { status } => ("answered", *status, cost),
-                Outcome::Failed(fault) => {
-                    let seen = attempt.seen.map_or(Nanos::ZERO, |(settled, _)| settled.cost);
-                    (fault.cause.word(), fault.status, seen)
-                }
+                Outcome::Failed(fault) => (fault.cause.word(), fault.status, seen),
+                Outcome::Cancelled => ("cancelled", 0, seen),
             };
             AttemptRecord {
                 provider: deployment.map_or_default(|deployment| deployment.provider.id.clone()),

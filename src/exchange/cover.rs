@@ -46,7 +46,12 @@ impl Exchange {
 
     /// What is held for the attempt under way.
     pub(super) fn held_here(&self) -> Nanos {
-        self.grant.as_ref().map_or(Nanos::ZERO, |grant| grant.amount).minus(self.at_risk()).max(Nanos::ZERO)
+        self.held().minus(self.at_risk()).max(Nanos::ZERO)
+    }
+
+    /// What is held for the whole request.
+    pub(super) fn held(&self) -> Nanos {
+        self.grant.as_ref().map_or(Nanos::ZERO, |grant| grant.amount)
     }
 
     /// Whether the next attempt, at this place of the plan, is covered beside everything before it.
@@ -122,7 +127,7 @@ impl Exchange {
         self.case.overrides.max_cost_usd.is_some() || self.grows()
     }
 
-    fn grows(&self) -> bool {
+    pub(super) fn grows(&self) -> bool {
         self.attempt().is_some_and(|attempt| self.held_here() < attempt.quote)
     }
 

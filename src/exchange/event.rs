@@ -87,6 +87,21 @@ pub enum Event {
     Posted,
 }
 
+impl Event {
+    /// The attempt it is about.
+    pub(super) fn attempt(&self) -> Option<usize> {
+        match self {
+            Self::Head { attempt, .. }
+            | Self::Bytes { attempt, .. }
+            | Self::Whole { attempt, .. }
+            | Self::End { attempt }
+            | Self::Broke { attempt }
+            | Self::Elapsed(Timer::Head(attempt) | Timer::FirstToken(attempt)) => Some(*attempt),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PipeEnd {
     Whole,
@@ -111,6 +126,8 @@ pub enum Timer {
     Repost,
     /// Before an attempt is made again.
     Retry(usize),
+    /// Before another attempt is made beside this one.
+    Hedge(usize),
     /// A caller who has the head waits for more.
     Quiet,
 }

@@ -21,7 +21,8 @@ impl Exchange {
             });
             chosen.chain(left_out.take(LEFT_OUT_MAX)).collect()
         });
-        let cost = settled.map_or(Nanos::ZERO, |settled| settled.cost);
+        let others = self.with_seen(Settled::default()).cost;
+        let cost = settled.map_or(Nanos::ZERO, |settled| settled.cost.minus(others));
         json!({
             "mode": plan.map(|plan| plan.mode.word()),
             "reason": self.reason(),

@@ -1,5 +1,5 @@
 //! What follows a failed attempt: the same deployment once more, the next one, or the end.
-use super::{Effect, Exchange, Outcome, Phase, Stage, cover::Cover, event::Timer};
+use super::{Effect, Exchange, Hedge, Outcome, Phase, Stage, cover::Cover, event::Timer};
 use crate::{
     fault::{Cause, Fault, UpstreamFault},
     health::{self, FailedAs, Sample},
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Attempts of one request at most, and at one deployment.
-const ATTEMPTS_MAX: usize = 5;
+pub(super) const ATTEMPTS_MAX: usize = 5;
 const ATTEMPTS_MAX_HERE: usize = 3;
 /// How long after a failure in passing a deployment is asked again, at least, and by how much that varies.
 const PAUSE_MS: u64 = 100;
@@ -32,6 +32,9 @@ enum Then {
 impl Exchange {
     /// Begins the next attempt, or ends the request with what the last one said.
     pub(super) fn next_attempt(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        if self.leave_to_rival() {
+            return;
+        }
         let mut unsayable: Option<Fault> = None;
         while self.attempts.len() < ATTEMPTS_MAX
             && let Some(place) = self.queue.last().copied()
@@ -39,8 +42,13 @@ impl Exchange {
             let (output_tokens_max, quote) = match self.cover(place) {
                 Cover::Ready { output_tokens_max, quote } => (output_tokens_max, quote),
                 Cover::Ask(letter) => {
-                    self.asked = Some(place);
                     self.phase = Phase::Attempting(Stage::Covering);
+                    if matches!(self.hedge, Hedge::Asked(_)) {
+                        // The answer to that wish is still to come, and may do.
+                        self.hedge = Hedge::None;
+                        return;
+                    }
+                    self.asked = Some(place);
                     return effects.push(Effect::Extend(letter));
                 }
                 Cover::Never => {
@@ -75,11 +83,15 @@ impl Exchange {
         self.close_failed(effects);
     }
 
+    /// The failure that is told: one that says what is wrong with the request, else the last.
     fn last_failure(&self) -> Option<&UpstreamFault> {
-        self.attempts.iter().rev().find_map(|attempt| match &attempt.outcome {
-            Outcome::Failed(fault) => Some(fault),
-            Outcome::Pending | Outcome::Answered { .. } => None,
-        })
+        let failures = || {
+            self.attempts.iter().rev().filter_map(|attempt| match &attempt.outcome {
+                Outcome::Failed(fault) => Some(fault),
+                Outcome::Pending | Outcome::Answered { .. } | Outcome::Cancelled => None,
+            })
+        };
+        failures().find(|fault| !fault.cause.may_fall_back()).or_else(|| failures().next())
     }
 
     /// Notes a failed attempt and goes on.
@@ -90,7 +102,11 @@ impl Exchange {
             (attempt.at_risk, attempt.quote) = (at_risk, attempt.quote.min(held));
         }
         self.end_attempt(&fault, effects);
-        let then = self.then(&fault, now);
+        let then = match (self.rival.is_some(), fault.cause.may_fall_back()) {
+            (false, _) => self.then(&fault, now),
+            (true, true) => Then::Next,
+            (true, false) => Then::Stop,
+        };
         if fault.cause.blames_deployment() {
             let outcome =
                 health::Outcome::Failed { fault: FailedAs::of(fault.cause), retry_after_ms: fault.retry_after_ms };
@@ -180,7 +196,7 @@ impl Exchange {
     }
 
     /// The credential of the next attempt at a place: any of those that are good, or the first.
-    fn credential(&mut self, place: usize, now: Millis) -> usize {
+    pub(super) fn credential(&mut self, place: usize, now: Millis) -> usize {
         let good = self.credentials(place, now);
         let drawn = self.case.dice.roll().checked_rem(good.len() as u64).unwrap_or_default();
         usize::try_from(drawn).ok().and_then(|drawn| good.get(drawn)).copied().unwrap_or_default()

@@ -1,6 +1,6 @@
 //! The head of our answer, whole answers, refusals, and the words that say how it came about.
 use super::{
-    Attempt, Effect, Exchange, Outcome, Phase, Settled,
+    Attempt, Effect, Exchange, Hedge, Outcome, Phase, Settled,
     event::{Reply, ReplyBody},
     relay::{Meter, says_why},
 };
@@ -42,7 +42,10 @@ impl Exchange {
         if self.is_rescued() {
             return "rescue";
         }
-        if self.attempts.len() > 1 {
+        if self.hedge == Hedge::Begun(self.current) {
+            return "hedge";
+        }
+        if self.current > 0 {
             return "fallback";
         }
         self.plan().map_or("", |plan| plan.reason.word())
@@ -98,16 +101,17 @@ impl Exchange {
         let settled = self.settled(response.usage, true, seen);
         let said_why = response.choices.iter().any(|choice| says_why(choice.finish, choice.native_finish.as_ref()));
         let settled = if said_why { settled } else { self.insured(settled) };
-        let stamp = Stamp { cost: Some(settled.cost), ..self.stamp() };
+        let told = self.with_seen(settled);
+        let stamp = Stamp { cost: Some(told.cost), ..self.stamp() };
         let same = self.spoken().is_some_and(|spoken| spoken.same);
         let relayed = if same { self.case.grammar.relay_response(bytes, &stamp) } else { None };
         let mut body = relayed.unwrap_or_else(|| self.case.grammar.encode_response(&response, &stamp));
         if self.case.overrides.explain == Explain::Yes {
-            body = with_member(body, "megarouter", self.explanation(Some(&settled)));
+            body = with_member(body, "megarouter", self.explanation(Some(&told)));
         }
         if !self.gone {
             let mut headers = self.answer_headers("application/json");
-            headers.push(("x-megarouter-cost-usd", settled.cost.to_string()));
+            headers.push(("x-megarouter-cost-usd", told.cost.to_string()));
             self.replied = true;
             effects.push(Effect::Reply(Reply { status: 200, headers, body: ReplyBody::Whole(body) }));
         }
@@ -143,7 +147,7 @@ impl Exchange {
 
     /// The comment every stream ends with. It names who wrote its end.
     pub(super) fn comment(&self, settled: &Settled, whole: bool) -> Value {
-        let wrote = |attempt: &Attempt| attempt.seen.is_some() || matches!(attempt.outcome, Outcome::Answered { .. });
+        let wrote = |attempt: &Attempt| attempt.broke_off() || matches!(attempt.outcome, Outcome::Answered { .. });
         let last = self.attempts.iter().rposition(wrote).unwrap_or(self.current);
         let (provider, model) = self.candidate_of(last).map_or(("", ""), |candidate| {
             (candidate.deployment.provider.id.as_str(), candidate.deployment.model.as_str())

@@ -1,6 +1,6 @@
 //! A stream that broke after its first byte: another deployment writes the rest, and the caller gets one whole answer.
 use super::{
-    Effect, Exchange, First, Growth, Outcome, Settled, Streaming,
+    Attempt, Effect, Exchange, First, Growth, Outcome, Settled, Streaming,
     event::Timer,
     join::{How, Told},
     relay::{Relay, final_comment},
@@ -214,11 +214,12 @@ impl Exchange {
         effects.push(Effect::Finish);
     }
 
-    /// What the caller is told of usage and cost: of the attempt under way, and of those whose answer it goes on with.
+    /// What the caller is told: the cost of the attempt under way and of those let go of for it, and the usage of those whose
+    /// answer it goes on with.
     pub(super) fn with_seen(&self, settled: Settled) -> Settled {
-        let seen = self.attempts.iter().filter_map(|attempt| attempt.seen);
-        seen.fold(settled, |all, (one, _)| Settled {
-            usage: all.usage.plus(one.usage),
+        let seen = self.attempts.iter().filter_map(|attempt| Some((attempt.seen?.0, attempt.broke_off())));
+        seen.fold(settled, |all, (one, broke_off)| Settled {
+            usage: if broke_off { all.usage.plus(one.usage) } else { all.usage },
             cost: all.cost.plus(one.cost),
             estimated: all.estimated || one.estimated,
             ..all
@@ -233,7 +234,7 @@ impl Exchange {
     }
 
     pub(super) fn is_rescued(&self) -> bool {
-        self.attempts.iter().any(|attempt| attempt.seen.is_some())
+        self.attempts.iter().any(Attempt::broke_off)
             && matches!(self.attempt().map(|attempt| &attempt.outcome), Some(Outcome::Answered { .. }))
     }
 }

@@ -154,6 +154,7 @@ impl Exchange {
             | Timer::Stall(_)
             | Timer::Repost
             | Timer::Retry(_)
+            | Timer::Hedge(_)
             | Timer::Quiet => {
                 self.phase = Phase::Relaying(streaming);
             }
@@ -224,7 +225,7 @@ impl Exchange {
         if !streaming.relay.meter.terminated {
             out.extend_from_slice(self.case.grammar.terminator());
         }
-        final_comment(&self.comment(&settled, true), &mut out);
+        final_comment(&self.comment(&self.with_seen(settled), true), &mut out);
         effects.push(Effect::Chunk(out));
         effects.push(Effect::Finish);
         self.close_charged(settled, 200, effects);

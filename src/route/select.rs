@@ -78,6 +78,7 @@ impl Selection {
                 deadlines: route.deadlines,
                 min_tokens_per_s: route.min_tokens_per_s,
                 rescue: route.rescue.unwrap_or_default(),
+                hedge: route.hedge,
             },
             weights,
             ..Self::plain(deployments, mode.unwrap_or_default(), Reason::Alias)

@@ -56,6 +56,7 @@ pub fn run(script: &[u8], manners: Manners) -> Result<BTreeSet<Transition>, Stri
         providers: Vec::new(),
         version: 0,
         hung_up: false,
+        hedges: ask.wishes["hedge"] == true,
         grows: manners == Manners::Growing,
         seen: BTreeSet::new(),
         so_far: SoFar::default(),
@@ -98,7 +99,8 @@ fn any_ask(chance: &mut Chance<'_>) -> Ask {
     if chance.one_in(2) {
         ask = ask.long();
     }
-    match chance.pick(10) {
+    match chance.pick(13) {
+        10..=12 => ask.wishing("hedge", true.into()),
         7 => ask.wishing("explain", true.into()),
         8 => ask.wishing("explain", "only".into()),
         9 => ask.wishing("deadline_ms", 20_000.into()),
@@ -237,6 +239,8 @@ struct Shell<'a> {
     providers: Vec<Provider>,
     version: u64,
     hung_up: bool,
+    /// Wishes for an attempt beside a slow one.
+    hedges: bool,
     /// The hold covers only the beginning of an answer.
     grows: bool,
     seen: BTreeSet<Transition>,
@@ -328,14 +332,23 @@ impl Shell<'_> {
 
     /// Something of an attempt that was given up, or told before.
     fn late(&mut self) -> Option<Event> {
-        let old = self.providers.len().checked_sub(2)?;
-        let attempt = self.chance.pick(old + 1);
+        let earlier = 0..self.providers.len().saturating_sub(1);
+        let piped = |attempt| {
+            self.under_way.iter().any(|one| matches!(one, UnderWay::Pipe { attempt: piped, .. } if *piped == attempt))
+        };
+        let old: Vec<usize> = earlier.filter(|attempt| !self.is_live(*attempt) && !piped(*attempt)).collect();
+        let attempt = *old.get(self.chance.pick(old.len().max(1)))?;
         let event = any_event(&mut self.chance, attempt);
         matches!(
             event,
             Event::Head { .. } | Event::Bytes { .. } | Event::Whole { .. } | Event::End { .. } | Event::Broke { .. }
         )
         .then_some(event)
+    }
+
+    /// Whether an attempt was begun and is neither over nor let go.
+    fn is_live(&self, attempt: usize) -> bool {
+        self.providers.get(attempt).is_some_and(|provider| !provider.aborted && !provider.over)
     }
 
     fn unasked(&mut self) -> Event {
@@ -452,10 +465,12 @@ impl Shell<'_> {
     /// Tells the exchange, carries out what it wants, and keeps the books.
     fn tell(&mut self, event: Event) -> Result<(), String> {
         let before = self.exchange.phase();
+        let old = |attempt: usize| attempt + 1 < self.so_far.sends && !self.is_live(attempt);
+        // A pipe that was let go still tells what went through it.
+        let late = attempt_of(&event).is_some_and(old) && !matches!(event, Event::Piped { .. });
         self.note(&event, before);
         let name = name(&event);
         self.trace.push(format!("{before}: {}", brief(&event)));
-        let late = attempt_of(&event).is_some_and(|attempt| attempt + 1 < self.so_far.sends);
         let remembered = before == "Holding" && event == Event::Gone;
         let effects = self.exchange.on(event, self.now);
         let after = self.exchange.phase();
@@ -511,6 +526,11 @@ impl Shell<'_> {
                 self.so_far.sends += 1;
                 self.providers.push(any_provider(&mut self.chance, speaks_chat(&call.url), self.stream, self.grows));
                 self.under_way.push(UnderWay::Head(attempt));
+                let live = (0..self.providers.len()).filter(|attempt| self.is_live(*attempt)).count();
+                must(
+                    !good || live <= if self.hedges { 2 } else { 1 },
+                    "an attempt waits for the end of the one before",
+                )?;
             }
             Effect::Wait { timer, ms } => self.timers.push((timer, self.now.after(ms))),
             Effect::Read { attempt, whole } => {
@@ -598,8 +618,15 @@ impl Shell<'_> {
             must(provider.aborted || provider.over, "every connection is let go or read to its end")?;
         }
         let Some(PostOutcome::Charge(cost)) = posts.first().map(|letter| letter.outcome) else { return Ok(()) };
+        // With what others are known to have cost that were let go of for it: they broke off, or were not as fast.
+        let seen = posts[0].others.iter().filter(|other| [499, 502].contains(&other.call.status));
+        let seen = seen.map(|other| match other.outcome {
+            PostOutcome::Charge(amount) | PostOutcome::Suspense { metered: amount } => amount,
+            PostOutcome::Void => Nanos::ZERO,
+        });
+        let seen = seen.fold(Nanos::ZERO, Nanos::plus);
         if let Some(told) = told_cost {
-            must(*told == cost.to_string(), "the cost that is told is the cost that is posted")?;
+            must(*told == cost.plus(seen).to_string(), "the cost that is told is the cost that is posted")?;
         }
         if *finished {
             let text = String::from_utf8_lossy(text);
@@ -614,15 +641,9 @@ impl Shell<'_> {
                 Surface::Responses => ("event: response.completed", "event: error"),
             };
             must(text.contains(end) != text.contains(fault), &format!("a stream ends whole or with a fault: {text}"))?;
-            // With what broke before another went on with it.
-            let seen =
-                posts[0].others.iter().filter(|other| other.call.status == 502).map(|other| match other.outcome {
-                    PostOutcome::Charge(amount) | PostOutcome::Suspense { metered: amount } => amount,
-                    PostOutcome::Void => Nanos::ZERO,
-                });
             // What nothing was seen of is no part of the answer.
             let own = if posts[0].call.status == 504 { Nanos::ZERO } else { cost };
-            let told = own.plus(seen.fold(Nanos::ZERO, Nanos::plus));
+            let told = own.plus(seen);
             must(text.contains(&format!("\"cost_usd\":\"{told}\"")), "a stream's comment tells what is posted")?;
             let once = |word: &str| text.matches(word).count() <= 1;
             let heads = once("event: message_start") && once("event: response.created");

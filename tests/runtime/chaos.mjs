@@ -12,6 +12,7 @@ const FAULTS = [
   [1, "refuses the key", { status: 401 }],
   [1, "a page", { status: 200, body: "<html>Sorry</html>" }],
   [1, "a late head", { head_delay_ms: 60_000 }],
+  [2, "slow", { head_delay_ms: 300 }],
   [1, "a late first token", { first_token_delay_ms: 60_000 }],
   ...[0, 3, 9].flatMap((place) => [
     [1, "cuts", { cut_after: place }], [1, "resets", { reset_after: place }], [1, "falls silent", { stall_after: place }],
@@ -48,7 +49,7 @@ export async function chaos({ requests, together = 16, seed = 1, show = () => {}
     const deadlines = { head_ms: 500, first_token_ms: 700, stall_ms: 400, total_ms: DEADLINE_MS };
     assert.equal((await here.call("PUT", "/admin/v1/routes/chaos", own.adminKey, { targets, deadlines })).status, 200);
 
-    const roll = dice(seed), seen = { answered: 0, fallback: 0, rescued: 0, refused: 0, "broken aloud": 0 }, states = {};
+    const roll = dice(seed), seen = { answered: 0, fallback: 0, hedge: 0, rescued: 0, refused: 0, "broken aloud": 0 }, states = {};
     let over = false;
     const weather = (async () => {
       while (!over) {
@@ -80,8 +81,9 @@ export async function chaos({ requests, together = 16, seed = 1, show = () => {}
 
 async function one(here, own, roll) {
   const [stream, native, messages] = [roll() < 0.7, roll() < 0.5, roll() < 0.3];
+  const megarouter = roll() < 0.25 ? { hedge: true } : {};
   const usage = stream && native && !messages ? { stream_options: { include_usage: true } } : {};
-  const body = { model: "chaos", stream, max_tokens: 200, messages: [{ role: "user", content: "count to 12" }], ...usage };
+  const body = { model: "chaos", stream, max_tokens: 200, messages: [{ role: "user", content: "count to 12" }], megarouter, ...usage };
   const began = Date.now();
   const answer = await here.ask(own.key, body, messages ? { path: "/v1/messages" } : {});
   return { ...answer, stream, messages, ms: Date.now() - began, id: answer.headers.get("x-request-id") };
@@ -96,7 +98,8 @@ function judge(answer) {
     assert.ok(REFUSALS.has(status) && answer.body?.error?.message, `no clean refusal: ${told()}`);
     return "refused";
   }
-  const fallback = Number(answer.headers.get("x-megarouter-attempts")) > 1 ? "fallback" : "answered";
+  const reason = answer.headers.get("x-megarouter-reason");
+  const fallback = ["fallback", "hedge"].includes(reason) ? reason : "answered";
   if (!stream) {
     const said = messages ? answer.body.content[0].text : answer.body.choices[0].message.content;
     assert.ok(isWhole(said), `not whole: ${told()}`);

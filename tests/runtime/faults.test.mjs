@@ -1,7 +1,7 @@
 // What a caller gets when providers fail: another provider's answer, or an error that says so. Never silence.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { entryOf, nanos } from "./books.mjs";
+import { costOf, entryOf, nanos } from "./books.mjs";
 import { start, textOf } from "./harness.mjs";
 
 let here, own;
@@ -140,6 +140,23 @@ test("a provider's refusal of our credential is never the caller's 401, nor is i
   assert.deepEqual([answer.status, answer.body.error.code], [502, "upstream_auth_failed"]);
   assert.doesNotMatch(JSON.stringify(answer.body), /sk-secret/);
 });
+
+// ---- a second attempt beside a slow one -----------------------------------------------------------------------------
+
+for (const stream of [false, true]) {
+  test(`whoever is sooner answers where a hedge is wished for, and the other costs its prompt (${stream ? "streamed" : "whole"})`, async () => {
+    const slow = { head_delay_ms: FOREVER_MS };
+    const { alias, names } = await routeOver([slow, {}], { provider: { abort_stops_billing: true }, deadlines: { first_token_ms: 1_000 }, hedge: true });
+    const answer = await ask(alias, { stream });
+    assert.equal(answer.status, 200, JSON.stringify(answer.body));
+    const told = ["provider", "reason", "attempts"].map((word) => answer.headers.get(`x-megarouter-${word}`));
+    assert.deepEqual(told, [names[1], "hedge", "2"]);
+    const [entry, lost] = [await booked(answer), await entryOf(here.call, own.adminKey, `${answer.headers.get("x-request-id")}#1`, { ms: 4000 })];
+    assert.deepEqual(entry.call.attempts.map(({ outcome }) => outcome), ["cancelled", "answered"]);
+    assert.deepEqual([lost.call.provider, lost.call.usage.output ?? 0, nanos(lost.amount_usd) < 0n], [names[0], 0, true]);
+    assert.equal(nanos(costOf(answer)), -nanos(entry.amount_usd) - nanos(lost.amount_usd));
+  });
+}
 
 // ---- after the first byte: the stream says that it is not whole ----------------------------------------------------
 

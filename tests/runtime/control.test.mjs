@@ -236,7 +236,7 @@ test("a named route is put, shown, called and removed", async () => {
   };
   const put = await admin("PUT", "/routes/fast", route);
   assert.equal(put.status, 200, JSON.stringify(put.body));
-  assert.deepEqual(put.body, { object: "route", id: "fast", ...route, fallback: true, retries: 1 });
+  assert.deepEqual(put.body, { object: "route", id: "fast", ...route, fallback: true, retries: 1, hedge: false });
   assert.deepEqual((await admin("GET", "/routes/fast")).body, put.body);
   assert.deepEqual(listOf(await admin("GET", "/routes")), [put.body]);
   const answer = await ask({ model: "fast" });

@@ -21,6 +21,7 @@ ACCOUNT, HOLD, ENDED = "src/account.rs", "src/account/hold.rs", "src/account/end
 TREE, BOOKS, ACT = "src/account/tree.rs", "src/account/books.rs", "src/account/act.rs"
 BUDGET, LEDGER = "src/budget.rs", "src/ledger.rs"
 CLOSE, ADMIT, COVER = "src/exchange/close.rs", "src/exchange/admit.rs", "src/exchange/cover.rs"
+HEDGE = "src/exchange/hedge.rs"
 
 # name, file, what stands there once, what stands there instead, what that breaks.
 MUTANTS = [
@@ -265,6 +266,14 @@ MUTANTS = [
      "an attempt that got no answer in time is taken for free"),
     ("earlier attempts not covered", COVER, "risks.fold(Nanos::ZERO, Nanos::plus)", "risks.fold(Nanos::ZERO, |sum, risk| sum.plus(risk).minus(risk))",
      "the hold does not cover what earlier attempts may be billed"),
+    ("rival not covered", HEDGE, "self.put_at_risk(true);\n        let before", "let before",
+     "of two attempts at once only one is covered by the hold"),
+    ("hedge beyond the hold", HEDGE, "if self.held() >= both {", "if self.held() >= quote {",
+     "a second attempt is made beside a first one that needs the hold for itself"),
+    ("hedge beyond the ceiling", HEDGE, "is_some_and(|ceiling| both > ceiling)", "is_some_and(|ceiling| quote > ceiling)",
+     "two attempts at once may cost more than max_cost_usd"),
+    ("loser for free", HEDGE, "attempt.seen = Some((settled, known));", "attempt.seen = Some((Settled::default(), true));",
+     "who was let go of for a faster one is taken for free"),
     ("unheard hold not voided", ADMIT, "if !self.only_explains() {\n                    self.void(effects);\n                }", "",
      "a hold that may have been made is left to run out"),
     ("explanation voided", ADMIT, "if !self.only_explains() {\n                    self.void", "if self.held_at == now || !self.only_explains() || self.only_explains() {\n                    self.void",
@@ -316,7 +325,7 @@ def verdict(tree):
     if not passed:
         why = re.search(r"^seed \d+: .*|^in \d+ seeds .*|it hangs|panicked at src.*\n.*", told, re.MULTILINE)
         return "simulator", (why.group(0) if why else told[-200:]).replace("\n", " ")
-    passed, told = cargo(tree, "test", "--locked", "--lib", "--test", "exchange", "--no-fail-fast")
+    passed, told = cargo(tree, "test", "--locked", "--lib", "--test", "exchange", "--test", "faults", "--no-fail-fast")
     if not passed:
         failed = re.findall(r"^test (\S+) \.\.\. FAILED", told, re.MULTILINE)
         return "tests", " ".join(failed) or told[-200:]

@@ -109,8 +109,7 @@ impl Exchange {
         match fault.cause {
             Cause::Timeout | Cause::Malformed | Cause::Diverged => true,
             Cause::Connection if fault.status == 0 => self
-                .attempts
-                .last()
+                .attempt()
                 .is_some_and(|attempt| attempt.first_byte.is_some() || now.since(attempt.sent) >= CONNECT_MS),
             Cause::Connection | Cause::Server => fault.status == 200,
             _ => false,

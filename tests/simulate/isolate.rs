@@ -212,6 +212,8 @@ impl Isolate {
                 self.check_post(&letter, books)?;
                 wants.push(Want::Seen(met(&letter, books)));
                 wants.extend((!letter.others.is_empty()).then_some(Want::Seen("exchange books others")));
+                let outrun = letter.call.attempts.iter().any(|attempt| attempt.outcome == "cancelled");
+                wants.extend(outrun.then_some(Want::Seen("exchange hedges")));
                 wants.extend(letter.call.budget_cut.then_some(Want::Seen("exchange cuts")));
                 wants.push(Want::Mail(Box::new(Letter::Post(*letter))));
             }
@@ -269,7 +271,7 @@ impl Isolate {
         let void = letter.outcome == PostOutcome::Void;
         must(void == self.upstreams.is_empty(), || "a hold is voided exactly when nothing was sent".into())?;
         if let (PostOutcome::Charge(amount), Some(usage)) = (letter.outcome, self.answered(letter)) {
-            let upstream = self.upstreams.last().ok_or("nothing was sent")?;
+            let upstream = self.answerer(letter).ok_or("nothing was sent")?;
             let name = format!("{}/m", upstream.provider);
             let world = WORLD.with(World::clone);
             let row = world.catalog.deployment(&name).ok_or("no such deployment")?;
@@ -288,7 +290,9 @@ impl Isolate {
     /// What holds for the first of all postings: the account has not heard of it.
     fn check_first_post(&self, letter: &PostLetter, books: &Books) -> Result<(), String> {
         let suspense = matches!(letter.outcome, PostOutcome::Suspense { .. });
-        must(suspense || !self.bills_on(), || format!("what nobody heard may be billed all the same: {letter:?}"))?;
+        must(suspense || !self.bills_on(letter), || {
+            format!("what nobody heard may be billed all the same: {letter:?}")
+        })?;
         let held = books.calls.get(&self.request_id).map_or(Nanos::ZERO, |call| call.amount);
         let within = match letter.outcome {
             PostOutcome::Void => true,
@@ -301,7 +305,7 @@ impl Isolate {
         // Every attempt that got through and was not heard to its end may be billed. One of them is what the posting is about.
         let unheard = |(place, upstream): (usize, &Upstream)| upstream.is_unheard().then_some(place);
         let unheard: Vec<usize> = self.upstreams.iter().enumerate().filter_map(unheard).collect();
-        let (main, last) = (unheard.last().copied(), self.upstreams.len().checked_sub(1));
+        let (main, last) = (unheard.last().copied(), answering(letter));
         for place in unheard {
             let booked = letter.others.iter().any(|other| other.number == place as u64 + 1);
             // One that was broken off after its last counts is charged by them, and by nothing else.
@@ -315,16 +319,20 @@ impl Isolate {
         Ok(())
     }
 
+    fn answerer(&self, letter: &PostLetter) -> Option<&Upstream> {
+        self.upstreams.get(answering(letter)?)
+    }
+
     /// What the provider told, where its answer was good and was heard to its end.
     fn answered(&self, letter: &PostLetter) -> Option<megarouter::usage::Usage> {
-        let upstream = self.upstreams.last()?;
+        let upstream = self.answerer(letter)?;
         let heard = upstream.pieces.is_empty() && letter.call.status == 200 && !letter.call.budget_cut;
         upstream.truth.filter(|_| heard)
     }
 
     /// The caller left an answer whose usage was still to come, at a provider that bills on when the connection is closed.
-    fn bills_on(&self) -> bool {
-        let Some(upstream) = self.upstreams.last().filter(|_| self.knows_gone) else { return false };
+    fn bills_on(&self, letter: &PostLetter) -> bool {
+        let Some(upstream) = self.answerer(letter).filter(|_| self.knows_gone) else { return false };
         let bills = upstream.provider == "beta" || upstream.provider == "delta";
         let answers = match &upstream.opening {
             Opening::Head { head, .. } => head.status == 200,
@@ -441,6 +449,13 @@ fn met(letter: &PostLetter, books: &Books) -> &'static str {
     }
 }
 
+/// The attempt a posting is about: the one that answered, or the last that was not let go of for a faster one.
+fn answering(letter: &PostLetter) -> Option<usize> {
+    let attempts = &letter.call.attempts;
+    let answered = attempts.iter().rposition(|attempt| attempt.outcome == "answered");
+    answered.or_else(|| attempts.iter().rposition(|attempt| attempt.outcome != "cancelled"))
+}
+
 fn body(
     chance: &mut Chance,
     surface: Surface,
@@ -458,6 +473,9 @@ fn body(
     }
     if explains {
         wishes["explain"] = "only".into();
+    }
+    if chance.one_in(4) {
+        wishes["hedge"] = true.into();
     }
     if chance.one_in(6) {
         wishes["deadline_ms"] = (*chance.of(&[900_u64, 5_000, 20_000])).into();

@@ -51,6 +51,7 @@ pub const ALL: &[&str] = &[
     "exchange grows",
     "exchange cuts",
     "exchange books others",
+    "exchange hedges",
     "hold grew",
     "hold did not grow",
     "member disabled",

@@ -185,6 +185,7 @@ async fn chat(
 fn head_of(told: &str) -> (String, String, Headers) {
     let mut lines = told.split('\n').map(str::to_owned);
     let (method, url) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    snapshot::locate(&lines.next().unwrap_or_default());
     let mut headers = Headers::default();
     while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
         headers.0.push((name, value));

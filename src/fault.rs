@@ -151,10 +151,10 @@ impl Cause {
         matches!(self, Self::Timeout | Self::Connection | Self::Malformed | Self::Diverged)
     }
 
-    /// Whether it is our credential there that would not do.
+    /// Whether it is our credential there that would not do: another may. Rates are limited by the credential.
     #[must_use]
     pub fn blames_credential(self) -> bool {
-        matches!(self, Self::Credential | Self::OutOfFunds)
+        matches!(self, Self::Credential | Self::OutOfFunds | Self::RateLimited)
     }
 
     /// The word in `attempts[].outcome` and in health samples.

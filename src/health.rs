@@ -16,6 +16,15 @@ pub struct Sample {
 
 json::members!(Sample { deployment, at, outcome });
 
+/// What an isolate tells the others of its region. It hears what they saw since.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    pub since: Millis,
+    pub samples: Vec<Sample>,
+}
+
+json::members!(Report { since, samples });
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -371,6 +380,14 @@ impl Health {
     #[must_use]
     pub fn score(&self, deployment: &str) -> Option<&Score> {
         self.scores.get(deployment)
+    }
+
+    /// The scores of what was called since `at`.
+    #[must_use]
+    pub fn since(&self, at: Millis) -> Self {
+        let mut lately = self.clone();
+        lately.forget(at);
+        lately
     }
 
     /// Drops what nobody called since `before`.

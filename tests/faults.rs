@@ -215,6 +215,19 @@ fn u15_another_credential_of_the_same_provider_is_tried_and_the_bad_one_set_asid
 }
 
 #[test]
+fn u20_another_credential_has_a_rate_of_its_own() {
+    let story = Story::opens_in(&chat(&BOTH), several()).hears(held(&[0, 1]));
+    let first = story.credential(0);
+    let story = story.hears(head(0, 429, JSON)).hears(whole(0, "{}"));
+    let Credential::Named(name) = &first else { panic!("a name") };
+    let number = name.strip_prefix("A_").unwrap_or("1");
+    let noted = format!("Note alpha#{number} bad");
+    let story = story.does(&["Abort 0", &noted, "Send 1 to alpha", "Wait Head(1)"]);
+    assert_ne!(story.credential(1), first);
+    answered_by("alpha", story);
+}
+
+#[test]
 fn u16_an_empty_account_is_left_alone() {
     for (status, body) in
         [(402, "{}"), (429, r#"{"error":{"code":"insufficient_quota","message":"You exceeded your quota"}}"#)]

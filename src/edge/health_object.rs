@@ -1,7 +1,8 @@
-//! The object that folds every isolate's samples and publishes the scores to KV, at most every half minute.
+//! The object of a region: it folds the samples of every isolate there, answers with what the others saw, and publishes the
+//! scores to KV, at most every half minute, for isolates that are only starting.
 use super::{js_time, now, storage};
 use crate::{
-    health::{Health, Sample},
+    health::{Health, Report},
     json,
     time::Millis,
 };
@@ -13,8 +14,11 @@ use std::{
 use wasm_bindgen::prelude::*;
 use worker::{Env, Result, console_error};
 
-/// The KV key of the published scores.
-pub const HEALTH_CURRENT: &str = "health/current";
+/// The KV key of a region's published scores.
+pub fn key_of(region: &str) -> String {
+    format!("health/{region}")
+}
+
 /// KV takes one write per key and second; a score that is half a minute old is still a good hint.
 const PUBLISH_EVERY_MS: u64 = 30_000;
 /// Deployments nobody called for this long are forgotten.
@@ -23,22 +27,23 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS health(id INTEGER PRIMARY KEY, b
 
 #[wasm_bindgen(module = "/src/edge/objects.js")]
 extern "C" {
-    /// Hands a letter to the object of health.
+    /// Hands a report to the object of a region.
     #[wasm_bindgen(js_name = tellHealth, catch)]
-    async fn tell_health(env: &JsValue, letter: Uint8Array) -> std::result::Result<JsValue, JsValue>;
+    async fn tell_health(env: &JsValue, region: &str, report: Uint8Array) -> std::result::Result<JsValue, JsValue>;
 }
 
-/// Tells the object what was seen.
-pub async fn tell(env: &Env, samples: &[Sample]) -> Result<()> {
-    let letter = serde_json::to_vec(samples)?;
-    tell_health(env, Uint8Array::from(letter.as_slice())).await?;
-    Ok(())
+/// Tells the object of a region what was seen; answers what others there have seen.
+pub async fn tell(env: &Env, region: &str, report: &Report) -> Result<Health> {
+    let told = tell_health(env, region, Uint8Array::from(serde_json::to_vec(report)?.as_slice())).await?;
+    let told = told.dyn_into::<Uint8Array>()?.to_vec();
+    Ok(json::read_bytes(&told)?)
 }
 
 #[wasm_bindgen]
 pub struct HealthObject {
     state: JsValue,
     env: Env,
+    region: String,
     health: RefCell<Option<Health>>,
     publish_at: Cell<Option<Millis>>,
     published: Cell<Millis>,
@@ -55,30 +60,32 @@ impl HealthObject {
         Ok(rows.first().and_then(|row| json::read(row.get("body")?.as_str()?).ok()).unwrap_or_default())
     }
 
-    fn fold(&self, samples: &[Sample]) -> Result<()> {
+    fn fold(&self, report: &Report) -> Result<Health> {
         let mut slot = self.health.borrow_mut();
         let health = match &mut *slot {
             Some(health) => health,
             empty => empty.insert(self.load()?),
         };
-        for sample in samples {
+        let told = health.since(report.since);
+        for sample in &report.samples {
             health.observe(sample);
         }
         if self.publish_at.get().is_none() {
             self.publish_at.set(Some(now().max(self.published.get().after(PUBLISH_EVERY_MS))));
         }
-        Ok(())
+        Ok(Health { id: now().rfc3339(), ..told })
     }
 }
 
 #[wasm_bindgen]
 impl HealthObject {
-    /// The half of an object of that state; it has one name everywhere.
+    /// The half of an object of that state; its name is its region's.
     #[wasm_bindgen(constructor)]
-    pub fn new(state: JsValue, env: Env, _name: String) -> Self {
+    pub fn new(state: JsValue, env: Env, region: String) -> Self {
         Self {
             state,
             env,
+            region,
             health: RefCell::new(None),
             publish_at: Cell::new(None),
             published: Cell::new(Millis(0)),
@@ -86,11 +93,11 @@ impl HealthObject {
         }
     }
 
-    /// Folds samples in. Answers nothing.
-    pub fn call(&self, letter: Vec<u8>) -> std::result::Result<Vec<u8>, JsValue> {
-        let samples: Vec<Sample> = json::read_bytes(&letter).map_err(|error| JsValue::from_str(&error.to_string()))?;
-        self.fold(&samples).map_err(JsValue::from)?;
-        Ok(Vec::new())
+    /// Folds a report in, and answers what others saw.
+    pub fn call(&self, report: Vec<u8>) -> std::result::Result<Vec<u8>, JsValue> {
+        let report: Report = json::read_bytes(&report).map_err(|error| JsValue::from_str(&error.to_string()))?;
+        let others = self.fold(&report).map_err(JsValue::from)?;
+        serde_json::to_vec(&others).map_err(|error| JsValue::from_str(&error.to_string()))
     }
 
     /// When to publish, in milliseconds since 1970; 0 when the alarm is set or nothing is new.
@@ -117,10 +124,11 @@ impl HealthObject {
             health.forget(Millis(now().0.saturating_sub(FORGET_AFTER_MS)));
             serde_json::to_string(health).unwrap_or_default()
         };
-        match AssertUnwindSafe(storage::put(&self.env, HEALTH_CURRENT, &text)).await {
+        let key = key_of(&self.region);
+        match AssertUnwindSafe(storage::put(&self.env, &key, &text)).await {
             Ok(()) => 1.0,
             Err(error) => {
-                console_error!("{HEALTH_CURRENT} was not published: {error}");
+                console_error!("{key} was not published: {error}");
                 -1.0
             }
         }

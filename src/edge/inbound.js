@@ -1,7 +1,7 @@
 // What is asked of a request in one crossing instead of many.
 export class Inbound {
-  // A line each: method, URL, then every header's name, in lower case, and its value. None of them can hold a line break.
-  static head({ method, url, headers }) { return [method, url, ...[...headers].flat()].join("\n"); }
+  // A line each: method, URL, continent, then every header's name, in lower case, and its value. None can hold a line break.
+  static head({ method, url, headers, cf }) { return [method, url, cf?.continent, ...[...headers].flat()].join("\n"); }
   // The whole body; undefined if it is longer than `most`. One that does not tell its length is counted as it comes.
   static async body(request, most) {
     if (request.headers.has("content-length") || !request.body) return request.bytes();

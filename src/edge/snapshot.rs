@@ -1,11 +1,11 @@
 //! What an isolate knows: catalog and health from KV, rows of the organisations it served, what it saw itself.
 //!
 //! KV is never on the path of a request but the isolate's first. Whatever cannot be read leaves the last good state.
-use super::{health_object, health_object::HEALTH_CURRENT, now, secrets, storage};
+use super::{health_object, now, secrets, storage};
 use crate::{
     access::Tenant,
     catalog::{Catalog, PriceOverrides, sha256_hex},
-    health::{Health, Sample},
+    health::{Health, Report, Sample},
     json,
     time::Millis,
     world::{Reach, TenantView, World},
@@ -19,6 +19,11 @@ pub const CATALOG_OVERRIDES: &str = "catalog/overrides";
 
 /// Samples are sent on to the health object at most this often by one isolate.
 const SAMPLES_EVERY_MS: u64 = 5_000;
+/// Regions are continents, as the platform names them:
+/// <https://developers.cloudflare.com/workers/runtime-apis/request/#incomingrequestcfproperties>.
+const REGIONS: [&str; 7] = ["AF", "AN", "AS", "EU", "NA", "OC", "SA"];
+/// Where that is not told.
+const ANYWHERE: &str = "global";
 /// Organisations an isolate remembers.
 const TENANTS_MAX: usize = 1_000;
 
@@ -32,6 +37,8 @@ struct Isolate {
     source: Source,
     tenants: HashMap<String, Rc<TenantView>>,
     loaded: Option<Millis>,
+    /// The part of the world this isolate is in; empty before it is known.
+    region: &'static str,
     samples: Vec<Sample>,
     samples_sent: Millis,
 }
@@ -120,21 +127,32 @@ pub fn note(sample: Sample) {
     });
 }
 
-/// Sends the samples on, if it is time.
+/// Sends the samples on, if it is time, and hears what others in this region saw meanwhile.
 pub async fn send_samples(env: &Env) {
     let at = now();
-    let samples = with(|isolate| {
+    let report = with(|isolate| {
         if isolate.samples.is_empty() || at.since(isolate.samples_sent) < SAMPLES_EVERY_MS {
-            return Vec::new();
+            return None;
         }
+        // What others saw just before they told it is older than when they did.
+        let since = Millis(isolate.samples_sent.0.saturating_sub(2 * SAMPLES_EVERY_MS));
         isolate.samples_sent = at;
-        std::mem::take(&mut isolate.samples)
+        Some((isolate.region(), Report { since, samples: std::mem::take(&mut isolate.samples) }))
     });
-    if !samples.is_empty()
-        && let Err(error) = health_object::tell(env, &samples).await
-    {
-        console_error!("health samples were lost: {error}");
+    let Some((region, report)) = report else { return };
+    match health_object::tell(env, region, &report).await {
+        Ok(others) => with(|isolate| Rc::make_mut(&mut isolate.world.health).merge(&others)),
+        Err(error) => console_error!("health samples were lost: {error}"),
     }
+}
+
+/// Learns from a request which part of the world this isolate is in.
+pub fn locate(continent: &str) {
+    with(|isolate| {
+        if isolate.region.is_empty() {
+            isolate.region = REGIONS.into_iter().find(|region| *region == continent).unwrap_or_default();
+        }
+    });
 }
 
 async fn refresh(env: Env) {
@@ -145,7 +163,12 @@ async fn refresh(env: Env) {
     let (catalog, source) = current_catalog(&env).await;
     let overrides = overrides(&env).await;
     with(|isolate| isolate.take(&env, catalog, source, overrides));
-    let health = read(&env, HEALTH_CURRENT).await.ok().flatten().and_then(|text| json::read::<Health>(&text).ok());
+    let region = with(|isolate| isolate.region());
+    let health = read(&env, &health_object::key_of(region))
+        .await
+        .ok()
+        .flatten()
+        .and_then(|text| json::read::<Health>(&text).ok());
     let at = now();
     with(|isolate| {
         if let Some(health) = health {
@@ -167,6 +190,10 @@ fn start(env: &Env) {
 }
 
 impl Isolate {
+    fn region(&self) -> &'static str {
+        if self.region.is_empty() { ANYWHERE } else { self.region }
+    }
+
     fn take(&mut self, env: &Env, base: Rc<Catalog>, source: Source, overrides: Rc<PriceOverrides>) {
         let catalog = base.with_overrides(&overrides);
         if catalog.id != self.world.catalog.id {

@@ -159,7 +159,9 @@ impl Exchange {
         }
         if fault.cause.blames_credential() {
             let another = self.place().is_some_and(|place| !self.credentials(place, now).is_empty());
-            return if another { Then::WithAnother } else { otherwise };
+            if another || fault.cause != Cause::RateLimited {
+                return if another { Then::WithAnother } else { otherwise };
+            }
         }
         if here > conduct.retries {
             return otherwise;

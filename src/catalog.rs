@@ -405,6 +405,9 @@ impl Catalog {
         Self::open(BUNDLED, BUNDLED_ID.trim().to_owned())
     }
 
+    /// The longest document: five times what six hundred models need. A longer one may not fit into memory.
+    pub const BYTES_MAX: usize = 4 * 1024 * 1024;
+
     /// Opens a document that was validated when it was put, under its id. A row that cannot be read all the same is not
     /// served; the others are.
     ///
@@ -412,6 +415,9 @@ impl Catalog {
     /// A sentence that says what is wrong with the document as a whole.
     pub fn open(text: &str, id: String) -> Result<Self, String> {
         let wrong = |what: String| format!("catalog: {what}");
+        if text.len() > Self::BYTES_MAX {
+            return Err(wrong("it has more than 4 MiB".to_owned()));
+        }
         let document = Body::parse(text.as_bytes().to_vec()).map_err(|error| wrong(format!("{error:?}")))?;
         if let Some(name) = document.names().find(|name| !["version", "sources", "providers", "models"].contains(name))
         {
@@ -631,6 +637,13 @@ mod tests {
 
     fn broken(from: &str, to: &str) -> String {
         Catalog::parse(&DOCUMENT.replace(from, to)).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn p25_a_document_without_measure_is_not_opened() {
+        let padded = format!("{DOCUMENT}{}", " ".repeat(Catalog::BYTES_MAX));
+        assert!(Catalog::open(&padded, String::new()).is_err_and(|why| why.contains("4 MiB")));
+        assert!(Catalog::open(&padded[..DOCUMENT.len() + 100], String::new()).is_ok());
     }
 
     #[test]

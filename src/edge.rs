@@ -263,7 +263,7 @@ fn preflight(asked: Option<&str>) -> Response {
 /// again.
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, _ctx: ScheduleContext) {
-    snapshot::first(&env).await;
+    snapshot::read_first(&env).await;
     // One run has so many statements and so much time: the next goes on where this one ends, and then from the beginning.
     let after = storage::get(&env, RECONCILED).await.ok().flatten().unwrap_or_default();
     let page = match journal::organizations(&env, &after, ACCOUNTS_PER_RUN).await {

@@ -295,6 +295,15 @@ fn a_spent_budget_says_whose_and_until_when() {
 }
 
 #[test]
+fn an_account_with_too_much_to_do_is_asked_once() {
+    let story = Story::opens(&chat(&["alpha"])).hears(Event::Refused(Refusal::Overloaded));
+    let story = story.does(&["Reply 503"]).is("Done");
+    assert_eq!(story.body()["error"]["code"], "budget_unavailable");
+    let seconds = story.header("retry-after").and_then(|text| text.parse::<u64>().ok());
+    assert!(seconds.is_some_and(|seconds| (1..=3).contains(&seconds)), "{seconds:?}");
+}
+
+#[test]
 fn an_account_out_of_reach_costs_nothing() {
     Story::opens(&chat(&["alpha"]))
         .hears(Event::Unreachable)

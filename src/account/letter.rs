@@ -443,6 +443,8 @@ pub enum Refusal {
     },
     Concurrency(Scope),
     Backpressure,
+    /// It has too much to do to take the letter: nothing was done. The platform says so in its place.
+    Overloaded,
     NotFound {
         what: String,
     },
@@ -475,6 +477,7 @@ json::variants!(Refusal, Self::UnknownKey, {
     Tpm { scope, retry_after_s } = "tpm",
     Concurrency(inner) = "concurrency",
     Backpressure = "backpressure",
+    Overloaded = "overloaded",
     NotFound { what } = "not_found",
     Conflict(inner) = "conflict",
     Invalid { param, message } = "invalid",
@@ -602,6 +605,10 @@ impl Refusal {
             Self::Rpm { scope, retry_after_s } => rate("rpm_exceeded", scope, "requests per minute", *retry_after_s),
             Self::Tpm { scope, retry_after_s } => rate("tpm_exceeded", scope, "tokens per minute", *retry_after_s),
             Self::Concurrency(scope) => rate("concurrency_exceeded", scope, "calls at once", 1),
+            Self::Overloaded => Fault::unavailable(
+                "budget_unavailable",
+                "The account has too much to do at the moment. Nothing was charged. Try again in a moment.",
+            ),
             Self::Backpressure => {
                 Fault::unavailable("ledger_backpressure", "Too many entries wait for the journal. Try again later.")
                     .retry_after(30)

@@ -3,7 +3,7 @@ use super::{journal, js_time, now, secrets, storage};
 use crate::{
     account::{
         Account, Row, Terms, Write,
-        letter::{self, Answer, Letter},
+        letter::{self, Answer, Letter, Refusal},
     },
     ledger::Entry,
     time::Millis,
@@ -23,10 +23,20 @@ extern "C" {
     async fn ask_account(env: &JsValue, account: &str, letter: Uint8Array) -> std::result::Result<JsValue, JsValue>;
 }
 
-/// Sends a letter to an account (`org:<id>`) and waits for the answer.
+/// Sends a letter to an account (`org:<id>`) and waits for the answer. An object that has too much to do does not take it; the
+/// platform marks that: <https://developers.cloudflare.com/durable-objects/best-practices/error-handling/>.
 pub async fn ask(env: &Env, account: &str, letter: &Letter) -> Result<Answer> {
-    let answer = ask_account(env, account, Uint8Array::from(letter::write(letter).as_slice())).await?;
-    letter::read(&answer.unchecked_into::<Uint8Array>().to_vec()).map_err(Error::from)
+    match ask_account(env, account, Uint8Array::from(letter::write(letter).as_slice())).await {
+        Ok(answer) => letter::read(&answer.unchecked_into::<Uint8Array>().to_vec()).map_err(Error::from),
+        Err(error) if is_overloaded(&error) && !matches!(letter, Letter::Post(_)) => {
+            Ok(Answer::Refused(Refusal::Overloaded))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_overloaded(error: &JsValue) -> bool {
+    js_sys::Reflect::get(error, &"overloaded".into()).is_ok_and(|overloaded| overloaded.is_truthy())
 }
 
 /// The name of an organisation's account.

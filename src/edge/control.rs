@@ -28,8 +28,6 @@ pub type Told = Result<(u16, Value), Fault>;
 
 /// Entries of one page at most.
 const PAGE_MAX: usize = 100;
-/// The longest catalog: five times what six hundred models need.
-const CATALOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 pub(super) fn unavailable(what: &str, error: &worker::Error) -> Fault {
     worker::console_error!("{what}: {error}");
@@ -390,7 +388,7 @@ fn catalog_told(catalog: &Catalog, source: Source) -> Value {
 }
 
 fn validated(body: &[u8], force: bool) -> Result<(Catalog, String), Fault> {
-    if body.len() > CATALOG_BYTES_MAX {
+    if body.len() > Catalog::BYTES_MAX {
         return Err(Fault::new(413, "request_too_large", "body_too_large", "A catalog has at most 4 MiB."));
     }
     let text =

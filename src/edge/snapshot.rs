@@ -10,8 +10,9 @@ use crate::{
     time::Millis,
     world::{Reach, TenantView, World},
 };
-use std::{cell::Cell, collections::HashMap, rc::Rc};
-use worker::{Context, Env, console_error};
+use futures::{channel::oneshot, future::select, join};
+use std::{cell::Cell, collections::HashMap, rc::Rc, time::Duration};
+use worker::{Context, Delay, Env, console_error};
 
 /// KV keys.
 pub const CATALOG_CURRENT: &str = "catalog/current";
@@ -24,6 +25,8 @@ const SAMPLES_EVERY_MS: u64 = 5_000;
 const REGIONS: [&str; 7] = ["AF", "AN", "AS", "EU", "NA", "OC", "SA"];
 /// Where that is not told.
 const ANYWHERE: &str = "global";
+/// How long the first request of an isolate waits for KV; then the bundled catalog serves it.
+const FIRST_READ_MS_MAX: u64 = 1_000;
 /// Organisations an isolate remembers.
 const TENANTS_MAX: usize = 1_000;
 
@@ -69,7 +72,7 @@ pub async fn world(env: &Env, ctx: &Context, organization: Option<&str>) -> Worl
     let at = now();
     let age = with(|isolate| isolate.loaded.map(|loaded| at.since(loaded)));
     match age {
-        None => refresh(env.clone()).await,
+        None => first(env, ctx).await,
         Some(age) if age >= secrets::snapshot_ttl_ms(env) => {
             // Nobody else shall start the same refresh.
             with(|isolate| isolate.loaded = Some(at));
@@ -83,8 +86,20 @@ pub async fn world(env: &Env, ctx: &Context, organization: Option<&str>) -> Worl
     })
 }
 
+/// Reads KV for the first time, and does not wait for it longer than a caller may be kept waiting.
+async fn first(env: &Env, ctx: &Context) {
+    let (env, (sender, read)) = (env.clone(), oneshot::channel());
+    ctx.wait_until(async move {
+        refresh(env).await;
+        let _ = sender.send(());
+    });
+    select(read, Delay::from(Duration::from_millis(FIRST_READ_MS_MAX))).await;
+    // It goes on beside; others do not wait for it as well.
+    with(|isolate| isolate.loaded = isolate.loaded.or_else(|| Some(now())));
+}
+
 /// Reads KV where nothing has been read yet.
-pub async fn first(env: &Env) {
+pub async fn read_first(env: &Env) {
     if with(|isolate| isolate.loaded.is_none()) {
         refresh(env.clone()).await;
     }
@@ -160,17 +175,12 @@ async fn refresh(env: Env) {
     if first {
         start(&env);
     }
-    let (catalog, source) = current_catalog(&env).await;
-    let overrides = overrides(&env).await;
-    with(|isolate| isolate.take(&env, catalog, source, overrides));
-    let region = with(|isolate| isolate.region());
-    let health = read(&env, &health_object::key_of(region))
-        .await
-        .ok()
-        .flatten()
-        .and_then(|text| json::read::<Health>(&text).ok());
+    let key = health_object::key_of(with(|isolate| isolate.region()));
+    let ((catalog, source), overrides, health) = join!(current_catalog(&env), overrides(&env), read(&env, &key));
+    let health = health.ok().flatten().and_then(|text| json::read::<Health>(&text).ok());
     let at = now();
     with(|isolate| {
+        isolate.take(&env, catalog, source, overrides);
         if let Some(health) = health {
             Rc::make_mut(&mut isolate.world.health).merge(&health);
         }

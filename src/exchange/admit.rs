@@ -144,6 +144,10 @@ impl Exchange {
         // Where there was no plan, its own fault says more than the account's.
         let fault = match (&refusal, &self.case.plan) {
             (Refusal::NotAllowed { .. }, Err(fault)) => fault.clone(),
+            // They shall not all come back at once.
+            (Refusal::Overloaded, _) => {
+                Fault { retry_after_s: Some(1 + self.case.dice.roll() % 3), ..refusal.to_fault() }
+            }
             _ => refusal.to_fault(),
         };
         self.refuse(&self.with_what_fits(fault, &refusal), effects);

@@ -164,8 +164,8 @@ function parsed(text) {
 }
 
 /** The frames of a stream. `comment` is there only if nothing but a blank line follows it. */
-export function readStream(text) {
-  const events = [];
+export function readStream(raw) {
+  const events = [], text = raw.replaceAll("\r\n", "\n");
   for (const frame of text.split("\n\n")) {
     const { event, data } = Object.fromEntries(frame.split("\n").map((line) => /^([^:]*):? ?(.*)$/.exec(line).slice(1)));
     if (data !== undefined) events.push({ ...(event && { event }), data: parsed(data) });

@@ -643,7 +643,7 @@ mod tests {
     fn p25_a_document_without_measure_is_not_opened() {
         let padded = format!("{DOCUMENT}{}", " ".repeat(Catalog::BYTES_MAX));
         assert!(Catalog::open(&padded, String::new()).is_err_and(|why| why.contains("4 MiB")));
-        assert!(Catalog::open(&padded[..DOCUMENT.len() + 100], String::new()).is_ok());
+        assert!(Catalog::open(&format!("{DOCUMENT} \n"), String::new()).is_ok());
     }
 
     #[test]

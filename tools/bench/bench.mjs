@@ -1,6 +1,6 @@
 // `make bench`: figures of this build beside the platform's floors. README.md says what each means.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { median, number, quantile, ratio, spread, table } from "./figures.mjs";
 import { platform, targets } from "./gateways.mjs";
@@ -41,6 +41,16 @@ function host() {
   goal("16 kB request decoded and encoded, native", us("decode a 16 kB request", "encode it for Anthropic"), 100, " us");
   goal("a chunk pumped verbatim, native", us("a chunk, pumped verbatim"), 5, " us");
   goal("a chunk translated, native", us("a chunk, translated from Anthropic"), 15, " us");
+}
+
+/** What callers see of two providers that fail in bursts; simulated, in virtual time. */
+function availability() {
+  heading("Availability seen by callers of two providers, simulated");
+  const rows = readFileSync(process.env.BENCH_AVAILABILITY, "utf8").trim().split("\n").map((line) => JSON.parse(line));
+  const percent = (share, digits) => `${(share * 100).toFixed(digits)} %`;
+  console.log(table(["each", "of its downtime shared", "seen"], rows.map(({ each, shared, seen }) => [percent(each, 0), percent(shared, 0), percent(seen, 3)])));
+  report.availability = rows;
+  goal("not answered, two providers at 99 % that share nothing", (1 - rows[0].seen) * 100, 0.05, " %");
 }
 
 async function wasm(runtime) {
@@ -231,6 +241,7 @@ async function main() {
   const others = await busy();
   if (others > BUSY) console.log(`  !! Other programs use ${number(others * 100, 0)} % of this machine: expect noise.`);
   if (wants("host")) host();
+  if (wants("availability")) availability();
   const runtime = await platform(root);
   report.workerd = runtime.version;
   if (wants("wasm")) await wasm(runtime);

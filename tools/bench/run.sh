@@ -11,6 +11,10 @@ target=${CARGO_TARGET_DIR:-target}
 export CARGO_TARGET_DIR="$target/bench"
 echo "Building the bench"
 cargo build --quiet --release --manifest-path tools/bench/Cargo.toml
+case " ${ONLY:-availability} " in *" availability "*)
+    CARGO_TARGET_DIR=$target cargo test --quiet --release --locked --test availability -- --ignored --nocapture |
+        grep '^{' >"$CARGO_TARGET_DIR/availability.json" ;;
+esac
 # The cases as Wasm, made as the worker itself is.
 case " ${ONLY:-wasm} " in *" wasm "*)
     sed -n '/^\[profile\.release/,/^$/p' Cargo.toml >"$CARGO_TARGET_DIR/profile.toml"
@@ -18,4 +22,4 @@ case " ${ONLY:-wasm} " in *" wasm "*)
         --config "$CARGO_TARGET_DIR/profile.toml" $WASM_FLAGS)
     CARGO_TARGET_DIR=$target tools/bindgen.sh "$target/bench/wasm32-unknown-unknown/release/pure.wasm" "$target/bench/wasm" ;;
 esac
-BENCH_BIN="$CARGO_TARGET_DIR/release" BENCH_WASM="$CARGO_TARGET_DIR/wasm" exec tools/node tools/bench/bench.mjs
+BENCH_AVAILABILITY="$CARGO_TARGET_DIR/availability.json" BENCH_BIN="$CARGO_TARGET_DIR/release" BENCH_WASM="$CARGO_TARGET_DIR/wasm" exec tools/node tools/bench/bench.mjs

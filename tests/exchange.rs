@@ -371,7 +371,7 @@ fn the_total_deadline_runs_from_the_arrival_and_ends_every_phase() {
     let story = story.elapses(Timer::Total).is("Closing");
     assert_eq!((story.did("Send"), story.reply().status), (1, 504));
     let story =
-        Story::streaming(&ask, &CHAT).elapses(Timer::Total).does(&["Abort 0", "Chunk", "Finish", "Post 0.000009"]);
+        Story::streaming(&ask, &CHAT).elapses(Timer::Total).does(&["Abort 0", "Chunk", "Finish", "Post 0.000011"]);
     assert!(story.text().contains("upstream_stalled"));
     // A pipe is let go, and tells what it saw.
     let story = Story::streaming(&ask.with_usage(), &CHAT).elapses(Timer::Total).does(&["Abort 0"]).is("Relaying");
@@ -450,12 +450,12 @@ fn a_hang_up_while_a_refusal_is_read_costs_nothing() {
 #[test]
 fn a_hang_up_in_mid_stream_is_settled_by_how_the_provider_bills() {
     let now = Story::streaming(&chat(&["alpha"]).streamed(), &CHAT).hears(Event::Gone);
-    now.does(&["Abort 0", "Post 0.000009"]).hears(Event::Written).does(&[]).hears(Event::Posted).is("Done");
+    now.does(&["Abort 0", "Post 0.000011"]).hears(Event::Written).does(&[]).hears(Event::Posted).is("Done");
     let drained =
         Story::streaming(&chat(&["beta"]).streamed(), &CHAT).hears(Event::Gone).does(&["Wait Drain", "Read 0"]);
     drained.hears(bytes(0, CHAT.rest())).does(&["Abort 0", "Post 0.000017"]);
     let unknown = Story::streaming(&chat(&["beta"]).streamed(), &CHAT).hears(Event::Gone).elapses(Timer::Drain);
-    unknown.does(&["Abort 0", "Post suspense 0.000009"]);
+    unknown.does(&["Abort 0", "Post suspense 0.000011"]);
 }
 
 #[test]
@@ -470,19 +470,19 @@ fn a_hang_up_of_a_piped_caller_comes_with_what_was_seen() {
     let piping = |provider| Story::streaming(&chat(&[provider]).streamed().with_usage(), &CHAT).hears(Event::Gone);
     piping("alpha").does(&["Abort 0"]).hears(Event::Gone).does(&[]);
     piping("beta").does(&["Wait Drain"]).elapses(Timer::Drain).does(&["Abort 0"]);
-    piping("alpha").hears(piped(0, &seen, PipeEnd::Gone { drained: false })).does(&["Post 0.000009"]);
-    piping("beta").hears(piped(0, &seen, PipeEnd::Gone { drained: false })).does(&["Post suspense 0.000009"]);
+    piping("alpha").hears(piped(0, &seen, PipeEnd::Gone { drained: false })).does(&["Post 0.000011"]);
+    piping("beta").hears(piped(0, &seen, PipeEnd::Gone { drained: false })).does(&["Post suspense 0.000011"]);
     piping("beta").hears(piped(0, CHAT.all(), PipeEnd::Gone { drained: true })).does(&["Post 0.000017"]);
     // The deadline lets the pipe go before it has noticed.
     let late = || piping("beta").elapses(Timer::Total).does(&["Abort 0"]);
-    late().hears(piped(0, &seen, PipeEnd::Broke)).does(&["Post suspense 0.000009"]);
+    late().hears(piped(0, &seen, PipeEnd::Broke)).does(&["Post suspense 0.000011"]);
     late().hears(piped(0, CHAT.all(), PipeEnd::Whole)).does(&["Post 0.000017"]);
 }
 
 #[test]
 fn who_is_let_go_of_in_the_middle_may_write_on_and_bill_it() {
     let ask = |provider| chat(&[provider]).streamed();
-    for (provider, post) in [("alpha", "Post 0.000009"), ("beta", "Post suspense 0.000009")] {
+    for (provider, post) in [("alpha", "Post 0.000011"), ("beta", "Post suspense 0.000011")] {
         let silent = Story::streaming(&ask(provider), &CHAT).hears(Event::Written).after(10_000);
         silent.elapses(Timer::Stall(0)).does(&["Abort 0", "Chunk", "Finish", post]);
         let late = Story::streaming(&ask(provider), &CHAT).elapses(Timer::Total);
@@ -496,7 +496,7 @@ fn who_is_let_go_of_in_the_middle_may_write_on_and_bill_it() {
     }
     // Who ended by itself knows what it wrote.
     let cut = Story::streaming(&ask("beta"), &CHAT).hears(Event::Written).hears(Event::End { attempt: 0 });
-    cut.does(&["Abort 0", "Chunk", "Finish", "Post 0.000009"]);
+    cut.does(&["Abort 0", "Chunk", "Finish", "Post 0.000011"]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod stage;
 
 use megarouter::{
     account::letter::{Grant, PostOutcome, Refusal},
+    endpoint::Surface,
     exchange::event::{Event, Timer},
     health::{FailedAs, Health, Outcome, Sample},
     money::Nanos,
@@ -20,7 +21,7 @@ use megarouter::{
     world::{Credential, World},
 };
 use serde_json::json;
-use stage::{CHAT, CHAT_WHOLE, JSON, MORNING, SSE, Story, bytes, chat, head, held, whole, world};
+use stage::{CHAT, CHAT_WHOLE, JSON, MESSAGES, MORNING, SSE, Story, bytes, chat, head, held, whole, world};
 use std::rc::Rc;
 
 const BOTH: [&str; 2] = ["alpha", "beta"];
@@ -98,6 +99,20 @@ fn u5_a_head_without_content_is_as_silent() {
     assert_eq!(story.waits(Timer::FirstToken(0)), Some(10_000));
     let story = answered_by("beta", story.after(10_000).elapses(Timer::FirstToken(0)).does(&ELSEWHERE));
     assert_eq!(story.posted().others.len(), 1);
+}
+
+#[test]
+fn u5_a_head_and_a_ping_of_messages_are_no_content() {
+    let ask = stage::call(Surface::Messages, &["gamma", "delta"]).streamed();
+    let begun = || Story::opens(&ask).hears(held(&[0, 1])).hears(head(0, 200, SSE)).hears(bytes(0, MESSAGES.opening));
+    let silent = begun().does(&["Read 0"]).after(10_000).elapses(Timer::FirstToken(0));
+    for story in [silent, begun().hears(Event::End { attempt: 0 }), begun().hears(Event::Broke { attempt: 0 })] {
+        assert_eq!(story.did("Reply"), 0, "the caller has nothing of it");
+        let story = if story.did("Wait Retry") == 1 { story.elapses(Timer::Retry(0)) } else { story };
+        let last = story.did("Send") - 1;
+        let story = story.hears(head(last, 200, SSE)).hears(bytes(last, MESSAGES.all())).hears(Event::Written);
+        assert_eq!(story.is("Closing").text().matches("event: message_start").count(), 1);
+    }
 }
 
 #[test]
@@ -415,7 +430,7 @@ fn u6_to_u9_another_provider_writes_the_rest_and_both_are_paid() {
             ("beta", "rescue", 1)
         );
         assert!(posted.others[0].call.usage.output > 0, "{what}: what was seen of the first");
-        let whole = "\"provider\":\"beta\",\"model\":\"m\",\"attempts\":2,\"cost_usd\":\"0.000026\",\"rescued\":true";
+        let whole = "\"provider\":\"beta\",\"model\":\"m\",\"attempts\":2,\"cost_usd\":\"0.000028\",\"rescued\":true";
         assert!(story.text().contains(whole), "{what}: {}", story.text());
         assert!(!story.text().contains("error"), "{what}");
     }

@@ -256,8 +256,8 @@ impl Relay {
         let mut again = Self { verbatim: false, told: Some(Told::default()), ..again };
         again.feed(raw, &mut Vec::new());
         match again.told {
-            // Of a head that passed, and no text after it, the encoder knows nothing: it would write another.
-            Some(told) if !self.verbatim || !told.is_nothing() => Ok((again.encoder, told)),
+            // Of a head that passed, and nothing after it, the encoder knows nothing: it would write another.
+            Some(told) if !self.verbatim || again.meter.content => Ok((again.encoder, told)),
             _ => Err(self),
         }
     }
@@ -361,7 +361,8 @@ impl Relay {
             return;
         }
         let at = out.len();
-        if self.verbatim && self.decoder.glance(frame) == Glance::Pass {
+        // Until there is content all is read: the head goes out with it, and not for a ping.
+        if self.verbatim && self.meter.content && self.decoder.glance(frame) == Glance::Pass {
             self.meter.saw(frame.data.len().saturating_sub(ENVELOPE_BYTES));
             self.meter.malformed = 0;
             out.extend_from_slice(frame.raw);

@@ -72,6 +72,11 @@ impl Exchange {
             Event::Held(_) | Event::Refused(_) | Event::Unreachable if streaming.growth.is_asking() => {
                 self.grown(streaming, event, effects);
             }
+            // Asked for before this stream began.
+            Event::Held(grant) => {
+                self.holds(&grant);
+                self.phase = Phase::Relaying(streaming);
+            }
             Event::End { attempt } if attempt == current => {
                 let mut out = Vec::new();
                 streaming.closed = true;

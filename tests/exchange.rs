@@ -481,7 +481,7 @@ fn a_hang_up_of_a_piped_caller_comes_with_what_was_seen() {
 
 #[test]
 fn who_is_let_go_of_in_the_middle_may_write_on_and_bill_it() {
-    let ask = |provider| chat(&[provider]).streamed();
+    let ask = |provider| chat(&[provider]).streamed().wishing("rescue", "off".into());
     for (provider, post) in [("alpha", "Post 0.000011"), ("beta", "Post suspense 0.000011")] {
         let silent = Story::streaming(&ask(provider), &CHAT).hears(Event::Written).after(10_000);
         silent.elapses(Timer::Stall(0)).does(&["Abort 0", "Chunk", "Finish", post]);

@@ -476,6 +476,22 @@ fn u6_to_u9_nothing_is_sent_before_the_answer_is_whole() {
     }
 }
 
+#[test]
+fn u7_who_broke_off_in_passing_is_asked_once_more_when_nobody_else_is_left() {
+    for rescue in ["continue", "buffer"] {
+        let ask = chat(&["alpha"]).streamed().wishing("rescue", rescue.into());
+        let begun = Story::opens(&ask).hears(held(&[0])).hears(head(0, 200, SSE));
+        let begun = begun.hears(bytes(0, [CHAT.opening, CHAT.hello].concat())).hears(Event::Written);
+        let story = begun.hears(Event::Broke { attempt: 0 }).is("Attempting");
+        let story = story.hears(head(1, 200, SSE)).hears(bytes(1, [CHAT.opening, CHAT.hello].concat()));
+        let story = story.hears(Event::Written).hears(Event::Broke { attempt: 1 }).is("Closing");
+        assert_eq!(story.did("Send"), 2, "{rescue}: and no more");
+    }
+    let silent = Story::streaming(&chat(&["alpha"]).streamed(), &CHAT).hears(Event::Written);
+    let silent = silent.after(10_000).elapses(Timer::Stall(0));
+    assert_eq!(silent.is("Closing").did("Send"), 1, "a silent one is not");
+}
+
 fn held_more() -> Event {
     Event::Held(megarouter::account::letter::Grant {
         amount: megarouter::money::Nanos(20_000_000),
@@ -551,10 +567,11 @@ fn an_answer_that_ends_sooner_than_what_was_told_is_no_whole_one() {
 #[test]
 fn when_nobody_can_go_on_the_caller_is_told_in_the_stream() {
     let story = begun_in(world()).hears(Event::Broke { attempt: 0 }).hears(head(1, 503, JSON)).hears(whole(1, "{}"));
+    let story = story.hears(head(2, 503, JSON)).hears(whole(2, "{}"));
     assert_eq!(story.said(), "Hello, ");
     let text = story.is("Closing").text();
     assert!(
-        text.contains("upstream_truncated") && text.contains("\"attempts\":2") && !text.contains("[DONE]"),
+        text.contains("upstream_truncated") && text.contains("\"attempts\":3") && !text.contains("[DONE]"),
         "{text}"
     );
     let late = begun_in(world()).hears(Event::Broke { attempt: 0 }).elapses(Timer::Total).is("Closing");

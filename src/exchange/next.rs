@@ -151,9 +151,8 @@ impl Exchange {
                 false => Then::Stop,
             };
         }
-        let here = self.attempts.iter().filter(|attempt| Some(attempt.candidate) == self.place()).count();
-        let conduct = self.conduct();
-        let otherwise = if conduct.fallback { Then::Next } else { Then::Stop };
+        let otherwise = if self.conduct().fallback { Then::Next } else { Then::Stop };
+        let here = self.attempts_here();
         if here >= ATTEMPTS_MAX_HERE || self.attempts.len() >= ATTEMPTS_MAX {
             return otherwise;
         }
@@ -163,7 +162,7 @@ impl Exchange {
                 return if another { Then::WithAnother } else { otherwise };
             }
         }
-        if here > conduct.retries {
+        if here > self.conduct().retries {
             return otherwise;
         }
         let pause = PAUSE_MS + self.case.dice.roll() % PAUSE_MS_SPREAD;
@@ -178,6 +177,15 @@ impl Exchange {
             _ => return otherwise,
         };
         if ms < self.left_ms() && self.case.world.retries.take(now) { Then::Again(ms) } else { otherwise }
+    }
+
+    fn attempts_here(&self) -> usize {
+        self.attempts.iter().filter(|attempt| Some(attempt.candidate) == self.place()).count()
+    }
+
+    /// Whether the deployment of the attempt under way may be asked once more.
+    pub(super) fn may_repeat(&self, now: Millis) -> bool {
+        self.attempts_here() <= self.conduct().retries && self.case.world.retries.take(now)
     }
 
     /// The credentials of a place that were not refused, in this request or lately.

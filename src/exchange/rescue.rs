@@ -93,8 +93,7 @@ impl Exchange {
         let kept = streaming.raw.len() <= RAW_BYTES_MAX;
         let whole_frames = !streaming.piped || streaming.raw.ends_with(b"\n\n") || streaming.raw.ends_with(b"\r\n\r\n");
         let diverged = fault.cause == Cause::Diverged;
-        let another = fault.cause.may_fall_back() && (!self.queue.is_empty() || diverged);
-        if self.gone || self.rescue_mode() != Rescue::Continue || !kept || !whole_frames || !another {
+        if self.gone || self.rescue_mode() != Rescue::Continue || !kept || !whole_frames || !self.has_another(fault) {
             return Some((streaming, out));
         }
         let seen = self.seen(&streaming, fault);
@@ -124,6 +123,23 @@ impl Exchange {
         None
     }
 
+    /// Whether somebody may go on. Who broke off in passing is the last of them.
+    fn has_another(&mut self, fault: &UpstreamFault) -> bool {
+        if !fault.cause.may_fall_back() {
+            return false;
+        }
+        if !self.conduct().fallback {
+            self.queue.clear();
+        }
+        if matches!(fault.cause, Cause::Server | Cause::Connection)
+            && self.may_repeat(self.now)
+            && let Some(place) = self.place()
+        {
+            self.queue.insert(0, place);
+        }
+        !self.queue.is_empty() || fault.cause == Cause::Diverged
+    }
+
     /// A caller who waits for somebody to go on is shown that the connection lives.
     pub(super) fn stay_awake(&self, effects: &mut Vec<Effect>) {
         if self.broken.is_some() && !self.gone {
@@ -136,6 +152,7 @@ impl Exchange {
 
     /// A stream broke of which the caller has nothing: another is as good.
     pub(super) fn begin_again(&mut self, streaming: &Streaming, fault: &UpstreamFault, effects: &mut Vec<Effect>) {
+        self.has_another(fault);
         self.lose(self.seen(streaming, fault), fault, effects);
         self.leave_out(fault.cause);
         self.next_attempt(self.now, effects);

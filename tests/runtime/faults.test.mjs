@@ -252,6 +252,13 @@ test("a Messages stream that is cut ends with an error event", async () => {
     const last = answer.events.at(-1);
     assert.deepEqual([last.event, last.data.type, last.data.error.type], ["error", "error", "api_error"], answer.text);
     assert.ok(!answer.events.some(({ event }) => event === "message_stop"));
-    assert.equal(answer.comment.attempts, 1);
+    assert.equal(answer.comment.attempts, 2, "nobody else is there: it was asked once more");
   }
+});
+
+test("a stream that was cut in passing is written on by the same provider where nobody else is left", async () => {
+  const { alias, names } = await routeOver([{ cut_after: 6, times: 1 }], { provider: prefilling });
+  const answer = await ask(alias, { stream: true, messages: [{ role: "user", content: "count to 30" }] });
+  assert.equal(textOf(answer.events).replace(`[simulated ${names[0]}/m] `, "").split(" ").length, 30, answer.text);
+  assert.deepEqual([answer.comment.attempts, answer.comment.rescued], [2, true]);
 });

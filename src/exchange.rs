@@ -230,10 +230,12 @@ struct Attempt {
     quote: Nanos,
     /// It came to nothing, and may be billed all the same.
     at_risk: bool,
-    /// What it was seen to use when it was let go of for another, and whether that is all.
+    /// What it was seen to use when it was let go of, and whether that is all.
     seen: Option<(Settled, bool)>,
-    /// It was given up sooner than the provider could be blamed for: what it did until then is owed.
-    hurried: bool,
+    /// Its answer had begun when it broke off.
+    broke_off: bool,
+    /// It was to find out whether its deployment has recovered.
+    probes: bool,
     /// The provider's own name for the answer; empty before it is known.
     generation_id: String,
 }
@@ -246,13 +248,6 @@ enum Outcome {
     Failed(crate::fault::UpstreamFault),
     /// Another was sooner.
     Cancelled,
-}
-
-impl Attempt {
-    /// Whether its answer had begun when it broke off.
-    fn broke_off(&self) -> bool {
-        self.seen.is_some() && matches!(self.outcome, Outcome::Failed(_))
-    }
 }
 
 /// The charge of an exchange, and what it rests on.

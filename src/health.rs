@@ -39,6 +39,8 @@ pub enum Outcome {
         /// The provider's own wish, where it told one.
         retry_after_ms: Option<u64>,
     },
+    /// The call that was to find out has found out nothing.
+    Unjudged,
     /// Nothing had come when another was sooner.
     Outrun { ms: u64, whole: bool },
     /// How many tokens the provider counted in a prompt that we had estimated.
@@ -52,6 +54,7 @@ json::variants!(Outcome, Self::Answered { ttft_ms: 0 }, {
     Answered { ttft_ms } = "answered",
     AnsweredWhole { ms } = "answered_whole",
     Failed { fault, retry_after_ms } = "failed",
+    Unjudged = "unjudged",
     Outrun { ms, whole } = "outrun",
     Counted { estimated, told } = "counted",
     Wrote { tokens, ms } = "wrote",
@@ -120,6 +123,14 @@ impl Spread {
         };
         (self.p50, self.p95) = (moved(self.p50, 0.5), moved(self.p95, 0.95));
         self.p95 = self.p95.max(self.p50);
+    }
+
+    /// It would have taken longer than this. That tells something only where this is long: else nobody would ever learn that
+    /// it has become slow.
+    fn outrun(&mut self, value: f64) {
+        if self.seen > 0 && value > self.p95 {
+            self.add(value);
+        }
     }
 
     /// What 95 of 100 samples do not reach, once enough were seen.
@@ -218,9 +229,9 @@ impl Score {
                 self.answered(since);
                 self.whole_ms.add(millis(*ms));
             }
-            // It would have taken longer still; else nobody would ever learn that it has become slow.
-            Outcome::Outrun { ms, whole: true } => self.whole_ms.add(millis(*ms)),
-            Outcome::Outrun { ms, whole: false } => self.ttft_ms.add(millis(*ms)),
+            Outcome::Unjudged => self.probed_until = Millis(0),
+            Outcome::Outrun { ms, whole: true } => self.whole_ms.outrun(millis(*ms)),
+            Outcome::Outrun { ms, whole: false } => self.ttft_ms.outrun(millis(*ms)),
             Outcome::Counted { estimated, told } => self.count(tokens(*estimated), tokens(*told)),
             Outcome::Wrote { tokens: wrote, ms } => {
                 self.tokens_per_100s.add(tokens(*wrote) * 100_000.0 / millis(*ms).max(1.0));
@@ -256,6 +267,10 @@ impl Score {
             }
             FailedAs::Overloaded | FailedAs::Fault => return,
         };
+        // Calls that were under way when it opened tell nothing new.
+        if at < self.open_until {
+            return self.open_until = self.open_until.max(at.after(if retry_after_ms.is_some() { pause } else { 0 }));
+        }
         self.opened += 1;
         self.open_until = self.open_until.max(at.after(pause));
     }
@@ -371,7 +386,10 @@ impl Health {
         for (deployment, theirs) in others.scores.iter() {
             self.scores.change(deployment, |ours| {
                 if theirs.last > ours.last {
+                    let own = ours.open_until;
                     ours.clone_from(theirs);
+                    // Our own eyes first: what failed us rests as long as we thought.
+                    ours.open_until = ours.open_until.max(own);
                 }
             });
         }
@@ -411,6 +429,37 @@ mod tests {
 
     fn score(health: &Health) -> &Score {
         health.score("p/m").expect("known")
+    }
+
+    #[test]
+    fn calls_that_were_under_way_make_no_pause_longer() {
+        let mut health = Health::default();
+        for at in 0..12 {
+            health.observe(&failed(at, FailedAs::Fault));
+        }
+        assert!(
+            score(&health).is_open(Millis(5_000)) && !score(&health).is_open(Millis(5_010)),
+            "{:?}",
+            score(&health)
+        );
+        health.observe(&sample(6_000, Outcome::Probed));
+        assert!(score(&health).is_open(Millis(6_001)));
+        health.observe(&sample(6_100, Outcome::Unjudged));
+        assert!(score(&health).is_half_open(Millis(6_101)), "the next call may find out");
+    }
+
+    #[test]
+    fn who_was_outrun_is_not_fast_for_that() {
+        let mut health = Health::default();
+        health.observe(&sample(1, Outcome::Outrun { ms: 100, whole: false }));
+        assert_eq!(score(&health).ttft_ms, Spread::default(), "it tells nothing of one that is not known");
+        for at in 0..30 {
+            health.observe(&sample(at, Outcome::Answered { ttft_ms: 900 }));
+        }
+        health.observe(&sample(40, Outcome::Outrun { ms: 100, whole: false }));
+        assert_eq!(score(&health).ttft_ms.p50, 900.0);
+        health.observe(&sample(50, Outcome::Outrun { ms: 4_000, whole: false }));
+        assert!(score(&health).ttft_ms.p95 > 900.0);
     }
 
     #[test]

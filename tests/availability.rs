@@ -37,16 +37,19 @@ struct Bursts {
     share: f64,
     in_burst: bool,
     until: f64,
+    /// How many there were.
+    seen: u32,
 }
 
 impl Bursts {
     fn new(share: f64) -> Self {
-        Self { share, in_burst: true, until: if share > 0.0 { 0.0 } else { f64::INFINITY } }
+        Self { share, in_burst: true, until: if share > 0.0 { 0.0 } else { f64::INFINITY }, seen: 0 }
     }
 
     fn at(&mut self, now: f64, dice: &mut Dice) -> bool {
         while self.until <= now {
             self.in_burst = !self.in_burst;
+            self.seen += u32::from(self.in_burst);
             let mean = if self.in_burst { BURST_MS } else { BURST_MS * (1.0 - self.share) / self.share };
             self.until += -mean * (1.0 - dice.share()).ln();
         }
@@ -107,7 +110,7 @@ fn request(now: Millis, health: &mut Health, down: [bool; 2], shared: &World, di
 
 /// The share of requests that callers see answered, of providers that are each this available. Of `shared` of their bursts they
 /// suffer together.
-fn seen(availability: f64, shared_bursts: f64, requests: u64) -> f64 {
+fn seen(availability: f64, shared_bursts: f64, requests: u64) -> (f64, u32) {
     let mut dice = Dice::new(11);
     let bursts = (1.0 - availability - ERRORS_OUTSIDE) / (ERRORS_IN_BURST - ERRORS_OUTSIDE);
     let own = || Bursts::new(bursts * (1.0 - shared_bursts));
@@ -129,14 +132,14 @@ fn seen(availability: f64, shared_bursts: f64, requests: u64) -> f64 {
     }
     #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
     let share = answered as f64 / number as f64;
-    share
+    (share, alpha.seen + beta.seen + both.seen)
 }
 
 #[test]
 fn two_providers_at_99_percent_are_seen_as_more_than_99_95() {
-    let share = seen(0.99, 0.0, 20_000);
-    assert!(share >= 0.9995, "{share}");
-    assert!(seen(0.5, 1.0, 2_000) < 0.9, "what fails together is seen");
+    let (share, bursts) = seen(0.99, 0.0, 400_000);
+    assert!(share >= 0.9995 && bursts >= 8, "{share} in {bursts} bursts");
+    assert!(seen(0.5, 1.0, 2_000).0 < 0.9, "what fails together is seen");
 }
 
 /// For `make bench`: a line of JSON for each setting, of which only the first has a goal.
@@ -147,8 +150,8 @@ fn figures() {
         let settings = [(0.99, 0.0), (0.99, 0.05), (0.99, 0.1)];
         let runs = settings.map(|(each, shared)| (each, shared, scope.spawn(move || seen(each, shared, 16_000_000))));
         for (each, shared, run) in runs {
-            let seen = run.join().expect("it ran");
-            println!("{}", serde_json::json!({"each": each, "shared": shared, "seen": seen}));
+            let (seen, bursts) = run.join().expect("it ran");
+            println!("{}", serde_json::json!({"each": each, "shared": shared, "seen": seen, "bursts": bursts}));
         }
     });
 }

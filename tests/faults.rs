@@ -765,3 +765,44 @@ fn a_race_ends_with_the_caller_and_with_the_deadline() {
     let left = left.elapses(Timer::Drain).is("Closing");
     assert_eq!((left.did("Abort 1"), left.did("Send"), left.posted().others.len()), (1, 2, 1));
 }
+
+#[test]
+fn what_the_account_says_to_a_wish_for_a_second_attempt_is_heard_once_wherever_it_comes() {
+    let wished = || begun_racing(&hedged()).after(5_000).elapses(Timer::Hedge(0)).does(&["Extend"]);
+    let covering = ["Abort 0", "Note alpha/m bad", "Extend"];
+    for no in [Event::Refused(Refusal::InFlight), Event::Unreachable] {
+        // The answer was no; when the first attempt is silent, the next one asks for itself.
+        wished().hears(no.clone()).after(60_000).elapses(Timer::Head(0)).does(&covering);
+        // And where it is still to come, it may do.
+        let pending = wished().after(60_000).elapses(Timer::Head(0)).does(&covering[..2]);
+        pending.hears(no).does(&["Extend"]).hears(held_more()).does(&["Send 1 to beta", "Wait Head(1)"]);
+    }
+    let pausing = wished().after(4_000).hears(Event::Broke { attempt: 0 }).hears(held_more()).does(&[]);
+    pausing.elapses(Timer::Retry(0)).does(&["Send 1 to alpha", "Wait Head(1)", "Wait Hedge(1)"]);
+}
+
+#[test]
+fn u4_a_limit_of_the_callers_own_says_nothing_about_the_provider() {
+    let hurried = chat(&BOTH).streamed().wishing("max_ttft_ms", 1_500.into());
+    let story = Story::opens(&hurried).hears(held(&[0, 1])).after(1_500).elapses(Timer::Head(0));
+    let story = story.does(&["Abort 0", "Send 1 to beta", "Wait Head(1)"]);
+    let story = story.hears(head(1, 200, SSE)).hears(bytes(1, CHAT.all())).is("Closing");
+    let owed = &story.posted().others[0];
+    let PostOutcome::Charge(prompt) = owed.outcome else { panic!("alpha stops billing: {owed:?}") };
+    assert!(
+        prompt > Nanos(0) && story.text().contains(&prompt.plus(Nanos(17_000)).to_string()),
+        "its prompt is owed, and told"
+    );
+    let patient = chat(&BOTH).streamed().wishing("max_ttft_ms", 25_000.into());
+    Story::opens(&patient).hears(held(&[0, 1])).after(25_000).elapses(Timer::Head(0)).does(&ELSEWHERE);
+}
+
+#[test]
+fn u22_a_refusal_whose_body_breaks_or_never_ends_is_what_its_status_says() {
+    let begun = || sent().hears(head(0, 503, JSON));
+    assert_eq!(begun().waits(Timer::FirstToken(0)), Some(5_000));
+    for event in [Event::Broke { attempt: 0 }, Event::Elapsed(Timer::FirstToken(0))] {
+        let story = answered_by("beta", begun().hears(event).does(&ELSEWHERE));
+        assert_eq!(story.posted().others.len(), 0, "nothing is owed for it");
+    }
+}

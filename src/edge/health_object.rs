@@ -66,10 +66,10 @@ impl HealthObject {
             Some(health) => health,
             empty => empty.insert(self.load()?),
         };
-        let told = health.since(report.since);
         for sample in &report.samples {
             health.observe(sample);
         }
+        let told = health.since(report.since);
         if self.publish_at.get().is_none() {
             self.publish_at.set(Some(now().max(self.published.get().after(PUBLISH_EVERY_MS))));
         }
@@ -93,7 +93,7 @@ impl HealthObject {
         }
     }
 
-    /// Folds a report in, and answers what others saw.
+    /// Folds a report in, and answers what all of them saw.
     pub fn call(&self, report: Vec<u8>) -> std::result::Result<Vec<u8>, JsValue> {
         let report: Report = json::read_bytes(&report).map_err(|error| JsValue::from_str(&error.to_string()))?;
         let others = self.fold(&report).map_err(JsValue::from)?;

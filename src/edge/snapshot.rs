@@ -176,10 +176,13 @@ async fn refresh(env: Env) {
         start(&env);
     }
     let key = health_object::key_of(with(|isolate| isolate.region()));
-    let ((catalog, source), overrides, health) = join!(current_catalog(&env), overrides(&env), read(&env, &key));
+    let (catalog, overrides, health) = join!(current_catalog(&env), overrides(&env), read(&env, &key));
     let health = health.ok().flatten().and_then(|text| json::read::<Health>(&text).ok());
     let at = now();
     with(|isolate| {
+        // Whatever another read has brought meanwhile stays where this one brought nothing.
+        let last_good = (Rc::clone(&isolate.base), isolate.source);
+        let (catalog, source) = catalog.map_or(last_good, |catalog| (catalog, Source::Kv));
         isolate.take(&env, catalog, source, overrides);
         if let Some(health) = health {
             Rc::make_mut(&mut isolate.world.health).merge(&health);
@@ -214,13 +217,12 @@ impl Isolate {
     }
 }
 
-/// The catalog KV points at, if it is whole; else the one we have.
-async fn current_catalog(env: &Env) -> (Rc<Catalog>, Source) {
-    let (base, source) = with(|isolate| (Rc::clone(&isolate.base), isolate.source));
-    let current = read(env, CATALOG_CURRENT).await.ok().flatten();
-    let Some(id) = current.map(|id| id.trim().to_owned()) else { return (base, source) };
+/// The catalog KV points at, if it can be read and is whole.
+async fn current_catalog(env: &Env) -> Option<Rc<Catalog>> {
+    let id = read(env, CATALOG_CURRENT).await.ok().flatten()?.trim().to_owned();
+    let base = with(|isolate| Rc::clone(&isolate.base));
     if id == base.id {
-        return (base, Source::Kv);
+        return Some(base);
     }
     let text = read(env, &format!("catalog/{id}")).await.ok().flatten().unwrap_or_default();
     let parsed = if sha256_hex(text.as_bytes()) == id {
@@ -229,10 +231,10 @@ async fn current_catalog(env: &Env) -> (Rc<Catalog>, Source) {
         Err("it is missing, or not what its name says".to_owned())
     };
     match parsed {
-        Ok(catalog) => (Rc::new(catalog), Source::Kv),
+        Ok(catalog) => Some(Rc::new(catalog)),
         Err(error) => {
             console_error!("catalog {id} in KV: {error}; the last good one stays");
-            (base, source)
+            None
         }
     }
 }

@@ -31,6 +31,8 @@ pub const PIPED_BYTES_MAX: u32 = 8 * 1024 * 1024;
 const STREAMS: [&str; 2] = ["text/event-stream", "application/vnd.amazon.eventstream"];
 /// The longest name of an answer that is kept.
 const GENERATION_ID_MAX: usize = 256;
+/// How long the body of a refusal is waited for: its status says nearly all.
+const REFUSAL_MS: u64 = 5_000;
 /// What a provider may send before the first content.
 const OPENING_BYTES_MAX: usize = 1024 * 1024;
 /// What one output token takes in a stream at most, envelope included.
@@ -88,7 +90,8 @@ impl Exchange {
             quote,
             at_risk: false,
             seen: None,
-            hurried: false,
+            broke_off: false,
+            probes: false,
             generation_id: String::new(),
         });
         self.asked = None;
@@ -105,9 +108,12 @@ impl Exchange {
     }
 
     /// Tells the others to wait where this call finds out whether a deployment has recovered.
-    fn probe(&self, now: Millis, effects: &mut Vec<Effect>) {
+    fn probe(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         if self.score().is_some_and(|score| score.is_half_open(now)) {
             self.note(health::Outcome::Probed, now, effects);
+            if let Some(attempt) = self.attempt_mut() {
+                attempt.probes = true;
+            }
         }
     }
 
@@ -117,25 +123,30 @@ impl Exchange {
 
     /// A whole answer's head comes when the answer is whole.
     fn head_ms(&self) -> u64 {
-        let usual = if self.case.request.stream { self.first_token_ms() } else { self.whole_ms() };
-        self.conduct().deadlines.head_ms.unwrap_or(usual)
+        self.conduct().deadlines.head_ms.unwrap_or_else(|| self.head_within(self.first_token_ms()))
     }
 
-    /// Until the first content: as the route or the request says, else a usual time, or less where the deployment is known to
-    /// be faster.
+    fn head_within(&self, first_token_ms: u64) -> u64 {
+        if self.case.request.stream { first_token_ms } else { self.whole_within(first_token_ms) }
+    }
+
+    /// Until the first content: as the route or the request says, else as usual.
     pub(super) fn first_token_ms(&self) -> u64 {
-        let usual = if self.reasons() { FIRST_TOKEN_MS_REASONING } else { FIRST_TOKEN_MS };
-        self.conduct().deadlines.first_token_ms.unwrap_or_else(|| {
-            let high = self.score().and_then(|score| score.ttft_ms.high());
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds above 0")]
-            let measured = high.map(|high| (high * FIRST_TOKEN_MARGIN) as u64);
-            measured.map_or(usual, |ms| ms.clamp(FIRST_TOKEN_MS_MIN, usual))
-        })
+        self.conduct().deadlines.first_token_ms.unwrap_or_else(|| self.usual_ms())
     }
 
-    pub(super) fn whole_ms(&self) -> u64 {
+    /// A usual time to the first content, or less where the deployment is known to be faster.
+    fn usual_ms(&self) -> u64 {
+        let usual = if self.reasons() { FIRST_TOKEN_MS_REASONING } else { FIRST_TOKEN_MS };
+        let high = self.score().and_then(|score| score.ttft_ms.high());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds above 0")]
+        let measured = high.map(|high| (high * FIRST_TOKEN_MARGIN) as u64);
+        measured.map_or(usual, |ms| ms.clamp(FIRST_TOKEN_MS_MIN, usual))
+    }
+
+    pub(super) fn whole_within(&self, first_token_ms: u64) -> u64 {
         let longest = self.attempt().map_or(0, |attempt| attempt.output_tokens_max);
-        self.first_token_ms().saturating_add(longest.saturating_mul(MS_PER_TOKEN_MAX)).min(WHOLE_MS_MAX)
+        first_token_ms.saturating_add(longest.saturating_mul(MS_PER_TOKEN_MAX)).min(WHOLE_MS_MAX)
     }
 
     /// What is known of the deployment of the attempt under way.
@@ -150,6 +161,7 @@ impl Exchange {
 
     pub(super) fn attempting(&mut self, stage: Stage, event: Event, now: Millis, effects: &mut Vec<Effect>) {
         let stage = self.turn_to(event.attempt(), stage);
+        let wish = self.hedge_answered(&event);
         let current = self.current;
         if let Stage::First(first) = &stage {
             self.generated(&first.relay.meter.generation_id);
@@ -167,6 +179,10 @@ impl Exchange {
             (stage @ (Stage::Covering | Stage::Pausing), Event::Elapsed(timer)) => {
                 self.paused(stage, timer, now, effects);
             }
+            (Stage::Pausing, Event::Held(grant)) => {
+                self.holds(&grant);
+                self.phase = Phase::Attempting(Stage::Pausing);
+            }
             (stage @ (Stage::Covering | Stage::Pausing), _) => self.phase = Phase::Attempting(stage),
             (Stage::Sent, Event::Head { attempt, head }) if attempt == current => self.head(head, now, effects),
             (Stage::Failing { status, retry_after }, Event::Whole { attempt, bytes }) if attempt == current => {
@@ -182,6 +198,9 @@ impl Exchange {
             (Stage::First(first), Event::End { attempt }) if attempt == current => {
                 self.ended_early(first, now, effects);
             }
+            (Stage::Failing { status, retry_after }, Event::Broke { attempt }) if attempt == current => {
+                self.refused_unread(status, retry_after, now, effects);
+            }
             (_, Event::Broke { attempt } | Event::End { attempt }) if attempt == current => {
                 self.failed(UpstreamFault::new(0, Cause::Connection, "the connection failed"), now, effects);
             }
@@ -191,7 +210,9 @@ impl Exchange {
             (stage, Event::Held(grant)) => {
                 self.holds(&grant);
                 self.phase = Phase::Attempting(stage);
-                self.hedge_held(now, effects);
+                if let Some(wish) = wish {
+                    self.hedge_held(wish, now, effects);
+                }
             }
             (stage, _) => self.phase = Phase::Attempting(stage),
         }
@@ -235,6 +256,7 @@ impl Exchange {
         let whole = !matches!(stage, Stage::First(_));
         if whole {
             let left = self.first_token_ms().max(self.head_ms()).saturating_sub(now.since(self.sent()));
+            let left = if ok { left } else { left.min(REFUSAL_MS) };
             effects.push(Effect::Wait { timer: Timer::FirstToken(attempt), ms: left.max(1) });
         }
         self.phase = Phase::Attempting(stage);
@@ -263,7 +285,7 @@ impl Exchange {
         if let Some(fault) = first.relay.meter.fault.take() {
             return self.failed(fault, now, effects);
         }
-        if first.raw.len() > OPENING_BYTES_MAX {
+        if !first.relay.meter.content && first.raw.len() > OPENING_BYTES_MAX {
             let fault = UpstreamFault::new(200, Cause::Server, "the provider's stream does not begin");
             return self.failed(fault, now, effects);
         }
@@ -410,11 +432,14 @@ impl Exchange {
         let waits_for_head = matches!(stage, Stage::Sent);
         match timer {
             Timer::Head(attempt) if attempt == self.current && waits_for_head => {
-                let own = self.conduct().deadlines.head_ms.is_some();
+                let own = self.head_ms() < self.head_within(self.usual_ms());
                 self.too_late(timeout("no answer within the deadline"), own, now, effects);
             }
             Timer::FirstToken(attempt) if attempt == self.current && !waits_for_head => {
-                let own = self.conduct().deadlines.first_token_ms.is_some();
+                if let Stage::Failing { status, retry_after } = stage {
+                    return self.refused_unread(status, retry_after, now, effects);
+                }
+                let own = self.first_token_ms() < self.usual_ms();
                 self.too_late(timeout("no content within the deadline"), own, now, effects);
             }
             Timer::Hedge(attempt) if attempt == self.current => self.hedge(stage, now, effects),
@@ -448,11 +473,16 @@ impl Exchange {
         if !own {
             return self.failed(fault, now, effects);
         }
-        let held = self.held_here();
+        // What it did until then is owed: its prompt, and no more where closing the connection stops the bill.
+        let (held, seen) = (self.held_here(), (self.settled(None, false, 0), self.drain_ms() == 0));
         if let Some(attempt) = self.attempt_mut() {
-            (attempt.at_risk, attempt.hurried, attempt.quote) = (true, true, attempt.quote.min(held));
+            (attempt.at_risk, attempt.seen, attempt.quote) = (true, Some(seen), attempt.quote.min(held));
         }
         self.end_attempt(&fault, effects);
+        self.unjudged(now, effects);
+        if !self.conduct().fallback {
+            self.queue.clear();
+        }
         self.next_attempt(now, effects);
     }
 

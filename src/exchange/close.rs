@@ -2,7 +2,6 @@
 use super::{Attempt, Effect, Event, Exchange, Outcome, Phase, Settled, event::Timer};
 use crate::{
     account::letter::{OtherAttempt, PostLetter, PostOutcome},
-    catalog::AbortStopsBilling,
     health,
     ledger::{AttemptRecord, CallRecord},
     money::Nanos,
@@ -85,31 +84,19 @@ impl Exchange {
         }
     }
 
-    /// What is known of an attempt that came to nothing and may be billed. Where the caller was in a hurry, the prompt is owed;
-    /// and where closing the connection stops the bill, no more than that.
+    /// What is known of an attempt that came to nothing and may be billed.
     fn unknown(&self, number: usize) -> (PostOutcome, CallRecord) {
-        if let Some((settled, known)) = self.attempts.get(number).and_then(|attempt| attempt.seen) {
-            let cancelled = self.attempts.get(number).is_some_and(|attempt| !attempt.broke_off());
-            let call = self.call_record(number, &settled, if cancelled { 499 } else { 502 });
-            let metered = settled.cost;
-            let outcome = if known { PostOutcome::Charge(metered) } else { PostOutcome::Suspense { metered } };
-            return (outcome, call);
-        }
-        let hurried = self.attempts.get(number).is_some_and(|attempt| attempt.hurried);
-        let mut settled = Settled { estimated: true, ..Settled::default() };
-        let candidate = self.candidate_of(number).filter(|_| hurried);
-        if let Some(candidate) = candidate {
-            settled.usage = self.prompt_alone();
-            let charge = price::charge(&candidate.deployment.rates, self.case.when(), &settled.usage);
-            settled.cost = charge.unwrap_or_default().min(self.held_for(number));
-        }
-        let stops = candidate.map(|candidate| candidate.deployment.provider.abort_stops_billing);
-        let call = self.call_record(number, &settled, 504);
-        if stops == Some(AbortStopsBilling::Yes) {
-            (PostOutcome::Charge(settled.cost), call)
-        } else {
-            (PostOutcome::Suspense { metered: settled.cost }, call)
-        }
+        let attempt = self.attempts.get(number);
+        let status = match attempt.map(|attempt| (&attempt.outcome, attempt.broke_off)) {
+            Some((Outcome::Cancelled, _)) => 499,
+            Some((_, true)) => 502,
+            _ => 504,
+        };
+        let nothing = (Settled { estimated: true, ..Settled::default() }, false);
+        let (settled, known) = attempt.and_then(|attempt| attempt.seen).unwrap_or(nothing);
+        let metered = settled.cost;
+        let outcome = if known { PostOutcome::Charge(metered) } else { PostOutcome::Suspense { metered } };
+        (outcome, self.call_record(number, &settled, status))
     }
 
     /// Only the prompt and what was seen are known. That is the charge where closing the connection stops the bill; the
@@ -157,6 +144,7 @@ impl Exchange {
     pub(super) fn abandon(&mut self, effects: &mut Vec<Effect>) {
         let attempt = self.current;
         effects.push(Effect::Abort { attempt });
+        self.unjudged(self.now, effects);
         self.close_seen(0, 499, effects);
     }
 

@@ -1,5 +1,5 @@
 //! A second attempt beside one that takes its time: whoever has the first content is the answer, the other is let go.
-use super::{Effect, Exchange, Outcome, Phase, Settled, Stage, event::Timer, next::ATTEMPTS_MAX};
+use super::{Effect, Event, Exchange, Outcome, Phase, Settled, Stage, event::Timer, next::ATTEMPTS_MAX};
 use crate::{
     account::letter::ExtendLetter,
     health::{self, Spread},
@@ -19,8 +19,8 @@ pub(super) enum Hedge {
     /// None was made.
     #[default]
     None,
-    /// The account was asked to hold the candidate at this place as well.
-    Asked(usize),
+    /// The account was asked to hold the candidate at this place as well, beside this attempt.
+    Asked { place: usize, attempt: usize },
     /// The attempt of this number was begun beside another.
     Begun(usize),
 }
@@ -55,7 +55,9 @@ impl Exchange {
         let spread = self.score().map(|score| if streams { &score.ttft_ms } else { &score.whole_ms });
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds above 0")]
         let measured = spread.and_then(Spread::high).map(|high| high as u64);
-        measured.unwrap_or_else(|| if streams { self.first_token_ms() } else { self.whole_ms() } / 2)
+        measured.unwrap_or_else(
+            || if streams { self.first_token_ms() } else { self.whole_within(self.first_token_ms()) } / 2,
+        )
     }
 
     /// The attempt under way is late: another is made beside it if all of it can be held, and if the isolate may.
@@ -68,18 +70,28 @@ impl Exchange {
             Beside::Ready(_) | Beside::Ask(_) if !self.case.world.retries.take(now) => {}
             Beside::Ready(quote) => self.begin_beside(place, quote, now, effects),
             Beside::Ask(letter) => {
-                self.hedge = Hedge::Asked(place);
+                self.hedge = Hedge::Asked { place, attempt: self.current };
                 effects.push(Effect::Extend(letter));
             }
         }
     }
 
-    /// The account answered to the wish for more while an attempt goes on.
-    pub(super) fn hedge_held(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let Hedge::Asked(place) = self.hedge else { return };
+    /// Takes the account's answer to the wish for a second attempt, wherever the exchange is by now: place and attempt of the
+    /// wish.
+    pub(super) fn hedge_answered(&mut self, event: &Event) -> Option<(usize, usize)> {
+        let Hedge::Asked { place, attempt } = self.hedge else { return None };
+        if !matches!(event, Event::Held(_) | Event::Refused(_) | Event::Unreachable) {
+            return None;
+        }
         self.hedge = Hedge::None;
+        Some((place, attempt))
+    }
+
+    /// More is held. The attempt that was late may be so no more.
+    pub(super) fn hedge_held(&mut self, (place, attempt): (usize, usize), now: Millis, effects: &mut Vec<Effect>) {
         let waits = matches!(&self.phase, Phase::Attempting(stage) if stage.waits());
         if waits
+            && attempt == self.current
             && !self.gone
             && self.queue.last() == Some(&place)
             && let Beside::Ready(quote) = self.beside(place)
@@ -157,7 +169,7 @@ impl Exchange {
         match stage {
             Stage::Failing { status, retry_after } => {
                 let fault = self.refusal(status, b"", retry_after.as_deref());
-                self.end_attempt(&fault, effects);
+                self.book_failure(&fault, now, effects);
                 self.current = current;
                 return self.put_at_risk(false);
             }
@@ -169,6 +181,7 @@ impl Exchange {
         }
         let (ms, whole) = (now.since(self.sent()), !self.case.request.stream);
         self.note(health::Outcome::Outrun { ms, whole }, now, effects);
+        self.unjudged(now, effects);
         self.look_at(current);
     }
 

@@ -43,9 +43,8 @@ impl Exchange {
                 Cover::Ready { output_tokens_max, quote } => (output_tokens_max, quote),
                 Cover::Ask(letter) => {
                     self.phase = Phase::Attempting(Stage::Covering);
-                    if matches!(self.hedge, Hedge::Asked(_)) {
+                    if matches!(self.hedge, Hedge::Asked { .. }) {
                         // The answer to that wish is still to come, and may do.
-                        self.hedge = Hedge::None;
                         return;
                     }
                     self.asked = Some(place);
@@ -96,28 +95,12 @@ impl Exchange {
 
     /// Notes a failed attempt and goes on.
     pub(super) fn failed(&mut self, fault: UpstreamFault, now: Millis, effects: &mut Vec<Effect>) {
-        // What it may be billed is no more than was held for it.
-        let (at_risk, held) = (self.may_be_billed(&fault, now), self.held_here());
-        if let Some(attempt) = self.attempt_mut() {
-            (attempt.at_risk, attempt.quote) = (at_risk, attempt.quote.min(held));
-        }
-        self.end_attempt(&fault, effects);
+        self.book_failure(&fault, now, effects);
         let then = match (self.rival.is_some(), fault.cause.may_fall_back()) {
             (false, _) => self.then(&fault, now),
             (true, true) => Then::Next,
             (true, false) => Then::Stop,
         };
-        if fault.cause.blames_deployment() {
-            let outcome =
-                health::Outcome::Failed { fault: FailedAs::of(fault.cause), retry_after_ms: fault.retry_after_ms };
-            match self.refused_credential(fault.cause) {
-                // Another credential opens the same door: it is the credential that failed, not the deployment.
-                Some(deployment) if then == Then::WithAnother => {
-                    effects.push(Effect::Note(Sample { deployment, at: now, outcome }));
-                }
-                _ => self.note(outcome, now, effects),
-            }
-        }
         match then {
             Then::WithAnother => self.queue.extend(self.place()),
             Then::Again(ms) => {
@@ -128,6 +111,38 @@ impl Exchange {
             Then::Stop => self.queue.clear(),
         }
         self.next_attempt(now, effects);
+    }
+
+    /// Ends an attempt that failed: what it may be billed is no more than was held for it, and health hears of it.
+    pub(super) fn book_failure(&mut self, fault: &UpstreamFault, now: Millis, effects: &mut Vec<Effect>) {
+        let (at_risk, held) = (self.may_be_billed(fault, now), self.held_here());
+        if let Some(attempt) = self.attempt_mut() {
+            (attempt.at_risk, attempt.quote) = (at_risk, attempt.quote.min(held));
+        }
+        self.end_attempt(fault, effects);
+        if !fault.cause.blames_deployment() {
+            return self.unjudged(now, effects);
+        }
+        let outcome =
+            health::Outcome::Failed { fault: FailedAs::of(fault.cause), retry_after_ms: fault.retry_after_ms };
+        match self.refused_credential(fault.cause) {
+            // Another credential opens the same door: it is the credential that failed, not the deployment.
+            Some(deployment) if self.has_another_credential(now) => {
+                effects.push(Effect::Note(Sample { deployment, at: now, outcome }));
+            }
+            _ => self.note(outcome, now, effects),
+        }
+    }
+
+    fn has_another_credential(&self, now: Millis) -> bool {
+        self.place().is_some_and(|place| !self.credentials(place, now).is_empty())
+    }
+
+    /// A call that was to find out whether its deployment has recovered has found out nothing: the next one may.
+    pub(super) fn unjudged(&self, now: Millis, effects: &mut Vec<Effect>) {
+        if self.attempt().is_some_and(|attempt| attempt.probes) {
+            self.note(health::Outcome::Unjudged, now, effects);
+        }
     }
 
     /// Lets go of an attempt that came to nothing.
@@ -157,7 +172,7 @@ impl Exchange {
             return otherwise;
         }
         if fault.cause.blames_credential() {
-            let another = self.place().is_some_and(|place| !self.credentials(place, now).is_empty());
+            let another = self.has_another_credential(now);
             if another || fault.cause != Cause::RateLimited {
                 return if another { Then::WithAnother } else { otherwise };
             }

@@ -45,7 +45,8 @@ impl Exchange {
         if self.hedge == Hedge::Begun(self.current) {
             return "hedge";
         }
-        if self.current > 0 {
+        // The same deployment once more is no fallback.
+        if self.attempts.first().map(|first| first.candidate) != self.place() {
             return "fallback";
         }
         self.plan().map_or("", |plan| plan.reason.word())
@@ -147,7 +148,7 @@ impl Exchange {
 
     /// The comment every stream ends with. It names who wrote its end.
     pub(super) fn comment(&self, settled: &Settled, whole: bool) -> Value {
-        let wrote = |attempt: &Attempt| attempt.broke_off() || matches!(attempt.outcome, Outcome::Answered { .. });
+        let wrote = |attempt: &Attempt| attempt.broke_off || matches!(attempt.outcome, Outcome::Answered { .. });
         let last = self.attempts.iter().rposition(wrote).unwrap_or(self.current);
         let (provider, model) = self.candidate_of(last).map_or(("", ""), |candidate| {
             (candidate.deployment.provider.id.as_str(), candidate.deployment.model.as_str())

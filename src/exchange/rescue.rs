@@ -171,7 +171,7 @@ impl Exchange {
         self.end_attempt(fault, effects);
         if let Some(attempt) = self.attempt_mut() {
             attempt.seen = Some((settled, known));
-            attempt.at_risk = true;
+            (attempt.at_risk, attempt.broke_off) = (true, true);
             attempt.quote = if known { settled.cost } else { attempt.quote.min(held) };
         }
         if fault.cause.blames_deployment() {
@@ -234,7 +234,7 @@ impl Exchange {
     /// What the caller is told: the cost of the attempt under way and of those let go of for it, and the usage of those whose
     /// answer it goes on with.
     pub(super) fn with_seen(&self, settled: Settled) -> Settled {
-        let seen = self.attempts.iter().filter_map(|attempt| Some((attempt.seen?.0, attempt.broke_off())));
+        let seen = self.attempts.iter().filter_map(|attempt| Some((attempt.seen?.0, attempt.broke_off)));
         seen.fold(settled, |all, (one, broke_off)| Settled {
             usage: if broke_off { all.usage.plus(one.usage) } else { all.usage },
             cost: all.cost.plus(one.cost),
@@ -246,12 +246,16 @@ impl Exchange {
     /// What an answer that is gone on with has already of its length.
     pub(super) fn written(&self) -> u64 {
         let goes_on = self.broken.as_ref().is_some_and(|broken| broken.how != How::Restart);
-        let seen = self.attempts.iter().filter_map(|attempt| attempt.seen).filter(|_| goes_on);
+        let told = |attempt: &&Attempt| {
+            let diverged = matches!(&attempt.outcome, Outcome::Failed(fault) if fault.cause == Cause::Diverged);
+            goes_on && attempt.broke_off && !diverged
+        };
+        let seen = self.attempts.iter().filter(told).filter_map(|attempt| attempt.seen);
         seen.fold(0, |all, (settled, _)| all.saturating_add(settled.usage.output))
     }
 
     pub(super) fn is_rescued(&self) -> bool {
-        self.attempts.iter().any(Attempt::broke_off)
+        self.attempts.iter().any(|attempt| attempt.broke_off)
             && matches!(self.attempt().map(|attempt| &attempt.outcome), Some(Outcome::Answered { .. }))
     }
 }

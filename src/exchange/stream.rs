@@ -53,6 +53,7 @@ impl Exchange {
 
     pub(super) fn relaying(&mut self, mut streaming: Streaming, event: Event, now: Millis, effects: &mut Vec<Effect>) {
         let current = self.current;
+        let wished = self.hedge_answered(&event).is_some();
         match event {
             Event::Bytes { attempt, bytes } if attempt == current => {
                 streaming.reading = false;
@@ -69,7 +70,7 @@ impl Exchange {
                 streaming.writing = false;
                 self.read_on(streaming, effects);
             }
-            Event::Held(_) | Event::Refused(_) | Event::Unreachable if streaming.growth.is_asking() => {
+            Event::Held(_) | Event::Refused(_) | Event::Unreachable if streaming.growth.is_asking() && !wished => {
                 self.grown(streaming, event, effects);
             }
             // Asked for before this stream began.

@@ -479,7 +479,16 @@ impl Shell<'_> {
         }
         must(before != "Done" || effects.is_empty(), "Done absorbs")?;
         must(!late || (before == after && effects.is_empty()), "what is late does not touch the next attempt")?;
-        effects.into_iter().try_for_each(|effect| self.carry_out(effect))
+        effects.into_iter().try_for_each(|effect| self.carry_out(effect))?;
+        self.check_that_it_waits(after)
+    }
+
+    /// Between two attempts something is under way, or a pause is: nobody waits for the last deadline.
+    fn check_that_it_waits(&self, phase: &str) -> Result<(), String> {
+        let asks = |one: &UnderWay| !matches!(one, UnderWay::Write | UnderWay::Posting);
+        let pauses = self.timers.iter().any(|(timer, _)| matches!(timer, Timer::Retry(_)));
+        let waits = self.under_way.iter().any(asks) || pauses;
+        must(self.manners == Manners::None || phase != "Attempting" || waits, "an attempt waits for something")
     }
 
     fn note(&mut self, event: &Event, phase: &str) {
@@ -619,8 +628,7 @@ impl Shell<'_> {
         }
         let Some(PostOutcome::Charge(cost)) = posts.first().map(|letter| letter.outcome) else { return Ok(()) };
         // With what others are known to have cost that were let go of for it: they broke off, or were not as fast.
-        let seen = posts[0].others.iter().filter(|other| [499, 502].contains(&other.call.status));
-        let seen = seen.map(|other| match other.outcome {
+        let seen = posts[0].others.iter().map(|other| match other.outcome {
             PostOutcome::Charge(amount) | PostOutcome::Suspense { metered: amount } => amount,
             PostOutcome::Void => Nanos::ZERO,
         });
@@ -641,9 +649,7 @@ impl Shell<'_> {
                 Surface::Responses => ("event: response.completed", "event: error"),
             };
             must(text.contains(end) != text.contains(fault), &format!("a stream ends whole or with a fault: {text}"))?;
-            // What nothing was seen of is no part of the answer.
-            let own = if posts[0].call.status == 504 { Nanos::ZERO } else { cost };
-            let told = own.plus(seen);
+            let told = cost.plus(seen);
             must(text.contains(&format!("\"cost_usd\":\"{told}\"")), "a stream's comment tells what is posted")?;
             let once = |word: &str| text.matches(word).count() <= 1;
             let heads = once("event: message_start") && once("event: response.created");

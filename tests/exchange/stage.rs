@@ -470,6 +470,7 @@ pub fn told(effect: &Effect) -> String {
         Effect::Note(sample) => match sample.outcome {
             Outcome::Answered { .. } | Outcome::AnsweredWhole { .. } => format!("Note {} good", sample.deployment),
             Outcome::Failed { .. } => format!("Note {} bad", sample.deployment),
+            Outcome::Unjudged => format!("Note {} unjudged", sample.deployment),
             Outcome::Outrun { .. } => format!("Note {} slow", sample.deployment),
             Outcome::Probed => format!("Note {} probed", sample.deployment),
             Outcome::Wrote { .. } => format!("Note {} wrote", sample.deployment),

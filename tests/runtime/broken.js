@@ -73,10 +73,13 @@ export default class extends Worker {
 }
 
 export class AccountObject extends Account {
+  #exec;
+  /** How many of its holds are in suspense, as its database tells. */
+  suspended() { return this.#exec("SELECT count(*) AS n FROM booking WHERE json_extract(iif(json_type(body) = 'object', body, '{}'), '$.suspense') IS NOT NULL").one().n; }
   constructor(ctx, env) {
     faults ??= JSON.parse(env.FAULTS ?? "{}");
     super(ctx, { ...env, DB: journal(env.DB) });
-    const exec = ctx.storage.sql.exec.bind(ctx.storage.sql);
+    const exec = this.#exec = ctx.storage.sql.exec.bind(ctx.storage.sql);
     ctx.storage.sql.exec = (statement, ...values) => {
       if (/^INSERT/.test(statement) && strikes("storage")) throw new Error("SQLITE_IOERR");
       return exec(statement, ...values);

@@ -12,7 +12,7 @@ const FAULTS = [
   [1, "refuses the key", { status: 401 }],
   [1, "a page", { status: 200, body: "<html>Sorry</html>" }],
   [1, "a late head", { head_delay_ms: 60_000 }],
-  [2, "slow", { head_delay_ms: 300 }],
+  [3, "slow", { head_delay_ms: 430 }],
   [1, "a late first token", { first_token_delay_ms: 60_000 }],
   ...[0, 3, 9].flatMap((place) => [
     [1, "cuts", { cut_after: place }], [1, "resets", { reset_after: place }], [1, "falls silent", { stall_after: place }],
@@ -81,7 +81,7 @@ export async function chaos({ requests, together = 16, seed = 1, show = () => {}
 
 async function one(here, own, roll) {
   const [stream, native, messages] = [roll() < 0.7, roll() < 0.5, roll() < 0.3];
-  const megarouter = roll() < 0.25 ? { hedge: true } : {};
+  const megarouter = roll() < 0.5 ? { hedge: true } : {};
   const usage = stream && native && !messages ? { stream_options: { include_usage: true } } : {};
   const body = { model: "chaos", stream, max_tokens: 200, messages: [{ role: "user", content: "count to 12" }], megarouter, ...usage };
   const began = Date.now();

@@ -91,7 +91,8 @@ test("p8: a posting that is never taken leaves its hold in suspense: the budget 
   await faults({ account: "down", letters: "post" });
   const answer = await ask();
   assert.equal(answer.status, 200);
-  await new Promise((done) => setTimeout(done, SETTLE_S * 1_000 + 500));
+  const { ACCOUNT } = await here.worker.getEnv();
+  await until("the hold has gone to suspense", async () => await ACCOUNT.getByName(`org:${own.id}`).suspended() === 1, { ms: SETTLE_S * 1_000 + 5_000 });
   const held = await wallet();
   assert.deepEqual([held.posted_usd, nanos(held.held_usd) > 0n], [before.posted_usd, true]);
   await faults({});

@@ -183,6 +183,11 @@ fn u14_a_prompt_that_is_too_long_goes_only_where_there_is_more_room() {
     let long = r#"{"error":{"message":"This model's maximum context length is 200000 tokens.","code":"context_length_exceeded"}}"#;
     let story = refused(400, long).does(&["Abort 0", "Reply 400", "Post 0"]);
     assert_eq!(story.body()["error"]["code"], "context_length_exceeded", "beta's is no longer");
+    let row = r#"{"provider":"beta","id":"m","context_length":200000,"#;
+    let longer = megarouter::catalog::Catalog::parse(&stage::CATALOG.replace(row, &row.replace("200000", "900000")));
+    let larger = World { catalog: Rc::new(longer.expect("valid")), ..world() };
+    let story = Story::opens_in(&chat(&BOTH), larger).hears(held(&[0, 1])).hears(head(0, 400, JSON));
+    answered_by("beta", story.hears(whole(0, long)).does(&["Abort 0", "Send 1 to beta", "Wait Head(1)"]));
 }
 
 #[test]
@@ -261,7 +266,8 @@ fn u17_a_model_that_is_not_there_is_asked_for_elsewhere() {
 #[test]
 fn u18_timeouts_and_conflicts_go_elsewhere() {
     answered_by("beta", refused(409, "{}").does(&ELSEWHERE));
-    answered_by("beta", refused(408, "{}").does(&ELSEWHERE));
+    let late = answered_by("beta", refused(408, "{}").does(&ELSEWHERE));
+    assert!(matches!(late.posted().others[0].outcome, PostOutcome::Suspense { .. }), "it may have been worked on");
 }
 
 #[test]
@@ -805,4 +811,32 @@ fn u22_a_refusal_whose_body_breaks_or_never_ends_is_what_its_status_says() {
         let story = answered_by("beta", begun().hears(event).does(&ELSEWHERE));
         assert_eq!(story.posted().others.len(), 0, "nothing is owed for it");
     }
+}
+
+// What is counted.
+
+/// The charge of a stream of these frames, and what its caller was told of it.
+fn counted(frames: &[&str]) -> (Nanos, Story) {
+    let story = Story::opens(&chat(&["alpha"]).streamed()).hears(held(&[0])).hears(head(0, 200, SSE));
+    let story = story.hears(bytes(0, frames.concat())).is("Closing");
+    let PostOutcome::Charge(cost) = story.posted().outcome else { panic!("a charge") };
+    (cost, story)
+}
+
+#[test]
+fn u24_to_u30_a_stream_is_charged_once_by_the_providers_last_counts() {
+    let stage::Frames { opening, hello, world, finish, usage, end, .. } = CHAT;
+    let (once, _) = counted(&[opening, hello, world, finish, usage, end]);
+    let first = usage.replace("\"completion_tokens\":4", "\"completion_tokens\":2");
+    let (twice, _) = counted(&[opening, hello, &first, world, finish, usage, end]);
+    assert_eq!((once, twice), (Nanos(17_000), Nanos(17_000)), "u27: the last counts");
+    let (estimated, story) = counted(&[opening, hello, world, finish, end]);
+    assert!(estimated > Nanos(0) && story.posted().call.estimated, "u24: by what was seen");
+    assert!(story.text().contains("\"estimated\":true"), "and it is told so");
+    let zero = usage.replace(":9", ":0").replace(":4", ":0").replace(":13", ":0");
+    assert_eq!(counted(&[opening, hello, world, finish, &zero, end]).0, Nanos(0), "u26: a zero is a count");
+    let filtered = finish.replace("\"stop\"", "\"content_filter\"");
+    assert_eq!(counted(&[opening, hello, &filtered, usage, end]).0, Nanos(17_000), "u28: as the provider counts");
+    let (repeated, story) = counted(&[opening, hello, hello, world, finish, usage, end]);
+    assert_eq!((repeated, story.said().as_str()), (Nanos(17_000), "Hello, Hello, world."), "u30: passed on as it came");
 }

@@ -44,7 +44,7 @@ mutants: setup ## break the account's transitions one by one and see that a test
 chaos: build ## requests while providers fail at random, and the books afterwards; N=10000 SEED=1
 	@N=$(N) SEED=$(SEED) tools/node tools/chaos.mjs
 
-bench: build ## figures of this build beside the platform's floors (Linux, seven minutes); ONLY="account size"
+bench: build ## figures of this build beside the platform's floors (Linux, nine minutes); ONLY="account size"
 	@tools/bench/run.sh
 
 catalog: ## make schema/catalog.json from the price tables, and show what changed

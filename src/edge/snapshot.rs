@@ -5,7 +5,7 @@ use super::{health_object, now, secrets, storage};
 use crate::{
     access::Tenant,
     catalog::{Catalog, PriceOverrides, sha256_hex},
-    health::{Health, Report, Sample},
+    health::{FailedAs, Health, Outcome, Report, Sample},
     json,
     time::Millis,
     world::{Reach, TenantView, World},
@@ -133,6 +133,9 @@ pub fn remember(tenant: &Tenant) {
 
 /// Believes its own eyes at once, and keeps the sample for the others.
 pub fn note(sample: Sample) {
+    if matches!(sample.outcome, Outcome::Failed { fault: FailedAs::Credential, .. }) {
+        console_error!("{}: the provider refused our credential, or its account is empty", sample.deployment);
+    }
     with(|isolate| {
         Rc::make_mut(&mut isolate.world.health).observe(&sample);
         // An organisation's own deployments go by its name, and are told to nobody.

@@ -135,10 +135,12 @@ test("with every target failing the caller is told not to try again at once, and
 });
 
 test("a provider's refusal of our credential is never the caller's 401, nor is its text shown", async () => {
-  const { alias } = await routeOver([{ status: 401, body: { error: { message: "key sk-secret is bad" } } }]);
+  const { alias, names } = await routeOver([{ status: 401, body: { error: { message: "key sk-secret is bad" } } }]);
   const answer = await ask(alias);
   assert.deepEqual([answer.status, answer.body.error.code], [502, "upstream_auth_failed"]);
   assert.doesNotMatch(JSON.stringify(answer.body), /sk-secret/);
+  const logs = here.server.getLogs().map(({ message }) => message).join("\n");
+  assert.ok(logs.includes(`${names[0]}/m: the provider refused our credential`) && !logs.includes("sk-secret"), "the operator is told");
 });
 
 // ---- a second attempt beside a slow one -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ export async function judge(name, cases) {
 
 /** The sandbox cuts the provider's next answer off, and the one that would go on with it. */
 export async function breaksNextStream(provider) {
-  const behaviour = JSON.stringify({ cut_after: 5, times: 2 });
+  const behaviour = JSON.stringify({ cut_after: 4, times: 2 });
   const answer = await fetch(`${run.sandbox_url}/control/${provider}`, { method: "PUT", body: behaviour });
   if (!answer.ok) throw new Error(await answer.text());
 }

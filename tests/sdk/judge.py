@@ -27,7 +27,7 @@ def judge(name, cases):
 
 def breaks_next_stream(provider):
     """The sandbox cuts the provider's next answer off, and the one that would go on with it."""
-    behaviour = json.dumps({"cut_after": 5, "times": 2}).encode()
+    behaviour = json.dumps({"cut_after": 4, "times": 2}).encode()
     request = urllib.request.Request(f"{RUN['sandbox_url']}/control/{provider}", behaviour, method="PUT")
     urllib.request.urlopen(request).close()
 

@@ -222,6 +222,8 @@ struct Attempt {
     credential: usize,
     sent: Millis,
     first_byte: Option<Millis>,
+    /// When the answer began: the first content of a stream, or all of it.
+    first_content: Option<Millis>,
     outcome: Outcome,
     simulated: bool,
     /// The bound on output tokens that was sent.

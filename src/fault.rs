@@ -212,7 +212,7 @@ impl UpstreamFault {
                 502,
                 "upstream_error",
                 "upstream_auth_failed",
-                "The provider refused our credential. Nothing is wrong with your key; the operator has to mend it.",
+                "The provider refused our credential for it. Nothing is wrong with your key: whoever set up the provider's has to mend it.",
             ),
             Cause::UnknownModel => Fault::not_found(
                 "model_not_found",
@@ -252,7 +252,7 @@ impl UpstreamFault {
                 504,
                 "timeout",
                 "upstream_timeout",
-                "No provider this request may go to answered in time. Raise the deadline, or allow more models.",
+                "No provider answered in time. Raise deadline_ms, max_ttft_ms or the route's deadlines, or allow more models.",
             ),
         };
         Fault { param: self.param.clone(), should_retry: false, ..fault }

@@ -83,6 +83,7 @@ fn u1_a_connection_nobody_can_make_is_told_as_such() {
         }
     }
     assert_eq!((story.reply().status, &story.body()["error"]["code"]), (503, &json!("upstream_unreachable")));
+    assert_eq!(story.posted().call.status, 503, "what the caller saw is booked");
 }
 
 #[test]
@@ -99,6 +100,8 @@ fn u5_a_head_without_content_is_as_silent() {
     assert_eq!(story.waits(Timer::FirstToken(0)), Some(10_000));
     let story = answered_by("beta", story.after(10_000).elapses(Timer::FirstToken(0)).does(&ELSEWHERE));
     assert_eq!(story.posted().others.len(), 1);
+    let late = Story::sent(&chat(&["alpha"]).streamed(), &[0]).hears(head(0, 200, SSE)).after(7_000);
+    assert_eq!(late.hears(bytes(0, CHAT.all())).posted().call.ttft_ms, Some(7_000), "the first content, not the head");
 }
 
 #[test]
@@ -170,7 +173,7 @@ fn u13_what_is_wrong_with_the_request_is_told_by_the_first() {
     for status in [400, 422] {
         let story = refused(status, r#"{"error":{"message":"top_k is no number","param":"top_k"}}"#);
         let story = story.does(&["Abort 0", "Reply 400", "Post 0"]);
-        assert_eq!(story.body()["error"]["param"], "top_k");
+        assert_eq!((&story.body()["error"]["param"], story.posted().call.status), (&json!("top_k"), 400));
     }
     let flagged =
         r#"{"error":{"message":"The prompt was flagged by our content policy.","code":"content_policy_violation"}}"#;
@@ -417,6 +420,8 @@ fn u6_to_u9_without_rescue_end_with_an_error_in_the_stream() {
     for (what, breaks, code) in breaks() {
         let story = breaks(begun(&chat(&BOTH).streamed().wishing("rescue", "off".into())));
         assert_eq!((story.said().as_str(), story.did("Send"), story.did("Post")), ("Hello, ", 1, 1), "{what}");
+        let made = &story.posted().call.attempts[0];
+        assert!(made.outcome != "answered" && made.cost_usd > Nanos(0), "{what}: {made:?}");
         assert!(story.text().contains(code) && !story.text().contains("[DONE]"), "{what}: {}", story.text());
         assert!(story.text().contains("\"rescued\":false"), "{what}");
     }

@@ -84,6 +84,7 @@ impl Exchange {
             credential,
             sent: now,
             first_byte: None,
+            first_content: None,
             outcome: Outcome::Pending,
             simulated: false,
             output_tokens_max,
@@ -403,11 +404,12 @@ impl Exchange {
     pub(super) fn answered(&mut self, status: u16, now: Millis, effects: &mut Vec<Effect>) {
         self.drop_rival(now, effects);
         let sent = self.sent();
+        let streams = self.case.request.stream;
         if let Some(attempt) = self.attempt_mut() {
             attempt.outcome = Outcome::Answered { status };
+            attempt.first_content = Some(now);
         }
         let ms = now.since(sent);
-        let streams = self.case.request.stream;
         let outcome =
             if streams { health::Outcome::Answered { ttft_ms: ms } } else { health::Outcome::AnsweredWhole { ms } };
         self.note(outcome, now, effects);

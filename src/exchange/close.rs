@@ -66,9 +66,9 @@ impl Exchange {
         self.post(PostOutcome::Void, call, None, effects);
     }
 
-    /// Every attempt failed: nothing is charged, and the attempts stand in the ledger. What the last of those that may be
-    /// billed used stays open until it is known.
-    pub(super) fn close_failed(&mut self, effects: &mut Vec<Effect>) {
+    /// Every attempt failed, and the caller saw this status: nothing is charged, and the attempts stand in the ledger. What the
+    /// last of those that may be billed used stays open until it is known.
+    pub(super) fn close_failed(&mut self, status: u16, effects: &mut Vec<Effect>) {
         if self.grant.is_none() {
             return;
         }
@@ -78,9 +78,9 @@ impl Exchange {
         match self.attempts.iter().rposition(|attempt| attempt.at_risk) {
             Some(number) => {
                 let (outcome, call) = self.unknown(number);
-                self.post(outcome, call, Some(number), effects);
+                self.post(outcome, CallRecord { status, ..call }, Some(number), effects);
             }
-            None => self.close_charged(Settled::default(), 502, effects),
+            None => self.close_charged(Settled::default(), status, effects),
         }
     }
 
@@ -225,7 +225,7 @@ impl Exchange {
             generation_id: attempt.map_or_default(|attempt| attempt.generation_id.clone()),
             attempts: self.attempt_records(settled.cost),
             status,
-            ttft_ms: attempt.and_then(|attempt| Some(attempt.first_byte?.since(attempt.sent))),
+            ttft_ms: attempt.and_then(|attempt| Some(attempt.first_content?.since(attempt.sent))),
             duration_ms: self.now.since(self.case.arrived),
             ..CallRecord::default()
         }
@@ -238,6 +238,10 @@ impl Exchange {
             let (outcome, status, cost_usd) = match &attempt.outcome {
                 Outcome::Pending => ("abandoned", 0, Nanos::ZERO),
                 Outcome::Answered { status } => ("answered", *status, cost),
+                // Nobody went on with it: it is what the call cost.
+                Outcome::Failed(fault) if attempt.broke_off && attempt.seen.is_none() => {
+                    (fault.cause.word(), fault.status, cost)
+                }
                 Outcome::Failed(fault) => (fault.cause.word(), fault.status, seen),
                 Outcome::Cancelled => ("cancelled", 0, seen),
             };

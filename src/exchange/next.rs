@@ -74,12 +74,18 @@ impl Exchange {
                 Fault::unavailable("no_eligible_provider", "No provider can serve this request at the moment.")
             }
         };
-        if let Some(broken) = self.broken.take() {
-            self.give_up(&broken, effects);
-        } else if !self.replied {
-            self.refuse(&fault, effects);
-        }
-        self.close_failed(effects);
+        let status = match (self.gone, self.broken.take()) {
+            (true, _) => 499,
+            (false, Some(broken)) => {
+                self.give_up(&broken, effects);
+                502
+            }
+            (false, None) => {
+                self.refuse(&fault, effects);
+                fault.status
+            }
+        };
+        self.close_failed(status, effects);
     }
 
     /// The failure that is told: one that says what is wrong with the request, else the last.

@@ -1,6 +1,6 @@
 //! The answer on its way: chunks, their end, and everything that can end them early.
 use super::{
-    Effect, Event, Exchange, Growth, Phase, Settled, Streaming,
+    Effect, Event, Exchange, Growth, Outcome, Phase, Settled, Streaming,
     event::{PipeEnd, Timer},
     relay::final_comment,
 };
@@ -299,6 +299,10 @@ impl Exchange {
         let attempt = self.current;
         effects.push(Effect::Abort { attempt });
         let (settled, known) = self.seen(&streaming, fault);
+        if let Some(attempt) = self.attempt_mut().filter(|_| streaming.relay.meter.content) {
+            attempt.outcome = Outcome::Failed(fault.clone());
+            attempt.broke_off = true;
+        }
         if !self.gone {
             let told = stream_fault(fault);
             out.extend_from_slice(&self.case.grammar.encode_stream_fault(

@@ -251,7 +251,7 @@ MUTANTS = [
     # The exchange closes its hold.
     ("estimate above the hold", CLOSE, "if estimated { charge.min(held) } else { charge }", "{ let _ = held; charge }",
      "what is not known for sure is charged beyond the hold"),
-    ("failure not closed", CLOSE, "None => self.close_charged(Settled::default(), 502, effects),", "None => {}",
+    ("failure not closed", CLOSE, "None => self.close_charged(Settled::default(), status, effects),", "None => {}",
      "a call that failed leaves its hold to run out"),
     ("posting not repeated", CLOSE, "Event::Unreachable if tries >= POST_TRIES => {}", "Event::Unreachable if tries >= 1 => {}",
      "a posting that was not heard is not sent again"),

@@ -180,7 +180,7 @@ struct Streaming {
     growth: Growth,
     /// The bytes go through a native pipe; we see them when it ends.
     piped: bool,
-    /// The pipe was let go because the deadline had passed.
+    /// It was let go because the request's deadline had passed.
     overdue: bool,
     /// The provider ended it.
     closed: bool,

@@ -483,20 +483,21 @@ fn a_hang_up_of_a_piped_caller_comes_with_what_was_seen() {
 fn who_is_let_go_of_in_the_middle_may_write_on_and_bill_it() {
     let ask = |provider| chat(&[provider]).streamed().wishing("rescue", "off".into());
     for (provider, post) in [("alpha", "Post 0.000011"), ("beta", "Post suspense 0.000011")] {
+        let blamed = format!("Note {provider}/m bad");
         let silent = Story::streaming(&ask(provider), &CHAT).hears(Event::Written).after(10_000);
-        silent.elapses(Timer::Stall(0)).does(&["Abort 0", "Chunk", "Finish", post]);
+        silent.elapses(Timer::Stall(0)).does(&["Abort 0", &blamed, "Chunk", "Finish", post]);
         let late = Story::streaming(&ask(provider), &CHAT).elapses(Timer::Total);
         late.does(&["Abort 0", "Chunk", "Finish", post]);
         let lost = Story::streaming(&ask(provider), &CHAT).hears(Event::Written).hears(Event::Broke { attempt: 0 });
-        lost.does(&["Abort 0", "Chunk", "Finish", post]);
+        lost.does(&["Abort 0", &blamed, "Chunk", "Finish", post]);
         let piping = Story::streaming(&ask(provider).with_usage(), &CHAT);
         let silent = piping.hears(piped(0, [CHAT.opening, CHAT.hello].concat(), PipeEnd::Stalled));
         assert!(silent.text().contains("upstream_stalled"));
-        silent.does(&["Abort 0", "Chunk", "Finish", post]);
+        silent.does(&["Abort 0", &blamed, "Chunk", "Finish", post]);
     }
     // Who ended by itself knows what it wrote.
     let cut = Story::streaming(&ask("beta"), &CHAT).hears(Event::Written).hears(Event::End { attempt: 0 });
-    cut.does(&["Abort 0", "Chunk", "Finish", "Post 0.000011"]);
+    cut.does(&["Abort 0", "Note beta/m bad", "Chunk", "Finish", "Post 0.000011"]);
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl Exchange {
             return Some((streaming, out));
         }
         let seen = self.seen(&streaming, fault);
-        let Streaming { relay, raw, piped, .. } = streaming;
+        let Streaming { relay, raw, piped, overdue, .. } = streaming;
         let cause = fault.cause;
         let (encoder, told) = match relay.broken(&raw, || self.relay_that(false)) {
             Ok(parts) => parts,
@@ -107,6 +107,7 @@ impl Exchange {
             }
         };
         self.lose(seen, fault, effects);
+        self.blame(overdue, fault, effects);
         if !out.is_empty() && !piped {
             effects.push(Effect::Chunk(out));
         }
@@ -154,6 +155,7 @@ impl Exchange {
     pub(super) fn begin_again(&mut self, streaming: &Streaming, fault: &UpstreamFault, effects: &mut Vec<Effect>) {
         self.has_another(fault);
         self.lose(self.seen(streaming, fault), fault, effects);
+        self.blame(streaming.overdue, fault, effects);
         self.leave_out(fault.cause);
         self.next_attempt(self.now, effects);
     }
@@ -174,7 +176,11 @@ impl Exchange {
             (attempt.at_risk, attempt.broke_off) = (true, true);
             attempt.quote = if known { settled.cost } else { attempt.quote.min(held) };
         }
-        if fault.cause.blames_deployment() {
+    }
+
+    /// Health hears of a stream that broke, but for one that ran into the request's own deadline.
+    pub(super) fn blame(&self, overdue: bool, fault: &UpstreamFault, effects: &mut Vec<Effect>) {
+        if !self.gone && !overdue && fault.cause.blames_deployment() {
             self.note(Seen::Failed { fault: FailedAs::of(fault.cause), retry_after_ms: None }, self.now, effects);
         }
     }

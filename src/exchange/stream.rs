@@ -147,6 +147,7 @@ impl Exchange {
             }
             Timer::Total => {
                 self.queue.clear();
+                streaming.overdue = true;
                 self.break_stream(streaming, &overdue(), Vec::new(), effects);
             }
             Timer::Drain => {
@@ -298,6 +299,7 @@ impl Exchange {
         let Some((streaming, mut out)) = self.rescue(streaming, fault, out, effects) else { return };
         let attempt = self.current;
         effects.push(Effect::Abort { attempt });
+        self.blame(streaming.overdue, fault, effects);
         let (settled, known) = self.seen(&streaming, fault);
         if let Some(attempt) = self.attempt_mut().filter(|_| streaming.relay.meter.content) {
             attempt.outcome = Outcome::Failed(fault.clone());

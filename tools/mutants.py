@@ -272,7 +272,7 @@ MUTANTS = [
      "a second attempt is made beside a first one that needs the hold for itself"),
     ("hedge beyond the ceiling", HEDGE, "is_some_and(|ceiling| both > ceiling)", "is_some_and(|ceiling| quote > ceiling)",
      "two attempts at once may cost more than max_cost_usd"),
-    ("loser for free", HEDGE, "attempt.seen = Some((settled, known));", "attempt.seen = Some((Settled::default(), true));",
+    ("loser for free", HEDGE, "self.leave_behind((settled, self.drain_ms() == 0));", "self.leave_behind((Settled { cost: Nanos::ZERO, ..settled }, true));",
      "who was let go of for a faster one is taken for free"),
     ("unheard hold not voided", ADMIT, "if !self.only_explains() {\n                    self.void(effects);\n                }", "",
      "a hold that may have been made is left to run out"),

@@ -127,7 +127,7 @@ impl Exchange {
         self.conduct().deadlines.head_ms.unwrap_or_else(|| self.head_within(self.first_token_ms()))
     }
 
-    fn head_within(&self, first_token_ms: u64) -> u64 {
+    pub(super) fn head_within(&self, first_token_ms: u64) -> u64 {
         if self.case.request.stream { first_token_ms } else { self.whole_within(first_token_ms) }
     }
 
@@ -145,7 +145,7 @@ impl Exchange {
         measured.map_or(usual, |ms| ms.clamp(FIRST_TOKEN_MS_MIN, usual))
     }
 
-    pub(super) fn whole_within(&self, first_token_ms: u64) -> u64 {
+    fn whole_within(&self, first_token_ms: u64) -> u64 {
         let longest = self.attempt().map_or(0, |attempt| attempt.output_tokens_max);
         first_token_ms.saturating_add(longest.saturating_mul(MS_PER_TOKEN_MAX)).min(WHOLE_MS_MAX)
     }

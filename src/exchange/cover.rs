@@ -1,5 +1,5 @@
 //! What of the hold covers what: the attempt under way, those before it that may still be billed, and an answer that grows.
-use super::{Effect, Event, Exchange, Phase, Streaming};
+use super::{Effect, Event, Exchange, Phase, Settled, Streaming};
 use crate::{
     account::letter::{ExtendLetter, Grant},
     fault::{Cause, UpstreamFault},
@@ -52,6 +52,16 @@ impl Exchange {
     /// What is held for the whole request.
     pub(super) fn held(&self) -> Nanos {
         self.grant.as_ref().map_or(Nanos::ZERO, |grant| grant.amount)
+    }
+
+    /// Puts aside what the attempt under way was seen to use: of the hold it keeps what that cost, or all it may cost where that is
+    /// not known.
+    pub(super) fn leave_behind(&mut self, (settled, known): (Settled, bool)) {
+        let held = self.held_here();
+        if let Some(attempt) = self.attempt_mut() {
+            (attempt.at_risk, attempt.seen) = (true, Some((settled, known)));
+            attempt.quote = if known { settled.cost } else { attempt.quote.min(held) };
+        }
     }
 
     /// Whether the next attempt, at this place of the plan, is covered beside everything before it.

@@ -14,10 +14,9 @@ pub(super) struct Rival {
 }
 
 /// How far an exchange is with its second attempt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hedge {
     /// None was made.
-    #[default]
     None,
     /// The account was asked to hold the candidate at this place as well, beside this attempt.
     Asked { place: usize, attempt: usize },
@@ -55,9 +54,7 @@ impl Exchange {
         let spread = self.score().map(|score| if streams { &score.ttft_ms } else { &score.whole_ms });
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds above 0")]
         let measured = spread.and_then(Spread::high).map(|high| high as u64);
-        measured.unwrap_or_else(
-            || if streams { self.first_token_ms() } else { self.whole_within(self.first_token_ms()) } / 2,
-        )
+        measured.unwrap_or_else(|| self.head_within(self.first_token_ms()) / 2)
     }
 
     /// The attempt under way is late: another is made beside it if all of it can be held, and if the isolate may.
@@ -164,7 +161,6 @@ impl Exchange {
     pub(super) fn drop_rival(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let Some(rival) = self.rival.take() else { return };
         let Rival { number, stage } = *rival;
-        effects.push(Effect::Abort { attempt: number });
         let current = self.look_at(number);
         match stage {
             Stage::Failing { status, retry_after } => {
@@ -175,9 +171,9 @@ impl Exchange {
             }
             Stage::First(first) => {
                 self.generated(&first.relay.meter.generation_id);
-                self.cancel(self.settle(&first.relay.meter));
+                self.cancel(self.settle(&first.relay.meter), effects);
             }
-            _ => self.cancel(self.settled(None, false, 0)),
+            _ => self.cancel(self.settled(None, false, 0), effects),
         }
         let (ms, whole) = (now.since(self.sent()), !self.case.request.stream);
         self.note(health::Outcome::Outrun { ms, whole }, now, effects);
@@ -185,12 +181,11 @@ impl Exchange {
         self.look_at(current);
     }
 
-    fn cancel(&mut self, settled: Settled) {
-        let (known, held) = (self.drain_ms() == 0, self.held_here());
+    fn cancel(&mut self, settled: Settled, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Abort { attempt: self.current });
+        self.leave_behind((settled, self.drain_ms() == 0));
         if let Some(attempt) = self.attempt_mut() {
             attempt.outcome = Outcome::Cancelled;
-            attempt.seen = Some((settled, known));
-            attempt.quote = if known { settled.cost } else { attempt.quote.min(held) };
         }
     }
 }

@@ -168,13 +168,11 @@ impl Exchange {
     }
 
     /// Books what an attempt was seen to use beside the one that goes on for it.
-    fn lose(&mut self, (settled, known): (Settled, bool), fault: &UpstreamFault, effects: &mut Vec<Effect>) {
-        let held = self.held_here();
+    fn lose(&mut self, seen: (Settled, bool), fault: &UpstreamFault, effects: &mut Vec<Effect>) {
+        self.leave_behind(seen);
         self.end_attempt(fault, effects);
         if let Some(attempt) = self.attempt_mut() {
-            attempt.seen = Some((settled, known));
-            (attempt.at_risk, attempt.broke_off) = (true, true);
-            attempt.quote = if known { settled.cost } else { attempt.quote.min(held) };
+            attempt.broke_off = true;
         }
     }
 

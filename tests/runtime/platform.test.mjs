@@ -100,10 +100,10 @@ test("p8: a posting that is never taken leaves its hold in suspense: the budget 
   assert.equal(nanos(booked.amount_usd), -nanos(costOf(answer)), "its posting is still tried, and closes it");
 });
 
-for (const [what, journal] of [["down", "down"], ["slow", "slow"]]) {
-  test(`p14: calls go on while the journal is ${what}, and it gets everything afterwards`, async () => {
+for (const journal of ["down", "slow"]) {
+  test(`p14: calls go on while the journal is ${journal}, and it gets everything afterwards`, async () => {
     const own = await here.newOrganization();
-    const model = await here.newProvider(own, `beside-${what}`);
+    const model = await here.newProvider(own, `beside-${journal}`);
     await faults({ journal });
     const answers = await Promise.all(Array.from({ length: 20 }, (_, place) => here.ask(own.key, { model, stream: place % 2 === 1 })));
     assert.ok(answers.every(({ status }) => status === 200));

@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test judges lint fmt audit fuzz simulate mutants chaos bench catalog catalog-put reconcile verify-receipt deploy-check deploy clean
+.PHONY: help setup build run test judges lint fmt audit fuzz simulate mutants chaos bench catalog catalog-put reconcile verify-receipt weights eval deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -46,6 +46,13 @@ chaos: build ## requests while providers fail at random, and the books afterward
 
 bench: build ## figures of this build beside the platform's floors (Linux, nine minutes); ONLY="account size"
 	@tools/bench/run.sh
+
+eval: setup ## judge the routing on labelled prompts; DATA=file WEAK= STRONG= | POOL= TARGET= LABELS= ESCALATE= SEED= OUT=
+	@DATA='$(DATA)' WEAK='$(WEAK)' STRONG='$(STRONG)' POOL='$(POOL)' TARGET='$(TARGET)' LABELS='$(LABELS)' ESCALATE='$(ESCALATE)' \
+		SEED='$(SEED)' OUT='$(OUT)' tools/router.sh eval
+
+weights: setup ## train the weights of the quality prior (schema/quality.bin) from the data in tools/router
+	@tools/router.sh train
 
 catalog: ## make schema/catalog.json from the price tables, and show what changed
 	@python3 tools/catalog/generate.py

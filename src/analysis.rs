@@ -3,9 +3,10 @@
 //! Needs and bounds are facts and decide what may be called. Task and difficulty are structure (tools, length, turns,
 //! asked effort), never keywords: words of the prompt carry next to no signal for which model is worth its price.
 use crate::{
-    chat::{Effort, Format, Media, Part, Request, Role},
+    chat::{Effort, Format, Media, Part, Request, Role, Tool},
     endpoint::{Overrides, Priority},
     json::written,
+    quality::sketch::{Rarity, Reader, Sketch},
 };
 
 mod tokens;
@@ -191,6 +192,26 @@ pub fn analyse(request: &Request, overrides: &Overrides) -> Signals {
     }
 }
 
+/// What the text of a request looks like: its last turn by the user, and the names of its tools. Earlier turns and instructions
+/// say what the traffic is, which the cluster says better.
+#[must_use]
+pub fn sketch(request: &Request, rarity: &Rarity) -> Sketch {
+    let mut reader = Reader::default();
+    let said = request.messages.iter().rev().find(|message| message.role == Role::User);
+    for part in said.iter().flat_map(|message| &message.parts) {
+        if let Part::Text { text, .. } = part {
+            reader.text(text);
+        }
+    }
+    for tool in &request.tools {
+        match tool {
+            Tool::Function { name, .. } => reader.tool(name, usize::try_from(tool_bytes(tool)).unwrap_or_default()),
+            Tool::Native(_) => reader.tool("", 0),
+        }
+    }
+    reader.finish(rarity)
+}
+
 fn task(needs: Needs, prompt_tokens: u64, code_marks: u64) -> Task {
     if needs.vision {
         Task::Vision
@@ -231,13 +252,13 @@ fn whole(tokens: f64) -> u64 {
     tokens.ceil() as u64
 }
 
-fn tool_bytes(tool: &crate::chat::Tool) -> u64 {
+fn tool_bytes(tool: &Tool) -> u64 {
     match tool {
-        crate::chat::Tool::Function { name, description, parameters, .. } => {
+        Tool::Function { name, description, parameters, .. } => {
             let schema = parameters.as_ref().map_or(0, |schema| written(schema).len());
             (name.len() + description.as_ref().map_or(0, String::len) + schema) as u64 + OVERHEAD_TOKENS_MESSAGE
         }
-        crate::chat::Tool::Native(tool) => written(tool).len() as u64 + OVERHEAD_TOKENS,
+        Tool::Native(tool) => written(tool).len() as u64 + OVERHEAD_TOKENS,
     }
 }
 
@@ -251,7 +272,7 @@ fn format_bytes(format: &Format) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{Message, Tool};
+    use crate::chat::Message;
 
     fn asking(text: &str) -> Request {
         let parts = vec![Part::text(text)];

@@ -8,7 +8,7 @@ export const CODE_BYTES_MAX = 400_000;
 export const UPLOAD_BYTES_MAX = 1_000_000;
 
 /** Files that are compiled into the Wasm as they are, and are data, not code. */
-const DATA = ["schema/catalog.json"];
+const DATA = ["schema/catalog.json", "schema/quality.bin"];
 
 /** The modules of an upload, by name; wrangler adds a source map and a README, which are not uploaded. */
 export function modules(folder) {

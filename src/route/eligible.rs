@@ -93,7 +93,7 @@ fn candidate(
             prompt_tokens,
             signals.output_tokens * signals.choices,
         ),
-        quality: quality::prior(deployment),
+        quality: quality::ability(deployment),
         ttft_ms,
         success: score.map_or(1.0, |score| score.success),
         open: score.is_some_and(|score| score.is_open(question.now)),

@@ -16,6 +16,10 @@ use serde::Serialize;
 use sha2::Sha256;
 use std::{fmt, rc::Rc};
 
+mod policy;
+
+pub use policy::{DataPolicy, Layer, OVER_MAX_COST, Policies, RULED_OUT, Retention, RoutingPolicy, Training};
+
 /// What a key opens. Each kind works only on its own surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -228,9 +232,12 @@ pub struct Tenant {
     pub version: u64,
     pub providers: Table<String, OwnProvider>,
     pub routes: Table<String, NamedRoute>,
+    /// Beside what is the organisation's: what the key that asked stands under.
+    #[serde(skip_serializing_if = "Policies::is_empty")]
+    pub policies: Policies,
 }
 
-json::members!(Tenant { organization, version, providers, routes });
+json::members!(Tenant { organization, version, providers, routes, policies = Policies::default() });
 
 /// A provider of one organisation.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -68,6 +68,9 @@ pub enum Admin {
     DeleteOverride(Scope, Window),
     PutRates(Scope),
     GetRates(Scope),
+    PutPolicy(Scope),
+    GetPolicy(Scope),
+    DeletePolicy(Scope),
     CreateGroup,
     ListGroups,
     GetGroup(String),
@@ -175,7 +178,7 @@ fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
     Some(only(method, &served))
 }
 
-/// What lies under a scope: its budgets and its rates.
+/// What lies under a scope: its budgets, its rates and its routing policy.
 fn limits(scope: &Scope, segments: &[&str]) -> Option<Vec<(&'static str, Admin)>> {
     let scope = scope.clone();
     Some(match segments {
@@ -193,6 +196,11 @@ fn limits(scope: &Scope, segments: &[&str]) -> Option<Vec<(&'static str, Admin)>
             vec![("PUT", Admin::PutOverride(scope.clone(), window)), ("DELETE", Admin::DeleteOverride(scope, window))]
         }
         ["rate_limits"] => vec![("PUT", Admin::PutRates(scope.clone())), ("GET", Admin::GetRates(scope))],
+        ["routing_policy"] => vec![
+            ("PUT", Admin::PutPolicy(scope.clone())),
+            ("GET", Admin::GetPolicy(scope.clone())),
+            ("DELETE", Admin::DeletePolicy(scope)),
+        ],
         _ => return None,
     })
 }

@@ -1,6 +1,6 @@
 //! The immutable view a decision sees: catalog, health, the organisation's own rows, and what this worker can reach.
 use crate::{
-    access::{Secret, Tenant},
+    access::{Policies, Secret, Tenant},
     catalog::{Catalog, Deployment},
     health::{Health, RetryBudget},
     time::Millis,
@@ -70,9 +70,23 @@ pub struct World {
     pub retries: Rc<RetryBudget>,
     pub settings: Rc<Settings>,
     pub tenant: Option<Rc<TenantView>>,
+    /// What the key that asks stands under.
+    pub policies: Rc<Policies>,
 }
 
 impl World {
+    /// Takes in what an account told of its organisation and of the key that asked.
+    pub fn learn(&mut self, tenant: &Tenant) {
+        self.policies = Rc::new(tenant.policies.clone());
+        self.tenant = Some(Rc::new(TenantView::new(tenant.clone())));
+    }
+
+    /// Whether a provider is the organisation's own.
+    #[must_use]
+    pub fn is_own(&self, provider: &str) -> bool {
+        self.tenant.as_ref().is_some_and(|view| view.tenant.providers.get(provider).is_some())
+    }
+
     /// The deployment `provider/model`, the organisation's own before the catalog's.
     #[must_use]
     pub fn deployment(&self, id: &str) -> Option<&Rc<Deployment>> {
@@ -83,8 +97,7 @@ impl World {
     /// Whether a provider can be called at all.
     #[must_use]
     pub fn can_reach(&self, provider: &str) -> bool {
-        let own = self.tenant.as_ref().is_some_and(|view| view.tenant.providers.get(provider).is_some());
-        own || self.settings.reach.contains_key(provider)
+        self.is_own(provider) || self.settings.reach.contains_key(provider)
     }
 
     /// How to call a provider; `None` where neither a credential nor a sandbox is at hand.

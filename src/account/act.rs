@@ -62,6 +62,13 @@ impl Account {
             Admin::DeleteBudget(scope, window) => self.delete_budget(&scope, window, now),
             Admin::PutRates(scope) => self.put_rates(&scope, asks::rates(asks::read(body)?)?),
             Admin::GetRates(scope) => self.get_rates(&scope),
+            Admin::PutPolicy(scope) => {
+                let policy = asks::policy(asks::read(body)?)?;
+                asks::no_bare_provider(&policy, &|name| self.tenant.providers.contains_key(name))?;
+                self.put_policy(scope, policy)
+            }
+            Admin::GetPolicy(scope) => found("routing policy", self.policy_told(&scope)),
+            Admin::DeletePolicy(scope) => self.delete_policy(&scope),
             Admin::CreateGroup => {
                 self.put_group(&format!("grp_{fresh}"), asks::group(asks::read(body)?, true)?, true, now)
             }
@@ -241,7 +248,7 @@ pub(super) fn too_many(what: &str) -> Turn {
     Turn::refused(Refusal::Invalid { param: what.to_owned(), message })
 }
 
-fn deleted(object: &str, id: &str) -> Turn {
+pub(super) fn deleted(object: &str, id: &str) -> Turn {
     told(200, json!({"object": format!("{object}.deleted"), "id": id, "deleted": true}))
 }
 

@@ -1,10 +1,10 @@
 //! The bodies admins and the operator send, read and checked: what is wrong is said before any account is woken.
 use super::letter::KeySpec;
 use crate::{
-    access::{KeyKind, MemberKind, NamedRoute, OwnProvider, Secret},
+    access::{DataPolicy, KeyKind, MemberKind, NamedRoute, OwnProvider, RoutingPolicy, Secret},
     budget::{Extra, Limit, RateLimits},
     catalog::{Ability, AbortStopsBilling, Dialect, Modality, ModelRow, Prices, Provider, deployment},
-    endpoint::DEADLINE_MS_MAX,
+    endpoint::{DEADLINE_MS_MAX, MaxPrice},
     fault::Fault,
     json,
     money::{Nanos, Pico},
@@ -142,10 +142,7 @@ impl KeyAsk {
         for (list, member) in
             [(&self.model_allowlist, "model_allowlist"), (&self.provider_allowlist, "provider_allowlist")]
         {
-            if list
-                .as_ref()
-                .is_some_and(|list| list.len() > 1_000 || list.iter().any(|name| name.is_empty() || name.len() > 200))
-            {
+            if list.as_ref().is_some_and(|list| !names_fit(list, 1_000)) {
                 return Err(Fault::parameter(member, format!("{member} is a list of at most 1000 names.")));
             }
         }
@@ -341,6 +338,9 @@ impl ProviderAsk {
             abort_stops_billing: self.abort_stops_billing.map_or(AbortStopsBilling::Unknown, |word| word.0),
             quirks: Vec::new(),
             generation_path: None,
+            trains_on_data: None,
+            retains_data: None,
+            regions: Vec::new(),
         };
         let models: Vec<ModelRow> = self.models.into_iter().map(ModelAsk::row).collect();
         let shared = Rc::new(provider.clone());
@@ -403,6 +403,62 @@ pub fn route(alias: &str, route: NamedRoute) -> Result<NamedRoute, Fault> {
         return Err(Fault::parameter("min_tokens_per_s", "min_tokens_per_s is 1 to 1000."));
     }
     Ok(route)
+}
+
+/// Names of one list of a routing policy: all on a path come along with an answer.
+const POLICY_NAMES_MAX: usize = 100;
+
+/// Checks a routing policy.
+///
+/// # Errors
+/// 400 naming the member out of bounds, or a policy that says nothing.
+pub fn policy(mut policy: RoutingPolicy) -> Result<RoutingPolicy, Fault> {
+    policy.data_policy = policy.data_policy.filter(|data| *data != DataPolicy::default());
+    policy.max_price = policy.max_price.filter(|price| *price != MaxPrice::default());
+    if policy == RoutingPolicy::default() {
+        let text =
+            "Say at least one of mode, weights, allow, deny, data_policy, max_price, max_cost_usd and min_quality.";
+        return Err(Fault::invalid("invalid_parameter", text));
+    }
+    if let Some(weights) = policy.weights {
+        weights.checked("weights")?;
+    }
+    let regions = policy.data_policy.as_ref().and_then(|data| data.regions.as_ref());
+    let lists = [(policy.allow.as_ref(), "allow"), (Some(&policy.deny), "deny"), (regions, "data_policy.regions")];
+    for (list, member) in lists.into_iter().filter_map(|(list, member)| Some((list?, member))) {
+        // A star elsewhere would name nothing, and what was to be denied would pass.
+        let stray = |name: &String| name != "*" && name.strip_suffix("/*").unwrap_or(name).contains('*');
+        if !names_fit(list, POLICY_NAMES_MAX) || list.iter().any(stray) {
+            let text = format!(
+                "{member} is a list of at most {POLICY_NAMES_MAX} names; a star stands alone, or for all of a provider: provider/*."
+            );
+            return Err(Fault::parameter(member, text));
+        }
+    }
+    if policy.max_cost_usd.is_some_and(|cap| cap.0 <= 0) {
+        return Err(Fault::parameter("max_cost_usd", "max_cost_usd must be above 0."));
+    }
+    if policy.min_quality.is_some_and(|floor| !(0.0..=1.0).contains(&floor)) {
+        return Err(Fault::parameter("min_quality", "min_quality is a number from 0 to 1."));
+    }
+    Ok(policy)
+}
+
+/// Refuses a provider's bare name in a list: as a model it would name nothing, and what was to be denied would pass.
+///
+/// # Errors
+/// 400 that says how a provider is written.
+pub fn no_bare_provider(policy: &RoutingPolicy, is_provider: &dyn Fn(&str) -> bool) -> Result<(), Fault> {
+    for (list, member) in [(policy.allow.as_deref().unwrap_or_default(), "allow"), (policy.deny.as_slice(), "deny")] {
+        if let Some(name) = list.iter().find(|name| is_provider(name)) {
+            return Err(Fault::parameter(member, format!("{name:?} is a provider: write \"{name}/*\".")));
+        }
+    }
+    Ok(())
+}
+
+fn names_fit(list: &[String], most: usize) -> bool {
+    list.len() <= most && list.iter().all(|name| !name.is_empty() && name.len() <= 200)
 }
 
 fn named(name: &str) -> Result<(), Fault> {

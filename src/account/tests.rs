@@ -160,6 +160,7 @@ fn hold_letter(id: &str, amounts: &[i64], tenant_version: u64) -> HoldLetter {
         tokens: 100,
         dry: false,
         session: String::new(),
+        policies_version: 0,
     }
 }
 

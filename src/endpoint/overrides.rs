@@ -52,13 +52,23 @@ pub struct Providers {
 json::members!(strict default Providers { only, ignore, order });
 
 /// US dollars per million tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MaxPrice {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Pico>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Pico>,
 }
 
 json::members!(strict default MaxPrice { input, output });
+
+impl MaxPrice {
+    /// Whether one of these prices is above it.
+    #[must_use]
+    pub fn is_below(self, input: Pico, output: Pico) -> bool {
+        self.input.is_some_and(|most| input > most) || self.output.is_some_and(|most| output > most)
+    }
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Priority {
@@ -71,7 +81,7 @@ pub enum Priority {
 json::words!(Priority { Low = "low", Normal = "normal", High = "high" });
 
 /// What `balanced` weighs. Only their proportions matter.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Weights {
     pub quality: f64,
     pub cost: f64,
@@ -79,6 +89,20 @@ pub struct Weights {
 }
 
 json::members!(strict Weights { quality, cost, latency });
+
+impl Weights {
+    /// Checks what was sent as `param`.
+    ///
+    /// # Errors
+    /// 400 for weights out of bounds, or that weigh nothing.
+    pub fn checked(self, param: &str) -> Result<(), Fault> {
+        let all = [self.quality, self.cost, self.latency];
+        if all.iter().all(|x| (0.0..=1_000.0).contains(x)) && all.iter().sum::<f64>() > 0.0 {
+            return Ok(());
+        }
+        Err(Fault::parameter(param, "Weights are numbers from 0 to 1000, not all of them 0."))
+    }
+}
 
 /// What happens when a stream breaks after its first byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -162,13 +186,8 @@ impl Overrides {
             let text = "megarouter.escalate is not served by this version. Leave it out.";
             return Err(Fault::invalid("unsupported_parameter", text).with_param("megarouter.escalate"));
         }
-        let weights_ok = self.weights.is_none_or(|w| {
-            [w.quality, w.cost, w.latency].iter().all(|x| (0.0..=1_000.0).contains(x))
-                && w.quality + w.cost + w.latency > 0.0
-        });
-        if !weights_ok {
-            let text = "Weights are numbers from 0 to 1000, not all of them 0.";
-            return Err(Fault::parameter("megarouter.weights", text));
+        if let Some(weights) = self.weights {
+            weights.checked("megarouter.weights")?;
         }
         let good = |name: &str| !name.is_empty() && name.len() <= SESSION_BYTES_MAX && !name.contains(char::is_control);
         if self.session.as_ref().is_some_and(|name| !good(name)) {

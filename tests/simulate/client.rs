@@ -146,6 +146,7 @@ impl Client {
             tokens: self.tokens,
             dry: false,
             session: self.session.clone(),
+            policies_version: 0,
         })
     }
 

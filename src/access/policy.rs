@@ -1,0 +1,214 @@
+//! Routing policies: what an organisation, its groups, members and keys lay down for the requests under them.
+//!
+//! A key stands under the policies of its whole path. Its default mode and weights are the narrowest ones; every rule of every
+//! policy holds, so that one more can only narrow what is allowed.
+use super::allows_model;
+use crate::{
+    catalog::{Deployment, Provider, Rates},
+    endpoint::{MaxPrice, Weights},
+    id::Scope,
+    json,
+    mode::Mode,
+    money::Nanos,
+};
+use serde::Serialize;
+
+/// What one scope lays down. Absent members leave what is laid down above in force.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RoutingPolicy {
+    /// For requests that name none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// What `balanced` weighs, for requests that do not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
+    /// Patterns as in a key's `model_allowlist`: nothing else may be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+    /// Such patterns: what they name may not be used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_policy: Option<DataPolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_price: Option<MaxPrice>,
+    /// For one request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost_usd: Option<Nanos>,
+    /// Where the router chooses among models: those less likely to answer well are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_quality: Option<f64>,
+}
+
+json::members!(strict default RoutingPolicy {
+    mode, weights, allow, deny, data_policy, max_price, max_cost_usd, min_quality,
+});
+
+/// What providers may do with what they are sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DataPolicy {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+    /// Where it may be processed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Vec<String>>,
+}
+
+json::members!(strict default DataPolicy { training, retention, regions });
+
+/// Whether models may be trained on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Training {
+    Allow,
+    Deny,
+}
+
+json::words!(Training { Allow = "allow", Deny = "deny" });
+
+/// Whether it may be kept after the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Retention {
+    Allow,
+    Zero,
+}
+
+json::words!(Retention { Allow = "allow", Zero = "zero" });
+
+impl DataPolicy {
+    /// Whether a provider is known to keep it: what is not known does not pass.
+    fn is_kept_by(&self, provider: &Provider) -> bool {
+        let elsewhere = |allowed: &Vec<String>| {
+            provider.regions.is_empty() || provider.regions.iter().any(|region| !allowed.contains(region))
+        };
+        (self.training != Some(Training::Deny) || provider.trains_on_data == Some(false))
+            && (self.retention != Some(Retention::Zero) || provider.retains_data == Some(false))
+            && !self.regions.as_ref().is_some_and(elsewhere)
+    }
+}
+
+/// How every reason begins that is a rule of a policy; then the rule's member.
+pub const RULED_OUT: &str = "left out by the routing policy: ";
+/// A deployment of which the cheapest answer costs more than a policy lets a request cost.
+pub const OVER_MAX_COST: &str = "left out by the routing policy: max_cost_usd";
+const BELOW_MIN_QUALITY: &str = "left out by the routing policy: min_quality";
+
+impl RoutingPolicy {
+    /// Whether its lists let a model pass.
+    #[must_use]
+    pub fn permits(&self, provider: &str, model: &str) -> bool {
+        !allows_model(&self.deny, provider, model)
+            && self.allow.as_ref().is_none_or(|list| allows_model(list, provider, model))
+    }
+
+    /// One of its rules as it was written; of those that deny a model, the one that does.
+    #[must_use]
+    pub fn told(&self, member: &str, provider: &str, model: &str) -> String {
+        let hits = |pattern: &&String| allows_model(std::slice::from_ref(*pattern), provider, model);
+        match self.deny.iter().find(hits).filter(|_| member == "deny") {
+            Some(pattern) => format!("{pattern:?}"),
+            None => json::told_by_text(self).get(member).map_or_default(json::written),
+        }
+    }
+
+    fn objection(&self, deployment: &Deployment, own: bool, rates: &Rates) -> Option<&'static str> {
+        let (provider, model) = (&deployment.provider, &deployment.model);
+        if !self.permits(&provider.id, model) {
+            let denied = allows_model(&self.deny, &provider.id, model);
+            return Some(if denied {
+                "left out by the routing policy: deny"
+            } else {
+                "left out by the routing policy: allow"
+            });
+        }
+        // What an organisation's own provider may do is between the two of them.
+        if !own && self.data_policy.as_ref().is_some_and(|policy| !policy.is_kept_by(provider)) {
+            return Some("left out by the routing policy: data_policy");
+        }
+        let dear = self.max_price.is_some_and(|most| most.is_below(rates.input, rates.output));
+        dear.then_some("left out by the routing policy: max_price")
+    }
+}
+
+/// The policy of one scope, and whose it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layer {
+    pub scope: Scope,
+    /// What admins call the scope.
+    pub name: String,
+    pub policy: RoutingPolicy,
+}
+
+json::members!(Layer { scope, name, policy });
+
+/// The policies a key stands under, narrowest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Policies {
+    /// Another number for other policies; 0 for none.
+    pub version: u64,
+    pub layers: Vec<Layer>,
+}
+
+json::members!(Policies { version, layers });
+
+impl Policies {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    fn nearest<T>(&self, member: fn(&RoutingPolicy) -> Option<T>) -> Option<T> {
+        self.layers.iter().find_map(|layer| member(&layer.policy))
+    }
+
+    /// The mode of requests that name none.
+    #[must_use]
+    pub fn mode(&self) -> Option<Mode> {
+        self.nearest(|policy| policy.mode)
+    }
+
+    /// The weights of requests that name none.
+    #[must_use]
+    pub fn weights(&self) -> Option<Weights> {
+        self.nearest(|policy| policy.weights)
+    }
+
+    /// The most a request may cost that asks for this ceiling, or for none.
+    #[must_use]
+    pub fn ceiling(&self, asked: Option<Nanos>) -> Option<Nanos> {
+        self.layers.iter().filter_map(|layer| layer.policy.max_cost_usd).chain(asked).min()
+    }
+
+    /// Why a deployment may not be used. `quality` is what it is likely to be worth, where the router chooses.
+    #[must_use]
+    pub fn objection(
+        &self,
+        deployment: &Deployment,
+        own: bool,
+        rates: &Rates,
+        quality: Option<f64>,
+    ) -> Option<&'static str> {
+        let ruled = self.layers.iter().find_map(|layer| layer.policy.objection(deployment, own, rates));
+        ruled.or_else(|| self.below(quality).map(|_| BELOW_MIN_QUALITY))
+    }
+
+    fn below(&self, quality: Option<f64>) -> Option<&Layer> {
+        let quality = quality?;
+        self.layers.iter().find(|layer| layer.policy.min_quality.is_some_and(|floor| quality < floor))
+    }
+
+    /// The policy that a reason to leave a deployment out comes from.
+    #[must_use]
+    pub fn setter(&self, why: &str, deployment: &Deployment, own: bool, rates: &Rates, quality: f64) -> Option<&Layer> {
+        let ceiling = self.ceiling(None);
+        match why {
+            OVER_MAX_COST => self.layers.iter().find(|layer| layer.policy.max_cost_usd == ceiling),
+            BELOW_MIN_QUALITY => self.below(Some(quality)),
+            _ => self.layers.iter().find(|layer| layer.policy.objection(deployment, own, rates) == Some(why)),
+        }
+    }
+}

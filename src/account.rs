@@ -264,7 +264,7 @@ impl Account {
                 let StoredRates { scope, limits } = json::read(&row.body)?;
                 self.rate_limits.insert(scope, limits);
             }
-            "policy" => drop(self.keep_policy(json::from_value(row.id.as_str().into())?, json::read(&row.body)?)),
+            "policy" => self.keep_policy(json::from_value(row.id.as_str().into())?, json::read(&row.body)?),
             "refund" | "credit" => self.given.insert(row.id.clone(), json::read(&row.body)?),
             "group" => self.groups.insert(row.id.clone(), json::read(&row.body)?),
             "member" => self.members.insert(row.id.clone(), json::read(&row.body)?),

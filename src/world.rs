@@ -3,6 +3,7 @@ use crate::{
     access::{Policies, Secret, Tenant},
     catalog::{Catalog, Deployment},
     health::{Health, RetryBudget},
+    json,
     time::Millis,
 };
 use std::{borrow::Cow, collections::HashMap, rc::Rc};
@@ -75,10 +76,15 @@ pub struct World {
 }
 
 impl World {
-    /// Takes in what an account told of its organisation and of the key that asked.
-    pub fn learn(&mut self, tenant: &Tenant) {
-        self.policies = Rc::new(tenant.policies.clone());
-        self.tenant = Some(Rc::new(TenantView::new(tenant.clone())));
+    /// Takes in what an account told of its organisation and of the key that asked. Says whether all of it could be read: a
+    /// newer account may know rules that this worker does not.
+    pub fn learn(&mut self, tenant: &Tenant) -> bool {
+        let mut tenant = tenant.clone();
+        let policies = json::from_value::<Option<Policies>>(tenant.policies.take());
+        self.tenant = Some(Rc::new(TenantView::new(tenant)));
+        let read = policies.is_ok();
+        self.policies = Rc::new(policies.ok().flatten().unwrap_or_default());
+        read
     }
 
     /// Whether a provider is the organisation's own.

@@ -2,7 +2,7 @@
 //!
 //! A key stands under the policies of its whole path. Its default mode and weights are the narrowest ones; every rule of every
 //! policy holds, so that one more can only narrow what is allowed.
-use super::allows_model;
+use super::{allows_model, allows_provider};
 use crate::{
     catalog::{Deployment, Provider, Rates},
     endpoint::{MaxPrice, Weights},
@@ -11,32 +11,24 @@ use crate::{
     mode::Mode,
     money::Nanos,
 };
-use serde::Serialize;
+use serde_json::Value;
 
 /// What one scope lays down. Absent members leave what is laid down above in force.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Debug, Default)]
 pub struct RoutingPolicy {
     /// For requests that name none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
     /// What `balanced` weighs, for requests that do not say.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<Weights>,
     /// Patterns as in a key's `model_allowlist`: nothing else may be used.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
     /// Such patterns: what they name may not be used.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub deny: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data_policy: Option<DataPolicy>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_price: Option<MaxPrice>,
+    pub deny: Option<Vec<String>>,
+    pub data_policy: DataPolicy,
+    pub max_price: MaxPrice,
     /// For one request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost_usd: Option<Nanos>,
     /// Where the router chooses among models: those less likely to answer well are left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub min_quality: Option<f64>,
 }
 
@@ -45,22 +37,18 @@ json::members!(strict default RoutingPolicy {
 });
 
 /// What providers may do with what they are sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default)]
 pub struct DataPolicy {
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub training: Option<Training>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
     /// Where it may be processed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub regions: Option<Vec<String>>,
 }
 
 json::members!(strict default DataPolicy { training, retention, regions });
 
 /// Whether models may be trained on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Training {
     Allow,
     Deny,
@@ -69,8 +57,7 @@ pub enum Training {
 json::words!(Training { Allow = "allow", Deny = "deny" });
 
 /// Whether it may be kept after the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
     Allow,
     Zero,
@@ -94,58 +81,74 @@ impl DataPolicy {
 pub const RULED_OUT: &str = "left out by the routing policy: ";
 /// A deployment of which the cheapest answer costs more than a policy lets a request cost.
 pub const OVER_MAX_COST: &str = "left out by the routing policy: max_cost_usd";
+const DENIED: &str = "left out by the routing policy: deny";
 const BELOW_MIN_QUALITY: &str = "left out by the routing policy: min_quality";
+
+/// Whether a list names a model to be denied. A provider's bare name counts too: as a model it would name nothing, and what was
+/// to be denied would pass.
+fn denies(list: &[String], provider: &str, model: &str) -> bool {
+    allows_model(list, provider, model) || allows_provider(list, provider)
+}
 
 impl RoutingPolicy {
     /// Whether its lists let a model pass.
     #[must_use]
     pub fn permits(&self, provider: &str, model: &str) -> bool {
-        !allows_model(&self.deny, provider, model)
-            && self.allow.as_ref().is_none_or(|list| allows_model(list, provider, model))
+        !self.denies(provider, model) && self.allow.as_ref().is_none_or(|list| allows_model(list, provider, model))
     }
 
-    /// One of its rules as it was written; of those that deny a model, the one that does.
-    #[must_use]
-    pub fn told(&self, member: &str, provider: &str, model: &str) -> String {
-        let hits = |pattern: &&String| allows_model(std::slice::from_ref(*pattern), provider, model);
-        match self.deny.iter().find(hits).filter(|_| member == "deny") {
-            Some(pattern) => format!("{pattern:?}"),
-            None => json::told_by_text(self).get(member).map_or_default(json::written),
-        }
+    fn denies(&self, provider: &str, model: &str) -> bool {
+        self.deny.as_ref().is_some_and(|list| denies(list, provider, model))
     }
 
     fn objection(&self, deployment: &Deployment, own: bool, rates: &Rates) -> Option<&'static str> {
         let (provider, model) = (&deployment.provider, &deployment.model);
-        if !self.permits(&provider.id, model) {
-            let denied = allows_model(&self.deny, &provider.id, model);
-            return Some(if denied {
-                "left out by the routing policy: deny"
-            } else {
-                "left out by the routing policy: allow"
-            });
+        if self.denies(&provider.id, model) {
+            Some(DENIED)
+        } else if !self.permits(&provider.id, model) {
+            Some("left out by the routing policy: allow")
+        } else if !own && !self.data_policy.is_kept_by(provider) {
+            // What an organisation's own provider may do is between the two of them.
+            Some("left out by the routing policy: data_policy")
+        } else if self.max_price.is_below(rates.input, rates.output) {
+            Some("left out by the routing policy: max_price")
+        } else {
+            None
         }
-        // What an organisation's own provider may do is between the two of them.
-        if !own && self.data_policy.as_ref().is_some_and(|policy| !policy.is_kept_by(provider)) {
-            return Some("left out by the routing policy: data_policy");
-        }
-        let dear = self.max_price.is_some_and(|most| most.is_below(rates.input, rates.output));
-        dear.then_some("left out by the routing policy: max_price")
+    }
+}
+
+/// A policy as it was written, and as it is read.
+#[derive(Debug)]
+pub struct Written {
+    pub text: Value,
+    pub policy: RoutingPolicy,
+}
+
+impl json::Read for Written {
+    fn blank() -> Self {
+        Self { text: Value::Null, policy: RoutingPolicy::default() }
+    }
+
+    fn fill(&mut self, value: Value) -> json::Filled {
+        self.text = value.clone();
+        self.policy.fill(value)
     }
 }
 
 /// The policy of one scope, and whose it is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Debug)]
 pub struct Layer {
     pub scope: Scope,
     /// What admins call the scope.
     pub name: String,
-    pub policy: RoutingPolicy,
+    pub written: Written,
 }
 
-json::members!(Layer { scope, name, policy });
+json::members!(Layer { scope, name, written });
 
 /// The policies a key stands under, narrowest first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Debug, Default)]
 pub struct Policies {
     /// Another number for other policies; 0 for none.
     pub version: u64,
@@ -162,7 +165,7 @@ impl Policies {
     }
 
     fn nearest<T>(&self, member: fn(&RoutingPolicy) -> Option<T>) -> Option<T> {
-        self.layers.iter().find_map(|layer| member(&layer.policy))
+        self.layers.iter().find_map(|layer| member(&layer.written.policy))
     }
 
     /// The mode of requests that name none.
@@ -180,7 +183,7 @@ impl Policies {
     /// The most a request may cost that asks for this ceiling, or for none.
     #[must_use]
     pub fn ceiling(&self, asked: Option<Nanos>) -> Option<Nanos> {
-        self.layers.iter().filter_map(|layer| layer.policy.max_cost_usd).chain(asked).min()
+        self.layers.iter().filter_map(|layer| layer.written.policy.max_cost_usd).chain(asked).min()
     }
 
     /// Why a deployment may not be used. `quality` is what it is likely to be worth, where the router chooses.
@@ -192,13 +195,13 @@ impl Policies {
         rates: &Rates,
         quality: Option<f64>,
     ) -> Option<&'static str> {
-        let ruled = self.layers.iter().find_map(|layer| layer.policy.objection(deployment, own, rates));
+        let ruled = self.layers.iter().find_map(|layer| layer.written.policy.objection(deployment, own, rates));
         ruled.or_else(|| self.below(quality).map(|_| BELOW_MIN_QUALITY))
     }
 
     fn below(&self, quality: Option<f64>) -> Option<&Layer> {
         let quality = quality?;
-        self.layers.iter().find(|layer| layer.policy.min_quality.is_some_and(|floor| quality < floor))
+        self.layers.iter().find(|layer| layer.written.policy.min_quality.is_some_and(|floor| quality < floor))
     }
 
     /// The policy that a reason to leave a deployment out comes from.
@@ -206,9 +209,22 @@ impl Policies {
     pub fn setter(&self, why: &str, deployment: &Deployment, own: bool, rates: &Rates, quality: f64) -> Option<&Layer> {
         let ceiling = self.ceiling(None);
         match why {
-            OVER_MAX_COST => self.layers.iter().find(|layer| layer.policy.max_cost_usd == ceiling),
+            OVER_MAX_COST => self.layers.iter().find(|layer| layer.written.policy.max_cost_usd == ceiling),
             BELOW_MIN_QUALITY => self.below(Some(quality)),
-            _ => self.layers.iter().find(|layer| layer.policy.objection(deployment, own, rates) == Some(why)),
+            _ => self.layers.iter().find(|layer| layer.written.policy.objection(deployment, own, rates) == Some(why)),
         }
+    }
+}
+
+impl Layer {
+    /// One of its rules as it was written; of those that deny a model, the one that does.
+    #[must_use]
+    pub fn rule(&self, why: &str, provider: &str, model: &str) -> String {
+        let hits = |pattern: &&String| denies(std::slice::from_ref(*pattern), provider, model);
+        let denied = self.written.policy.deny.iter().flatten().find(hits).filter(|_| why == DENIED);
+        let member = why.strip_prefix(RULED_OUT).unwrap_or_default();
+        let told =
+            denied.map_or_else(|| self.written.text.get(member).cloned(), |pattern| Some(pattern.as_str().into()));
+        format!("{member} {:.200}", told.as_ref().map_or_default(json::written))
     }
 }

@@ -62,11 +62,7 @@ impl Account {
             Admin::DeleteBudget(scope, window) => self.delete_budget(&scope, window, now),
             Admin::PutRates(scope) => self.put_rates(&scope, asks::rates(asks::read(body)?)?),
             Admin::GetRates(scope) => self.get_rates(&scope),
-            Admin::PutPolicy(scope) => {
-                let policy = asks::policy(asks::read(body)?)?;
-                asks::no_bare_provider(&policy, &|name| self.tenant.providers.contains_key(name))?;
-                self.put_policy(scope, policy)
-            }
+            Admin::PutPolicy(scope) => self.put_policy(scope, asks::policy(asks::read(body)?)?),
             Admin::GetPolicy(scope) => found("routing policy", self.policy_told(&scope)),
             Admin::DeletePolicy(scope) => self.delete_policy(&scope),
             Admin::CreateGroup => {

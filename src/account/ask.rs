@@ -1,10 +1,10 @@
 //! The bodies admins and the operator send, read and checked: what is wrong is said before any account is woken.
 use super::letter::KeySpec;
 use crate::{
-    access::{DataPolicy, KeyKind, MemberKind, NamedRoute, OwnProvider, RoutingPolicy, Secret},
+    access::{KeyKind, MemberKind, NamedRoute, OwnProvider, Secret, Written},
     budget::{Extra, Limit, RateLimits},
     catalog::{Ability, AbortStopsBilling, Dialect, Modality, ModelRow, Prices, Provider, deployment},
-    endpoint::{DEADLINE_MS_MAX, MaxPrice},
+    endpoint::DEADLINE_MS_MAX,
     fault::Fault,
     json,
     money::{Nanos, Pico},
@@ -411,11 +411,10 @@ const POLICY_NAMES_MAX: usize = 100;
 /// Checks a routing policy.
 ///
 /// # Errors
-/// 400 naming the member out of bounds, or a policy that says nothing.
-pub fn policy(mut policy: RoutingPolicy) -> Result<RoutingPolicy, Fault> {
-    policy.data_policy = policy.data_policy.filter(|data| *data != DataPolicy::default());
-    policy.max_price = policy.max_price.filter(|price| *price != MaxPrice::default());
-    if policy == RoutingPolicy::default() {
+/// 400 naming the member out of bounds, or for a policy that says nothing.
+pub fn policy(written: Written) -> Result<Written, Fault> {
+    let Written { text, policy } = &written;
+    if says_nothing(text) {
         let text =
             "Say at least one of mode, weights, allow, deny, data_policy, max_price, max_cost_usd and min_quality.";
         return Err(Fault::invalid("invalid_parameter", text));
@@ -423,14 +422,14 @@ pub fn policy(mut policy: RoutingPolicy) -> Result<RoutingPolicy, Fault> {
     if let Some(weights) = policy.weights {
         weights.checked("weights")?;
     }
-    let regions = policy.data_policy.as_ref().and_then(|data| data.regions.as_ref());
-    let lists = [(policy.allow.as_ref(), "allow"), (Some(&policy.deny), "deny"), (regions, "data_policy.regions")];
-    for (list, member) in lists.into_iter().filter_map(|(list, member)| Some((list?, member))) {
+    let lists =
+        [(&policy.allow, "allow"), (&policy.deny, "deny"), (&policy.data_policy.regions, "data_policy.regions")];
+    for (list, member) in lists {
         // A star elsewhere would name nothing, and what was to be denied would pass.
         let stray = |name: &String| name != "*" && name.strip_suffix("/*").unwrap_or(name).contains('*');
-        if !names_fit(list, POLICY_NAMES_MAX) || list.iter().any(stray) {
+        if list.as_ref().is_some_and(|list| !names_fit(list, POLICY_NAMES_MAX) || list.iter().any(stray)) {
             let text = format!(
-                "{member} is a list of at most {POLICY_NAMES_MAX} names; a star stands alone, or for all of a provider: provider/*."
+                "{member} is a list of at most 100 names: \"*\", \"provider/*\", \"provider/model\" or \"model\"."
             );
             return Err(Fault::parameter(member, text));
         }
@@ -441,20 +440,12 @@ pub fn policy(mut policy: RoutingPolicy) -> Result<RoutingPolicy, Fault> {
     if policy.min_quality.is_some_and(|floor| !(0.0..=1.0).contains(&floor)) {
         return Err(Fault::parameter("min_quality", "min_quality is a number from 0 to 1."));
     }
-    Ok(policy)
+    Ok(written)
 }
 
-/// Refuses a provider's bare name in a list: as a model it would name nothing, and what was to be denied would pass.
-///
-/// # Errors
-/// 400 that says how a provider is written.
-pub fn no_bare_provider(policy: &RoutingPolicy, is_provider: &dyn Fn(&str) -> bool) -> Result<(), Fault> {
-    for (list, member) in [(policy.allow.as_deref().unwrap_or_default(), "allow"), (policy.deny.as_slice(), "deny")] {
-        if let Some(name) = list.iter().find(|name| is_provider(name)) {
-            return Err(Fault::parameter(member, format!("{name:?} is a provider: write \"{name}/*\".")));
-        }
-    }
-    Ok(())
+/// An empty list may say something: that nothing is allowed.
+fn says_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_object().is_some_and(|members| members.values().all(says_nothing))
 }
 
 fn names_fit(list: &[String], most: usize) -> bool {

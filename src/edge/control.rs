@@ -7,7 +7,7 @@ use super::{
 };
 use crate::json::{json, list_of};
 use crate::{
-    access::{Key, KeyKind, Knock, Member, NamedRoute, RoutingPolicy, knock},
+    access::{Key, KeyKind, Knock, Member, NamedRoute, knock},
     account::{
         ask as asks,
         letter::{AdminAsk, Answer, Caller, KeySpec, Letter, MadeKey, NewCredit, NewKey, NewRefund, Organization},
@@ -98,18 +98,14 @@ fn recomputed(entry: &Entry) -> Value {
     })
 }
 
-/// Refuses an own provider by the name of one of the catalog, a target that names a provider of the catalog and a model it does
-/// not have, and a routing policy that names such a provider as if it were a model. What else is wrong with a body, the account says.
+/// Refuses an own provider by the name of one of the catalog, and a target that names a provider of the catalog and a model
+/// it does not have. What else is wrong with a body, the account says.
 fn fits_catalog(act: &Admin, body: &str) -> Result<(), Fault> {
     let (catalog, _) = snapshot::catalog();
     match act {
         Admin::PutProvider(id) if catalog.provider(id).is_some() => {
             let text = format!("{id:?} is a provider of the catalog. Choose another name for yours.");
             Err(Fault::parameter("id", text))
-        }
-        Admin::PutPolicy(_) => {
-            let policy = crate::json::read::<RoutingPolicy>(body).unwrap_or_default();
-            asks::no_bare_provider(&policy, &|name| catalog.provider(name).is_some())
         }
         Admin::PutRoute(_) => {
             let targets = crate::json::read::<NamedRoute>(body).map_or_default(|route| route.targets);

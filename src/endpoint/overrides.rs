@@ -52,11 +52,9 @@ pub struct Providers {
 json::members!(strict default Providers { only, ignore, order });
 
 /// US dollars per million tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MaxPrice {
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Pico>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Pico>,
 }
 
@@ -81,7 +79,7 @@ pub enum Priority {
 json::words!(Priority { Low = "low", Normal = "normal", High = "high" });
 
 /// What `balanced` weighs. Only their proportions matter.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights {
     pub quality: f64,
     pub cost: f64,

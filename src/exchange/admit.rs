@@ -124,10 +124,7 @@ impl Exchange {
 
     fn refused(&mut self, refusal: Refusal, tries: u32, now: Millis, effects: &mut Vec<Effect>) {
         let again = match &refusal {
-            Refusal::Stale(tenant) => {
-                self.case.world.learn(tenant);
-                true
-            }
+            Refusal::Stale(tenant) => self.case.world.learn(tenant),
             Refusal::NotAllowed { models, providers } => {
                 let allowed = Allowed { models: models.clone(), providers: providers.clone() };
                 let narrower = allowed != self.case.allowed;

@@ -264,14 +264,13 @@ fn ruled_out(question: &Question<'_>, world: &World, deployment: &Deployment, wh
     let rates = deployment.rates.at(question.signals.prompt_tokens, question.when);
     let own = world.is_own(&deployment.provider.id);
     let layer = world.policies.setter(why, deployment, own, rates, quality::prior(deployment))?;
-    let member = why.strip_prefix(RULED_OUT)?;
-    let rule = layer.policy.told(member, &deployment.provider.id, &deployment.model);
+    let rule = layer.rule(why, &deployment.provider.id, &deployment.model);
     let (model, whose, name) = (question.model, layer.scope.plain(), &layer.name);
     let text = format!(
-        "{model:?} may not be used here: {member} {rule:.200} of the {whose} {name:?}. Choose another model, or ask an admin to \
+        "{model:?} may not be used here: {rule} of the {whose} {name:?}. Choose another model, or ask an admin to \
          change that routing policy."
     );
-    let fault = Fault::forbidden("routing_policy_denied", text).with_param("model").with("rule", member);
+    let fault = Fault::forbidden("routing_policy_denied", text).with_param("model").with("rule", rule);
     Some(
         fault
             .with("scope_type", layer.scope.word())

@@ -233,12 +233,12 @@ pub struct Tenant {
     pub version: u64,
     pub providers: Table<String, OwnProvider>,
     pub routes: Table<String, NamedRoute>,
-    /// Beside what is the organisation's: the [`Policies`] the key that asked stands under; null for none.
-    #[serde(skip_serializing_if = "Value::is_null")]
-    pub policies: Value,
+    /// Beside what is the organisation's: each a [`Layer`] that the key that asked stands under, narrowest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<Value>,
 }
 
-json::members!(Tenant { organization, version, providers, routes, policies = Value::Null });
+json::members!(Tenant { organization, version, providers, routes, policies = Vec::new() });
 
 /// A provider of one organisation.
 #[derive(Clone, Debug, PartialEq, Serialize)]

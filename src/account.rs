@@ -6,7 +6,7 @@
 //! A *booking* is one row: a hold until it is posted, then its entry until the journal has it, then gone. Counters live in
 //! memory and are made again from the last checkpoint and the bookings after it.
 use crate::{
-    access::{Group, KeyKind, Member, NamedRoute, OwnProvider, Tenant, same},
+    access::{Group, KeyKind, Member, NamedRoute, OwnProvider, Tenant, Written, same},
     budget::{Budget, Budgets, Counted, Extra, Gcra, Limit, Posted, RateLimits, Wallet},
     id::Scope,
     json,
@@ -180,7 +180,7 @@ pub struct Account {
     tenant: Tenant,
     budgets: Budgets,
     rate_limits: Table<Scope, RateLimits>,
-    policies: Table<Scope, policy::Kept>,
+    policies: Table<Scope, Written>,
     wallet: Wallet,
     bookings: HashMap<String, Booking>,
     ended: Ended,
@@ -264,7 +264,7 @@ impl Account {
                 let StoredRates { scope, limits } = json::read(&row.body)?;
                 self.rate_limits.insert(scope, limits);
             }
-            "policy" => self.keep_policy(json::from_value(row.id.as_str().into())?, json::read(&row.body)?),
+            "routing_policy" => self.policies.insert(json::from_value(row.id.as_str().into())?, json::read(&row.body)?),
             "refund" | "credit" => self.given.insert(row.id.clone(), json::read(&row.body)?),
             "group" => self.groups.insert(row.id.clone(), json::read(&row.body)?),
             "member" => self.members.insert(row.id.clone(), json::read(&row.body)?),

@@ -381,7 +381,7 @@ impl Exchange {
 
     /// The most the request may cost.
     fn ceiling(&self) -> Option<Nanos> {
-        self.case.world.policies.ceiling(self.case.overrides.max_cost_usd)
+        self.case.world.policies().ceiling(self.case.overrides.max_cost_usd)
     }
 
     /// What is left of the time the whole request has.

@@ -190,7 +190,7 @@ impl Field {
             cost: span(Candidate::log_cost),
             ttft: span(|candidate| candidate.ttft_ms.max(1.0).ln()),
             difficulty: question.signals.difficulty,
-            weights: question.overrides.weights.or(world.policies.weights()).unwrap_or_else(usual),
+            weights: question.overrides.weights.or(world.policies().weights()).unwrap_or_else(usual),
         }
     }
 

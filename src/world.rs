@@ -72,7 +72,7 @@ pub struct World {
     pub settings: Rc<Settings>,
     pub tenant: Option<Rc<TenantView>>,
     /// What the key that asks stands under.
-    pub policies: Rc<Policies>,
+    pub policies: Option<Rc<Policies>>,
 }
 
 impl World {
@@ -80,11 +80,21 @@ impl World {
     /// newer account may know rules that this worker does not.
     pub fn learn(&mut self, tenant: &Tenant) -> bool {
         let mut tenant = tenant.clone();
-        let policies = json::from_value::<Option<Policies>>(tenant.policies.take());
+        let (version, told) = (tenant.version, std::mem::take(&mut tenant.policies));
         self.tenant = Some(Rc::new(TenantView::new(tenant)));
-        let read = policies.is_ok();
-        self.policies = Rc::new(policies.ok().flatten().unwrap_or_default());
-        read
+        self.policies = None;
+        if !told.is_empty() {
+            let Ok(layers) = json::from_value(told.into()) else { return false };
+            self.policies = Some(Rc::new(Policies { version, layers }));
+        }
+        true
+    }
+
+    /// The routing policies that count.
+    #[must_use]
+    pub fn policies(&self) -> &Policies {
+        static NONE: Policies = Policies { version: 0, layers: Vec::new() };
+        self.policies.as_deref().unwrap_or(&NONE)
     }
 
     /// Whether a provider is the organisation's own.

@@ -23,13 +23,13 @@ pub struct RoutingPolicy {
     /// Patterns as in a key's `model_allowlist`: nothing else may be used.
     pub allow: Option<Vec<String>>,
     /// Such patterns: what they name may not be used.
-    pub deny: Option<Vec<String>>,
+    pub deny: Vec<String>,
     pub data_policy: DataPolicy,
     pub max_price: MaxPrice,
     /// For one request.
     pub max_cost_usd: Option<Nanos>,
     /// Where the router chooses among models: those less likely to answer well are left out.
-    pub min_quality: Option<f64>,
+    pub min_quality: f64,
 }
 
 json::members!(strict default RoutingPolicy {
@@ -39,8 +39,8 @@ json::members!(strict default RoutingPolicy {
 /// What providers may do with what they are sent.
 #[derive(Debug, Default)]
 pub struct DataPolicy {
-    pub training: Option<Training>,
-    pub retention: Option<Retention>,
+    pub training: Training,
+    pub retention: Retention,
     /// Where it may be processed.
     pub regions: Option<Vec<String>>,
 }
@@ -48,8 +48,9 @@ pub struct DataPolicy {
 json::members!(strict default DataPolicy { training, retention, regions });
 
 /// Whether models may be trained on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Training {
+    #[default]
     Allow,
     Deny,
 }
@@ -57,8 +58,9 @@ pub enum Training {
 json::words!(Training { Allow = "allow", Deny = "deny" });
 
 /// Whether it may be kept after the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Retention {
+    #[default]
     Allow,
     Zero,
 }
@@ -71,8 +73,8 @@ impl DataPolicy {
         let elsewhere = |allowed: &Vec<String>| {
             provider.regions.is_empty() || provider.regions.iter().any(|region| !allowed.contains(region))
         };
-        (self.training != Some(Training::Deny) || provider.trains_on_data == Some(false))
-            && (self.retention != Some(Retention::Zero) || provider.retains_data == Some(false))
+        (self.training == Training::Allow || provider.trains_on_data == Some(false))
+            && (self.retention == Retention::Allow || provider.retains_data == Some(false))
             && !self.regions.as_ref().is_some_and(elsewhere)
     }
 }
@@ -98,7 +100,7 @@ impl RoutingPolicy {
     }
 
     fn denies(&self, provider: &str, model: &str) -> bool {
-        self.deny.as_ref().is_some_and(|list| denies(list, provider, model))
+        denies(&self.deny, provider, model)
     }
 
     fn objection(&self, deployment: &Deployment, own: bool, rates: &Rates) -> Option<&'static str> {
@@ -148,22 +150,14 @@ pub struct Layer {
 json::members!(Layer { scope, name, written });
 
 /// The policies a key stands under, narrowest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Policies {
-    /// Another number for other policies; 0 for none.
+    /// The tenant's when they were told; 0 for none.
     pub version: u64,
     pub layers: Vec<Layer>,
 }
 
-json::members!(Policies { version, layers });
-
 impl Policies {
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.layers.is_empty()
-    }
-
     fn nearest<T>(&self, member: fn(&RoutingPolicy) -> Option<T>) -> Option<T> {
         self.layers.iter().find_map(|layer| member(&layer.written.policy))
     }
@@ -201,7 +195,7 @@ impl Policies {
 
     fn below(&self, quality: Option<f64>) -> Option<&Layer> {
         let quality = quality?;
-        self.layers.iter().find(|layer| layer.written.policy.min_quality.is_some_and(|floor| quality < floor))
+        self.layers.iter().find(|layer| quality < layer.written.policy.min_quality)
     }
 
     /// The policy that a reason to leave a deployment out comes from.
@@ -221,7 +215,7 @@ impl Layer {
     #[must_use]
     pub fn rule(&self, why: &str, provider: &str, model: &str) -> String {
         let hits = |pattern: &&String| denies(std::slice::from_ref(*pattern), provider, model);
-        let denied = self.written.policy.deny.iter().flatten().find(hits).filter(|_| why == DENIED);
+        let denied = self.written.policy.deny.iter().find(hits).filter(|_| why == DENIED);
         let member = why.strip_prefix(RULED_OUT).unwrap_or_default();
         let told =
             denied.map_or_else(|| self.written.text.get(member).cloned(), |pattern| Some(pattern.as_str().into()));

@@ -62,9 +62,14 @@ impl Account {
             Admin::DeleteBudget(scope, window) => self.delete_budget(&scope, window, now),
             Admin::PutRates(scope) => self.put_rates(&scope, asks::rates(asks::read(body)?)?),
             Admin::GetRates(scope) => self.get_rates(&scope),
-            Admin::PutPolicy(scope) => self.put_policy(scope, asks::policy(asks::read(body)?)?),
-            Admin::GetPolicy(scope) => found("routing policy", self.policy_told(&scope)),
-            Admin::DeletePolicy(scope) => self.delete_policy(&scope),
+            Admin::Policy("PUT", scope) => self.put_policy(scope, asks::policy(asks::read(body)?)?),
+            Admin::Policy("GET", scope) => {
+                found("routing_policy", self.policies.get(&scope).map(|written| self.policy_told(&scope, written)))
+            }
+            Admin::Policy(_, scope) => {
+                let gone = self.policies.remove(&scope).is_some();
+                self.delete_row(gone, "routing_policy", &String::from(scope))
+            }
             Admin::CreateGroup => {
                 self.put_group(&format!("grp_{fresh}"), asks::group(asks::read(body)?, true)?, true, now)
             }
@@ -217,7 +222,7 @@ impl Account {
         Turn { writes: vec![write, self.next_tenant()], ..deleted(kind, id) }
     }
 
-    fn next_tenant(&mut self) -> Write {
+    pub(super) fn next_tenant(&mut self) -> Write {
         self.tenant.version += 1;
         record("tenant", "version", Some(&self.tenant.version))
     }
@@ -244,7 +249,7 @@ pub(super) fn too_many(what: &str) -> Turn {
     Turn::refused(Refusal::Invalid { param: what.to_owned(), message })
 }
 
-pub(super) fn deleted(object: &str, id: &str) -> Turn {
+fn deleted(object: &str, id: &str) -> Turn {
     told(200, json!({"object": format!("{object}.deleted"), "id": id, "deleted": true}))
 }
 

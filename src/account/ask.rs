@@ -4,7 +4,7 @@ use crate::{
     access::{KeyKind, MemberKind, NamedRoute, OwnProvider, Secret, Written},
     budget::{Extra, Limit, RateLimits},
     catalog::{Ability, AbortStopsBilling, Dialect, Modality, ModelRow, Prices, Provider, deployment},
-    endpoint::DEADLINE_MS_MAX,
+    endpoint::{DEADLINE_MS_MAX, WEIGHTS, Weights},
     fault::Fault,
     json,
     money::{Nanos, Pico},
@@ -419,28 +419,23 @@ pub fn policy(written: Written) -> Result<Written, Fault> {
             "Say at least one of mode, weights, allow, deny, data_policy, max_price, max_cost_usd and min_quality.";
         return Err(Fault::invalid("invalid_parameter", text));
     }
-    if let Some(weights) = policy.weights {
-        weights.checked("weights")?;
+    // A star elsewhere would name nothing, and what was to be denied would pass.
+    let good = |name: &String| name == "*" || !name.strip_suffix("/*").unwrap_or(name).contains('*');
+    let fits = |list: &[String]| names_fit(list, POLICY_NAMES_MAX) && list.iter().all(good);
+    let (allow, regions) = (policy.allow.as_deref(), policy.data_policy.regions.as_deref());
+    let names = "at most 100 names: \"*\", \"provider/*\", \"provider/model\" or \"model\"";
+    let checks = [
+        (policy.weights.is_none_or(Weights::weigh), "weights", WEIGHTS),
+        (fits(allow.unwrap_or_default()), "allow", names),
+        (fits(&policy.deny), "deny", names),
+        (fits(regions.unwrap_or_default()), "data_policy.regions", "at most 100 names of regions"),
+        (policy.max_cost_usd.is_none_or(|cap| cap.0 > 0), "max_cost_usd", "an amount above 0"),
+        ((0.0..=1.0).contains(&policy.min_quality), "min_quality", "a number from 0 to 1"),
+    ];
+    match checks.into_iter().find(|(good, ..)| !good) {
+        Some((_, member, bounds)) => Err(Fault::parameter(member, format!("{member}: {bounds}."))),
+        None => Ok(written),
     }
-    let lists =
-        [(&policy.allow, "allow"), (&policy.deny, "deny"), (&policy.data_policy.regions, "data_policy.regions")];
-    for (list, member) in lists {
-        // A star elsewhere would name nothing, and what was to be denied would pass.
-        let stray = |name: &String| name != "*" && name.strip_suffix("/*").unwrap_or(name).contains('*');
-        if list.as_ref().is_some_and(|list| !names_fit(list, POLICY_NAMES_MAX) || list.iter().any(stray)) {
-            let text = format!(
-                "{member} is a list of at most 100 names: \"*\", \"provider/*\", \"provider/model\" or \"model\"."
-            );
-            return Err(Fault::parameter(member, text));
-        }
-    }
-    if policy.max_cost_usd.is_some_and(|cap| cap.0 <= 0) {
-        return Err(Fault::parameter("max_cost_usd", "max_cost_usd must be above 0."));
-    }
-    if policy.min_quality.is_some_and(|floor| !(0.0..=1.0).contains(&floor)) {
-        return Err(Fault::parameter("min_quality", "min_quality is a number from 0 to 1."));
-    }
-    Ok(written)
 }
 
 /// An empty list may say something: that nothing is allowed.

@@ -175,10 +175,14 @@ impl Account {
     }
 
     fn keep_member(&mut self, id: &str, member: Member, status: u16) -> Turn {
-        let write = record("member", id, Some(&member));
+        let mut writes = vec![record("member", id, Some(&member))];
         let body = member_told(id, &member);
         self.members.insert(id.to_owned(), member);
-        Turn { writes: vec![write], ..told(status, body) }
+        // It may stand under other policies now.
+        if !self.policies.is_empty() {
+            writes.push(self.next_tenant());
+        }
+        Turn { writes, ..told(status, body) }
     }
 
     pub(super) fn disable_member(&mut self, id: &str) -> Turn {

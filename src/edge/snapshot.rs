@@ -28,8 +28,9 @@ const REGIONS: [&str; 7] = ["AF", "AN", "AS", "EU", "NA", "OC", "SA"];
 const ANYWHERE: &str = "global";
 /// How long the first request of an isolate waits for KV; then the bundled catalog serves it.
 const FIRST_READ_MS_MAX: u64 = 1_000;
-/// Organisations an isolate remembers, and keys under routing policies.
+/// Organisations an isolate remembers, and keys.
 const TENANTS_MAX: usize = 1_000;
+const KEYS_MAX: usize = 4_000;
 
 #[derive(Default)]
 struct Isolate {
@@ -40,8 +41,8 @@ struct Isolate {
     overrides: Rc<PriceOverrides>,
     source: Source,
     tenants: HashMap<String, Rc<TenantView>>,
-    /// By key. One that stands under none is not here.
-    policies: Table<String, Rc<Policies>>,
+    /// By key.
+    policies: Table<String, Option<Rc<Policies>>>,
     loaded: Option<Millis>,
     /// The part of the world this isolate is in; empty before it is known.
     region: &'static str,
@@ -85,7 +86,7 @@ pub async fn world(env: &Env, ctx: &Context, key: Option<&Key>) -> World {
     }
     with(|isolate| World {
         tenant: key.and_then(|key| isolate.tenants.get(&key.organization()).cloned()),
-        policies: key.and_then(|key| isolate.policies.get(&key.id()).cloned()).unwrap_or_default(),
+        policies: key.and_then(|key| isolate.policies.get(&key.id())?.clone()),
         ..isolate.world.clone()
     })
 }
@@ -132,14 +133,13 @@ pub fn remember(tenant: &Tenant, key_id: &str) {
         if isolate.tenants.len() >= TENANTS_MAX {
             isolate.tenants.clear();
         }
-        if isolate.policies.len() >= TENANTS_MAX {
+        if isolate.policies.len() >= KEYS_MAX {
             isolate.policies = Table::default();
         }
-        isolate.tenants.extend(known.tenant.map(|view| (tenant.organization.clone(), view)));
-        isolate.policies.remove(key_id);
-        if !known.policies.is_empty() {
-            isolate.policies.insert(key_id.to_owned(), known.policies);
+        if let Some(view) = known.tenant {
+            isolate.tenants.insert(tenant.organization.clone(), view);
         }
+        isolate.policies.insert(key_id.to_owned(), known.policies);
     });
 }
 

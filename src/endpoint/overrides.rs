@@ -88,17 +88,15 @@ pub struct Weights {
 
 json::members!(strict Weights { quality, cost, latency });
 
+/// What weights are.
+pub const WEIGHTS: &str = "numbers from 0 to 1000, not all of them 0";
+
 impl Weights {
-    /// Checks what was sent as `param`.
-    ///
-    /// # Errors
-    /// 400 for weights out of bounds, or that weigh nothing.
-    pub fn checked(self, param: &str) -> Result<(), Fault> {
+    /// Whether they are within bounds, and weigh anything.
+    #[must_use]
+    pub fn weigh(self) -> bool {
         let all = [self.quality, self.cost, self.latency];
-        if all.iter().all(|x| (0.0..=1_000.0).contains(x)) && all.iter().sum::<f64>() > 0.0 {
-            return Ok(());
-        }
-        Err(Fault::parameter(param, "Weights are numbers from 0 to 1000, not all of them 0."))
+        all.iter().all(|x| (0.0..=1_000.0).contains(x)) && all.iter().any(|x| *x > 0.0)
     }
 }
 
@@ -184,8 +182,8 @@ impl Overrides {
             let text = "megarouter.escalate is not served by this version. Leave it out.";
             return Err(Fault::invalid("unsupported_parameter", text).with_param("megarouter.escalate"));
         }
-        if let Some(weights) = self.weights {
-            weights.checked("megarouter.weights")?;
+        if !self.weights.is_none_or(Weights::weigh) {
+            return Err(Fault::parameter("megarouter.weights", format!("Weights are {WEIGHTS}.")));
         }
         let good = |name: &str| !name.is_empty() && name.len() <= SESSION_BYTES_MAX && !name.contains(char::is_control);
         if self.session.as_ref().is_some_and(|name| !good(name)) {

@@ -73,7 +73,7 @@ impl Exchange {
             bids,
             tokens: self.case.signals.prompt_tokens.saturating_add(output.saturating_mul(self.case.signals.choices)),
             session: self.case.overrides.session.clone().unwrap_or_default(),
-            policies_version: self.case.world.policies.version,
+            policies_version: self.case.world.policies().version,
         };
         self.held_at = now;
         self.phase = Phase::Holding { tries };

@@ -12,6 +12,7 @@ use crate::{
     price, quality,
     world::World,
 };
+use serde_json::Value;
 use std::{collections::BTreeMap, rc::Rc};
 
 /// A deployment that was looked at, and why it was left out.
@@ -37,7 +38,7 @@ const TTFT_MS_REASONING: f64 = 3_000.0;
 pub fn sift(question: &Question<'_>, selection: &Selection, world: &World) -> (Vec<Candidate>, Vec<Considered>) {
     let (mut candidates, mut considered) = (Vec::new(), Vec::new());
     for (rank, deployment) in &selection.deployments {
-        let free = selection.free.contains(rank);
+        let free = selection.free.get(*rank) == Some(&true);
         let why = match candidate(question, *rank, free, deployment, world) {
             Ok(candidate) => {
                 candidates.push(candidate);
@@ -152,7 +153,7 @@ fn permitted(
         return Err(LEFT_OUT);
     }
     let rates = deployment.rates.at(question.signals.prompt_tokens, question.when);
-    world.policies.objection(deployment, world.is_own(provider), rates, quality).map_or(Ok(()), Err)
+    world.policies().objection(deployment, world.is_own(provider), rates, quality).map_or(Ok(()), Err)
 }
 
 fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'static str> {
@@ -186,7 +187,7 @@ fn bound(question: &Question<'_>, deployment: &Deployment, world: &World) -> Res
     };
     let quote = quoted(output_max)?;
     let asked = question.overrides.max_cost_usd;
-    let Some(ceiling) = world.policies.ceiling(asked).filter(|ceiling| quote > *ceiling) else {
+    let Some(ceiling) = world.policies().ceiling(asked).filter(|ceiling| quote > *ceiling) else {
         return Ok((prompt_max, output_max, quote));
     };
     let output = price::output_within(rates, when, prompt_max, signals.choices, output_max, ceiling);
@@ -263,7 +264,7 @@ pub fn none_left(question: &Question<'_>, world: &World, considered: &[Considere
 fn ruled_out(question: &Question<'_>, world: &World, deployment: &Deployment, why: &'static str) -> Option<Fault> {
     let rates = deployment.rates.at(question.signals.prompt_tokens, question.when);
     let own = world.is_own(&deployment.provider.id);
-    let layer = world.policies.setter(why, deployment, own, rates, quality::prior(deployment))?;
+    let layer = world.policies().setter(why, deployment, own, rates, quality::prior(deployment))?;
     let rule = layer.rule(why, &deployment.provider.id, &deployment.model);
     let (model, whose, name) = (question.model, layer.scope.plain(), &layer.name);
     let text = format!(
@@ -274,7 +275,7 @@ fn ruled_out(question: &Question<'_>, world: &World, deployment: &Deployment, wh
     Some(
         fault
             .with("scope_type", layer.scope.word())
-            .with("scope_id", layer.scope.id())
+            .with("scope_id", layer.scope.id().map_or(Value::Null, Value::from))
             .with("scope_name", name.as_str()),
     )
 }

@@ -20,8 +20,8 @@ pub struct Selection {
     /// The order is the caller's, not the mode's.
     pub in_given_order: bool,
     pub conduct: Conduct,
-    /// The ranks of names that leave the choice among models to the router.
-    pub free: Vec<usize>,
+    /// By rank, whether its name leaves the choice among models to the router.
+    pub free: Vec<bool>,
     weights: Vec<(String, u32)>,
 }
 
@@ -37,7 +37,7 @@ impl Selection {
         for (place, fallback) in question.overrides.models.iter().enumerate() {
             let (name, asked) = mode_suffix(fallback)?;
             let more = Self::of_name(name, mode.or(asked), world)?;
-            selection.free.extend(more.free.iter().map(|_| place + 1));
+            selection.free.extend(more.free);
             selection.deployments.extend(more.deployments.into_iter().map(|(_, deployment)| (place + 1, deployment)));
         }
         if selection.reason == Reason::Alias || !question.overrides.models.is_empty() {
@@ -53,11 +53,11 @@ impl Selection {
         if let Some(route) = alias {
             return Ok(Self::of_route(route, mode, world));
         }
-        let usual = || mode.or(world.policies.mode()).unwrap_or_default();
+        let usual = || mode.or(world.policies().mode()).unwrap_or_default();
         if name == "auto" {
             let all = world.catalog.deployments().iter().filter(|deployment| !deployment.has(Quirk::NotAuto));
             let all = all.map(|deployment| (0, Rc::clone(deployment))).collect();
-            return Ok(Self { free: vec![0], ..Self::plain(all, usual(), Reason::Mode) });
+            return Ok(Self { free: vec![true], ..Self::plain(all, usual(), Reason::Mode) });
         }
         if let Some(deployment) = world.deployment(name) {
             return Ok(Self::plain(vec![(0, Rc::clone(deployment))], usual(), Reason::Pinned));
@@ -76,7 +76,7 @@ impl Selection {
         let weights = route.targets.iter().filter_map(|target| Some((target.deployment(), target.weight?))).collect();
         Self {
             in_given_order: mode.is_none(),
-            free: mode.map(|_| 0).into_iter().collect(),
+            free: vec![mode.is_some()],
             conduct: Conduct {
                 fallback: route.fallback,
                 retries: route.retries as usize,
@@ -91,7 +91,7 @@ impl Selection {
     }
 
     fn plain(deployments: Vec<(usize, Rc<Deployment>)>, mode: Mode, reason: Reason) -> Self {
-        let (conduct, free, weights) = (Conduct::default(), Vec::new(), Vec::new());
+        let (conduct, free, weights) = (Conduct::default(), vec![false], Vec::new());
         Self { deployments, mode, reason, in_given_order: false, conduct, free, weights }
     }
 

@@ -233,12 +233,12 @@ pub struct Tenant {
     pub version: u64,
     pub providers: Table<String, OwnProvider>,
     pub routes: Table<String, NamedRoute>,
-    /// Beside what is the organisation's: each a [`Layer`] that the key that asked stands under, narrowest first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub policies: Vec<Value>,
+    /// Beside what is the organisation's: the list of [`Layer`]s that the key that asked stands under; null for none.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub policies: Value,
 }
 
-json::members!(Tenant { organization, version, providers, routes, policies = Vec::new() });
+json::members!(Tenant { organization, version, providers, routes, policies = Value::Null });
 
 /// A provider of one organisation.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -207,14 +207,15 @@ pub struct Provider {
     /// Where what an answer used can be asked for later, after the base URL; `{id}` stands for the answer's own name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation_path: Option<String>,
-    /// Whether it may train models on what it is sent. Absent, like the next two, where that is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Whether it may train models on what it is sent. Absent, like the next two, where that is not known. An organisation's own
+    /// provider, which alone is ever written, has none of the three.
+    #[serde(skip)]
     pub trains_on_data: Option<bool>,
     /// Whether it keeps anything of it after the answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub retains_data: Option<bool>,
     /// Where it may process it: all of these.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip)]
     pub regions: Vec<String>,
 }
 

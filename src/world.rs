@@ -6,6 +6,7 @@ use crate::{
     json,
     time::Millis,
 };
+use serde_json::Value;
 use std::{borrow::Cow, collections::HashMap, rc::Rc};
 
 /// Where a provider is called, and with what.
@@ -63,6 +64,18 @@ impl TenantView {
     }
 }
 
+/// What an account told of its organisation, and of the key that asked. `None` where it cannot be read: a newer account may
+/// know rules that this worker does not.
+#[must_use]
+pub fn views(told: &Tenant) -> Option<(Rc<TenantView>, Option<Rc<Policies>>)> {
+    let mut tenant = told.clone();
+    let policies = match tenant.policies.take() {
+        Value::Null => None,
+        layers => Some(Rc::new(Policies { version: told.version, layers: json::from_value(layers).ok()? })),
+    };
+    Some((Rc::new(TenantView::new(tenant)), policies))
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct World {
     pub catalog: Rc<Catalog>,
@@ -76,18 +89,9 @@ pub struct World {
 }
 
 impl World {
-    /// Takes in what an account told of its organisation and of the key that asked. Says whether all of it could be read: a
-    /// newer account may know rules that this worker does not.
-    pub fn learn(&mut self, tenant: &Tenant) -> bool {
-        let mut tenant = tenant.clone();
-        let (version, told) = (tenant.version, std::mem::take(&mut tenant.policies));
-        self.tenant = Some(Rc::new(TenantView::new(tenant)));
-        self.policies = None;
-        if !told.is_empty() {
-            let Ok(layers) = json::from_value(told.into()) else { return false };
-            self.policies = Some(Rc::new(Policies { version, layers }));
-        }
-        true
+    /// Takes in what an account told, if it can be read.
+    pub fn learn(&mut self, told: &Tenant) -> bool {
+        views(told).map(|(tenant, policies)| (self.tenant, self.policies) = (Some(tenant), policies)).is_some()
     }
 
     /// The routing policies that count.

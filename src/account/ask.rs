@@ -412,8 +412,7 @@ const POLICY_NAMES_MAX: usize = 100;
 ///
 /// # Errors
 /// 400 naming the member out of bounds, or for a policy that says nothing.
-pub fn policy(written: Written) -> Result<Written, Fault> {
-    let Written { text, policy } = &written;
+pub fn policy(Written { text, policy }: &Written) -> Result<(), Fault> {
     if says_nothing(text) {
         let text =
             "Say at least one of mode, weights, allow, deny, data_policy, max_price, max_cost_usd and min_quality.";
@@ -434,7 +433,7 @@ pub fn policy(written: Written) -> Result<Written, Fault> {
     ];
     match checks.into_iter().find(|(good, ..)| !good) {
         Some((_, member, bounds)) => Err(Fault::parameter(member, format!("{member}: {bounds}."))),
-        None => Ok(written),
+        None => Ok(()),
     }
 }
 

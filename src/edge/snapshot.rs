@@ -9,7 +9,7 @@ use crate::{
     json,
     table::Table,
     time::Millis,
-    world::{Reach, TenantView, World},
+    world::{self, Reach, TenantView, World},
 };
 use futures::{channel::oneshot, future::select, join};
 use std::{cell::Cell, collections::HashMap, rc::Rc, time::Duration};
@@ -127,8 +127,7 @@ pub fn forget() {
 
 /// Keeps an organisation's rows, and what the key that asked stands under.
 pub fn remember(tenant: &Tenant, key_id: &str) {
-    let mut known = World::default();
-    known.learn(tenant);
+    let Some((view, policies)) = world::views(tenant) else { return };
     with(|isolate| {
         if isolate.tenants.len() >= TENANTS_MAX {
             isolate.tenants.clear();
@@ -136,10 +135,8 @@ pub fn remember(tenant: &Tenant, key_id: &str) {
         if isolate.policies.len() >= KEYS_MAX {
             isolate.policies = Table::default();
         }
-        if let Some(view) = known.tenant {
-            isolate.tenants.insert(tenant.organization.clone(), view);
-        }
-        isolate.policies.insert(key_id.to_owned(), known.policies);
+        isolate.tenants.insert(tenant.organization.clone(), view);
+        isolate.policies.insert(key_id.to_owned(), policies);
     });
 }
 

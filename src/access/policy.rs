@@ -222,3 +222,168 @@ impl Layer {
         format!("{member} {:.200}", told.as_ref().map_or_default(json::written))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        access::OwnProvider,
+        catalog::{Catalog, When},
+        json::json,
+    };
+    use proptest::{collection::vec, prop_assert, prop_assert_eq, proptest, sample::select};
+    use std::rc::Rc;
+
+    fn policies(layers: &[Value]) -> Policies {
+        let scopes =
+            [Scope::ApiKey("k".into()), Scope::Member("m".into()), Scope::Group("g".into()), Scope::Organization];
+        let layer =
+            |(scope, written): (Scope, &Value)| json!({"scope": scope, "name": scope.word(), "written": written});
+        let layers: Vec<Value> = scopes.into_iter().zip(layers).map(layer).collect();
+        Policies { version: 1, layers: json::from_value(layers.into()).expect("readable") }
+    }
+
+    fn catalog() -> Catalog {
+        let facts = [
+            ("open", json!({})),
+            ("kind", json!({"trains_on_data": false, "retains_data": false, "regions": ["eu"]})),
+            ("wide", json!({"trains_on_data": false, "retains_data": true, "regions": ["eu", "us"]})),
+        ];
+        let provider = |(id, facts): (&str, Value)| {
+            let mut row = json!({"id": id, "name": id, "dialect": "openai_chat", "base_url": "https://x.test"});
+            row.as_object_mut().expect("a row").extend(facts.as_object().cloned().expect("members"));
+            row
+        };
+        let models = ["open", "kind", "wide"].map(|id| {
+            json!({"provider": id, "id": "m", "context_length": 1_000, "input_usd_per_mtok": "1", "output_usd_per_mtok": "2"})
+        });
+        let document = json!({"version": 1, "providers": facts.map(provider).to_vec(), "models": models.to_vec()});
+        Catalog::parse(&document.to_string()).expect("valid")
+    }
+
+    fn passing(policies: &Policies, quality: Option<f64>) -> Vec<String> {
+        let catalog = catalog();
+        let passes = |deployment: &&Rc<Deployment>| {
+            policies.objection(deployment, false, deployment.rates.at(0, When::default()), quality).is_none()
+        };
+        catalog.deployments().iter().filter(passes).map(|deployment| deployment.provider.id.clone()).collect()
+    }
+
+    #[test]
+    fn the_narrowest_default_counts_and_the_strictest_rule() {
+        let policies = policies(&[
+            json!({"max_cost_usd": "2", "weights": {"quality": 1, "cost": 0, "latency": 0}}),
+            json!({"mode": "cost-first", "min_quality": 0.4}),
+            json!({"mode": "balanced", "max_cost_usd": "1", "min_quality": 0.2}),
+        ]);
+        assert_eq!(policies.mode(), Some(Mode::CostFirst));
+        assert_eq!(policies.weights().map(|weights| weights.quality), Some(1.0));
+        let usd = |usd| Nanos::parse_usd(usd).ok();
+        assert_eq!([None, usd("5"), usd("0.5")].map(|asked| policies.ceiling(asked)), [usd("1"), usd("1"), usd("0.5")]);
+        assert_eq!(passing(&policies, Some(0.3)), [""; 0]);
+        assert_eq!(passing(&policies, Some(0.4)).len(), 3);
+        assert_eq!(passing(&policies, None).len(), 3, "where the router does not choose");
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_provider_does_not_pass() {
+        for (data_policy, wanted) in [
+            (json!({"training": "allow", "retention": "allow"}), &["open", "kind", "wide"][..]),
+            (json!({"training": "deny"}), &["kind", "wide"]),
+            (json!({"retention": "zero"}), &["kind"]),
+            (json!({"regions": ["eu"]}), &["kind"]),
+            (json!({"regions": ["us", "eu", "ch"]}), &["kind", "wide"]),
+            (json!({"regions": []}), &[]),
+        ] {
+            let policies = policies(&[json!({"data_policy": data_policy})]);
+            assert_eq!(passing(&policies, None), wanted, "{data_policy}");
+            let own = catalog().deployments().iter().all(|deployment| {
+                policies.objection(deployment, true, deployment.rates.at(0, When::default()), None).is_none()
+            });
+            assert!(own, "an own provider's terms are the organisation's");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_named_with_whose_it_is() {
+        let policies = policies(&[
+            json!({"allow": ["*"], "max_cost_usd": "1"}),
+            json!({"deny": ["other/*", "open/*"], "max_price": {"output": "1.5"}}),
+            json!({"max_cost_usd": "0.5"}),
+        ]);
+        let catalog = catalog();
+        let told = |id: &str, why: Option<&str>| {
+            let deployment = catalog.deployment(id).expect("there");
+            let rates = deployment.rates.at(0, When::default());
+            let why = why.or_else(|| policies.objection(deployment, false, rates, None)).expect("ruled out");
+            let layer = policies.setter(why, deployment, false, rates, 0.0).expect("somebody's");
+            (layer.name.clone(), layer.rule(why, &deployment.provider.id, &deployment.model))
+        };
+        assert_eq!(told("open/m", None), ("member".to_owned(), "deny \"open/*\"".to_owned()));
+        assert_eq!(told("kind/m", None), ("member".to_owned(), "max_price {\"output\":\"1.5\"}".to_owned()));
+        assert_eq!(told("kind/m", Some(OVER_MAX_COST)), ("group".to_owned(), "max_cost_usd \"0.5\"".to_owned()));
+    }
+
+    #[test]
+    fn a_denied_provider_needs_no_star() {
+        assert_eq!(passing(&policies(&[json!({"deny": ["open", "m2"]})]), None), ["kind", "wide"]);
+        assert_eq!(
+            passing(&policies(&[json!({"allow": ["open"]})]), None),
+            [""; 0],
+            "allowed is only what is named in full"
+        );
+        assert_eq!(passing(&policies(&[json!({"allow": []})]), None), [""; 0]);
+    }
+
+    /// Any policy of a few rules.
+    fn rules(kinds: &[usize]) -> Value {
+        let all = [
+            json!({"deny": ["open/*"]}),
+            json!({"deny": ["m"]}),
+            json!({"allow": ["kind/*", "wide/m"]}),
+            json!({"allow": ["*"]}),
+            json!({"data_policy": {"training": "deny"}}),
+            json!({"data_policy": {"training": "allow", "regions": ["eu"]}}),
+            json!({"max_price": {"input": "0.5"}}),
+            json!({"max_price": {"output": "3"}}),
+            json!({"max_cost_usd": "0.1"}),
+            json!({"max_cost_usd": "9"}),
+            json!({"min_quality": 0.5}),
+            json!({"min_quality": 0}),
+            json!({"mode": "balanced"}),
+        ];
+        let mut written = serde_json::Map::new();
+        for rule in kinds.iter().filter_map(|kind| all.get(*kind)?.as_object().cloned()) {
+            written.extend(rule);
+        }
+        written.into()
+    }
+
+    proptest! {
+        #[test]
+        fn another_policy_never_widens_what_is_allowed(
+            above in vec(vec(0_usize..13, 0..4), 0..3),
+            more in vec(0_usize..13, 0..4),
+            place in 0_usize..4,
+            quality in select(vec![None, Some(0.1), Some(0.7)]),
+        ) {
+            let mut layers: Vec<Value> = above.iter().map(|kinds| rules(kinds)).collect();
+            let before = policies(&layers);
+            layers.insert(place.min(layers.len()), rules(&more));
+            let after = policies(&layers);
+            let allowed = passing(&before, quality);
+            prop_assert!(passing(&after, quality).iter().all(|id| allowed.contains(id)));
+            let cap = |policies: &Policies| policies.ceiling(None).map_or(i64::MAX, |cap| cap.0);
+            prop_assert!(cap(&after) <= cap(&before));
+            prop_assert_eq!(after.ceiling(Some(Nanos(1))), Some(Nanos(1)), "a request may ask for less");
+        }
+    }
+
+    #[test]
+    fn an_own_row_tells_nothing_of_its_data() {
+        let own = json!({"provider": {"id": "acme", "name": "acme", "dialect": "openai_chat", "base_url": "https://x.test",
+            "abort_stops_billing": "unknown"}, "models": [], "secret": null});
+        let own: OwnProvider = json::from_value(own).expect("an own provider");
+        assert!(!json::told_by_text(&own).to_string().contains("regions"));
+    }
+}

@@ -62,9 +62,10 @@ impl Account {
         path.iter().filter_map(|scope| Some((scope, self.policies.get(scope)?)))
     }
 
-    /// A path may lead elsewhere now, or its scopes be called something else: who knows its policies learns them again.
-    pub(super) fn restated(&mut self, mut turn: Turn) -> Turn {
-        if !self.policies.is_empty() {
+    /// What was changed, and not made just now, may lead paths elsewhere or be called something else: who knows the policies of
+    /// a path learns them again.
+    pub(super) fn restated(&mut self, status: u16, mut turn: Turn) -> Turn {
+        if status == 200 && !self.policies.is_empty() {
             turn.writes.push(self.next_tenant());
         }
         turn

@@ -268,8 +268,8 @@ fn ruled_out(question: &Question<'_>, world: &World, deployment: &Deployment, wh
     let rule = layer.rule(why, &deployment.provider.id, &deployment.model);
     let (model, whose, name) = (question.model, layer.scope.plain(), &layer.name);
     let text = format!(
-        "{model:?} may not be used here: {rule} of the {whose} {name:?}. Choose another model, or ask an admin to \
-         change that routing policy."
+        "{model:?} is ruled out by a routing policy: {rule} of the {whose} {name:?}. Choose another model, or ask an admin to \
+         change the policy."
     );
     let fault = Fault::forbidden("routing_policy_denied", text).with_param("model").with("rule", rule);
     Some(

@@ -357,7 +357,7 @@ impl Account {
             },
             Letter::Whoami(caller) => match self.prove(&caller, KeyKind::Inference, now) {
                 Ok(key) => {
-                    let tenant = self.tenant_of(&self.path(&caller.key_id, &key.spec));
+                    let tenant = Box::new(self.tenant_of(&self.path(&caller.key_id, &key.spec)));
                     Turn::told(Answer::Whoami { spec: key.spec.clone(), tenant })
                 }
                 Err(refusal) => Turn::refused(refusal),

@@ -369,7 +369,7 @@ pub enum Answer {
     Posted,
     Whoami {
         spec: KeySpec,
-        tenant: Tenant,
+        tenant: Box<Tenant>,
     },
     /// An entry, if it is still here; or whether its call is.
     Found {

@@ -19,7 +19,10 @@ use std::{fmt, rc::Rc};
 
 mod policy;
 
-pub use policy::{DataPolicy, Layer, OVER_MAX_COST, Policies, RULED_OUT, Retention, RoutingPolicy, Training, Written};
+pub use policy::{
+    ANY_QUALITY, BELOW_MIN_QUALITY, DataPolicy, Layer, OVER_MAX_COST, Policies, RULED_OUT, Retention, RoutingPolicy,
+    Training, Written,
+};
 
 /// What a key opens. Each kind works only on its own surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

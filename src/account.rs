@@ -180,7 +180,7 @@ pub struct Account {
     tenant: Tenant,
     budgets: Budgets,
     rate_limits: Table<Scope, RateLimits>,
-    policies: Table<Scope, Written>,
+    policies: Table<Scope, Box<Written>>,
     wallet: Wallet,
     bookings: HashMap<String, Booking>,
     ended: Ended,

@@ -83,8 +83,11 @@ impl DataPolicy {
 pub const RULED_OUT: &str = "left out by the routing policy: ";
 /// A deployment of which the cheapest answer costs more than a policy lets a request cost.
 pub const OVER_MAX_COST: &str = "left out by the routing policy: max_cost_usd";
+/// A choice of the router that is likely to be worse than a policy wants.
+pub const BELOW_MIN_QUALITY: &str = "left out by the routing policy: min_quality";
+/// Good enough for every policy.
+pub const ANY_QUALITY: f64 = 1.0;
 const DENIED: &str = "left out by the routing policy: deny";
-const BELOW_MIN_QUALITY: &str = "left out by the routing policy: min_quality";
 
 /// Whether a list names a model to be denied. A provider's bare name counts too: as a model it would name nothing, and what was
 /// to be denied would pass.
@@ -103,7 +106,7 @@ impl RoutingPolicy {
         denies(&self.deny, provider, model)
     }
 
-    fn objection(&self, deployment: &Deployment, own: bool, rates: &Rates) -> Option<&'static str> {
+    fn objection(&self, deployment: &Deployment, own: bool, rates: &Rates, quality: f64) -> Option<&'static str> {
         let (provider, model) = (&deployment.provider, &deployment.model);
         if self.denies(&provider.id, model) {
             Some(DENIED)
@@ -115,7 +118,7 @@ impl RoutingPolicy {
         } else if self.max_price.is_below(rates.input, rates.output) {
             Some("left out by the routing policy: max_price")
         } else {
-            None
+            (quality < self.min_quality).then_some(BELOW_MIN_QUALITY)
         }
     }
 }
@@ -180,33 +183,25 @@ impl Policies {
         self.layers.iter().filter_map(|layer| layer.written.policy.max_cost_usd).chain(asked).min()
     }
 
-    /// Why a deployment may not be used. `quality` is what it is likely to be worth, where the router chooses.
+    /// Why a deployment may not be used, and whose rule that is. `quality` is what it is likely to be worth; [`ANY_QUALITY`] where
+    /// the caller chose it.
     #[must_use]
     pub fn objection(
         &self,
         deployment: &Deployment,
         own: bool,
         rates: &Rates,
-        quality: Option<f64>,
-    ) -> Option<&'static str> {
-        let ruled = self.layers.iter().find_map(|layer| layer.written.policy.objection(deployment, own, rates));
-        ruled.or_else(|| self.below(quality).map(|_| BELOW_MIN_QUALITY))
+        quality: f64,
+    ) -> Option<(&'static str, &Layer)> {
+        let why = |layer: &Layer| layer.written.policy.objection(deployment, own, rates, quality);
+        self.layers.iter().find_map(|layer| Some((why(layer)?, layer)))
     }
 
-    fn below(&self, quality: Option<f64>) -> Option<&Layer> {
-        let quality = quality?;
-        self.layers.iter().find(|layer| quality < layer.written.policy.min_quality)
-    }
-
-    /// The policy that a reason to leave a deployment out comes from.
+    /// The narrowest of those that set the ceiling.
     #[must_use]
-    pub fn setter(&self, why: &str, deployment: &Deployment, own: bool, rates: &Rates, quality: f64) -> Option<&Layer> {
+    pub fn setter_of_ceiling(&self) -> Option<&Layer> {
         let ceiling = self.ceiling(None);
-        match why {
-            OVER_MAX_COST => self.layers.iter().find(|layer| layer.written.policy.max_cost_usd == ceiling),
-            BELOW_MIN_QUALITY => self.below(Some(quality)),
-            _ => self.layers.iter().find(|layer| layer.written.policy.objection(deployment, own, rates) == Some(why)),
-        }
+        self.layers.iter().find(|layer| layer.written.policy.max_cost_usd == ceiling)
     }
 }
 
@@ -261,7 +256,7 @@ mod tests {
         Catalog::parse(&document.to_string()).expect("valid")
     }
 
-    fn passing(policies: &Policies, quality: Option<f64>) -> Vec<String> {
+    fn passing(policies: &Policies, quality: f64) -> Vec<String> {
         let catalog = catalog();
         let passes = |deployment: &&Rc<Deployment>| {
             policies.objection(deployment, false, deployment.rates.at(0, When::default()), quality).is_none()
@@ -280,9 +275,9 @@ mod tests {
         assert_eq!(policies.weights().map(|weights| weights.quality), Some(1.0));
         let usd = |usd| Nanos::parse_usd(usd).ok();
         assert_eq!([None, usd("5"), usd("0.5")].map(|asked| policies.ceiling(asked)), [usd("1"), usd("1"), usd("0.5")]);
-        assert_eq!(passing(&policies, Some(0.3)), [""; 0]);
-        assert_eq!(passing(&policies, Some(0.4)).len(), 3);
-        assert_eq!(passing(&policies, None).len(), 3, "where the router does not choose");
+        assert_eq!(passing(&policies, 0.3), [""; 0]);
+        assert_eq!(passing(&policies, 0.4).len(), 3);
+        assert_eq!(passing(&policies, ANY_QUALITY).len(), 3, "where the router does not choose");
     }
 
     #[test]
@@ -296,9 +291,9 @@ mod tests {
             (json!({"regions": []}), &[]),
         ] {
             let policies = policies(&[json!({"data_policy": data_policy})]);
-            assert_eq!(passing(&policies, None), wanted, "{data_policy}");
+            assert_eq!(passing(&policies, ANY_QUALITY), wanted, "{data_policy}");
             let own = catalog().deployments().iter().all(|deployment| {
-                policies.objection(deployment, true, deployment.rates.at(0, When::default()), None).is_none()
+                policies.objection(deployment, true, deployment.rates.at(0, When::default()), ANY_QUALITY).is_none()
             });
             assert!(own, "an own provider's terms are the organisation's");
         }
@@ -315,8 +310,9 @@ mod tests {
         let told = |id: &str, why: Option<&str>| {
             let deployment = catalog.deployment(id).expect("there");
             let rates = deployment.rates.at(0, When::default());
-            let why = why.or_else(|| policies.objection(deployment, false, rates, None)).expect("ruled out");
-            let layer = policies.setter(why, deployment, false, rates, 0.0).expect("somebody's");
+            let capped = why.and_then(|why| Some((why, policies.setter_of_ceiling()?)));
+            let ruled = capped.or_else(|| policies.objection(deployment, false, rates, ANY_QUALITY));
+            let (why, layer) = ruled.expect("ruled out");
             (layer.name.clone(), layer.rule(why, &deployment.provider.id, &deployment.model))
         };
         assert_eq!(told("open/m", None), ("member".to_owned(), "deny \"open/*\"".to_owned()));
@@ -326,13 +322,13 @@ mod tests {
 
     #[test]
     fn a_denied_provider_needs_no_star() {
-        assert_eq!(passing(&policies(&[json!({"deny": ["open", "m2"]})]), None), ["kind", "wide"]);
+        assert_eq!(passing(&policies(&[json!({"deny": ["open", "m2"]})]), ANY_QUALITY), ["kind", "wide"]);
         assert_eq!(
-            passing(&policies(&[json!({"allow": ["open"]})]), None),
+            passing(&policies(&[json!({"allow": ["open"]})]), ANY_QUALITY),
             [""; 0],
             "allowed is only what is named in full"
         );
-        assert_eq!(passing(&policies(&[json!({"allow": []})]), None), [""; 0]);
+        assert_eq!(passing(&policies(&[json!({"allow": []})]), ANY_QUALITY), [""; 0]);
     }
 
     /// Any policy of a few rules.
@@ -365,7 +361,7 @@ mod tests {
             above in vec(vec(0_usize..13, 0..4), 0..3),
             more in vec(0_usize..13, 0..4),
             place in 0_usize..4,
-            quality in select(vec![None, Some(0.1), Some(0.7)]),
+            quality in select(vec![ANY_QUALITY, 0.1, 0.7]),
         ) {
             let mut layers: Vec<Value> = above.iter().map(|kinds| rules(kinds)).collect();
             let before = policies(&layers);

@@ -666,9 +666,7 @@ fn budget_fault(blocked: &Blocked) -> Fault {
         (code, text)
     };
     Fault::new(403, "budget_error", code, text)
-        .with("scope_type", scope.word())
-        .with("scope_id", scope.id().map_or(Value::Null, Value::from))
-        .with("scope_name", scope_name.as_str())
+        .set_by(scope, scope_name)
         .with("window", window.word())
         .with("limit_usd", limit_usd.to_string())
         .with("posted_usd", posted_usd.to_string())

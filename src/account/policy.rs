@@ -21,7 +21,7 @@ impl Account {
     pub(super) fn act_on_policy(&mut self, verb: &str, scope: Scope, body: &[u8]) -> Result<Turn, Fault> {
         match verb {
             "PUT" => {
-                let written = asks::read(body)?;
+                let written: Box<Written> = asks::read(body)?;
                 asks::policy(&written)?;
                 Ok(self.put_policy(scope, written))
             }
@@ -36,7 +36,7 @@ impl Account {
         }
     }
 
-    fn put_policy(&mut self, scope: Scope, written: Written) -> Turn {
+    fn put_policy(&mut self, scope: Scope, written: Box<Written>) -> Turn {
         if let Some(turn) = self.absent(&scope) {
             return turn;
         }
@@ -59,7 +59,7 @@ impl Account {
     }
 
     fn policies_over<'a>(&'a self, path: &'a [Scope]) -> impl Iterator<Item = (&'a Scope, &'a Written)> {
-        path.iter().filter_map(|scope| Some((scope, self.policies.get(scope)?)))
+        path.iter().filter_map(|scope| Some((scope, &**self.policies.get(scope)?)))
     }
 
     /// What was changed, and not made just now, may lead paths elsewhere or be called something else: who knows the policies of

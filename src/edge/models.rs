@@ -5,7 +5,7 @@ use super::{
 };
 use crate::json::json;
 use crate::{
-    access::{KeyKind, Knock, knock},
+    access::{ANY_QUALITY, KeyKind, Knock, knock},
     account::letter::{Answer, Caller, KeySpec, Letter},
     catalog::{Ability, Deployment, When},
     endpoint::Headers,
@@ -41,7 +41,7 @@ async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<D
     let seen = |deployment: &&Rc<Deployment>| {
         let (provider, rates) = (&deployment.provider.id, deployment.rates.at(0, now));
         spec.allows(provider, &deployment.model)
-            && world.policies().objection(deployment, world.is_own(provider), rates, None).is_none()
+            && world.policies().objection(deployment, world.is_own(provider), rates, ANY_QUALITY).is_none()
     };
     let mut deployments: Vec<_> = all(&world).filter(seen).cloned().collect();
     deployments.sort_by(|a, b| a.id.cmp(&b.id));

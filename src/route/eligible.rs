@@ -1,7 +1,7 @@
 //! Which deployments can serve a request, what each would cost, and why the others cannot.
 use super::{Candidate, Question, Selection};
 use crate::{
-    access::{OVER_MAX_COST, RULED_OUT, allows_model, allows_provider},
+    access::{ANY_QUALITY, BELOW_MIN_QUALITY, OVER_MAX_COST, RULED_OUT, allows_model, allows_provider},
     analysis::Needs,
     catalog::{Ability, AbortStopsBilling, Deployment, Kind, Modality},
     chat::Effort,
@@ -12,7 +12,6 @@ use crate::{
     price, quality,
     world::World,
 };
-use serde_json::Value;
 use std::{collections::BTreeMap, rc::Rc};
 
 /// A deployment that was looked at, and why it was left out.
@@ -59,7 +58,7 @@ fn candidate(
     world: &World,
 ) -> Result<Candidate, &'static str> {
     let quality = quality::prior(deployment);
-    permitted(question, free.then_some(quality), deployment, world)?;
+    permitted(question, if free { quality } else { ANY_QUALITY }, deployment, world)?;
     if !world.can_reach(&deployment.provider.id) {
         return Err("no credential for the provider");
     }
@@ -143,7 +142,7 @@ fn lack(needs: Needs, deployment: &Deployment) -> Option<&'static str> {
 /// What the request itself does not want, and then what it may not have.
 fn permitted(
     question: &Question<'_>,
-    quality: Option<f64>,
+    quality: f64,
     deployment: &Deployment,
     world: &World,
 ) -> Result<(), &'static str> {
@@ -153,7 +152,7 @@ fn permitted(
         return Err(LEFT_OUT);
     }
     let rates = deployment.rates.at(question.signals.prompt_tokens, question.when);
-    world.policies().objection(deployment, world.is_own(provider), rates, quality).map_or(Ok(()), Err)
+    world.policies().objection(deployment, world.is_own(provider), rates, quality).map_or(Ok(()), |(why, _)| Err(why))
 }
 
 fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'static str> {
@@ -261,21 +260,25 @@ pub fn none_left(question: &Question<'_>, world: &World, considered: &[Considere
 }
 
 /// The refusal for a rule of a routing policy: which, and whose.
-fn ruled_out(question: &Question<'_>, world: &World, deployment: &Deployment, why: &'static str) -> Option<Fault> {
+fn ruled_out(question: &Question<'_>, world: &World, deployment: &Deployment, why: &str) -> Option<Fault> {
     let rates = deployment.rates.at(question.signals.prompt_tokens, question.when);
     let own = world.is_own(&deployment.provider.id);
-    let layer = world.policies().setter(why, deployment, own, rates, quality::prior(deployment))?;
+    // A narrower policy may ask for quality of what is left to the router: that is not why a named model was left out.
+    let quality = if why == BELOW_MIN_QUALITY { quality::prior(deployment) } else { ANY_QUALITY };
+    let layer = match why {
+        OVER_MAX_COST => world.policies().setter_of_ceiling()?,
+        _ => world.policies().objection(deployment, own, rates, quality)?.1,
+    };
     let rule = layer.rule(why, &deployment.provider.id, &deployment.model);
     let (model, whose, name) = (question.model, layer.scope.plain(), &layer.name);
     let text = format!(
         "{model:?} is ruled out by a routing policy: {rule} of the {whose} {name:?}. Choose another model, or ask an admin to \
          change the policy."
     );
-    let fault = Fault::forbidden("routing_policy_denied", text).with_param("model").with("rule", rule);
     Some(
-        fault
-            .with("scope_type", layer.scope.word())
-            .with("scope_id", layer.scope.id().map_or(Value::Null, Value::from))
-            .with("scope_name", name.as_str()),
+        Fault::forbidden("routing_policy_denied", text)
+            .with_param("model")
+            .with("rule", rule)
+            .set_by(&layer.scope, name),
     )
 }

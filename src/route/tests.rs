@@ -229,6 +229,11 @@ fn a_policy_caps_what_a_request_costs_and_how_good_a_choice_is() {
     assert_eq!(told(&good, "mine", &Overrides::default()), ["a/big", "a/small"]);
     let mode = Overrides { mode: Some(Mode::CostFirst), ..Overrides::default() };
     assert_eq!(told(&good, "mine", &mode), ["a/big"]);
+    let both = under(&world(ROWS), layers(json!({"deny": ["a/*"]}), json!({"min_quality": 0.9})));
+    let fault = planned(&both, "a/small", &ask(), &Overrides::default()).expect_err("denied");
+    assert!(fault.message.contains("deny \"a/*\" of the organization"), "{}", fault.message);
+    let fault = planned(&both, "auto", &ask(), &Overrides::default()).expect_err("nothing is good enough");
+    assert!(fault.message.contains("min_quality 0.9 of the group"), "{}", fault.message);
     let more = Overrides { models: vec!["auto".into()], ..Overrides::default() };
     assert_eq!(told(&good, "b/mid", &more), ["b/mid", "c/big", "a/big"]);
 }

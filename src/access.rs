@@ -13,8 +13,16 @@ use crate::{
 };
 use hmac::{Hmac, Mac};
 use serde::Serialize;
+use serde_json::Value;
 use sha2::Sha256;
 use std::{fmt, rc::Rc};
+
+mod policy;
+
+pub use policy::{
+    ANY_QUALITY, BELOW_MIN_QUALITY, DataPolicy, Layer, OVER_MAX_COST, Policies, RULED_OUT, Retention, RoutingPolicy,
+    Training, Written,
+};
 
 /// What a key opens. Each kind works only on its own surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -228,9 +236,12 @@ pub struct Tenant {
     pub version: u64,
     pub providers: Table<String, OwnProvider>,
     pub routes: Table<String, NamedRoute>,
+    /// Beside what is the organisation's: the list of [`Layer`]s that the key that asked stands under; null for none.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub policies: Value,
 }
 
-json::members!(Tenant { organization, version, providers, routes });
+json::members!(Tenant { organization, version, providers, routes, policies = Value::Null });
 
 /// A provider of one organisation.
 #[derive(Clone, Debug, PartialEq, Serialize)]

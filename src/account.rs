@@ -6,7 +6,7 @@
 //! A *booking* is one row: a hold until it is posted, then its entry until the journal has it, then gone. Counters live in
 //! memory and are made again from the last checkpoint and the bookings after it.
 use crate::{
-    access::{Group, KeyKind, Member, NamedRoute, OwnProvider, Tenant, same},
+    access::{Group, KeyKind, Member, NamedRoute, OwnProvider, Tenant, Written, same},
     budget::{Budget, Budgets, Counted, Extra, Gcra, Limit, Posted, RateLimits, Wallet},
     id::Scope,
     json,
@@ -24,6 +24,7 @@ mod books;
 mod ended;
 mod hold;
 pub mod letter;
+mod policy;
 mod told;
 mod tree;
 
@@ -179,6 +180,7 @@ pub struct Account {
     tenant: Tenant,
     budgets: Budgets,
     rate_limits: Table<Scope, RateLimits>,
+    policies: Table<Scope, Box<Written>>,
     wallet: Wallet,
     bookings: HashMap<String, Booking>,
     ended: Ended,
@@ -213,6 +215,7 @@ impl Account {
             tenant: Tenant::default(),
             budgets: Budgets::default(),
             rate_limits: Table::default(),
+            policies: Table::default(),
             wallet: Wallet::default(),
             bookings: HashMap::new(),
             ended: Ended::default(),
@@ -261,6 +264,7 @@ impl Account {
                 let StoredRates { scope, limits } = json::read(&row.body)?;
                 self.rate_limits.insert(scope, limits);
             }
+            "routing_policy" => self.policies.insert(json::from_value(row.id.as_str().into())?, json::read(&row.body)?),
             "refund" | "credit" => self.given.insert(row.id.clone(), json::read(&row.body)?),
             "group" => self.groups.insert(row.id.clone(), json::read(&row.body)?),
             "member" => self.members.insert(row.id.clone(), json::read(&row.body)?),
@@ -352,7 +356,10 @@ impl Account {
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Whoami(caller) => match self.prove(&caller, KeyKind::Inference, now) {
-                Ok(key) => Turn::told(Answer::Whoami { spec: key.spec.clone(), tenant: self.tenant.clone() }),
+                Ok(key) => {
+                    let tenant = Box::new(self.tenant_of(&self.path(&caller.key_id, &key.spec)));
+                    Turn::told(Answer::Whoami { spec: key.spec.clone(), tenant })
+                }
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Admin { caller, ask } => match self.prove(&caller, KeyKind::Admin, now).map(|_| ()) {

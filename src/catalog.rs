@@ -207,11 +207,21 @@ pub struct Provider {
     /// Where what an answer used can be asked for later, after the base URL; `{id}` stands for the answer's own name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation_path: Option<String>,
+    /// Whether it may train models on what it is sent. Absent, like the next two, where that is not known. An organisation's own
+    /// provider, which alone is ever written, has none of the three.
+    #[serde(skip)]
+    pub trains_on_data: Option<bool>,
+    /// Whether it keeps anything of it after the answer.
+    #[serde(skip)]
+    pub retains_data: Option<bool>,
+    /// Where it may process it: all of these.
+    #[serde(skip)]
+    pub regions: Vec<String>,
 }
 
 json::members!(strict Provider {
     id, name, dialect, also = Vec::new(), base_url, credential, abort_stops_billing = AbortStopsBilling::Unknown,
-    quirks = Vec::new(), generation_path,
+    quirks = Vec::new(), generation_path, trains_on_data, retains_data, regions = Vec::new(),
 });
 
 /// What a deployment answers.

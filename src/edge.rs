@@ -151,17 +151,17 @@ async fn chat(
             return Err(secrets::no_pepper());
         }
     };
-    let organization = match &knock {
-        Knock::Known(key, _) => Some(key.organization()),
+    let key = match &knock {
+        Knock::Known(key, _) => Some(key),
         Knock::Stranger | Knock::Forged => None,
     };
-    let world = snapshot::world(env, &ctx, organization.as_deref()).await;
+    let world = snapshot::world(env, &ctx, key).await;
+    let account = key.map_or_default(|key| account_object::account_of(&key.organization()));
     // Of this moment, however long the body took: an old id holds nothing. It is made of the low 80 bits; the seed has the
     // other 48.
     let (request_id, seed) = (mint("req", now(), chance), (chance >> 80) as u64);
     let inbound = Inbound { surface, url, headers, knock, body, request_id };
     let (exchange, effects) = Exchange::open(inbound, world, now(), seed);
-    let account = organization.map_or_default(|id| account_object::account_of(&id));
     let (sender, receiver) = oneshot::channel();
     let drive = Drive::new(env.clone(), account, sender);
     let after = env.clone();

@@ -5,7 +5,7 @@ use crate::{fault::Fault, id::Scope, time::Window};
 
 mod overrides;
 
-pub use overrides::{DEADLINE_MS_MAX, Explain, MaxPrice, Overrides, Priority, Providers, Rescue, Weights};
+pub use overrides::{DEADLINE_MS_MAX, Explain, MaxPrice, Overrides, Priority, Providers, Rescue, WEIGHTS, Weights};
 
 /// Everything the worker serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub enum Admin {
     DeleteOverride(Scope, Window),
     PutRates(Scope),
     GetRates(Scope),
+    /// PUT, GET or DELETE of a routing policy.
+    Policy(&'static str, Scope),
     CreateGroup,
     ListGroups,
     GetGroup(String),
@@ -175,7 +177,7 @@ fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
     Some(only(method, &served))
 }
 
-/// What lies under a scope: its budgets and its rates.
+/// What lies under a scope: its budgets, its rates and its routing policy.
 fn limits(scope: &Scope, segments: &[&str]) -> Option<Vec<(&'static str, Admin)>> {
     let scope = scope.clone();
     Some(match segments {
@@ -193,6 +195,7 @@ fn limits(scope: &Scope, segments: &[&str]) -> Option<Vec<(&'static str, Admin)>
             vec![("PUT", Admin::PutOverride(scope.clone(), window)), ("DELETE", Admin::DeleteOverride(scope, window))]
         }
         ["rate_limits"] => vec![("PUT", Admin::PutRates(scope.clone())), ("GET", Admin::GetRates(scope))],
+        ["routing_policy"] => ["PUT", "GET", "DELETE"].map(|verb| (verb, Admin::Policy(verb, scope.clone()))).into(),
         _ => return None,
     })
 }

@@ -379,6 +379,11 @@ impl Exchange {
         self.plan().map_or_else(Conduct::default, |plan| plan.conduct)
     }
 
+    /// The most the request may cost.
+    fn ceiling(&self) -> Option<Nanos> {
+        self.case.world.policies().ceiling(self.case.overrides.max_cost_usd)
+    }
+
     /// What is left of the time the whole request has.
     fn left_ms(&self) -> u64 {
         let total = self.conduct().deadlines.total_ms.unwrap_or(TOTAL_MS);

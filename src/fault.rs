@@ -1,6 +1,7 @@
 //! What can go wrong, in the two directions: [`Fault`] is what a caller may see, [`UpstreamFault`] is what a provider said.
 //!
 //! The catalogue of codes is closed: a caller can branch on `code`. Text of a provider's 5xx never reaches a caller.
+use crate::id::Scope;
 use serde_json::{Map, Value};
 
 /// A refusal with everything the caller needs to act on it. Dialects turn it into their own error shape.
@@ -92,6 +93,15 @@ impl Fault {
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.metadata.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Whose rule or limit it is.
+    #[must_use]
+    #[cold]
+    #[inline(never)]
+    pub fn set_by(self, scope: &Scope, name: &str) -> Self {
+        let id = scope.id().map_or(Value::Null, Value::from);
+        self.with("scope_type", scope.word()).with("scope_id", id).with("scope_name", name)
     }
 
     /// Worth another try after `seconds`.

@@ -119,16 +119,17 @@ pub struct Allowed {
 /// Plans a request.
 ///
 /// # Errors
-/// 404 for a name nobody serves; 400 where every deployment of it lacks something the request needs.
+/// 404 for a name nobody serves; 400 where every deployment of it lacks something the request needs; 403 where the key may
+/// use none of them.
 pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<Plan, Fault> {
     known_providers(question, world)?;
     let selection = Selection::of(question, world)?;
     let mode = selection.mode;
     let (mut candidates, considered) = eligible::sift(question, &selection, world);
     if candidates.is_empty() {
-        return Err(eligible::none_left(question.model, question.surface, &considered));
+        return Err(eligible::none_left(question, world, &considered));
     }
-    order(&mut candidates, question, mode, &selection, dice);
+    order(&mut candidates, question, world, &selection, dice);
     candidates.truncate(CANDIDATES_MAX);
     let reason =
         if selection.reason == Reason::Mode && considered.len() == 1 { Reason::Pinned } else { selection.reason };
@@ -143,9 +144,8 @@ pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<P
 /// Refuses a wish for a provider nobody knows: a slip would leave out everything.
 fn known_providers(question: &Question<'_>, world: &World) -> Result<(), Fault> {
     for name in &question.overrides.providers.only {
-        let own = world.tenant.as_ref().is_some_and(|view| view.tenant.providers.get(name).is_some());
         // Before the account has told them, an organisation's own providers are not known.
-        let unknown = world.tenant.is_some() && !own && world.catalog.provider(name).is_none();
+        let unknown = world.tenant.is_some() && !world.is_own(name) && world.catalog.provider(name).is_none();
         if unknown {
             let text = format!("There is no provider {name:?}. GET /v1/models names them, before the slash.");
             return Err(Fault::parameter("providers.only", text));
@@ -181,15 +181,16 @@ pub struct Field {
 }
 
 impl Field {
-    fn of(candidates: &[Candidate], question: &Question<'_>) -> Self {
+    fn of(candidates: &[Candidate], question: &Question<'_>, world: &World) -> Self {
         let span = |value: fn(&Candidate) -> f64| {
             candidates.iter().map(value).fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)))
         };
+        let usual = || balanced::weights(question.signals.priority);
         Self {
             cost: span(Candidate::log_cost),
             ttft: span(|candidate| candidate.ttft_ms.max(1.0).ln()),
             difficulty: question.signals.difficulty,
-            weights: question.overrides.weights.unwrap_or_else(|| balanced::weights(question.signals.priority)),
+            weights: question.overrides.weights.or(world.policies().weights()).unwrap_or_else(usual),
         }
     }
 
@@ -221,9 +222,15 @@ impl Candidate {
     }
 }
 
-fn order(candidates: &mut Vec<Candidate>, question: &Question<'_>, mode: Mode, selection: &Selection, dice: &mut Dice) {
-    let field = Field::of(candidates, question);
-    let score = match mode {
+fn order(
+    candidates: &mut Vec<Candidate>,
+    question: &Question<'_>,
+    world: &World,
+    selection: &Selection,
+    dice: &mut Dice,
+) {
+    let field = Field::of(candidates, question, world);
+    let score = match selection.mode {
         Mode::Balanced => balanced::score,
         Mode::CostFirst => cost::score,
         Mode::LatencyFirst => latency::score,

@@ -1,10 +1,12 @@
 //! The immutable view a decision sees: catalog, health, the organisation's own rows, and what this worker can reach.
 use crate::{
-    access::{Secret, Tenant},
+    access::{Policies, Secret, Tenant},
     catalog::{Catalog, Deployment},
     health::{Health, RetryBudget},
+    json,
     time::Millis,
 };
+use serde_json::Value;
 use std::{borrow::Cow, collections::HashMap, rc::Rc};
 
 /// Where a provider is called, and with what.
@@ -62,6 +64,18 @@ impl TenantView {
     }
 }
 
+/// What an account told of its organisation, and of the key that asked. `None` where it cannot be read: a newer account may
+/// know rules that this worker does not.
+#[must_use]
+pub fn views(told: &Tenant) -> Option<(Rc<TenantView>, Option<Rc<Policies>>)> {
+    let mut tenant = told.clone();
+    let policies = match tenant.policies.take() {
+        Value::Null => None,
+        layers => Some(Rc::new(Policies { version: told.version, layers: json::from_value(layers).ok()? })),
+    };
+    Some((Rc::new(TenantView::new(tenant)), policies))
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct World {
     pub catalog: Rc<Catalog>,
@@ -70,9 +84,29 @@ pub struct World {
     pub retries: Rc<RetryBudget>,
     pub settings: Rc<Settings>,
     pub tenant: Option<Rc<TenantView>>,
+    /// What the key that asks stands under.
+    pub policies: Option<Rc<Policies>>,
 }
 
 impl World {
+    /// Takes in what an account told, if it can be read.
+    pub fn learn(&mut self, told: &Tenant) -> bool {
+        views(told).map(|(tenant, policies)| (self.tenant, self.policies) = (Some(tenant), policies)).is_some()
+    }
+
+    /// The routing policies that count.
+    #[must_use]
+    pub fn policies(&self) -> &Policies {
+        static NONE: Policies = Policies { version: 0, layers: Vec::new() };
+        self.policies.as_deref().unwrap_or(&NONE)
+    }
+
+    /// Whether a provider is the organisation's own.
+    #[must_use]
+    pub fn is_own(&self, provider: &str) -> bool {
+        self.tenant.as_ref().is_some_and(|view| view.tenant.providers.get(provider).is_some())
+    }
+
     /// The deployment `provider/model`, the organisation's own before the catalog's.
     #[must_use]
     pub fn deployment(&self, id: &str) -> Option<&Rc<Deployment>> {
@@ -83,8 +117,7 @@ impl World {
     /// Whether a provider can be called at all.
     #[must_use]
     pub fn can_reach(&self, provider: &str) -> bool {
-        let own = self.tenant.as_ref().is_some_and(|view| view.tenant.providers.get(provider).is_some());
-        own || self.settings.reach.contains_key(provider)
+        self.is_own(provider) || self.settings.reach.contains_key(provider)
     }
 
     /// How to call a provider; `None` where neither a credential nor a sandbox is at hand.

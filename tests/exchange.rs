@@ -250,6 +250,28 @@ fn new_rows_of_the_organisation_make_a_new_plan() {
 }
 
 #[test]
+fn routing_policies_that_were_not_known_make_a_new_plan() {
+    let under = |policies: Value| {
+        let rows = json!({"organization": "org", "version": 7, "providers": {}, "routes": {}, "policies": policies});
+        Event::Refused(Refusal::Stale(Box::new(megarouter::json::from_value(rows).expect("rows of an organisation"))))
+    };
+    let deny = |model: &str| json!([{"scope": "member:mem_a", "name": "Ada", "written": {"deny": [model]}}]);
+    let story = Story::opens(&chat(&["alpha", "beta"])).does(&["Hold for 2"]).hears(under(deny("alpha/*")));
+    story.does(&["Hold for 1"]).hears(held(&[0])).does(&["Wait Total", "Send 0 to beta", "Wait Head(0)"]);
+    // What rules it out is told only to a key that was proven; and what no longer does is learned the same way.
+    let denied = Story::opens(&chat(&["alpha"])).does(&["Hold for 1"]).hears(under(deny("m"))).does(&["Hold dry"]);
+    let refused = denied.hears(not_allowed(None, None)).does(&["Reply 403"]).is("Done");
+    let error = &refused.body()["error"];
+    assert_eq!(error["code"], "routing_policy_denied");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("deny \"m\" of the member \"Ada\"")), "{error}");
+    let denied = Story::opens(&chat(&["alpha"])).does(&["Hold for 1"]).hears(under(deny("m"))).does(&["Hold dry"]);
+    denied.hears(under(Value::Null)).does(&["Hold for 1"]);
+    // A rule that this worker does not know is not passed over.
+    let newer = under(json!([{"scope": "organization", "name": "Acme", "written": {"curfew": "22:00"}}]));
+    Story::opens(&chat(&["alpha"])).does(&["Hold for 1"]).hears(newer).does(&["Reply 503"]).is("Done");
+}
+
+#[test]
 fn rows_that_never_settle_end_the_request() {
     let mut story = Story::opens(&chat(&["alpha"]));
     for version in 1..=3 {

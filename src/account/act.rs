@@ -62,6 +62,7 @@ impl Account {
             Admin::DeleteBudget(scope, window) => self.delete_budget(&scope, window, now),
             Admin::PutRates(scope) => self.put_rates(&scope, asks::rates(asks::read(body)?)?),
             Admin::GetRates(scope) => self.get_rates(&scope),
+            Admin::Policy(verb, scope) => self.act_on_policy(verb, scope, body)?,
             Admin::CreateGroup => {
                 self.put_group(&format!("grp_{fresh}"), asks::group(asks::read(body)?, true)?, true, now)
             }
@@ -206,7 +207,7 @@ impl Account {
         Turn { writes: vec![write, self.next_tenant()], ..told(200, body) }
     }
 
-    fn delete_row(&mut self, gone: bool, kind: &'static str, id: &str) -> Turn {
+    pub(super) fn delete_row(&mut self, gone: bool, kind: &'static str, id: &str) -> Turn {
         if !gone {
             return missing(kind);
         }
@@ -214,7 +215,7 @@ impl Account {
         Turn { writes: vec![write, self.next_tenant()], ..deleted(kind, id) }
     }
 
-    fn next_tenant(&mut self) -> Write {
+    pub(super) fn next_tenant(&mut self) -> Write {
         self.tenant.version += 1;
         record("tenant", "version", Some(&self.tenant.version))
     }
@@ -232,7 +233,7 @@ pub(super) fn missing(what: &str) -> Turn {
     Turn::refused(Refusal::NotFound { what: what.to_owned() })
 }
 
-fn found(what: &str, row: Option<Value>) -> Turn {
+pub(super) fn found(what: &str, row: Option<Value>) -> Turn {
     row.map_or_else(|| missing(what), |row| told(200, row))
 }
 

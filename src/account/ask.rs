@@ -1,10 +1,10 @@
 //! The bodies admins and the operator send, read and checked: what is wrong is said before any account is woken.
 use super::letter::KeySpec;
 use crate::{
-    access::{KeyKind, MemberKind, NamedRoute, OwnProvider, Secret},
+    access::{KeyKind, MemberKind, NamedRoute, OwnProvider, Secret, Written},
     budget::{Extra, Limit, RateLimits},
     catalog::{Ability, AbortStopsBilling, Dialect, Modality, ModelRow, Prices, Provider, deployment},
-    endpoint::DEADLINE_MS_MAX,
+    endpoint::{DEADLINE_MS_MAX, WEIGHTS, Weights},
     fault::Fault,
     json,
     money::{Nanos, Pico},
@@ -142,10 +142,7 @@ impl KeyAsk {
         for (list, member) in
             [(&self.model_allowlist, "model_allowlist"), (&self.provider_allowlist, "provider_allowlist")]
         {
-            if list
-                .as_ref()
-                .is_some_and(|list| list.len() > 1_000 || list.iter().any(|name| name.is_empty() || name.len() > 200))
-            {
+            if list.as_ref().is_some_and(|list| !names_fit(list, 1_000)) {
                 return Err(Fault::parameter(member, format!("{member} is a list of at most 1000 names.")));
             }
         }
@@ -341,6 +338,9 @@ impl ProviderAsk {
             abort_stops_billing: self.abort_stops_billing.map_or(AbortStopsBilling::Unknown, |word| word.0),
             quirks: Vec::new(),
             generation_path: None,
+            trains_on_data: None,
+            retains_data: None,
+            regions: Vec::new(),
         };
         let models: Vec<ModelRow> = self.models.into_iter().map(ModelAsk::row).collect();
         let shared = Rc::new(provider.clone());
@@ -403,6 +403,47 @@ pub fn route(alias: &str, route: NamedRoute) -> Result<NamedRoute, Fault> {
         return Err(Fault::parameter("min_tokens_per_s", "min_tokens_per_s is 1 to 1000."));
     }
     Ok(route)
+}
+
+/// Names of one list of a routing policy: all on a path come along with an answer.
+const POLICY_NAMES_MAX: usize = 100;
+
+/// Checks a routing policy.
+///
+/// # Errors
+/// 400 naming the member out of bounds, or for a policy that says nothing.
+pub fn policy(Written { text, policy }: &Written) -> Result<(), Fault> {
+    if says_nothing(text) {
+        let text =
+            "Say at least one of mode, weights, allow, deny, data_policy, max_price, max_cost_usd and min_quality.";
+        return Err(Fault::invalid("invalid_parameter", text));
+    }
+    // A star elsewhere would name nothing, and what was to be denied would pass.
+    let good = |name: &String| name == "*" || !name.strip_suffix("/*").unwrap_or(name).contains('*');
+    let fits = |list: &[String]| names_fit(list, POLICY_NAMES_MAX) && list.iter().all(good);
+    let (allow, regions) = (policy.allow.as_deref(), policy.data_policy.regions.as_deref());
+    let names = "at most 100 names: \"*\", \"provider/*\", \"provider/model\" or \"model\"";
+    let checks = [
+        (policy.weights.is_none_or(Weights::weigh), "weights", WEIGHTS),
+        (fits(allow.unwrap_or_default()), "allow", names),
+        (fits(&policy.deny), "deny", names),
+        (fits(regions.unwrap_or_default()), "data_policy.regions", "at most 100 names of regions"),
+        (policy.max_cost_usd.is_none_or(|cap| cap.0 > 0), "max_cost_usd", "an amount above 0"),
+        ((0.0..=1.0).contains(&policy.min_quality), "min_quality", "a number from 0 to 1"),
+    ];
+    match checks.into_iter().find(|(good, ..)| !good) {
+        Some((_, member, bounds)) => Err(Fault::parameter(member, format!("{member}: {bounds}."))),
+        None => Ok(()),
+    }
+}
+
+/// An empty list may say something: that nothing is allowed.
+fn says_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_object().is_some_and(|members| members.values().all(says_nothing))
+}
+
+fn names_fit(list: &[String], most: usize) -> bool {
+    list.len() <= most && list.iter().all(|name| !name.is_empty() && name.len() <= 200)
 }
 
 fn named(name: &str) -> Result<(), Fault> {

@@ -1,7 +1,7 @@
 //! Holds: made, made larger, closed, and what becomes of those that nobody closes.
 use super::{
     Account, Booking, Hold, Turn, Write,
-    letter::{Answer, ExtendLetter, Grant, HoldLetter, KeySpec, OtherAttempt, PostLetter, PostOutcome, Refusal},
+    letter::{Answer, Bid, ExtendLetter, Grant, HoldLetter, KeySpec, OtherAttempt, PostLetter, PostOutcome, Refusal},
 };
 use crate::{
     access::KeyKind,
@@ -45,10 +45,10 @@ impl Account {
             None if !self.ended.may_begin(&letter.request_id, now) => return Turn::refused(Refusal::Closed),
             None => {}
         }
-        if letter.tenant_version != self.tenant.version {
-            return Turn::refused(Refusal::Stale(Box::new(self.tenant.clone())));
-        }
         let path = self.path(&letter.caller.key_id, &spec);
+        if (letter.tenant_version, letter.policies_version) != (self.tenant.version, self.policies_version(&path)) {
+            return Turn::refused(Refusal::Stale(Box::new(self.tenant_of(&path))));
+        }
         if self.outbox.len() >= OUTBOX_MAX {
             return Turn::refused(Refusal::Backpressure);
         }
@@ -88,7 +88,10 @@ impl Account {
         counted: &[Counted],
         place: Place<'_>,
     ) -> Result<Grant, Refusal> {
-        let allowed = || letter.bids.iter().enumerate().filter(|(_, bid)| spec.allows(&bid.provider, &bid.model));
+        let allows = |bid: &Bid| {
+            spec.allows(&bid.provider, &bid.model) && self.policies_permit(place.path, &bid.provider, &bid.model)
+        };
+        let allowed = || letter.bids.iter().enumerate().filter(|(_, bid)| allows(bid));
         let Some(cheapest) = allowed().map(|(_, bid)| bid.enough()).min() else {
             let (models, providers) = (spec.model_allowlist.clone(), spec.provider_allowlist.clone());
             return Err(Refusal::NotAllowed { models, providers });

@@ -259,10 +259,13 @@ pub struct HoldLetter {
     pub dry: bool,
     /// The caller's name for what belongs together; empty for none.
     pub session: String,
+    /// The version of the routing policies the bids were made with; 0 for none, or none that is known.
+    pub policies_version: u64,
 }
 
 json::members!(HoldLetter {
     request_id, caller, tenant_version, bids, tokens, dry = Default::default(), session = String::new(),
+    policies_version = 0,
 });
 
 /// A candidate and the most it can cost.
@@ -366,7 +369,7 @@ pub enum Answer {
     Posted,
     Whoami {
         spec: KeySpec,
-        tenant: Tenant,
+        tenant: Box<Tenant>,
     },
     /// An entry, if it is still here; or whether its call is.
     Found {
@@ -413,7 +416,7 @@ pub enum Refusal {
     RevokedKey,
     ExpiredKey,
     WrongKind,
-    /// The bids were made with old rows; here are the new ones.
+    /// The bids were made with old rows, or under other routing policies; here are the new ones.
     Stale(Box<Tenant>),
     /// Nothing that was bid for is on the key's lists.
     NotAllowed {
@@ -663,9 +666,7 @@ fn budget_fault(blocked: &Blocked) -> Fault {
         (code, text)
     };
     Fault::new(403, "budget_error", code, text)
-        .with("scope_type", scope.word())
-        .with("scope_id", scope.id().map_or(Value::Null, Value::from))
-        .with("scope_name", scope_name.as_str())
+        .set_by(scope, scope_name)
         .with("window", window.word())
         .with("limit_usd", limit_usd.to_string())
         .with("posted_usd", posted_usd.to_string())

@@ -160,6 +160,7 @@ fn hold_letter(id: &str, amounts: &[i64], tenant_version: u64) -> HoldLetter {
         tokens: 100,
         dry: false,
         session: String::new(),
+        policies_version: 0,
     }
 }
 
@@ -676,4 +677,103 @@ fn more_counters_than_a_row_holds_are_kept_in_several() {
     }));
     kept.flush();
     assert_eq!(rows(&kept), 0, "a row that is not needed goes");
+}
+
+#[test]
+fn a_routing_policy_is_put_read_and_deleted() {
+    let mut kept = Kept::new("1");
+    kept.make("groups", "g", &json!({"name": "Research"}));
+    for (scope, id) in [
+        (Scope::Organization, "org_a"),
+        (Scope::Group("grp_g".into()), "grp_g"),
+        (Scope::Member("mem_owner".into()), "mem_owner"),
+        (Scope::ApiKey(KEY.into()), KEY),
+    ] {
+        let path = match &scope {
+            Scope::Organization => "organization/routing_policy".to_owned(),
+            Scope::Group(id) => format!("groups/{id}/routing_policy"),
+            Scope::Member(id) => format!("members/{id}/routing_policy"),
+            Scope::ApiKey(id) => format!("api_keys/{id}/routing_policy"),
+        };
+        assert_eq!(refused(&kept.admin("GET", &path, &Value::Null)), "not_found");
+        let answer = kept.put(&scope, "routing_policy", &json!({"mode": "cost-first", "deny": ["acme/m0"]}));
+        let Answer::Told { status: 200, body } = answer else { panic!("{answer:?}") };
+        assert_eq!((&body["object"], &body["scope"]["id"]), (&"routing_policy".into(), &id.into()));
+        assert_eq!((&body["mode"], &body["deny"][0]), (&"cost-first".into(), &"acme/m0".into()));
+        assert_eq!(kept.admin("GET", &path, &Value::Null), Answer::Told { status: 200, body });
+        kept.account = kept.reloaded();
+        let answer = kept.admin("DELETE", &path, &Value::Null);
+        assert!(matches!(answer, Answer::Told { status: 200, .. }), "{answer:?}");
+        assert_eq!(refused(&kept.admin("DELETE", &path, &Value::Null)), "not_found");
+    }
+    let absent = Scope::Group("grp_none".into());
+    assert_eq!(refused(&kept.put(&absent, "routing_policy", &json!({"mode": "balanced"}))), "not_found");
+}
+
+#[test]
+fn a_routing_policy_out_of_bounds_is_refused() {
+    let mut kept = Kept::new("1");
+    for (body, word) in [
+        (json!({}), "at least one of"),
+        (json!({"mode": null, "data_policy": {}, "max_price": {}}), "at least one of"),
+        (json!({"modes": "balanced"}), "modes"),
+        (json!({"mode": "fast"}), "fast"),
+        (json!({"weights": {"quality": 0, "cost": 0, "latency": 0}}), "weights"),
+        (json!({"deny": ["openai/gpt-*"]}), "deny"),
+        (json!({"allow": ["*", "a/*", "a/b", ""]}), "allow"),
+        (json!({"data_policy": {"training": "no"}}), "training"),
+        (json!({"data_policy": {"regions": [""]}}), "data_policy.regions"),
+        (json!({"max_cost_usd": "0"}), "max_cost_usd"),
+        (json!({"max_price": {"input": "-1"}}), "max_price"),
+        (json!({"min_quality": 1.5}), "min_quality"),
+    ] {
+        let answer = kept.put(&Scope::Organization, "routing_policy", &body);
+        let Answer::Refused(refusal) = answer else { panic!("{body}: {answer:?}") };
+        let fault = refusal.to_fault();
+        assert!(fault.status == 400 && fault.message.contains(word), "{body}: {fault:?}");
+    }
+    assert_eq!(kept.account.tenant.version, 0);
+}
+
+/// What the account answers to bids that were made under policies of this version.
+fn under(kept: &mut Kept, id: &str, policies_version: u64) -> Answer {
+    let letter = HoldLetter { policies_version, ..hold_letter(id, &[1, 1], kept.account.tenant.version) };
+    kept.send(Letter::Hold(letter))
+}
+
+#[test]
+fn bids_under_other_policies_are_told_the_new_ones() {
+    let mut kept = Kept::new("1");
+    kept.make("groups", "g", &json!({"name": "Research"}));
+    kept.make("members", "m", &json!({"name": "Ada", "group_id": "grp_g"}));
+    kept.make("api_keys", "b", &json!({"name": "b", "owner_member_id": "mem_m"}));
+    kept.put(&Scope::Group("grp_g".into()), "routing_policy", &json!({"deny": ["acme/m0"]}));
+    assert!(
+        matches!(under(&mut kept, &req(1), 0), Answer::Held(_)),
+        "a key that stands under none needs no second turn"
+    );
+    let of_ada = |kept: &mut Kept, id: &str, policies_version: u64| {
+        let letter = HoldLetter {
+            policies_version,
+            caller: caller("key_b", KeyKind::Inference),
+            ..hold_letter(id, &[1, 1], kept.account.tenant.version)
+        };
+        kept.send(Letter::Hold(letter))
+    };
+    let answer = of_ada(&mut kept, &req(2), 0);
+    let Answer::Refused(Refusal::Stale(told)) = answer else { panic!("{answer:?}") };
+    let layer = json!({"scope": "group:grp_g", "name": "Research", "written": {"deny": ["acme/m0"]}});
+    assert_eq!((told.version, told.policies), (1, json!([layer])));
+    let answer = of_ada(&mut kept, &req(2), 1);
+    let Answer::Held(grant) = answer else { panic!("{answer:?}") };
+    assert_eq!(grant.allowed, [1], "what is denied is held for by nobody");
+    // Whoever moves stands under other policies with the next call.
+    kept.make("groups", "h", &json!({"name": "Other"}));
+    kept.admin("PATCH", "members/mem_m", &json!({"group_id": "grp_h"}));
+    let answer = of_ada(&mut kept, &req(3), 1);
+    let Answer::Refused(Refusal::Stale(told)) = answer else { panic!("{answer:?}") };
+    assert_eq!((told.version, told.policies), (2, Value::Null));
+    assert!(matches!(of_ada(&mut kept, &req(3), 0), Answer::Held(_)));
+    let whoami = kept.send(Letter::Whoami(caller(KEY, KeyKind::Inference)));
+    assert!(matches!(whoami, Answer::Whoami { tenant, .. } if tenant.policies.is_null()));
 }

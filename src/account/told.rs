@@ -45,7 +45,7 @@ impl Account {
         })
     }
 
-    fn id_of<'a>(&'a self, scope: &'a Scope) -> &'a str {
+    pub(super) fn id_of<'a>(&'a self, scope: &'a Scope) -> &'a str {
         scope.id().unwrap_or(&self.organization.id)
     }
 

@@ -129,7 +129,7 @@ impl Account {
     fn keep_group(&mut self, id: &str, group: Group, status: u16) -> Turn {
         let write = record("group", id, Some(&group));
         self.groups.insert(id.to_owned(), group);
-        Turn { writes: vec![write], ..told(status, self.group_told(id)) }
+        self.restated(status, Turn { writes: vec![write], ..told(status, self.group_told(id)) })
     }
 
     pub(super) fn group_told(&self, id: &str) -> serde_json::Value {
@@ -178,7 +178,7 @@ impl Account {
         let write = record("member", id, Some(&member));
         let body = member_told(id, &member);
         self.members.insert(id.to_owned(), member);
-        Turn { writes: vec![write], ..told(status, body) }
+        self.restated(status, Turn { writes: vec![write], ..told(status, body) })
     }
 
     pub(super) fn disable_member(&mut self, id: &str) -> Turn {

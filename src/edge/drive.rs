@@ -127,8 +127,8 @@ async fn ask(env: &Env, account: &str, letter: &Letter) -> Event {
         Ok(Answer::Held(grant)) => Event::Held(grant),
         Ok(Answer::Posted) => Event::Posted,
         Ok(Answer::Refused(refusal)) => {
-            if let Refusal::Stale(tenant) = &refusal {
-                snapshot::remember(tenant);
+            if let (Refusal::Stale(tenant), Letter::Hold(hold)) = (&refusal, letter) {
+                snapshot::remember(tenant, &hold.caller.key_id);
             }
             Event::Refused(refusal)
         }

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::json::json;
 use crate::{
-    access::{KeyKind, Knock, knock},
+    access::{ANY_QUALITY, KeyKind, Knock, knock},
     account::letter::{Answer, Caller, KeySpec, Letter},
     catalog::{Ability, Deployment, When},
     endpoint::Headers,
@@ -19,15 +19,14 @@ use worker::{Context, Env};
 
 /// The deployments a caller may see, by id.
 async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<Deployment>>, Fault> {
-    let pepper = secrets::pepper(env).unwrap_or_default();
+    let (pepper, now) = (secrets::pepper(env).unwrap_or_default(), When { at: super::now(), tier: None });
     let (spec, world) = match knock(headers.credential(), &pepper) {
         Knock::Stranger => (KeySpec::default(), snapshot::world(env, ctx, None).await),
         Knock::Known(key, digest) if key.kind == KeyKind::Inference => {
-            let caller = Caller::of(&key, &digest);
-            let organization = key.organization();
-            let spec = match ask(env, &account_of(&organization), &Letter::Whoami(caller)).await {
+            let (caller, id) = (Caller::of(&key, &digest), key.id());
+            let spec = match ask(env, &account_of(&key.organization()), &Letter::Whoami(caller)).await {
                 Ok(Answer::Whoami { spec, tenant }) => {
-                    snapshot::remember(&tenant);
+                    snapshot::remember(&tenant, &id);
                     spec
                 }
                 Ok(Answer::Refused(refusal)) => return Err(refusal.to_fault()),
@@ -35,11 +34,15 @@ async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<D
                     return Err(Fault::unavailable("unavailable", "The account could not be reached. Try again."));
                 }
             };
-            (spec, snapshot::world(env, ctx, Some(&organization)).await)
+            (spec, snapshot::world(env, ctx, Some(&key)).await)
         }
         other => return Err(control::not_a_key_of_ours(&other)),
     };
-    let seen = |deployment: &&Rc<Deployment>| spec.allows(&deployment.provider.id, &deployment.model);
+    let seen = |deployment: &&Rc<Deployment>| {
+        let (provider, rates) = (&deployment.provider.id, deployment.rates.at(0, now));
+        spec.allows(provider, &deployment.model)
+            && world.policies().objection(deployment, world.is_own(provider), rates, ANY_QUALITY).is_none()
+    };
     let mut deployments: Vec<_> = all(&world).filter(seen).cloned().collect();
     deployments.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(deployments)

@@ -3,12 +3,13 @@
 //! KV is never on the path of a request but the isolate's first. Whatever cannot be read leaves the last good state.
 use super::{health_object, now, secrets, storage};
 use crate::{
-    access::Tenant,
+    access::{Key, Policies, Tenant},
     catalog::{Catalog, PriceOverrides, sha256_hex},
     health::{FailedAs, Health, Outcome, Report, Sample},
     json,
+    table::Table,
     time::Millis,
-    world::{Reach, TenantView, World},
+    world::{self, Reach, TenantView, World},
 };
 use futures::{channel::oneshot, future::select, join};
 use std::{cell::Cell, collections::HashMap, rc::Rc, time::Duration};
@@ -27,8 +28,9 @@ const REGIONS: [&str; 7] = ["AF", "AN", "AS", "EU", "NA", "OC", "SA"];
 const ANYWHERE: &str = "global";
 /// How long the first request of an isolate waits for KV; then the bundled catalog serves it.
 const FIRST_READ_MS_MAX: u64 = 1_000;
-/// Organisations an isolate remembers.
+/// Organisations an isolate remembers, and keys.
 const TENANTS_MAX: usize = 1_000;
+const KEYS_MAX: usize = 4_000;
 
 #[derive(Default)]
 struct Isolate {
@@ -39,6 +41,8 @@ struct Isolate {
     overrides: Rc<PriceOverrides>,
     source: Source,
     tenants: HashMap<String, Rc<TenantView>>,
+    /// By key.
+    policies: Table<String, Option<Rc<Policies>>>,
     loaded: Option<Millis>,
     /// The part of the world this isolate is in; empty before it is known.
     region: &'static str,
@@ -67,8 +71,8 @@ fn with<T>(work: impl FnOnce(&mut Isolate) -> T) -> T {
     result
 }
 
-/// The world as this isolate knows it, for one organisation. The first call reads KV; later ones leave that to the background.
-pub async fn world(env: &Env, ctx: &Context, organization: Option<&str>) -> World {
+/// The world as this isolate knows it, for the holder of a key. The first call reads KV; later ones leave that to the background.
+pub async fn world(env: &Env, ctx: &Context, key: Option<&Key>) -> World {
     let at = now();
     let age = with(|isolate| isolate.loaded.map(|loaded| at.since(loaded)));
     match age {
@@ -81,7 +85,8 @@ pub async fn world(env: &Env, ctx: &Context, organization: Option<&str>) -> Worl
         Some(_) => {}
     }
     with(|isolate| World {
-        tenant: organization.and_then(|id| isolate.tenants.get(id).cloned()),
+        tenant: key.and_then(|key| isolate.tenants.get(&key.organization()).cloned()),
+        policies: key.and_then(|key| isolate.policies.get(&key.id())?.clone()),
         ..isolate.world.clone()
     })
 }
@@ -120,14 +125,18 @@ pub fn forget() {
     with(|isolate| isolate.loaded = None);
 }
 
-/// Keeps an organisation's rows.
-pub fn remember(tenant: &Tenant) {
-    let view = Rc::new(TenantView::new(tenant.clone()));
+/// Keeps an organisation's rows, and what the key that asked stands under.
+pub fn remember(tenant: &Tenant, key_id: &str) {
+    let Some((view, policies)) = world::views(tenant) else { return };
     with(|isolate| {
         if isolate.tenants.len() >= TENANTS_MAX {
             isolate.tenants.clear();
         }
+        if isolate.policies.len() >= KEYS_MAX {
+            isolate.policies = Table::default();
+        }
         isolate.tenants.insert(tenant.organization.clone(), view);
+        isolate.policies.insert(key_id.to_owned(), policies);
     });
 }
 

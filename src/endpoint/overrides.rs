@@ -60,6 +60,14 @@ pub struct MaxPrice {
 
 json::members!(strict default MaxPrice { input, output });
 
+impl MaxPrice {
+    /// Whether one of these prices is above it.
+    #[must_use]
+    pub fn is_below(self, input: Pico, output: Pico) -> bool {
+        self.input.is_some_and(|most| input > most) || self.output.is_some_and(|most| output > most)
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Priority {
     Low,
@@ -79,6 +87,18 @@ pub struct Weights {
 }
 
 json::members!(strict Weights { quality, cost, latency });
+
+/// What weights are.
+pub const WEIGHTS: &str = "numbers from 0 to 1000, not all of them 0";
+
+impl Weights {
+    /// Whether they are within bounds, and weigh anything.
+    #[must_use]
+    pub fn weigh(self) -> bool {
+        let all = [self.quality, self.cost, self.latency];
+        all.iter().all(|x| (0.0..=1_000.0).contains(x)) && all.iter().any(|x| *x > 0.0)
+    }
+}
 
 /// What happens when a stream breaks after its first byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -162,13 +182,8 @@ impl Overrides {
             let text = "megarouter.escalate is not served by this version. Leave it out.";
             return Err(Fault::invalid("unsupported_parameter", text).with_param("megarouter.escalate"));
         }
-        let weights_ok = self.weights.is_none_or(|w| {
-            [w.quality, w.cost, w.latency].iter().all(|x| (0.0..=1_000.0).contains(x))
-                && w.quality + w.cost + w.latency > 0.0
-        });
-        if !weights_ok {
-            let text = "Weights are numbers from 0 to 1000, not all of them 0.";
-            return Err(Fault::parameter("megarouter.weights", text));
+        if !self.weights.is_none_or(Weights::weigh) {
+            return Err(Fault::parameter("megarouter.weights", format!("Weights are {WEIGHTS}.")));
         }
         let good = |name: &str| !name.is_empty() && name.len() <= SESSION_BYTES_MAX && !name.contains(char::is_control);
         if self.session.as_ref().is_some_and(|name| !good(name)) {

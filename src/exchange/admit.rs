@@ -1,16 +1,14 @@
 //! From the request to a granted hold: who knocks, what it may cost, whether the account lets it pass.
 use super::{Effect, Event, Exchange, Phase, event::Timer};
 use crate::{
-    access::{Knock, Tenant},
+    access::Knock,
     account::letter::{Bid, Caller, HoldLetter, Refusal},
     endpoint::Overrides,
     fault::Fault,
     payment,
     route::Allowed,
     time::Millis,
-    world::TenantView,
 };
-use std::rc::Rc;
 
 /// Asks of the account before we give up: the hold is idempotent by the request's id.
 const HOLD_TRIES: u32 = 3;
@@ -75,6 +73,7 @@ impl Exchange {
             bids,
             tokens: self.case.signals.prompt_tokens.saturating_add(output.saturating_mul(self.case.signals.choices)),
             session: self.case.overrides.session.clone().unwrap_or_default(),
+            policies_version: self.case.world.policies().version,
         };
         self.held_at = now;
         self.phase = Phase::Holding { tries };
@@ -125,10 +124,7 @@ impl Exchange {
 
     fn refused(&mut self, refusal: Refusal, tries: u32, now: Millis, effects: &mut Vec<Effect>) {
         let again = match &refusal {
-            Refusal::Stale(tenant) => {
-                self.case.world.tenant = Some(Rc::new(TenantView::new(Tenant::clone(tenant))));
-                true
-            }
+            Refusal::Stale(tenant) => self.case.world.learn(tenant),
             Refusal::NotAllowed { models, providers } => {
                 let allowed = Allowed { models: models.clone(), providers: providers.clone() };
                 let narrower = allowed != self.case.allowed;

@@ -42,7 +42,7 @@ impl Exchange {
         let held = self.held_here();
         let cost = charge.map_or(held, |charge| if estimated { charge.min(held) } else { charge });
         // A ceiling is the caller's last word, whatever a provider counts.
-        let capped = if self.case.overrides.max_cost_usd.is_some() { cost.min(held) } else { cost };
+        let capped = if self.ceiling().is_some() { cost.min(held) } else { cost };
         Settled { usage, estimated, cost: capped, absorbed: cost.minus(capped), ..Settled::default() }
     }
 

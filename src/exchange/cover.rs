@@ -69,7 +69,7 @@ impl Exchange {
         let Some(candidate) = self.candidate_at(place) else { return Cover::Never };
         let (mut output_tokens_max, mut quote) = (candidate.output_tokens_max, candidate.quote);
         let (risk, free) = (self.at_risk(), self.held_here());
-        if let Some(ceiling) = self.case.overrides.max_cost_usd.map(|ceiling| ceiling.minus(risk))
+        if let Some(ceiling) = self.ceiling().map(|ceiling| ceiling.minus(risk))
             && quote > ceiling
         {
             output_tokens_max = self.output_within(candidate, ceiling);
@@ -133,7 +133,7 @@ impl Exchange {
 
     /// Whether the answer has to be read as it comes and told in our own frames, because it may have to be cut.
     pub(super) fn may_be_cut(&self) -> bool {
-        self.case.overrides.max_cost_usd.is_some() || self.grows()
+        self.ceiling().is_some() || self.grows()
     }
 
     pub(super) fn grows(&self) -> bool {
@@ -168,7 +168,7 @@ impl Exchange {
         let Growth { bytes_covered, at_end, .. } = streaming.growth;
         let most = self.attempt().map_or(u64::MAX, |attempt| attempt.output_tokens_max);
         let most = most.saturating_mul(self.case.signals.choices);
-        let ceiling = self.case.overrides.max_cost_usd.is_some();
+        let ceiling = self.ceiling().is_some();
         ceiling && meter.output_tokens_sure() > most.saturating_add(OVERSHOOT_TOKENS)
             || meter.text_bytes > most.saturating_add(SLICE_TOKENS).saturating_mul(BYTES_PER_TOKEN_MAX)
             || at_end && bytes_covered.is_some_and(|covered| meter.text_bytes >= covered)

@@ -102,7 +102,7 @@ impl Exchange {
         let (Some(candidate), Some(attempt)) = (self.candidate_at(place), self.attempt()) else { return Beside::Never };
         let quote = candidate.quote;
         let both = self.at_risk().plus(attempt.quote).plus(quote);
-        let too_dear = self.case.overrides.max_cost_usd.is_some_and(|ceiling| both > ceiling);
+        let too_dear = self.ceiling().is_some_and(|ceiling| both > ceiling);
         if too_dear || self.attempts.len() >= ATTEMPTS_MAX || self.rival.is_some() || self.grows() {
             return Beside::Never;
         }

@@ -1,7 +1,7 @@
 //! Which deployments can serve a request, what each would cost, and why the others cannot.
 use super::{Candidate, Question, Selection};
 use crate::{
-    access::{allows_model, allows_provider},
+    access::{ANY_QUALITY, BELOW_MIN_QUALITY, OVER_MAX_COST, RULED_OUT, allows_model, allows_provider},
     analysis::Needs,
     catalog::{Ability, AbortStopsBilling, Deployment, Kind, Modality},
     chat::Effort,
@@ -37,7 +37,8 @@ const TTFT_MS_REASONING: f64 = 3_000.0;
 pub fn sift(question: &Question<'_>, selection: &Selection, world: &World) -> (Vec<Candidate>, Vec<Considered>) {
     let (mut candidates, mut considered) = (Vec::new(), Vec::new());
     for (rank, deployment) in &selection.deployments {
-        let why = match candidate(question, *rank, deployment, world) {
+        let free = selection.free.get(*rank) == Some(&true);
+        let why = match candidate(question, *rank, free, deployment, world) {
             Ok(candidate) => {
                 candidates.push(candidate);
                 None
@@ -52,9 +53,11 @@ pub fn sift(question: &Question<'_>, selection: &Selection, world: &World) -> (V
 fn candidate(
     question: &Question<'_>,
     rank: usize,
+    free: bool,
     deployment: &Rc<Deployment>,
     world: &World,
 ) -> Result<Candidate, &'static str> {
+    permitted(question, free, deployment, world)?;
     if !world.can_reach(&deployment.provider.id) {
         return Err("no credential for the provider");
     }
@@ -68,7 +71,7 @@ fn candidate(
     if likely(question.signals.longest_prompt_tokens) > deployment.context_length {
         return Err("prompt longer than the context");
     }
-    let (prompt_tokens_max, output_tokens_max, quote) = bound(question, deployment)?;
+    let (prompt_tokens_max, output_tokens_max, quote) = bound(question, deployment, world)?;
     let prior = if deployment.can(Ability::Reasoning) && question.signals.effort > Effort::Minimal {
         TTFT_MS_REASONING
     } else {
@@ -135,28 +138,39 @@ fn lack(needs: Needs, deployment: &Deployment) -> Option<&'static str> {
     lacks.into_iter().find_map(|(lacks, why)| lacks.then_some(why))
 }
 
-fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'static str> {
-    let (overrides, allowed) = (question.overrides, question.allowed);
+/// What the request itself does not want, and then what it may not have.
+fn permitted(question: &Question<'_>, free: bool, deployment: &Deployment, world: &World) -> Result<(), &'static str> {
     let provider = &deployment.provider.id;
-    let (only, ignore) = (&overrides.providers.only, &overrides.providers.ignore);
+    let (only, ignore) = (&question.overrides.providers.only, &question.overrides.providers.ignore);
     if (!only.is_empty() && !only.contains(provider)) || ignore.contains(provider) {
         return Err(LEFT_OUT);
     }
+    if world.policies.is_none() {
+        return Ok(());
+    }
+    let rates = deployment.rates.at(question.signals.prompt_tokens, question.when);
+    let quality = if free { quality::prior(deployment) } else { ANY_QUALITY };
+    world.policies().objection(deployment, world.is_own(provider), rates, quality).map_or(Ok(()), |(why, _)| Err(why))
+}
+
+fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'static str> {
+    let (overrides, allowed) = (question.overrides, question.allowed);
+    let provider = &deployment.provider.id;
     if allowed.models.as_ref().is_some_and(|list| !allows_model(list, provider, &deployment.model)) {
         return Err("model not allowed for this key");
     }
     if allowed.providers.as_ref().is_some_and(|list| !allows_provider(list, provider)) {
         return Err("provider not allowed for this key");
     }
-    let (rates, cap) = (deployment.rates.at(question.signals.prompt_tokens, question.when), overrides.max_price);
-    if cap.input.is_some_and(|cap| rates.input > cap) || cap.output.is_some_and(|cap| rates.output > cap) {
+    let rates = deployment.rates.at(question.signals.prompt_tokens, question.when);
+    if overrides.max_price.is_below(rates.input, rates.output) {
         return Err("dearer than max_price");
     }
     Ok(())
 }
 
 /// The bounds of prompt and output and the quote under them, within the model's window and the request's ceiling.
-fn bound(question: &Question<'_>, deployment: &Deployment) -> Result<(u64, u64, Nanos), &'static str> {
+fn bound(question: &Question<'_>, deployment: &Deployment, world: &World) -> Result<(u64, u64, Nanos), &'static str> {
     let (signals, when, rates) = (question.signals, question.when, &deployment.rates);
     // Several prompts may fill a context each.
     let several = !question.surface.is_chat();
@@ -169,11 +183,16 @@ fn bound(question: &Question<'_>, deployment: &Deployment) -> Result<(u64, u64, 
             .ok_or("costs more than can be held")
     };
     let quote = quoted(output_max)?;
-    let Some(ceiling) = question.overrides.max_cost_usd.filter(|ceiling| quote > *ceiling) else {
+    let asked = question.overrides.max_cost_usd;
+    let Some(ceiling) = world.policies().ceiling(asked).filter(|ceiling| quote > *ceiling) else {
         return Ok((prompt_max, output_max, quote));
     };
     let output = price::output_within(rates, when, prompt_max, signals.choices, output_max, ceiling);
-    if output < OUTPUT_TOKENS_MIN { Err("dearer than max_cost_usd") } else { Ok((prompt_max, output, quoted(output)?)) }
+    match output {
+        ..OUTPUT_TOKENS_MIN if asked == Some(ceiling) => Err("dearer than max_cost_usd"),
+        ..OUTPUT_TOKENS_MIN => Err(OVER_MAX_COST),
+        _ => Ok((prompt_max, output, quoted(output)?)),
+    }
 }
 
 /// What a growing hold begins with. It may grow where all of the answer is seen, so that what it has used is known, and where
@@ -192,7 +211,8 @@ fn least(question: &Question<'_>, deployment: &Deployment, prompt_max: u64, outp
 }
 
 /// The refusal when nothing can serve a request: the reasons, most frequent first.
-pub fn none_left(model: &str, surface: Surface, considered: &[Considered]) -> Fault {
+pub fn none_left(question: &Question<'_>, world: &World, considered: &[Considered]) -> Fault {
+    let (model, surface) = (question.model, question.surface);
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
     for why in considered.iter().filter_map(|one| one.why) {
         *counts.entry(why).or_default() += 1;
@@ -201,6 +221,12 @@ pub fn none_left(model: &str, surface: Surface, considered: &[Considered]) -> Fa
     reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     // What the request itself left out says nothing about the rest.
     let others: Vec<&str> = reasons.iter().map(|(why, _)| *why).filter(|why| *why != LEFT_OUT).collect();
+    if others.iter().all(|why| why.starts_with(RULED_OUT)) {
+        let ruled = considered.iter().find_map(|one| Some((&one.deployment, one.why.filter(|why| *why != LEFT_OUT)?)));
+        if let Some(fault) = ruled.and_then(|(deployment, why)| ruled_out(question, world, deployment, why)) {
+            return fault;
+        }
+    }
     let only = |why: &str| !others.is_empty() && others.iter().all(|other| *other == why);
     if only("model not allowed for this key") || only("provider not allowed for this key") {
         let code = if only("model not allowed for this key") { "model_not_allowed" } else { "provider_not_allowed" };
@@ -229,4 +255,28 @@ pub fn none_left(model: &str, surface: Surface, considered: &[Considered]) -> Fa
         format!("No deployment of {model:?} can serve this request: {}.", told.join(", "))
     };
     Fault::invalid("no_eligible_deployment", text).with_param("model")
+}
+
+/// The refusal for a rule of a routing policy: which, and whose.
+fn ruled_out(question: &Question<'_>, world: &World, deployment: &Deployment, why: &str) -> Option<Fault> {
+    let rates = deployment.rates.at(question.signals.prompt_tokens, question.when);
+    let own = world.is_own(&deployment.provider.id);
+    // A narrower policy may ask for quality of what is left to the router: that is not why a named model was left out.
+    let quality = if why == BELOW_MIN_QUALITY { quality::prior(deployment) } else { ANY_QUALITY };
+    let layer = match why {
+        OVER_MAX_COST => world.policies().setter_of_ceiling()?,
+        _ => world.policies().objection(deployment, own, rates, quality)?.1,
+    };
+    let rule = layer.rule(why, &deployment.provider.id, &deployment.model);
+    let (model, whose, name) = (question.model, layer.scope.plain(), &layer.name);
+    let text = format!(
+        "{model:?} is ruled out by a routing policy: {rule} of the {whose} {name:?}. Choose another model, or ask an admin to \
+         change the policy."
+    );
+    Some(
+        Fault::forbidden("routing_policy_denied", text)
+            .with_param("model")
+            .with("rule", rule)
+            .set_by(&layer.scope, name),
+    )
 }

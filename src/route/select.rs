@@ -20,6 +20,8 @@ pub struct Selection {
     /// The order is the caller's, not the mode's.
     pub in_given_order: bool,
     pub conduct: Conduct,
+    /// By rank, whether its name leaves the choice among models to the router.
+    pub free: Vec<bool>,
     weights: Vec<(String, u32)>,
 }
 
@@ -35,6 +37,7 @@ impl Selection {
         for (place, fallback) in question.overrides.models.iter().enumerate() {
             let (name, asked) = mode_suffix(fallback)?;
             let more = Self::of_name(name, mode.or(asked), world)?;
+            selection.free.extend(more.free);
             selection.deployments.extend(more.deployments.into_iter().map(|(_, deployment)| (place + 1, deployment)));
         }
         if selection.reason == Reason::Alias || !question.overrides.models.is_empty() {
@@ -50,19 +53,20 @@ impl Selection {
         if let Some(route) = alias {
             return Ok(Self::of_route(route, mode, world));
         }
+        let usual = || mode.or(world.policies().mode()).unwrap_or_default();
         if name == "auto" {
             let all = world.catalog.deployments().iter().filter(|deployment| !deployment.has(Quirk::NotAuto));
             let all = all.map(|deployment| (0, Rc::clone(deployment))).collect();
-            return Ok(Self::plain(all, mode.unwrap_or_default(), Reason::Mode));
+            return Ok(Self { free: vec![true], ..Self::plain(all, usual(), Reason::Mode) });
         }
         if let Some(deployment) = world.deployment(name) {
-            return Ok(Self::plain(vec![(0, Rc::clone(deployment))], mode.unwrap_or_default(), Reason::Pinned));
+            return Ok(Self::plain(vec![(0, Rc::clone(deployment))], usual(), Reason::Pinned));
         }
         let serving: Vec<_> = world.catalog.serving(name).map(|deployment| (0, Rc::clone(deployment))).collect();
         if serving.is_empty() {
             return Err(unknown(name));
         }
-        Ok(Self::plain(serving, mode.unwrap_or_default(), Reason::Mode))
+        Ok(Self::plain(serving, usual(), Reason::Mode))
     }
 
     fn of_route(route: &NamedRoute, mode: Option<Mode>, world: &World) -> Self {
@@ -72,6 +76,7 @@ impl Selection {
         let weights = route.targets.iter().filter_map(|target| Some((target.deployment(), target.weight?))).collect();
         Self {
             in_given_order: mode.is_none(),
+            free: vec![mode.is_some()],
             conduct: Conduct {
                 fallback: route.fallback,
                 retries: route.retries as usize,
@@ -86,7 +91,8 @@ impl Selection {
     }
 
     fn plain(deployments: Vec<(usize, Rc<Deployment>)>, mode: Mode, reason: Reason) -> Self {
-        Self { deployments, mode, reason, in_given_order: false, conduct: Conduct::default(), weights: Vec::new() }
+        let (conduct, free, weights) = (Conduct::default(), vec![false], Vec::new());
+        Self { deployments, mode, reason, in_given_order: false, conduct, free, weights }
     }
 
     /// The candidate a weighted draw puts first, among those that have a weight and a closed circuit.

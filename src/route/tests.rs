@@ -6,6 +6,7 @@ use crate::{
     health::{FailedAs, Health, Outcome, Sample},
     world::{Credential, Reach, Settings},
 };
+use serde_json::Value;
 
 /// One row a model: `provider/model input output abilities`.
 fn world(rows: &str) -> World {
@@ -152,3 +153,87 @@ fn a_ceiling_shortens_the_answer_before_it_refuses() {
 }
 
 const OUTPUT_BOUND: u64 = 4_096;
+
+fn under(world: &World, layers: Value) -> World {
+    let told = crate::json::json!({"organization": "org_a", "version": 1, "providers": {}, "routes": {"mine": {"targets": [
+        {"provider": "a", "model": "big"}, {"provider": "a", "model": "small"}]}}, "policies": layers});
+    let mut world = world.clone();
+    assert!(world.learn(&crate::json::from_value(told).expect("rows of an organisation")));
+    world
+}
+
+fn layers(organization: Value, group: Value) -> Value {
+    crate::json::json!([{"scope": "group:grp_a", "name": "Research", "written": group},
+        {"scope": "organization", "name": "Acme", "written": organization}])
+}
+
+#[test]
+fn a_policy_sets_what_a_request_leaves_open() {
+    use crate::json::json;
+    let world = under(&world(ROWS), layers(json!({"mode": "latency-first"}), json!({"mode": "cost-first"})));
+    let mode = |model: &str, mode| {
+        planned(&world, model, &ask(), &Overrides { mode, ..Overrides::default() }).expect("a plan").mode
+    };
+    assert_eq!(mode("auto", None), Mode::CostFirst);
+    assert_eq!(mode("auto:balanced", None), Mode::Balanced);
+    assert_eq!(mode("auto", Some(Mode::AvailabilityFirst)), Mode::AvailabilityFirst);
+    assert_eq!(
+        told(&world, "mine", &Overrides::default()),
+        ["a/big", "a/small"],
+        "a route keeps the order of its targets"
+    );
+}
+
+#[test]
+fn a_policy_narrows_and_a_refusal_names_its_rule() {
+    use crate::json::json;
+    let policy = json!({"deny": ["c/*"], "max_price": {"output": "24"}, "max_cost_usd": "0.05"});
+    let world = under(&world(ROWS), layers(policy, json!({"allow": ["a/*", "c/big"]})));
+    assert_eq!(told(&world, "auto:cost-first", &Overrides::default()), ["a/small"]);
+    let plan = planned(&world, "auto", &ask(), &Overrides::default()).expect("a plan");
+    let why: Vec<_> = plan.considered.iter().filter_map(|one| one.why?.rsplit(' ').next()).collect();
+    assert_eq!(why, ["max_price", "allow", "deny"]);
+    for (model, rule, name) in [
+        ("c/big", "deny \"c/*\" of the organization \"Acme\"", "Acme"),
+        ("b/mid", "allow [\"a/*\",\"c/big\"] of the group \"Research\"", "Research"),
+        ("a/big", "max_price {\"output\":\"24\"} of the organization \"Acme\"", "Acme"),
+    ] {
+        let fault = planned(&world, model, &ask(), &Overrides::default()).expect_err("ruled out");
+        assert_eq!((fault.status, fault.code), (403, "routing_policy_denied"));
+        assert!(fault.message.contains(rule) && fault.message.contains("ask an admin"), "{}", fault.message);
+        assert_eq!(fault.metadata["scope_name"], name);
+    }
+    let wanted = crate::endpoint::Providers { only: vec!["c".into()], ..crate::endpoint::Providers::default() };
+    let fault = planned(&world, "auto", &ask(), &Overrides { providers: wanted, ..Overrides::default() });
+    assert_eq!(fault.expect_err("only what is denied").code, "routing_policy_denied");
+}
+
+#[test]
+fn a_policy_caps_what_a_request_costs_and_how_good_a_choice_is() {
+    use crate::json::json;
+    let capped =
+        |usd: &str| under(&world("a/m 1 4"), layers(json!({"max_cost_usd": usd}), json!({"mode": "balanced"})));
+    let asking = |usd: &str| Overrides { max_cost_usd: Nanos::parse_usd(usd).ok(), ..Overrides::default() };
+    let quote = |world: &World, usd: &str| {
+        planned(world, "a/m", &ask(), &asking(usd)).expect("fits when shortened").candidates[0].quote
+    };
+    assert!(quote(&capped("0.005"), "9") <= Nanos(5_000_000), "a higher ceiling is brought down");
+    assert!(quote(&capped("0.005"), "0.004") <= Nanos(4_000_000));
+    let fault =
+        |usd: &str| planned(&capped("0.001"), "a/m", &ask(), &asking(usd)).expect_err("the prompt alone is dearer");
+    assert!(fault("1").code == "routing_policy_denied" && fault("1").message.contains("max_cost_usd \"0.001\" of"));
+    assert_eq!(fault("0.0001").status, 400, "its own ceiling");
+    let good = under(&world(ROWS), layers(json!({"min_quality": 0.6}), json!({"mode": "cost-first"})));
+    assert_eq!(told(&good, "auto", &Overrides::default()), ["c/big", "a/big"]);
+    assert_eq!(told(&good, "a/small", &Overrides::default()), ["a/small"], "who names a model gets it");
+    assert_eq!(told(&good, "mine", &Overrides::default()), ["a/big", "a/small"]);
+    let mode = Overrides { mode: Some(Mode::CostFirst), ..Overrides::default() };
+    assert_eq!(told(&good, "mine", &mode), ["a/big"]);
+    let both = under(&world(ROWS), layers(json!({"deny": ["a/*"]}), json!({"min_quality": 0.9})));
+    let fault = planned(&both, "a/small", &ask(), &Overrides::default()).expect_err("denied");
+    assert!(fault.message.contains("deny \"a/*\" of the organization"), "{}", fault.message);
+    let fault = planned(&both, "auto", &ask(), &Overrides::default()).expect_err("nothing is good enough");
+    assert!(fault.message.contains("min_quality 0.9 of the group"), "{}", fault.message);
+    let more = Overrides { models: vec!["auto".into()], ..Overrides::default() };
+    assert_eq!(told(&good, "b/mid", &more), ["b/mid", "c/big", "a/big"]);
+}

@@ -7,6 +7,7 @@ use crate::{
 use megarouter::{
     account::letter::{Answer, Bid, ExtendLetter, Grant, HoldLetter, KeySpec, Refusal},
     budget::Blocked,
+    id::Scope,
     money::Nanos,
     time::Millis,
 };
@@ -45,12 +46,13 @@ impl Books {
             format!("a call that ended was granted a hold: {}", tail(id))
         })?;
         must(!Self::is_late(id, now), || format!("an old call was granted a hold: {}", tail(id)))?;
-        must(letter.tenant_version == self.version, || "old bids were granted a hold".into())?;
+        let current = (self.version, self.policies_version(key_id));
+        must((letter.tenant_version, letter.policies_version) == current, || "old bids were granted a hold".into())?;
         let spec = key.spec.clone();
         let path = self.path(key_id);
         let cells = self.cells(&path, &letter.session, now);
         let room = self.room(&cells, now);
-        let fitting = allowed(letter, &spec).filter_map(|(place, bid)| Some((place, within(bid, room)?)));
+        let fitting = self.allowed(letter, &spec, &path).filter_map(|(place, bid)| Some((place, within(bid, room)?)));
         let (places, amounts): (Vec<usize>, Vec<Nanos>) = fitting.unzip();
         must(!places.is_empty(), || format!("a hold of {} goes over a cap: {}", grant.amount, self.caps(&cells, now)))?;
         let most = amounts.into_iter().max().unwrap_or_default();
@@ -111,12 +113,14 @@ impl Books {
         must(self.calls.get(id).is_none_or(Call::is_closed), || "a repeated letter is granted what it was".into())?;
         let path = self.path(key_id);
         let cells = self.cells(&path, &letter.session, now);
-        let cheapest = allowed(letter, &key.spec).map(|(_, bid)| least(bid)).min();
+        let cheapest = self.allowed(letter, &key.spec, &path).map(|(_, bid)| least(bid)).min();
         let way = cheapest.map(|amount| self.way(&cells, amount, now));
         match refusal {
             Refusal::Stale(tenant) => {
-                must(letter.tenant_version != self.version && tenant.version == self.version, || {
-                    format!("rows of version {} are current", self.version)
+                let current = (self.version, self.policies_version(key_id));
+                let old = (letter.tenant_version, letter.policies_version) != current;
+                must(old && tenant.version == self.version && tenant.policies.is_null() == (current.1 == 0), || {
+                    format!("rows of versions {current:?} are current")
                 })
             }
             Refusal::NotAllowed { .. } => must(cheapest.is_none(), || "a bid is on the key's lists".into()),
@@ -196,6 +200,16 @@ impl Books {
         }
     }
 
+    fn allowed<'a>(
+        &'a self,
+        letter: &'a HoldLetter,
+        spec: &'a KeySpec,
+        path: &'a [Scope],
+    ) -> impl Iterator<Item = (usize, &'a Bid)> {
+        let may = |bid: &Bid| spec.allows(&bid.provider, &bid.model) && !self.denies(path, &bid.provider, &bid.model);
+        letter.bids.iter().enumerate().filter(move |(_, bid)| may(bid))
+    }
+
     fn way(&self, cells: &[Cell], amount: Nanos, now: Millis) -> Way {
         let wallet = self.wallet();
         let one = |posted: i64, held: i64, most: i64| {
@@ -225,10 +239,6 @@ impl Books {
         };
         format!("{:?}, {:?}", cells.iter().map(told).collect::<Vec<_>>(), self.wallet())
     }
-}
-
-fn allowed<'a>(letter: &'a HoldLetter, spec: &KeySpec) -> impl Iterator<Item = (usize, &'a Bid)> {
-    letter.bids.iter().enumerate().filter(|(_, bid)| spec.allows(&bid.provider, &bid.model))
 }
 
 /// The least that is enough to begin with.

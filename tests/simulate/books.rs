@@ -32,6 +32,8 @@ pub struct Books {
     pub members: BTreeMap<String, MemberBook>,
     pub budgets: BTreeMap<(Scope, Window), BudgetBook>,
     pub rates: BTreeMap<Scope, RateLimits>,
+    /// What routing policies deny.
+    pub denied: BTreeMap<Scope, String>,
     pub buckets: Buckets,
     pub calls: BTreeMap<String, Call>,
     /// Requests that were closed before they were held.
@@ -256,11 +258,20 @@ impl Books {
             Deed::MakeMember { id, group } => drop(self.members.insert(id, MemberBook { group, disabled: false })),
             Deed::MoveMember { id, group } => {
                 self.members.get_mut(&id).into_iter().for_each(|member| member.group = Some(group.clone()));
+                self.version += u64::from(!self.denied.is_empty());
             }
             Deed::DisableMember(id) => {
                 self.members.get_mut(&id).into_iter().for_each(|member| member.disabled = true);
+                self.version += u64::from(!self.denied.is_empty());
             }
             Deed::PutRoute => self.version += 1,
+            Deed::SetPolicy { scope, deny } => {
+                match deny {
+                    Some(name) => self.denied.insert(scope, name),
+                    None => self.denied.remove(&scope),
+                };
+                self.version += 1;
+            }
         }
     }
 
@@ -294,6 +305,21 @@ impl Books {
         }
         path.push(Scope::Organization);
         path
+    }
+
+    /// The version of the routing policies over a key; 0 for none.
+    pub fn policies_version(&self, key_id: &str) -> u64 {
+        if self.path(key_id).iter().any(|scope| self.denied.contains_key(scope)) { self.version } else { 0 }
+    }
+
+    /// Whether a routing policy on a path denies a model.
+    pub fn denies(&self, path: &[Scope], provider: &str, model: &str) -> bool {
+        path.iter().filter_map(|scope| self.denied.get(scope)).any(|name| {
+            name == "*"
+                || name == provider
+                || name == model
+                || name.split_once('/').is_some_and(|(of, rest)| of == provider && (rest == "*" || rest == model))
+        })
     }
 
     pub fn is_disabled(&self, key: &KeyBook) -> bool {

@@ -1,6 +1,6 @@
 //! Callers of the account without an exchange between: cheap, and free to say what no exchange of today says. What they do
 //! is what a worker of another version may do.
-use crate::{chance::Chance, isolate::Want, letters, provider::PROVIDERS};
+use crate::{books::Books, chance::Chance, isolate::Want, letters, provider::PROVIDERS};
 use megarouter::{
     account::letter::{Bid, ExtendLetter, HoldLetter, Letter, OtherAttempt, PostLetter, PostOutcome},
     catalog::{Catalog, When},
@@ -137,20 +137,21 @@ impl Client {
         (outcome, call)
     }
 
-    pub fn ask(&self, version: u64) -> Letter {
+    pub fn ask(&self, books: &Books) -> Letter {
         Letter::Hold(HoldLetter {
             request_id: self.request_id.clone(),
             caller: letters::key(self.key).caller(),
-            tenant_version: version,
+            tenant_version: books.version,
             bids: self.bids.clone(),
             tokens: self.tokens,
             dry: false,
             session: self.session.clone(),
+            policies_version: books.policies_version(&letters::key(self.key).id),
         })
     }
 
     /// What it does about an answer.
-    pub fn tell(&mut self, event: &Event, version: u64) -> Vec<Want> {
+    pub fn tell(&mut self, event: &Event, books: &Books) -> Vec<Want> {
         let wait = vec![Want::Later(self.works_ms, Event::Elapsed(Timer::Repost))];
         match event {
             Event::Held(grant) if !self.held => {
@@ -164,7 +165,7 @@ impl Client {
             Event::Elapsed(_) => self.next(),
             Event::Unreachable if self.tries < 4 => {
                 self.tries += 1;
-                if self.held { self.next() } else { vec![Want::Mail(Box::new(self.ask(version)))] }
+                if self.held { self.next() } else { vec![Want::Mail(Box::new(self.ask(books)))] }
             }
             Event::Unreachable if !self.held => {
                 self.held = true;

@@ -109,7 +109,8 @@ pub fn any_deed(chance: &mut Chance, books: &Books, now: Millis, number: u32) ->
     let owners: Vec<&String> = books.members.keys().collect();
     let groups: Vec<&String> = books.groups.keys().collect();
     let there: Vec<&(Scope, Window)> = books.budgets.keys().collect();
-    match chance.below(20) {
+    match chance.below(22) {
+        20 | 21 => policy(chance, books),
         0..4 => any_budget(chance, books),
         4 | 5 if !there.is_empty() => {
             let (scope, window) = (*chance.of(&there)).clone();
@@ -145,6 +146,16 @@ pub fn any_deed(chance: &mut Chance, books: &Books, now: Millis, number: u32) ->
             Deed::Credit { id: mint("crd", now, u128::from(number)), amount: Nanos(amount(chance) * 4), adjusts: false }
         }
     }
+}
+
+/// A routing policy somewhere, or the end of one.
+fn policy(chance: &mut Chance, books: &Books) -> Deed {
+    let there: Vec<&Scope> = books.denied.keys().collect();
+    if !there.is_empty() && chance.one_in(2) {
+        return Deed::SetPolicy { scope: (*chance.of(&there)).clone(), deny: None };
+    }
+    let deny = *chance.of(&["alpha/*", "beta/m", "gamma", "m", "*"]);
+    Deed::SetPolicy { scope: any_scope(chance, books), deny: Some(deny.to_owned()) }
 }
 
 /// Some charge, or a part of it, given back.

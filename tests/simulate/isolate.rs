@@ -18,7 +18,7 @@ use megarouter::{
     money::Nanos,
     price,
     time::Millis,
-    world::{Credential, Reach, Settings, TenantView, World},
+    world::{Credential, Reach, Settings, TenantView, World, views},
 };
 use serde_json::json;
 use std::rc::Rc;
@@ -91,6 +91,8 @@ pub struct Ask {
     pub hangs_up: Millis,
     pub storm: u64,
     pub tenant: Option<Tenant>,
+    /// What the key was told last.
+    pub policies: Option<Tenant>,
 }
 
 impl Isolate {
@@ -111,6 +113,7 @@ impl Isolate {
         };
         let mut world = World { retries: Rc::default(), ..WORLD.with(World::clone) };
         world.tenant = ask.tenant.map(|tenant| Rc::new(TenantView::new(tenant)));
+        world.policies = ask.policies.and_then(|told| views(&told)?.1);
         let (exchange, effects) = Exchange::open(inbound, world, ask.now, chance.below(u64::MAX));
         let mut isolate = Self {
             request_id: ask.request_id,

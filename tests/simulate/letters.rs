@@ -114,6 +114,11 @@ pub enum Deed {
     DisableMember(String),
     /// A change of the organisation's rows: bids made before it are stale.
     PutRoute,
+    /// A routing policy that denies this, or none any more.
+    SetPolicy {
+        scope: Scope,
+        deny: Option<String>,
+    },
 }
 
 impl Deed {
@@ -164,6 +169,13 @@ impl Deed {
             }
             Self::MoveMember { id, group } => admin("PATCH", &format!("members/{id}"), &json!({"group_id": group})),
             Self::DisableMember(id) => admin("POST", &format!("members/{id}/disable"), &json!({})),
+            Self::SetPolicy { scope, deny } => {
+                let path = format!("{}/routing_policy", scope_path(scope));
+                match deny {
+                    Some(name) => admin("PUT", &path, &json!({"deny": [name]})),
+                    None => admin("DELETE", &path, &Value::Null),
+                }
+            }
             Self::PutRoute => admin("PUT", "routes/fast", &json!({"targets": [{"provider": "alpha", "model": "m"}]})),
         }
     }

@@ -27,7 +27,11 @@ use megarouter::{
     money::Nanos,
     time::{Millis, Window, Zone},
 };
-use std::{cmp::Reverse, collections::BinaryHeap, rc::Rc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    rc::Rc,
+};
 
 thread_local! {
     static CATALOG: Rc<Catalog> = Rc::new(catalog());
@@ -139,6 +143,8 @@ pub struct World {
     isolates: Vec<Isolate>,
     clients: Vec<Client>,
     tenant: Option<Tenant>,
+    /// What each key was told last.
+    policies: BTreeMap<String, Tenant>,
     /// The alarm's handler between its two turns.
     ringing: Option<u32>,
     handlers: u32,
@@ -161,8 +167,20 @@ const DAY_MS: u64 = 86_400_000;
 /// An hour: how often the watchdog nudges every account.
 const WATCHDOG_MS: u64 = 3_600_000;
 /// What is left at the end: what admins set, and the checkpoint.
-const RECORDS: [&str; 11] =
-    ["credit", "organization", "key", "budget", "rates", "group", "member", "tenant", "route", "refund", "checkpoint"];
+const RECORDS: [&str; 12] = [
+    "routing_policy",
+    "credit",
+    "organization",
+    "key",
+    "budget",
+    "rates",
+    "group",
+    "member",
+    "tenant",
+    "route",
+    "refund",
+    "checkpoint",
+];
 /// More steps than any seed needs; a world that needs more goes in circles.
 const STEPS_MAX: usize = 20_000;
 
@@ -203,6 +221,7 @@ impl World {
             isolates: Vec::new(),
             clients: Vec::new(),
             tenant: None,
+            policies: BTreeMap::new(),
             ringing: None,
             handlers: 0,
             alarm_set: 0,
@@ -401,7 +420,8 @@ impl World {
         let (now, storm) = (self.now, self.weather.storm);
         self.note(|| format!("{} arrives with key {}", tail(&request_id), tail(&key(place).id)));
         let session = self.session();
-        let ask = Ask { key: place, request_id, session, now, hangs_up, storm, tenant };
+        let policies = self.policies.get(&key(place).id).cloned();
+        let ask = Ask { key: place, request_id, session, now, hangs_up, storm, tenant, policies };
         let (isolate, wants) = Isolate::open(ask, &mut self.chance, &self.books)?;
         let number = self.isolates.len();
         self.isolates.push(isolate);
@@ -427,7 +447,7 @@ impl World {
         let exactly = (self.chance.one_in(6) && left.0 > 0).then(|| Nanos(left.0 + *self.chance.of(&[0, 0, 1])));
         let asker = Asker { request_id, key: place, session, exactly };
         let client = Client::new(asker, &catalog, self.now, &mut self.chance);
-        let letter = client.ask(self.books.version);
+        let letter = client.ask(&self.books);
         self.clients.push(client);
         self.mail(From::Client(self.clients.len() - 1), letter);
     }
@@ -446,7 +466,7 @@ impl World {
                 self.note(|| format!("{} {phase} -> {after}: {:.160}", tail(&id), told.unwrap_or_default()));
                 wants
             }
-            From::Client(number) => self.clients[number].tell(&event, self.books.version),
+            From::Client(number) => self.clients[number].tell(&event, &self.books),
             From::Desk => Vec::new(),
         };
         self.want(to, wants);
@@ -545,8 +565,9 @@ impl World {
                 Answer::Held(grant) => Event::Held(grant),
                 Answer::Posted => Event::Posted,
                 Answer::Refused(refusal) => {
-                    if let Refusal::Stale(tenant) = &refusal {
+                    if let (Refusal::Stale(tenant), Letter::Hold(hold)) = (&refusal, &letter) {
                         self.tenant = Some(Tenant::clone(tenant));
+                        self.policies.insert(hold.caller.key_id.clone(), Tenant::clone(tenant));
                     }
                     Event::Refused(refusal)
                 }

@@ -253,6 +253,7 @@ fn account() -> Case {
             tokens: 600,
             dry: false,
             session: String::new(),
+            policies_version: 0,
         };
         let held = answered(&mut account, &Letter::Hold(hold), now);
         assert!(matches!(held, Told::Held(_)), "{held:?}");

@@ -1,12 +1,16 @@
 //! What a request tells of itself before any model is called: its needs, its size, its task, how hard it looks.
 //!
-//! Needs and bounds are facts and decide what may be called. Task and difficulty are structure (tools, length, turns,
-//! asked effort), never keywords: words of the prompt carry next to no signal for which model is worth its price.
+//! Needs and bounds are facts and decide what may be called. What kind of request it is (its *cluster*) and how hard it looks are
+//! for choosing: they say what to learn from, and how much an abler model is likely to be worth.
 use crate::{
     chat::{Effort, Format, Media, Part, Request, Role, Tool},
     endpoint::{Overrides, Priority},
     json::written,
-    quality::sketch::{Rarity, Reader, Sketch},
+    quality::{
+        Prior,
+        learner::Case,
+        sketch::{Rarity, Reader, Sketch},
+    },
 };
 
 mod tokens;
@@ -51,14 +55,54 @@ impl Task {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// How much thinking a request is likely to need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    None,
+    Low,
+    High,
+}
+
+impl Depth {
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Low => "low",
+            Self::High => "high",
+        }
+    }
+
+    /// By what the caller asked for, else by how hard it looks.
+    fn of(asked: Option<Effort>, difficulty: f32) -> Self {
+        match asked {
+            Some(Effort::None | Effort::Minimal) => Self::None,
+            Some(Effort::Low | Effort::Medium) => Self::Low,
+            None if difficulty < DEPTH_LOW => Self::None,
+            None if difficulty < DEPTH_HIGH => Self::Low,
+            Some(Effort::High | Effort::XHigh | Effort::Max) | None => Self::High,
+        }
+    }
+
+    /// How many times its visible answer a model that reasons is likely to write. 1, 2 and 6: the rough middle of what providers
+    /// tell of efforts none, low and high.
+    #[must_use]
+    pub fn tokens_times(self) -> u64 {
+        match self {
+            Self::None => 1,
+            Self::Low => 2,
+            Self::High => 6,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
 pub struct Signals {
     pub needs: Needs,
     pub task: Task,
-    /// 0 (trivial) to 1 (the hardest we see).
-    pub difficulty: f64,
-    /// How much reasoning the caller asked for.
-    pub effort: Effort,
+    /// The request as quality is estimated of it: its text, its cluster, and how hard it looks.
+    pub case: Case,
+    pub depth: Depth,
     pub priority: Priority,
     /// Prompt tokens, as estimated: for ranking.
     pub prompt_tokens: u64,
@@ -86,6 +130,11 @@ const FILE_TOKENS_MAX: u64 = 200_000;
 const LONG_CONTEXT_TOKENS: u64 = 60_000;
 /// An answer's expected length where nothing bounds it.
 const OUTPUT_TOKENS: u64 = 500;
+/// Difficulties from which a request is taken to need some thinking, and much.
+const DEPTH_LOW: f32 = 0.45;
+const DEPTH_HIGH: f32 = 0.65;
+/// What of the instructions tells one application from another: their beginning, without digits, which are dates and ids.
+const INSTRUCTIONS_BYTES: usize = 512;
 
 #[derive(Default)]
 struct Tally {
@@ -146,7 +195,7 @@ impl Tally {
 
 /// Reads the signals of a request.
 #[must_use]
-pub fn analyse(request: &Request, overrides: &Overrides) -> Signals {
+pub fn analyse(request: &Request, overrides: &Overrides, prior: &Prior) -> Signals {
     let (mut tally, mut longest) = (Tally::default(), 0.0_f64);
     for message in &request.messages {
         let before = tally.tokens;
@@ -176,13 +225,13 @@ pub fn analyse(request: &Request, overrides: &Overrides) -> Signals {
         json_schema: matches!(request.format, Format::JsonSchema { .. }),
         prefill: request.messages.last().is_some_and(|message| message.role == Role::Assistant),
     };
-    let effort = request.effort.unwrap_or(Effort::None);
-    let task = task(needs, prompt_tokens, tally.code_marks);
+    let sketch = sketch(request, &prior.rarity);
+    let case = Case::new(prior, &sketch, structure(request), cluster(request, overrides));
     Signals {
         needs,
-        task,
-        difficulty: difficulty(request, needs, prompt_tokens, effort),
-        effort,
+        task: task(needs, prompt_tokens, tally.code_marks),
+        depth: Depth::of(request.effort, case.hardness),
+        case,
         priority: overrides.priority,
         prompt_tokens,
         longest_prompt_tokens: if request.separate { whole(longest) } else { prompt_tokens },
@@ -228,23 +277,72 @@ fn task(needs: Needs, prompt_tokens: u64, code_marks: u64) -> Task {
     }
 }
 
-/// Equal parts of asked effort, prompt length (log scale up to 32k tokens), tools on offer and turns so far.
-fn difficulty(request: &Request, needs: Needs, prompt_tokens: u64, effort: Effort) -> f64 {
-    let effort = match effort {
+/// How hard a request looks by what stands around its text, 0 to 1: the effort asked for, tools to choose from, turns so far.
+fn structure(request: &Request) -> f32 {
+    let effort = match request.effort.unwrap_or(Effort::None) {
         Effort::None | Effort::Minimal => 0.0,
-        Effort::Low => 0.3,
-        Effort::Medium => 0.6,
-        Effort::High | Effort::XHigh | Effort::Max => 1.0,
+        Effort::Low => 0.2,
+        Effort::Medium => 0.4,
+        Effort::High | Effort::XHigh | Effort::Max => 0.7,
     };
-    let length = (ratio(prompt_tokens.max(16), 16).log2() / 11.0).min(1.0);
-    let tools = if needs.tools { (ratio(request.tools.len() as u64, 10) * 0.5 + 0.5).min(1.0) } else { 0.0 };
-    let turns = ratio(request.messages.len() as u64, 20).min(1.0);
-    (effort + length + tools + turns) / 4.0
+    let tools = 0.2 * ratio(request.tools.len(), 10).min(1.0);
+    let turns = 0.2 * ratio(request.messages.len(), 20).min(1.0);
+    1.0 - (1.0 - effort) * (1.0 - tools) * (1.0 - turns)
+}
+
+/// What kind of request it is by everything but its text: requests of one application are alike, whatever they ask. The name
+/// asked for, the caller's word for the task, the beginning of the instructions, the tools, the form of the answer.
+fn cluster(request: &Request, overrides: &Overrides) -> u32 {
+    let mut hash = Fnv::default();
+    hash.take(&request.model);
+    hash.take(overrides.task.as_deref().unwrap_or_default());
+    let instructions = request.messages.iter().take_while(|message| message.role == Role::System);
+    for part in instructions.flat_map(|message| &message.parts) {
+        if let Part::Text { text, .. } = part {
+            text.bytes()
+                .take(INSTRUCTIONS_BYTES)
+                .filter(|byte| !byte.is_ascii_digit())
+                .for_each(|byte| hash.byte(byte));
+        }
+    }
+    for tool in &request.tools {
+        if let Tool::Function { name, .. } = tool {
+            hash.take(name);
+        }
+    }
+    match &request.format {
+        Format::Text => {}
+        Format::JsonObject => hash.take("json"),
+        Format::JsonSchema { schema, .. } => hash.take(&written(schema)),
+    }
+    // 0 stands for all clusters together.
+    hash.0.max(1)
+}
+
+/// FNV-1a.
+struct Fnv(u32);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0x811C_9DC5)
+    }
+}
+
+impl Fnv {
+    fn byte(&mut self, byte: u8) {
+        self.0 = (self.0 ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+
+    /// A text, and that it ends.
+    fn take(&mut self, text: &str) {
+        text.bytes().for_each(|byte| self.byte(byte));
+        self.byte(0);
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of one request")]
-fn ratio(count: u64, of: u64) -> f64 {
-    count as f64 / of as f64
+fn ratio(count: usize, of: usize) -> f32 {
+    count as f32 / of as f32
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate above 0")]
@@ -280,7 +378,7 @@ mod tests {
     }
 
     fn signals(request: &Request) -> Signals {
-        analyse(request, &Overrides::default())
+        analyse(request, &Overrides::default(), &Prior::shipped())
     }
 
     #[test]
@@ -334,9 +432,34 @@ mod tests {
 
     #[test]
     fn harder_looking_requests_score_higher() {
-        let easy = signals(&asking("hi")).difficulty;
-        let mut hard = asking(&"long ".repeat(30_000));
+        let easy = signals(&asking("hi"));
+        let mut hard = asking(&"Prove that the kernel of a continuous functional is closed. ".repeat(20));
+        let text = signals(&hard);
         hard.effort = Some(Effort::High);
-        assert!(easy < 0.1 && signals(&hard).difficulty >= 0.5);
+        let asked = signals(&hard);
+        assert!(easy.case.hardness < text.case.hardness && text.case.hardness < asked.case.hardness);
+        assert_eq!((easy.depth, asked.depth), (Depth::None, Depth::High));
+    }
+
+    #[test]
+    fn a_cluster_is_an_application_not_a_question() {
+        let of = |model: &str, system: &str, text: &str| {
+            let mut request = asking(text);
+            request.model = model.to_owned();
+            let parts = vec![Part::text(system)];
+            request.messages.insert(0, Message { role: Role::System, parts, name: None });
+            signals(&request).case.cluster
+        };
+        let one = of("auto", "You sort mail. Today is 2026-11-28.", "Sort this.");
+        assert_eq!(one, of("auto", "You sort mail. Today is 2027-01-02.", "And this, please!"));
+        for other in [
+            of("triage", "You sort mail. Today is 2026-11-28.", "Sort this."),
+            of("auto", "You write mail.", "Sort this."),
+        ] {
+            assert_ne!(one, other);
+        }
+        let mut schema = asking("Sort this.");
+        schema.format = Format::JsonObject;
+        assert_ne!(signals(&schema).case.cluster, signals(&asking("Sort this.")).case.cluster);
     }
 }

@@ -50,6 +50,7 @@ use crate::{
     fault::Fault,
     id::Dice,
     money::Nanos,
+    quality::Prior,
     route::{Allowed, Candidate, Conduct, Plan},
     time::Millis,
     usage::Usage,
@@ -401,7 +402,7 @@ pub fn count_tokens(headers: &Headers, bytes: Vec<u8>) -> Result<serde_json::Val
     let grammar = crate::dialect::downstream(Surface::Messages);
     let mut request = grammar.decode_request(&body)?;
     grammar.decode_headers(headers, &body, &mut request)?;
-    let signals = analyse(&request, &Overrides::default());
+    let signals = analyse(&request, &Overrides::default(), &Prior::blank());
     Ok(crate::json::json!({"input_tokens": signals.prompt_tokens.max(1)}))
 }
 
@@ -427,7 +428,7 @@ impl Case {
             body: Rc::default(),
             request: chat::Request::default(),
             overrides: Overrides::default(),
-            signals: analyse(&chat::Request::default(), &Overrides::default()),
+            signals: analyse(&chat::Request::default(), &Overrides::default(), &world.prior),
             knock,
             url,
             allowed: Allowed::default(),
@@ -456,7 +457,7 @@ impl Case {
         self.request = self.grammar.decode_request(&self.body)?;
         self.grammar.decode_headers(headers, &self.body, &mut self.request)?;
         self.drop_hosted_tools()?;
-        self.signals = analyse(&self.request, &self.overrides);
+        self.signals = analyse(&self.request, &self.overrides, &self.world.prior);
         self.replan(self.arrived);
         Ok(())
     }

@@ -253,6 +253,12 @@ impl Score {
         [&self.ttft_ms, &self.whole_ms].into_iter().find(|spread| spread.seen > 0).map(|spread| spread.p50)
     }
 
+    /// Output tokens in a second, in the middle.
+    #[must_use]
+    pub fn tokens_per_s(&self) -> Option<f64> {
+        (self.tokens_per_100s.seen > 0).then(|| self.tokens_per_100s.p50 / 100.0)
+    }
+
     fn failed(&mut self, fault: FailedAs, retry_after_ms: Option<u64>, since: f64, at: Millis) {
         self.asked(since, !matches!(fault, FailedAs::RateLimited | FailedAs::Overloaded));
         self.success -= FADE * self.success;

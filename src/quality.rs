@@ -45,6 +45,12 @@ pub struct Prior {
     pub length: [f32; KINDS],
 }
 
+impl Default for Prior {
+    fn default() -> Self {
+        Self::shipped()
+    }
+}
+
 impl Prior {
     /// The weights this build ships.
     ///
@@ -159,22 +165,22 @@ pub fn expected(ability: f32, hardness: f32) -> f32 {
 }
 
 /// The price at which the ability is taken for 0, and the one at which it is 1, in dollars per million tokens.
-const CHEAPEST: f64 = 0.05;
-const DEAREST: f64 = 50.0;
+const CHEAPEST: f32 = 0.05;
+const DEAREST: f32 = 50.0;
 
 /// How able a deployment's model is taken to be, 0 to 1, before anything is known of it: the market's own estimate, the logarithm
 /// of the blended price.
 #[must_use]
-pub fn ability(deployment: &Deployment) -> f64 {
+pub fn ability(deployment: &Deployment) -> f32 {
     let rates = deployment.rates.at(0, When::default());
     #[expect(clippy::cast_precision_loss, reason = "a rank, not an amount")]
-    let blended = (3 * rates.input.0 + rates.output.0) as f64 / 4.0 / 1e6;
+    let blended = (3 * rates.input.0 + rates.output.0) as f32 / 4.0 / 1e6;
     ability_at(blended)
 }
 
 /// The same of a price in dollars per million tokens, three quarters of them input.
 #[must_use]
-pub fn ability_at(blended: f64) -> f64 {
+pub fn ability_at(blended: f32) -> f32 {
     ((blended.max(CHEAPEST) / CHEAPEST).ln() / (DEAREST / CHEAPEST).ln()).clamp(0.0, 1.0)
 }
 

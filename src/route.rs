@@ -46,7 +46,11 @@ pub struct Candidate {
     pub least: Nanos,
     /// What it is expected to cost.
     pub expected: Nanos,
+    /// The share of a perfect answer that is expected of it.
     pub quality: f64,
+    /// Output tokens to expect, hidden ones too.
+    pub output_tokens: u64,
+    pub tokens_per_s: f64,
     pub ttft_ms: f64,
     pub success: f64,
     /// Its circuit is open: it comes last.
@@ -55,6 +59,8 @@ pub struct Candidate {
     pub throttled: f64,
     /// What the mode made of it; higher is better.
     pub score: f64,
+    /// Its answer is likely to be worse than the mode lets pass: others come before it.
+    pub poor: bool,
 }
 
 /// The answer to "who may serve this, in which order".
@@ -175,8 +181,9 @@ pub struct Question<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     pub cost: (f64, f64),
-    pub ttft: (f64, f64),
-    pub difficulty: f64,
+    pub time: (f64, f64),
+    /// The best quality there is.
+    pub quality: f64,
     pub weights: Weights,
 }
 
@@ -188,8 +195,8 @@ impl Field {
         let usual = || balanced::weights(question.signals.priority);
         Self {
             cost: span(Candidate::log_cost),
-            ttft: span(|candidate| candidate.ttft_ms.max(1.0).ln()),
-            difficulty: question.signals.difficulty,
+            time: span(Candidate::log_time),
+            quality: span(|candidate| candidate.quality).1,
             weights: question.overrides.weights.or(world.policies().weights()).unwrap_or_else(usual),
         }
     }
@@ -215,6 +222,13 @@ impl Candidate {
         price::output_within(rates, when, self.prompt_tokens_max, answers, most, amount)
     }
 
+    /// The logarithm of the time until the answer is whole.
+    fn log_time(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "tokens of one answer")]
+        let writing_ms = self.output_tokens as f64 * 1_000.0 / self.tokens_per_s.max(1.0);
+        (self.ttft_ms.max(1.0) + writing_ms).ln()
+    }
+
     fn log_cost(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a rank, not an amount")]
         let nanos = self.expected.0 as f64;
@@ -230,14 +244,15 @@ fn order(
     dice: &mut Dice,
 ) {
     let field = Field::of(candidates, question, world);
-    let score = match selection.mode {
-        Mode::Balanced => balanced::score,
-        Mode::CostFirst => cost::score,
-        Mode::LatencyFirst => latency::score,
-        Mode::AvailabilityFirst => availability::score,
+    let (score, floor): (fn(&Candidate, &Field) -> f64, f64) = match selection.mode {
+        Mode::Balanced => (balanced::score, balanced::FLOOR),
+        Mode::CostFirst => (cost::score, cost::FLOOR),
+        Mode::LatencyFirst => (latency::score, latency::FLOOR),
+        Mode::AvailabilityFirst => (availability::score, availability::FLOOR),
     };
     for candidate in candidates.iter_mut() {
         candidate.score = score(candidate, &field);
+        candidate.poor = !selection.in_given_order && candidate.quality < floor * field.quality;
         candidate.open |= candidate.throttled > 0.0 && dice.share() < candidate.throttled;
     }
     let wish = |candidate: &Candidate| {
@@ -246,7 +261,7 @@ fn order(
     };
     candidates.sort_by(|a, b| {
         let by_score = if selection.in_given_order { std::cmp::Ordering::Equal } else { b.score.total_cmp(&a.score) };
-        (a.open, a.rank, wish(a)).cmp(&(b.open, b.rank, wish(b))).then(by_score)
+        (a.open, a.rank, wish(a), a.poor).cmp(&(b.open, b.rank, wish(b), b.poor)).then(by_score)
     });
     if let Some(first) = selection.weighted_first(candidates, dice) {
         let chosen = candidates.remove(first);

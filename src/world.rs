@@ -4,6 +4,7 @@ use crate::{
     catalog::{Catalog, Deployment},
     health::{Health, RetryBudget},
     json,
+    quality::Prior,
     time::Millis,
 };
 use serde_json::Value;
@@ -80,6 +81,8 @@ pub fn views(told: &Tenant) -> Option<(Rc<TenantView>, Option<Rc<Policies>>)> {
 pub struct World {
     pub catalog: Rc<Catalog>,
     pub health: Rc<Health>,
+    /// What a text says of how hard it is, before anything was learned.
+    pub prior: Rc<Prior>,
     /// Of the isolate, not of a request.
     pub retries: Rc<RetryBudget>,
     pub settings: Rc<Settings>,

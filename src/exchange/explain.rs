@@ -27,8 +27,8 @@ impl Exchange {
             "mode": plan.map(|plan| plan.mode.word()),
             "reason": self.reason(),
             "task": self.case.overrides.task.as_deref().unwrap_or(signals.task.word()),
-            "difficulty": rounded(signals.difficulty),
-            "reasoning_depth": signals.effort.word(),
+            "difficulty": rounded(f64::from(signals.case.hardness)),
+            "reasoning_depth": signals.depth.word(),
             "catalog_id": self.case.world.catalog.id,
             "health_id": self.case.world.health.id,
             "seed": self.case.seed.to_string(),
@@ -43,12 +43,21 @@ fn candidate_told(candidate: &Candidate) -> Value {
         "provider": candidate.deployment.provider.id,
         "model": candidate.deployment.model,
         "eligible": true,
-        "why": if candidate.open { Some("circuit open: tried last") } else { None },
+        "why": why_late(candidate),
         "quality": rounded(candidate.quality),
         "cost_usd": candidate.expected,
         "ttft_ms": candidate.ttft_ms.round(),
         "score": rounded(candidate.score),
     })
+}
+
+/// Why others come before it, whatever the mode makes of it.
+fn why_late(candidate: &Candidate) -> Option<&'static str> {
+    if candidate.open {
+        Some("circuit open: tried last")
+    } else {
+        candidate.poor.then_some("likely to answer worse than the mode lets pass: tried later")
+    }
 }
 
 fn rounded(value: f64) -> f64 {

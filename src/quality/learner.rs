@@ -55,7 +55,7 @@ const WIDTH: usize = BUCKETS + FIGURES + 2;
 pub struct Case {
     words: Vec<(u16, i8)>,
     figures: [f32; FIGURES + 2],
-    /// What the prior makes of the text, and what it would make of its length alone.
+    /// How hard it looks: what the prior makes of the text and what stands around it; and of the length alone.
     pub hardness: f32,
     pub length_alone: f32,
     /// What kind of request it is, by everything but its text.
@@ -64,8 +64,10 @@ pub struct Case {
 
 impl Case {
     #[must_use]
-    pub fn new(prior: &Prior, sketch: &Sketch, cluster: u32) -> Self {
-        let hardness = prior.hardness(sketch);
+    /// `structure` is how hard it looks by what stands around the text, 0 to 1.
+    pub fn new(prior: &Prior, sketch: &Sketch, structure: f32, cluster: u32) -> Self {
+        let harder = |hardness: f32| hardness + (1.0 - hardness) * structure;
+        let hardness = harder(prior.hardness(sketch));
         let mut words: Vec<(u16, i8)> = sketch.words.iter().map(|(bucket, value)| (*bucket, fixed(*value))).collect();
         if cluster != EVERYWHERE {
             #[expect(clippy::cast_possible_truncation, reason = "the bucket is below 2^13")]
@@ -75,7 +77,7 @@ impl Case {
         let normal = prior.normal(&sketch.shape).map(|figure| figure * FIGURE);
         let rest = [(hardness - 0.5) * HARD, BIAS];
         figures.iter_mut().zip(normal.into_iter().chain(rest)).for_each(|(figure, value)| *figure = value);
-        Self { words, figures, hardness, length_alone: prior.length_alone(sketch), cluster }
+        Self { words, figures, hardness, length_alone: harder(prior.length_alone(sketch)), cluster }
     }
 
     fn dot(&self, weights: &[f32]) -> f32 {
@@ -417,7 +419,7 @@ mod tests {
         let prior = Prior::shipped();
         let mut reader = Reader::default();
         reader.text(text);
-        Case::new(&prior, &reader.finish(&prior.rarity), cluster)
+        Case::new(&prior, &reader.finish(&prior.rarity), 0.0, cluster)
     }
 
     fn outcome(model: &str, ability: f32, score: f32) -> Outcome<'_> {

@@ -1,4 +1,5 @@
-//! `balanced`: quality as far as the task looks hard enough to need it, then price, then speed.
+//! `balanced`: the best sum of quality, price and speed, each at its weight. What looks hard gains by an abler model and gets one;
+//! what looks easy does not, and gets a cheap one.
 use super::{Candidate, Field};
 use crate::endpoint::{Priority, Weights};
 
@@ -11,16 +12,14 @@ pub fn weights(priority: Priority) -> Weights {
     }
 }
 
-/// The quality prior an easy request is content with, and how much more the hardest one wants.
-const QUALITY_EASY: f64 = 0.3;
-const QUALITY_SPAN: f64 = 0.5;
+/// The least quality, as a share of the best there is.
+pub const FLOOR: f64 = 0.8;
 
 pub fn score(candidate: &Candidate, field: &Field) -> f64 {
     let weights = field.weights;
-    let wanted = QUALITY_EASY + QUALITY_SPAN * field.difficulty;
-    let quality = (candidate.quality / wanted).min(1.0);
     let cost = 1.0 - Field::place(field.cost, candidate.log_cost());
-    let latency = 1.0 - Field::place(field.ttft, candidate.ttft_ms.max(1.0).ln());
+    let latency = 1.0 - Field::place(field.time, candidate.log_time());
     let whole = weights.quality + weights.cost + weights.latency;
-    candidate.success * (weights.quality * quality + weights.cost * cost + weights.latency * latency) / whole
+    let sum = weights.quality * candidate.quality + weights.cost * cost + weights.latency * latency;
+    candidate.success * sum / whole
 }

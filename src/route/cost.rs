@@ -1,5 +1,8 @@
-//! `cost-first`: the cheapest expected cost.
+//! `cost-first`: the cheapest expected cost among those whose answer is likely to be of use.
 use super::{Candidate, Field};
+
+/// The least quality, as a share of the best there is.
+pub const FLOOR: f64 = 0.5;
 
 pub fn score(candidate: &Candidate, field: &Field) -> f64 {
     1.0 - Field::place(field.cost, candidate.log_cost())

@@ -2,14 +2,14 @@
 use super::{Candidate, Question, Selection};
 use crate::{
     access::{ANY_QUALITY, BELOW_MIN_QUALITY, OVER_MAX_COST, RULED_OUT, allows_model, allows_provider},
-    analysis::Needs,
+    analysis::{Depth, Needs},
     catalog::{Ability, AbortStopsBilling, Deployment, Kind, Modality},
-    chat::Effort,
     endpoint::Surface,
     fault::Fault,
     health::Score,
     money::Nanos,
-    price, quality,
+    price,
+    quality::{ability, expected},
     world::World,
 };
 use std::{collections::BTreeMap, rc::Rc};
@@ -32,6 +32,8 @@ pub const SLICE_TOKENS: u64 = 4_096;
 /// Expectations before the first answer: a middling time, and more for models that reason first.
 const TTFT_MS: f64 = 800.0;
 const TTFT_MS_REASONING: f64 = 3_000.0;
+/// And a middling speed.
+const TOKENS_PER_S: f64 = 60.0;
 
 /// Sorts the deployments of a selection into candidates and the rest.
 pub fn sift(question: &Question<'_>, selection: &Selection, world: &World) -> (Vec<Candidate>, Vec<Considered>) {
@@ -72,17 +74,16 @@ fn candidate(
         return Err("prompt longer than the context");
     }
     let (prompt_tokens_max, output_tokens_max, quote) = bound(question, deployment, world)?;
-    let prior = if deployment.can(Ability::Reasoning) && question.signals.effort > Effort::Minimal {
-        TTFT_MS_REASONING
-    } else {
-        TTFT_MS
-    };
+    let reasons = deployment.can(Ability::Reasoning) && question.signals.depth != Depth::None;
+    let prior = if reasons { TTFT_MS_REASONING } else { TTFT_MS };
     let ttft_ms = score.and_then(Score::usual_ms).unwrap_or(prior);
     let first_content = score.filter(|score| score.ttft_ms.seen > 0).map_or(prior, |score| score.ttft_ms.p50);
     if question.overrides.max_ttft_ms.is_some_and(|cap| first_content > millis(cap)) {
         return Err("slower than max_ttft_ms");
     }
     let signals = question.signals;
+    let times = if reasons { signals.depth.tokens_times() } else { 1 };
+    let output_tokens = (signals.output_tokens * signals.choices * times).min(output_tokens_max * signals.choices);
     Ok(Candidate {
         deployment: Rc::clone(deployment),
         rank,
@@ -90,24 +91,27 @@ fn candidate(
         prompt_tokens_max,
         quote,
         least: least(question, deployment, prompt_tokens_max, output_tokens_max),
-        expected: price::expected(
-            &deployment.rates,
-            question.when,
-            prompt_tokens,
-            signals.output_tokens * signals.choices,
-        ),
-        quality: quality::ability(deployment),
+        expected: price::expected(&deployment.rates, question.when, prompt_tokens, output_tokens),
+        quality: quality(question, deployment),
         ttft_ms,
+        tokens_per_s: score.and_then(Score::tokens_per_s).unwrap_or(TOKENS_PER_S),
         success: score.map_or(1.0, |score| score.success),
         open: score.is_some_and(|score| score.is_open(question.now)),
         throttled: score.map_or(0.0, Score::throttled),
+        output_tokens,
         score: 0.0,
+        poor: false,
     })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of one request")]
 fn millis(ms: u64) -> f64 {
     ms as f64
+}
+
+/// How good its answer is likely to be.
+fn quality(question: &Question<'_>, deployment: &Deployment) -> f64 {
+    f64::from(expected(ability(deployment), question.signals.case.hardness))
 }
 
 /// What the endpoint, the tier and the day leave out.
@@ -149,7 +153,7 @@ fn permitted(question: &Question<'_>, free: bool, deployment: &Deployment, world
         return Ok(());
     }
     let rates = deployment.rates.at(question.signals.prompt_tokens, question.when);
-    let quality = if free { quality::prior(deployment) } else { ANY_QUALITY };
+    let quality = if free { quality(question, deployment) } else { ANY_QUALITY };
     world.policies().objection(deployment, world.is_own(provider), rates, quality).map_or(Ok(()), |(why, _)| Err(why))
 }
 
@@ -262,7 +266,7 @@ fn ruled_out(question: &Question<'_>, world: &World, deployment: &Deployment, wh
     let rates = deployment.rates.at(question.signals.prompt_tokens, question.when);
     let own = world.is_own(&deployment.provider.id);
     // A narrower policy may ask for quality of what is left to the router: that is not why a named model was left out.
-    let quality = if why == BELOW_MIN_QUALITY { quality::prior(deployment) } else { ANY_QUALITY };
+    let quality = if why == BELOW_MIN_QUALITY { quality(question, deployment) } else { ANY_QUALITY };
     let layer = match why {
         OVER_MAX_COST => world.policies().setter_of_ceiling()?,
         _ => world.policies().objection(deployment, own, rates, quality)?.1,

@@ -42,7 +42,7 @@ fn ask() -> Request {
 }
 
 fn planned(world: &World, model: &str, request: &Request, overrides: &Overrides) -> Result<Plan, Fault> {
-    let signals = analyse(request, overrides);
+    let signals = analyse(request, overrides, &world.prior);
     let allowed = Allowed::default();
     let output_cap = request.max_output_tokens;
     let question = Question {
@@ -98,7 +98,16 @@ fn balanced_spends_more_on_what_looks_hard() {
     };
     let mut hard = ask();
     hard.effort = Some(crate::chat::Effort::High);
-    hard.messages = vec![Message { role: Role::User, parts: vec![Part::text("x ".repeat(60_000))], name: None }; 2];
+    hard.messages = vec![
+        Message {
+            role: Role::User,
+            parts: vec![Part::text(
+                "Derive the integral of the tensor field and prove that it converges. ".repeat(500)
+            )],
+            name: None
+        };
+        2
+    ];
     hard.tools = vec![Tool::Native(crate::json::json!({})); 5];
     assert!(first(&ask()) < first(&hard));
 }
@@ -223,17 +232,17 @@ fn a_policy_caps_what_a_request_costs_and_how_good_a_choice_is() {
         |usd: &str| planned(&capped("0.001"), "a/m", &ask(), &asking(usd)).expect_err("the prompt alone is dearer");
     assert!(fault("1").code == "routing_policy_denied" && fault("1").message.contains("max_cost_usd \"0.001\" of"));
     assert_eq!(fault("0.0001").status, 400, "its own ceiling");
-    let good = under(&world(ROWS), layers(json!({"min_quality": 0.6}), json!({"mode": "cost-first"})));
+    let good = under(&world(ROWS), layers(json!({"min_quality": 0.99}), json!({"mode": "cost-first"})));
     assert_eq!(told(&good, "auto", &Overrides::default()), ["c/big", "a/big"]);
     assert_eq!(told(&good, "a/small", &Overrides::default()), ["a/small"], "who names a model gets it");
     assert_eq!(told(&good, "mine", &Overrides::default()), ["a/big", "a/small"]);
     let mode = Overrides { mode: Some(Mode::CostFirst), ..Overrides::default() };
     assert_eq!(told(&good, "mine", &mode), ["a/big"]);
-    let both = under(&world(ROWS), layers(json!({"deny": ["a/*"]}), json!({"min_quality": 0.9})));
+    let both = under(&world(ROWS), layers(json!({"deny": ["a/*"]}), json!({"min_quality": 0.999})));
     let fault = planned(&both, "a/small", &ask(), &Overrides::default()).expect_err("denied");
     assert!(fault.message.contains("deny \"a/*\" of the organization"), "{}", fault.message);
     let fault = planned(&both, "auto", &ask(), &Overrides::default()).expect_err("nothing is good enough");
-    assert!(fault.message.contains("min_quality 0.9 of the group"), "{}", fault.message);
+    assert!(fault.message.contains("min_quality 0.999 of the group"), "{}", fault.message);
     let more = Overrides { models: vec!["auto".into()], ..Overrides::default() };
     assert_eq!(told(&good, "b/mid", &more), ["b/mid", "c/big", "a/big"]);
 }

@@ -163,8 +163,6 @@ impl Prices {
     /// The ability the market gives a model; `None` for one without a price.
     pub fn ability(&self, model: &str) -> Option<f32> {
         let (input, output) = self.of(model)?;
-        #[expect(clippy::cast_possible_truncation, reason = "0 to 1")]
-        let ability = ability_at(f64::from(3.0 * input + output) / 4.0) as f32;
-        Some(ability)
+        Some(ability_at((3.0 * input + output) / 4.0))
     }
 }

@@ -6,9 +6,14 @@ use crate::{
     perturb,
     score::{Pair, Point, apgr, cost_at, interval, mean, mixed_cost_at, order, share_for},
 };
-use megarouter::quality::{
-    Prior, expected,
-    learner::{Case, Learner, Outcome},
+use megarouter::{
+    analysis::analyse,
+    chat::Request,
+    endpoint::Overrides,
+    quality::{
+        Prior, expected,
+        learner::{Case, Learner, Outcome},
+    },
 };
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -332,8 +337,7 @@ impl<'a> Judged<'a> {
         for (name, change) in perturb::CHANGES {
             let flipped = self.rows.iter().zip(gains).enumerate().filter(|(place, (row, gain))| {
                 let request = crate::data::asking(&change(&row.prompt, *place as u64), &row.tools);
-                let sketch = megarouter::analysis::sketch(&request, &prior.rarity);
-                let changed = self.gain(&Case::new(prior, &sketch, 0));
+                let changed = self.gain(&seen(&request, prior));
                 (changed >= threshold) != (**gain >= threshold)
             });
             let share = flipped.count() as f64 / self.rows.len() as f64;
@@ -348,8 +352,7 @@ impl<'a> Judged<'a> {
         let requests: Vec<_> = self.rows.iter().take(500).map(|row| row.request()).collect();
         let begun = Instant::now();
         for request in &requests {
-            let sketch = megarouter::analysis::sketch(request, &prior.rarity);
-            std::hint::black_box(self.estimate(&Case::new(prior, &sketch, 0)));
+            std::hint::black_box(self.estimate(&seen(request, prior)));
         }
         rounded(begun.elapsed().as_secs_f64() * 1e6 / requests.len() as f64)
     }
@@ -364,8 +367,7 @@ impl<'a> Judged<'a> {
         let request = crate::data::asking(text.get(..16_384).unwrap_or(&text), &[]);
         let begun = Instant::now();
         for _ in 0..200 {
-            let sketch = megarouter::analysis::sketch(&request, &prior.rarity);
-            std::hint::black_box(self.estimate(&Case::new(prior, &sketch, 0)));
+            std::hint::black_box(self.estimate(&seen(&request, prior)));
         }
         rounded(begun.elapsed().as_secs_f64() * 1e6 / 200.0)
     }
@@ -373,7 +375,12 @@ impl<'a> Judged<'a> {
 
 /// A row as the learner sees it.
 pub fn case(row: &Row, prior: &Prior) -> Case {
-    Case::new(prior, &row.sketch(&prior.rarity), 0)
+    seen(&row.request(), prior)
+}
+
+/// A request as the worker reads it.
+fn seen(request: &Request, prior: &Prior) -> Case {
+    analyse(request, &Overrides::default(), prior).case
 }
 
 /// The prior's estimate alone.

@@ -82,14 +82,14 @@ fn requests(world: &World) -> Vec<Case> {
     let text = chat_body("m", 16_384, "");
     let (body, request) = decoded(&text);
     let (same, other) = (deployment(world, Dialect::OpenaiChat), deployment(world, Dialect::Anthropic));
-    let (asked, encoded, signalled) = (request.clone(), request.clone(), request);
+    let (asked, encoded, signalled, prior) = (request.clone(), request.clone(), request, Rc::clone(&world.prior));
     vec![
         Case { name: "decode a 16 kB request", of: 1, run: Box::new(move || drop(black_box(decoded(&text)))) },
         Case {
             name: "read its signals",
             of: 1,
             run: Box::new(move || {
-                black_box(analyse(&signalled, &Overrides::default()));
+                black_box(analyse(&signalled, &Overrides::default(), &prior));
             }),
         },
         Case {
@@ -112,7 +112,7 @@ fn requests(world: &World) -> Vec<Case> {
 
 fn planned(world: &World, request: &chat::Request, model: &str) {
     let (overrides, allowed) = (Overrides::default(), Allowed::default());
-    let signals = analyse(request, &overrides);
+    let signals = analyse(request, &overrides, &world.prior);
     let question = Question {
         model,
         signals: &signals,

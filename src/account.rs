@@ -23,12 +23,14 @@ pub mod ask;
 mod books;
 mod ended;
 mod hold;
+pub mod lessons;
 pub mod letter;
 mod policy;
 mod told;
 mod tree;
 
 use ended::Ended;
+use lessons::Lessons;
 use letter::{Answer, Caller, Grant, KeySpec, Letter, NewCredit, NewKey, Organization, Refusal};
 
 /// Counters of one row, some 150 bytes each.
@@ -184,6 +186,7 @@ pub struct Account {
     wallet: Wallet,
     bookings: HashMap<String, Booking>,
     ended: Ended,
+    lessons: Lessons,
     /// What is given only once, with the entry that did: refunds by what was given back, credits by their own id.
     given: Table<String, String>,
     /// Entries that wait for the journal, by sequence.
@@ -219,6 +222,7 @@ impl Account {
             wallet: Wallet::default(),
             bookings: HashMap::new(),
             ended: Ended::default(),
+            lessons: Lessons::default(),
             given: Table::default(),
             outbox: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -244,6 +248,7 @@ impl Account {
             journaled = through;
         }
         account.replay(bookings, journaled)?;
+        account.lessons.learn_stored();
         Ok(account)
     }
 
@@ -268,6 +273,7 @@ impl Account {
             "refund" | "credit" => self.given.insert(row.id.clone(), json::read(&row.body)?),
             "group" => self.groups.insert(row.id.clone(), json::read(&row.body)?),
             "member" => self.members.insert(row.id.clone(), json::read(&row.body)?),
+            "lesson" => self.lessons.restore(row)?,
             "tenant" => self.tenant.version = json::read(&row.body)?,
             "provider" => {
                 self.tenant.providers.insert(row.id.clone(), json::read::<OwnProvider>(&row.body)?);
@@ -368,6 +374,10 @@ impl Account {
             },
             Letter::Prove(caller) => match self.prove(&caller, KeyKind::Admin, now) {
                 Ok(_) => Turn::told(Answer::Posted),
+                Err(refusal) => Turn::refused(refusal),
+            },
+            Letter::Learn { caller, id, lesson } => match self.prove(&caller, KeyKind::Inference, now).map(|_| ()) {
+                Ok(()) => self.learn(&id, lesson, now),
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Nudge => Turn::told(Answer::Posted),

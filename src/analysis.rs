@@ -8,8 +8,8 @@ use crate::{
     json::written,
     quality::{
         Prior,
-        learner::Case,
-        sketch::{Rarity, Reader, Sketch},
+        case::Case,
+        sketch::{Fnv, Rarity, Reader, Sketch},
     },
 };
 
@@ -317,27 +317,6 @@ fn cluster(request: &Request, overrides: &Overrides) -> u32 {
     }
     // 0 stands for all clusters together.
     hash.0.max(1)
-}
-
-/// FNV-1a.
-struct Fnv(u32);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0x811C_9DC5)
-    }
-}
-
-impl Fnv {
-    fn byte(&mut self, byte: u8) {
-        self.0 = (self.0 ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    }
-
-    /// A text, and that it ends.
-    fn take(&mut self, text: &str) {
-        text.bytes().for_each(|byte| self.byte(byte));
-        self.byte(0);
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of one request")]

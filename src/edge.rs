@@ -3,6 +3,7 @@ mod account_object;
 mod control;
 mod downstream;
 mod drive;
+mod feedback;
 mod health_object;
 mod journal;
 mod models;
@@ -102,6 +103,11 @@ async fn answer(
     match Endpoint::of(method, path)? {
         Endpoint::Receipt(request) => receipts::get(&request, &headers, env).await.map(found),
         Endpoint::ReceiptKeys => receipts::keys(env).await.map(found),
+        Endpoint::Feedback => {
+            snapshot::world(env, &ctx, None).await;
+            let body = body_of(&request, &headers).await?;
+            feedback::take(&headers, &body, env).await.map(told)
+        }
         Endpoint::Key => control::key(&headers, env).await.map(told),
         Endpoint::Healthz => Ok(found(crate::json::json!({"status": "ok"}))),
         Endpoint::Chat(surface) => match body_of(&request, &headers).await {

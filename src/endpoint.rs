@@ -20,6 +20,8 @@ pub enum Endpoint {
     Healthz,
     /// `GET /v1/key`: what the key's holder may know of its limits.
     Key,
+    /// `POST /v1/feedback`: how good an answer was.
+    Feedback,
     /// `GET /v1/receipts/{request_id}`
     Receipt(String),
     /// The public keys of receipts.
@@ -126,6 +128,7 @@ impl Endpoint {
             ["v1", "messages"] => only(method, &[("POST", Self::Chat(Surface::Messages))]),
             ["v1", "messages", "count_tokens"] => only(method, &[("POST", Self::CountTokens)]),
             ["v1", "key"] => only(method, &[("GET", Self::Key)]),
+            ["v1", "feedback"] => only(method, &[("POST", Self::Feedback)]),
             ["v1", "receipts", id] => only(method, &[("GET", Self::Receipt(percent_decoded(id)))]),
             [".well-known", "megarouter-keys.json"] => only(method, &[("GET", Self::ReceiptKeys)]),
             ["v1", "models"] => only(method, &[("GET", Self::Models)]),

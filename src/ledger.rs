@@ -103,6 +103,9 @@ pub struct CallRecord {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub overrun: bool,
     pub attempts: Vec<AttemptRecord>,
+    /// The request as it was judged, in numbers: what a verdict on it teaches by.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub case: String,
     pub status: u16,
     pub ttft_ms: Option<u64>,
     pub duration_ms: u64,
@@ -111,7 +114,7 @@ pub struct CallRecord {
 json::members!(default CallRecord {
     api_key_id, path, session, model_requested, provider, model, mode, reason, task, catalog_id, usage, priced_at, service_tier,
     estimated, rates, request_fee_usd, held_usd, absorbed_usd, budget_cut, resolved_by, generation_id, request_hash, overrun,
-    attempts, status, ttft_ms, duration_ms,
+    attempts, case, status, ttft_ms, duration_ms,
 });
 
 impl CallRecord {

@@ -1,13 +1,16 @@
 //! How good an answer a deployment is likely to give, 0 to 1: a prior, from the request's text and the market's estimate of the
-//! model, and what an organisation's own outcomes have taught ([`learner`]).
+//! model, and what an organisation's own outcomes have taught ([`learner`], [`taught`]).
 //!
 //! The prior has one figure of a text, its *hardness*: how much a weak model is likely to lose on it against the strongest. It is
 //! linear in hashed words and figures of shape, trained by `tools/router` on public data (docs/quality.md), and knows no task by
 //! name. On one homogeneous task a text says little beyond its length; what a task is like has to be learned from outcomes.
 use crate::catalog::{Deployment, When};
 
+pub mod case;
 pub mod learner;
+mod packed;
 pub mod sketch;
+pub mod taught;
 
 use sketch::{BUCKETS, FIGURES, Rarity, Sketch};
 

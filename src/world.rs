@@ -4,7 +4,7 @@ use crate::{
     catalog::{Catalog, Deployment},
     health::{Health, RetryBudget},
     json,
-    quality::Prior,
+    quality::{Prior, taught::Taught},
     time::Millis,
 };
 use serde_json::Value;
@@ -83,6 +83,8 @@ pub struct World {
     pub health: Rc<Health>,
     /// What a text says of how hard it is, before anything was learned.
     pub prior: Rc<Prior>,
+    /// What the organisation's outcomes taught.
+    pub taught: Rc<Taught>,
     /// Of the isolate, not of a request.
     pub retries: Rc<RetryBudget>,
     pub settings: Rc<Settings>,

@@ -67,17 +67,22 @@ impl Account {
             Err(refusal) => return Turn::refused(refusal),
         };
         if letter.dry {
-            return Turn::told(Answer::Held(Grant { amount: Nanos::ZERO, ..grant }));
+            return Turn::told(Answer::Held(Grant {
+                amount: Nanos::ZERO,
+                taught: self.lessons.news(&letter.taught),
+                ..grant
+            }));
         }
         if let Err(refusal) = self.take_rates(&path, &spec, letter.tokens, now) {
             return Turn::refused(refusal);
         }
         self.count_hold(&counted, grant.amount, now);
+        let taught = self.lessons.news(&letter.taught);
         let HoldLetter { request_id, caller, session, tokens, .. } = letter;
         let (key_id, settle_by) = (caller.key_id, now.after(self.terms.hold_settle_ms));
         let hold = Hold { key_id, path, session, grant: grant.clone(), counted, at: now, settle_by, tokens };
         let write = self.put(request_id, Booking::Held(hold));
-        Turn { answer: Answer::Held(grant), writes: vec![write] }
+        Turn { answer: Answer::Held(Grant { taught, ..grant }), writes: vec![write] }
     }
 
     /// The bids the key may use and the money reaches for, and what to hold: the dearest of them.
@@ -298,7 +303,7 @@ impl Account {
         now: Millis,
     ) -> Write {
         let OtherAttempt { number, amount, outcome, call } = other;
-        hold.grant = Grant { amount, at: hold.grant.at, allowed: Vec::new() };
+        hold.grant = Grant { amount, at: hold.grant.at, ..Grant::default() };
         self.close(format!("{request_id}#{number}"), hold, outcome, call, until, now)
     }
 

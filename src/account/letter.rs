@@ -1,5 +1,6 @@
 //! The letters an account answers: one version byte, then JSON. Members may be added; what is there keeps its meaning,
 //! because during a deploy a new worker writes to an old object and the other way round.
+use super::lessons::Lesson;
 use crate::{
     access::{Digest, Key, KeyKind, Member, Tenant, allows_model, allows_provider},
     budget::{Blocked, Wallet},
@@ -104,6 +105,12 @@ pub enum Letter {
     },
     /// Proves an admin's key, nothing else: before the journal is read.
     Prove(Caller),
+    /// How models did on a request.
+    Learn {
+        caller: Caller,
+        id: String,
+        lesson: Lesson,
+    },
     /// Wakes the account, so that its alarm is set again should it have been lost.
     Nudge,
 }
@@ -121,6 +128,7 @@ json::variants!(Letter, Self::Nudge, {
     Whoami(inner) = "whoami",
     Admin { caller, ask } = "admin",
     Prove(inner) = "prove",
+    Learn { caller, id, lesson } = "learn",
     Nudge = "nudge",
 });
 
@@ -261,11 +269,13 @@ pub struct HoldLetter {
     pub session: String,
     /// The version of the routing policies the bids were made with; 0 for none, or none that is known.
     pub policies_version: u64,
+    /// The version of what was learned that the bids were made with; empty for nothing.
+    pub taught: String,
 }
 
 json::members!(HoldLetter {
     request_id, caller, tenant_version, bids, tokens, dry = Default::default(), session = String::new(),
-    policies_version = 0,
+    policies_version = 0, taught = String::new(),
 });
 
 /// A candidate and the most it can cost.
@@ -404,9 +414,12 @@ pub struct Grant {
     pub at: Millis,
     /// The places of the bids that are allowed and affordable.
     pub allowed: Vec<usize>,
+    /// What outcomes have taught since; empty for nothing new.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub taught: String,
 }
 
-json::members!(Grant { amount, at = Millis(0), allowed });
+json::members!(Grant { amount, at = Millis(0), allowed, taught = String::new() });
 
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -161,6 +161,7 @@ fn hold_letter(id: &str, amounts: &[i64], tenant_version: u64) -> HoldLetter {
         dry: false,
         session: String::new(),
         policies_version: 0,
+        taught: String::new(),
     }
 }
 
@@ -174,7 +175,10 @@ fn refused(answer: &Answer) -> &'static str {
 #[test]
 fn money_goes_from_hold_to_entry() {
     let mut kept = Kept::new("1");
-    assert_eq!(kept.hold(&req(1), 300), Answer::Held(Grant { amount: Nanos(300), allowed: vec![0], at: kept.now }));
+    assert_eq!(
+        kept.hold(&req(1), 300),
+        Answer::Held(Grant { amount: Nanos(300), allowed: vec![0], at: kept.now, ..Grant::default() })
+    );
     assert_eq!(kept.account.wallet.available(), Nanos(999_999_700));
     assert_eq!(kept.post(&req(1), PostOutcome::Charge(Nanos(120))), Answer::Posted);
     assert_eq!(kept.account.wallet.available(), Nanos(999_999_880));
@@ -259,7 +263,10 @@ fn an_empty_wallet_is_402_and_a_held_one_429() {
 fn the_dearest_affordable_bid_is_held() {
     let mut kept = Kept::new("0.000001");
     let answer = kept.send(Letter::Hold(hold_letter(&req(1), &[500, 2_000, 800], 0)));
-    assert_eq!(answer, Answer::Held(Grant { amount: Nanos(800), allowed: vec![0, 2], at: kept.now }));
+    assert_eq!(
+        answer,
+        Answer::Held(Grant { amount: Nanos(800), allowed: vec![0, 2], at: kept.now, ..Grant::default() })
+    );
 }
 
 #[test]
@@ -284,7 +291,10 @@ fn rules_of_a_key_are_kept() {
     kept.make("api_keys", "a", &json!({"name": "a", "model_allowlist": ["acme/m1"], "concurrency": 1, "rpm": 2}));
     assert_eq!(refused(&kept.hold(&req(0), 1)), "model_not_allowed");
     let two = |id: &str| Letter::Hold(hold_letter(id, &[1, 1], 0));
-    assert_eq!(kept.send(two(&req(1))), Answer::Held(Grant { amount: Nanos(1), allowed: vec![1], at: kept.now }));
+    assert_eq!(
+        kept.send(two(&req(1))),
+        Answer::Held(Grant { amount: Nanos(1), allowed: vec![1], at: kept.now, ..Grant::default() })
+    );
     assert_eq!(refused(&kept.send(two(&req(2)))), "concurrency_exceeded");
     kept.post(&req(1), PostOutcome::Void);
     assert!(matches!(kept.send(two(&req(2))), Answer::Held(_)));
@@ -542,7 +552,7 @@ fn a_hold_grows_with_its_answer_as_far_as_there_is_room() {
     letter.bids[0].least = Nanos(400);
     assert_eq!(
         kept.send(Letter::Hold(letter)),
-        Answer::Held(Grant { amount: Nanos(400), allowed: vec![0], at: kept.now })
+        Answer::Held(Grant { amount: Nanos(400), allowed: vec![0], at: kept.now, ..Grant::default() })
     );
     let mut extend = |to, least| {
         let letter = ExtendLetter { request_id: req(1), to: Nanos(to), least: Nanos(least) };
@@ -776,4 +786,64 @@ fn bids_under_other_policies_are_told_the_new_ones() {
     assert!(matches!(of_ada(&mut kept, &req(3), 0), Answer::Held(_)));
     let whoami = kept.send(Letter::Whoami(caller(KEY, KeyKind::Inference)));
     assert!(matches!(whoami, Answer::Whoami { tenant, .. } if tenant.policies.is_null()));
+}
+
+/// A verdict: the small model failed, the large one did not.
+fn verdict(text: &str) -> lessons::Lesson {
+    use crate::{chat, endpoint::Overrides, quality::Prior};
+    let parts = vec![chat::Part::text(text)];
+    let message = chat::Message { role: chat::Role::User, parts, name: None };
+    let request = chat::Request { messages: vec![message], ..chat::Request::default() };
+    let case = crate::analysis::analyse(&request, &Overrides::default(), &Prior::shipped()).case.to_text();
+    let judged = |model: &str, score| lessons::Judged { model: model.into(), ability: 0.4, score };
+    lessons::Lesson { at: Millis(0), case, outcomes: vec![judged("small", 0.0), judged("large", 1.0)] }
+}
+
+#[test]
+fn what_outcomes_teach_comes_with_the_next_hold_and_stays() {
+    let mut kept = Kept::new("1");
+    let held = |kept: &mut Kept, number: u128, taught: &str| {
+        let letter =
+            HoldLetter { taught: taught.into(), ..hold_letter(&req(number), &[1], kept.account.tenant.version) };
+        match kept.send(Letter::Hold(letter)) {
+            Answer::Held(grant) => grant.taught,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(held(&mut kept, 1, ""), "", "nothing was learned");
+    for number in 0..60 {
+        let (id, lesson) = (req(1_000 + number), verdict(&format!("Fold the paper {number}.")));
+        kept.now = kept.now.after(1);
+        let learn = Letter::Learn { caller: caller(KEY, KeyKind::Inference), id, lesson };
+        assert_eq!(kept.send(learn), Answer::Posted);
+    }
+    let told = held(&mut kept, 2, "");
+    let (version, _) = told.split_once('.').expect("a version");
+    assert_eq!(held(&mut kept, 3, version), "", "who knows is not told again");
+    assert_eq!(held(&mut kept, 4, "older"), told);
+    assert!(kept.bookings.values().all(|row| !row.contains("taught")), "a hold does not keep it");
+    let taught = crate::quality::taught::Taught::of_text(&told).expect("readable");
+    let case = crate::quality::case::Case::of_text(&verdict("Fold the paper 99.").case).expect("readable");
+    assert!(taught.estimate(&case, "large", 0.4) > taught.estimate(&case, "small", 0.4) + 0.5);
+    // Made again from its rows, the account knows the same.
+    kept.account = kept.reloaded();
+    let again = crate::quality::taught::Taught::of_text(&held(&mut kept, 5, "")).expect("readable");
+    assert!(again.estimate(&case, "large", 0.4) > again.estimate(&case, "small", 0.4) + 0.5);
+}
+
+#[test]
+fn lessons_are_bounded_and_need_a_key() {
+    let mut kept = Kept::new("1");
+    let stranger = Letter::Learn { caller: caller("key_none", KeyKind::Inference), id: req(1), lesson: verdict("x") };
+    assert_eq!(kept.send(stranger), Answer::Refused(Refusal::UnknownKey));
+    for number in 0..crate::quality::learner::EXAMPLES_MAX as u128 + 20 {
+        kept.now = kept.now.after(1);
+        let learn = Letter::Learn { caller: caller(KEY, KeyKind::Inference), id: req(number), lesson: verdict("x") };
+        assert_eq!(kept.send(learn), Answer::Posted);
+    }
+    let rows = kept.records.keys().filter(|(kind, _)| kind == "lesson").count();
+    assert_eq!(rows, crate::quality::learner::EXAMPLES_MAX);
+    let junk = lessons::Lesson { case: "junk".into(), ..verdict("x") };
+    let learn = Letter::Learn { caller: caller(KEY, KeyKind::Inference), id: req(9_999), lesson: junk };
+    assert_eq!(kept.send(learn), Answer::Posted, "what cannot be read teaches nothing");
 }

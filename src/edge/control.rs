@@ -53,7 +53,7 @@ pub async fn admin(act: Admin, ask: AdminAsk, headers: &Headers, query: &str, en
 }
 
 /// A ULID: what stands after the prefix of an id.
-fn fresh(at: Millis) -> Result<String, Fault> {
+pub(super) fn fresh(at: Millis) -> Result<String, Fault> {
     Ok(mint("", at, random::chance()?).split_off(1))
 }
 

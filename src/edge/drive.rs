@@ -124,7 +124,10 @@ impl Drive {
 /// What the account says to a letter.
 async fn ask(env: &Env, account: &str, letter: &Letter) -> Event {
     match account_object::ask(env, account, letter).await {
-        Ok(Answer::Held(grant)) => Event::Held(grant),
+        Ok(Answer::Held(mut grant)) => {
+            snapshot::remember_taught(account, &std::mem::take(&mut grant.taught));
+            Event::Held(grant)
+        }
         Ok(Answer::Posted) => Event::Posted,
         Ok(Answer::Refused(refusal)) => {
             if let (Refusal::Stale(tenant), Letter::Hold(hold)) = (&refusal, letter) {

@@ -1,12 +1,13 @@
 //! What an isolate knows: catalog and health from KV, rows of the organisations it served, what it saw itself.
 //!
 //! KV is never on the path of a request but the isolate's first. Whatever cannot be read leaves the last good state.
-use super::{health_object, now, secrets, storage};
+use super::{account_object::account_of, health_object, now, secrets, storage};
 use crate::{
     access::{Key, Policies, Tenant},
     catalog::{Catalog, PriceOverrides, sha256_hex},
     health::{FailedAs, Health, Outcome, Report, Sample},
     json,
+    quality::{Prior, taught::Taught},
     table::Table,
     time::Millis,
     world::{self, Reach, TenantView, World},
@@ -43,6 +44,8 @@ struct Isolate {
     tenants: HashMap<String, Rc<TenantView>>,
     /// By key.
     policies: Table<String, Option<Rc<Policies>>>,
+    /// What the outcomes of each account taught.
+    taught: HashMap<String, Rc<Taught>>,
     loaded: Option<Millis>,
     /// The part of the world this isolate is in; empty before it is known.
     region: &'static str,
@@ -87,6 +90,8 @@ pub async fn world(env: &Env, ctx: &Context, key: Option<&Key>) -> World {
     with(|isolate| World {
         tenant: key.and_then(|key| isolate.tenants.get(&key.organization()).cloned()),
         policies: key.and_then(|key| isolate.policies.get(&key.id())?.clone()),
+        taught: key
+            .map_or_default(|key| isolate.taught.get(&account_of(&key.organization())).cloned().unwrap_or_default()),
         ..isolate.world.clone()
     })
 }
@@ -123,6 +128,22 @@ pub fn reach(provider: &str) -> Option<Reach> {
 /// Makes the next request read KV again: after a catalog was put through this isolate.
 pub fn forget() {
     with(|isolate| isolate.loaded = None);
+}
+
+/// Keeps what outcomes of an account taught, if there is anything new. What cannot be read is a newer version's.
+pub fn remember_taught(account: &str, told: &str) {
+    let Some(taught) = Taught::of_text(told) else { return };
+    with(|isolate| {
+        if isolate.taught.len() >= TENANTS_MAX {
+            isolate.taught.clear();
+        }
+        isolate.taught.insert(account.to_owned(), Rc::new(taught));
+    });
+}
+
+/// The weights that texts are judged by.
+pub fn prior() -> Rc<Prior> {
+    with(|isolate| Rc::clone(&isolate.world.prior))
 }
 
 /// Keeps an organisation's rows, and what the key that asked stands under.

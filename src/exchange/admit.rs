@@ -74,6 +74,7 @@ impl Exchange {
             tokens: self.case.signals.prompt_tokens.saturating_add(output.saturating_mul(self.case.signals.choices)),
             session: self.case.overrides.session.clone().unwrap_or_default(),
             policies_version: self.case.world.policies().version,
+            taught: self.case.world.taught.version.clone(),
         };
         self.held_at = now;
         self.phase = Phase::Holding { tries };

@@ -224,6 +224,7 @@ impl Exchange {
             budget_cut: settled.cut,
             generation_id: attempt.map_or_default(|attempt| attempt.generation_id.clone()),
             attempts: self.attempt_records(settled.cost),
+            case: if number == self.current && used { self.case.signals.case.to_text() } else { String::new() },
             status,
             ttft_ms: attempt.and_then(|attempt| Some(attempt.first_content?.since(attempt.sent))),
             duration_ms: self.now.since(self.case.arrived),

@@ -10,8 +10,9 @@
 //! Until a model has [`TEXT_FROM`] outcomes only means count: those of its cluster, backed off to all of the organisation's, backed
 //! off to the prior.
 use super::{
-    Prior, expected,
-    sketch::{BUCKETS, FIGURES, Sketch},
+    case::{Case, EVERYWHERE, WIDTH},
+    expected,
+    taught::{How, Known, Taught, Text},
 };
 use crate::id::Dice;
 use std::collections::{HashMap, VecDeque};
@@ -22,8 +23,6 @@ pub const EXAMPLES_MAX: usize = 2_000;
 pub const MODELS_MAX: usize = 32;
 /// Outcomes of a model from which the text counts.
 pub const TEXT_FROM: u32 = 50;
-/// The cell of a model over all clusters, and the cluster of a request that has none.
-pub const EVERYWHERE: u32 = 0;
 
 /// Cells that are kept.
 const CELLS_MAX: usize = 4_096;
@@ -36,83 +35,11 @@ const BELIEF: [f32; WAYS] = [0.05, 0.05, 0.12, 0.14, 0.10];
 const BELIEF_OUTCOMES: f32 = 300.0;
 /// Multipliers improved for each outcome.
 const REPLAYS: usize = 24;
-/// What a figure of shape, the hardness and the bias weigh beside the words, whose vector has length one.
-const FIGURE: f32 = 0.1;
-const HARD: f32 = 2.0;
-const BIAS: f32 = 2.0;
-/// What being of one cluster weighs.
-const CLUSTER: f32 = 1.0;
 /// Outcomes a cell needs to count half, of a cluster and of all.
 const DOUBT_CLUSTER: f32 = 6.0;
 const DOUBT_ALL: f32 = 4.0;
 /// What is left of the weight of older outcomes with each new one.
 const MEMORY: f32 = 0.998;
-/// Weights of one model: a word each, the figures, hardness and bias.
-const WIDTH: usize = BUCKETS + FIGURES + 2;
-
-/// A request as the learner sees it.
-#[derive(Clone, Debug)]
-pub struct Case {
-    words: Vec<(u16, i8)>,
-    figures: [f32; FIGURES + 2],
-    /// How hard it looks: what the prior makes of the text and what stands around it; and of the length alone.
-    pub hardness: f32,
-    pub length_alone: f32,
-    /// What kind of request it is, by everything but its text.
-    pub cluster: u32,
-}
-
-impl Case {
-    #[must_use]
-    /// `structure` is how hard it looks by what stands around the text, 0 to 1.
-    pub fn new(prior: &Prior, sketch: &Sketch, structure: f32, cluster: u32) -> Self {
-        let harder = |hardness: f32| hardness + (1.0 - hardness) * structure;
-        let hardness = harder(prior.hardness(sketch));
-        let mut words: Vec<(u16, i8)> = sketch.words.iter().map(|(bucket, value)| (*bucket, fixed(*value))).collect();
-        if cluster != EVERYWHERE {
-            #[expect(clippy::cast_possible_truncation, reason = "the bucket is below 2^13")]
-            words.push(((cluster as usize & (BUCKETS - 1)) as u16, fixed(CLUSTER)));
-        }
-        let mut figures = [0.0; FIGURES + 2];
-        let normal = prior.normal(&sketch.shape).map(|figure| figure * FIGURE);
-        let rest = [(hardness - 0.5) * HARD, BIAS];
-        figures.iter_mut().zip(normal.into_iter().chain(rest)).for_each(|(figure, value)| *figure = value);
-        Self { words, figures, hardness, length_alone: harder(prior.length_alone(sketch)), cluster }
-    }
-
-    fn dot(&self, weights: &[f32]) -> f32 {
-        let at = |bucket: &u16| weights.get(usize::from(*bucket)).copied().unwrap_or_default();
-        let words: f32 = self.words.iter().map(|(bucket, value)| float(*value) * at(bucket)).sum();
-        let figures = weights.get(BUCKETS..).unwrap_or_default();
-        words + self.figures.iter().zip(figures).map(|(figure, weight)| figure * weight).sum::<f32>()
-    }
-
-    fn square(&self) -> f32 {
-        let words: f32 = self.words.iter().map(|(_, value)| float(*value) * float(*value)).sum();
-        words + self.figures.iter().map(|figure| figure * figure).sum::<f32>()
-    }
-
-    fn add(&self, weights: &mut [f32], times: f32) {
-        for (bucket, value) in &self.words {
-            if let Some(weight) = weights.get_mut(usize::from(*bucket)) {
-                *weight += times * float(*value);
-            }
-        }
-        let figures = weights.get_mut(BUCKETS..).unwrap_or_default();
-        figures.iter_mut().zip(self.figures).for_each(|(weight, figure)| *weight += times * figure);
-    }
-}
-
-/// A value of a word in 1/127.
-fn fixed(value: f32) -> i8 {
-    #[expect(clippy::cast_possible_truncation, reason = "clamped")]
-    let fixed = (value * 127.0).round().clamp(-127.0, 127.0) as i8;
-    fixed
-}
-
-fn float(value: i8) -> f32 {
-    f32::from(value) / 127.0
-}
 
 /// How one model did on a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,6 +62,7 @@ struct Mark {
 
 #[derive(Clone, Debug)]
 struct Example {
+    id: String,
     case: Case,
     square: f32,
     marks: Vec<Mark>,
@@ -250,8 +178,12 @@ impl Default for Learner {
 }
 
 impl Learner {
-    /// Takes in how models did on a request.
-    pub fn learn(&mut self, case: Case, outcomes: &[Outcome<'_>]) {
+    /// Takes in how models did on a request; what was said of the same id before is taken back. Returns the id of the example that
+    /// is forgotten for it.
+    pub fn learn(&mut self, id: &str, case: Case, outcomes: &[Outcome<'_>]) -> Option<String> {
+        if let Some(place) = self.examples.iter().position(|example| example.id == id) {
+            self.forget(place);
+        }
         let marks: Vec<Mark> = outcomes.iter().filter_map(|outcome| self.mark(&case, outcome)).collect();
         self.try_ways(&case, &marks);
         for mark in &marks {
@@ -264,15 +196,19 @@ impl Learner {
                 self.note(case.cluster, mark);
             }
         }
-        self.examples.push_back(Example { square: case.square(), case, marks });
-        if self.examples.len() > EXAMPLES_MAX {
-            self.forget();
-        }
+        self.examples.push_back(Example { id: id.to_owned(), square: case.square(), case, marks });
+        let oldest = if self.examples.len() > EXAMPLES_MAX { self.forget(0) } else { None };
         self.improve(self.examples.len().saturating_sub(1));
         for _ in 0..REPLAYS {
             let place = usize::try_from(self.dice.roll() % self.examples.len() as u64).unwrap_or_default();
             self.improve(place);
         }
+        oldest
+    }
+
+    /// The examples that are kept.
+    pub fn examples(&self) -> usize {
+        self.examples.len()
     }
 
     fn mark(&mut self, case: &Case, outcome: &Outcome<'_>) -> Option<Mark> {
@@ -326,17 +262,18 @@ impl Learner {
         }
     }
 
-    /// The oldest example goes, and what it added to the weights.
-    fn forget(&mut self) {
-        let Some(oldest) = self.examples.pop_front() else { return };
-        for mark in oldest.marks {
+    /// An example goes, and what it added to the weights. Means fade by themselves.
+    fn forget(&mut self, place: usize) -> Option<String> {
+        let gone = self.examples.remove(place)?;
+        for mark in gone.marks {
             if let Some(model) = self.models.get_mut(mark.model) {
                 for (weights, multiplier) in model.weights.iter_mut().zip(mark.multipliers) {
-                    oldest.case.add(weights, -multiplier);
+                    gone.case.add(weights, -multiplier);
                 }
                 model.labels = model.labels.saturating_sub(1);
             }
         }
+        Some(gone.id)
     }
 
     /// Sets the multipliers of one example to what is best while all others stay.
@@ -385,41 +322,69 @@ impl Learner {
         worth
     }
 
-    /// The quality to expect of a model on a request: the prior where nothing was learned.
+    /// What is known of all models, as decisions need it.
     #[must_use]
-    pub fn estimate(&self, case: &Case, name: &str, ability: f32) -> f32 {
-        let Some(place) = self.models.iter().position(|model| model.name == name) else {
-            return expected(ability, case.hardness);
+    pub fn taught(&self) -> Taught {
+        let worth = self.worth();
+        let known = |(place, model): (usize, &Model)| Known {
+            model: model.name.clone(),
+            how: if model.labels < TEXT_FROM { self.by_means(place) } else { How::Text(Box::new(model.text(&worth))) },
         };
-        match self.models.get(place) {
-            Some(model) if model.labels >= TEXT_FROM => {
-                let parts = self.worth().into_iter().enumerate();
-                let part = |(way, worth): (usize, Worth)| {
-                    worth.share * worth.stretch * (model.guess(way, case) - model.centre(way))
-                };
-                model.mean.mean + parts.map(part).sum::<f32>()
-            }
-            _ => expected(ability, case.hardness) + self.by_cells(case.cluster, place),
-        }
+        let mut models: Vec<Known> = self.models.iter().enumerate().map(known).collect();
+        models.sort_by(|a, b| a.model.cmp(&b.model));
+        Taught { models, ..Taught::default() }
     }
 
-    /// By how much a model does better than the prior says, by the means alone.
-    fn by_cells(&self, cluster: u32, model: usize) -> f32 {
-        let cell = |cluster| self.cells.get(&(cluster, model)).copied().unwrap_or_default();
-        cell(cluster).shrunk(DOUBT_CLUSTER, cell(EVERYWHERE).shrunk(DOUBT_ALL, 0.0))
+    /// By how much a model does better than the prior says: the means of its clusters, and that of all for any other.
+    fn by_means(&self, place: usize) -> How {
+        let of = |cluster| self.cells.get(&(cluster, place)).copied().unwrap_or_default();
+        let everywhere = of(EVERYWHERE).shrunk(DOUBT_ALL, 0.0);
+        let clusters = self.cells.keys().filter(|(cluster, model)| *model == place && *cluster != EVERYWHERE);
+        let mut means: Vec<(u32, f32)> =
+            clusters.map(|(cluster, _)| (*cluster, of(*cluster).shrunk(DOUBT_CLUSTER, everywhere))).collect();
+        means.sort_by_key(|(cluster, _)| *cluster);
+        means.insert(0, (EVERYWHERE, everywhere));
+        How::Means(means)
+    }
+}
+
+impl Model {
+    /// The ways' blend as one sum: each counts by its share, stretched, around where its estimates lie.
+    fn text(&self, worth: &[Worth; WAYS]) -> Text {
+        let mut weights = vec![0.0_f32; WIDTH];
+        let (mut constant, mut prior, mut length) = (self.mean.mean, 0.0, 0.0);
+        for (way, worth) in worth.iter().enumerate() {
+            let part = worth.share * worth.stretch;
+            constant -= part * self.centre(way);
+            match way {
+                1 => length += part,
+                _ => prior += part,
+            }
+            let of_way = way.checked_sub(2).and_then(|ridge| self.weights.get(ridge));
+            for (sum, weight) in weights.iter_mut().zip(of_way.into_iter().flatten()) {
+                *sum += part * weight;
+            }
+        }
+        Text::new(constant, prior, length, &weights)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quality::sketch::Reader;
+    use crate::quality::{Prior, sketch::Reader};
 
     fn case(text: &str, cluster: u32) -> Case {
         let prior = Prior::shipped();
         let mut reader = Reader::default();
         reader.text(text);
         Case::new(&prior, &reader.finish(&prior.rarity), 0.0, cluster)
+    }
+
+    fn next_id() -> String {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed).to_string()
     }
 
     fn outcome(model: &str, ability: f32, score: f32) -> Outcome<'_> {
@@ -430,24 +395,25 @@ mod tests {
     const LARGE: f32 = 0.8;
 
     fn gain(learner: &Learner, case: &Case) -> f32 {
-        learner.estimate(case, "large", LARGE) - learner.estimate(case, "small", SMALL)
+        let taught = learner.taught();
+        taught.estimate(case, "large", LARGE) - taught.estimate(case, "small", SMALL)
     }
 
     #[test]
     fn nothing_learned_is_the_prior() {
         let asked = case("Sort these numbers.", 7);
         let learner = Learner::default();
-        assert!((learner.estimate(&asked, "small", SMALL) - expected(SMALL, asked.hardness)).abs() < 1e-6);
+        assert!((learner.taught().estimate(&asked, "small", SMALL) - expected(SMALL, asked.hardness)).abs() < 1e-6);
     }
 
     #[test]
     fn a_few_outcomes_of_a_cluster_count_there_first() {
         let mut learner = Learner::default();
         for _ in 0..20 {
-            learner.learn(case("Translate this letter.", 7), &[outcome("small", SMALL, 0.0)]);
-            learner.learn(case("Translate this letter.", 8), &[outcome("small", SMALL, 1.0)]);
+            learner.learn(&next_id(), case("Translate this letter.", 7), &[outcome("small", SMALL, 0.0)]);
+            learner.learn(&next_id(), case("Translate this letter.", 8), &[outcome("small", SMALL, 1.0)]);
         }
-        let told = |cluster| learner.estimate(&case("Translate this letter.", cluster), "small", SMALL);
+        let told = |cluster| learner.taught().estimate(&case("Translate this letter.", cluster), "small", SMALL);
         assert!(told(7) < 0.35 && told(8) > 0.7, "{} {}", told(7), told(8));
         assert!(told(7) < told(9) && told(9) < told(8), "a new cluster lies between");
     }
@@ -463,7 +429,7 @@ mod tests {
             for hard in [false, true] {
                 let small = if hard { 0.0 } else { 1.0 };
                 let outcomes = [outcome("small", SMALL, small), outcome("large", LARGE, 1.0)];
-                learner.learn(case(&text(hard, turn), EVERYWHERE), &outcomes);
+                learner.learn(&next_id(), case(&text(hard, turn), EVERYWHERE), &outcomes);
             }
         }
         let (hard, easy) = (case(&text(true, 900), EVERYWHERE), case(&text(false, 900), EVERYWHERE));
@@ -478,7 +444,7 @@ mod tests {
         for turn in 0..60_usize {
             let text = format!("{} {} {}", words[turn % 5], words[(turn / 5) % 5], words[(turn / 3) % 5]);
             let score = if turn % 5 < 2 { 1.0 } else { 0.0 };
-            learner.learn(case(&text, EVERYWHERE), &[outcome("small", SMALL, score)]);
+            learner.learn(&next_id(), case(&text, EVERYWHERE), &[outcome("small", SMALL, score)]);
         }
         learner.settle(2_000);
         for (place, ridge) in RIDGES.into_iter().enumerate() {
@@ -499,10 +465,10 @@ mod tests {
         for turn in 0..EXAMPLES_MAX {
             let score = if turn < 100 { 0.0 } else { 1.0 };
             let text = if turn < 100 { "an old topic" } else { "a new topic" };
-            learner.learn(case(text, EVERYWHERE), &[outcome("small", SMALL, score)]);
+            learner.learn(&next_id(), case(text, EVERYWHERE), &[outcome("small", SMALL, score)]);
         }
         for _ in 0..100 {
-            learner.learn(case("a new topic", EVERYWHERE), &[outcome("small", SMALL, 1.0)]);
+            learner.learn(&next_id(), case("a new topic", EVERYWHERE), &[outcome("small", SMALL, 1.0)]);
         }
         assert_eq!(learner.examples.len(), EXAMPLES_MAX);
         let mut sum = vec![0.0_f32; WIDTH];
@@ -527,7 +493,7 @@ mod tests {
             // Here the short ones are hard: the length leads the wrong way.
             let small = if long { 1.0 } else { 0.0 };
             let outcomes = [outcome("small", SMALL, small), outcome("large", LARGE, 1.0)];
-            learner.learn(case(&text(long, turn), EVERYWHERE), &outcomes);
+            learner.learn(&next_id(), case(&text(long, turn), EVERYWHERE), &outcomes);
         }
         assert!(
             gain(&learner, &case(&text(false, 1_000), EVERYWHERE))
@@ -536,11 +502,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_a_request_again_takes_the_place_of_what_was_said() {
+        let mut learner = Learner::default();
+        for turn in 0..80 {
+            learner.learn(
+                "the same",
+                case("a topic", EVERYWHERE),
+                &[outcome("small", SMALL, if turn < 79 { 1.0 } else { 0.0 })],
+            );
+        }
+        assert_eq!((learner.examples(), learner.models[0].labels), (1, 1));
+        assert!(learner.models[0].weights[0].iter().map(|weight| weight.abs()).fold(0.0, f32::max) < 1.0);
+    }
+
+    #[test]
+    fn what_is_taught_travels_as_text() {
+        let mut learner = Learner::default();
+        for turn in 0..60 {
+            let outcomes = [outcome("large", LARGE, 1.0), outcome("small", SMALL, 0.0)];
+            let some = if turn < 10 { &outcomes[..] } else { &outcomes[1..] };
+            learner.learn(&next_id(), case(&format!("topic {turn}"), turn % 3), some);
+        }
+        let taught = learner.taught();
+        assert!(matches!((&taught.models[0].how, &taught.models[1].how), (How::Means(_), How::Text(_))));
+        let read = Taught::of_text(&taught.to_text()).expect("as it was written");
+        assert!(read.models == taught.models && read.version.len() == 8);
+        for broken in ["", "x.*", "x.AAAA", taught.to_text().get(..100).expect("long")] {
+            assert_eq!(Taught::of_text(broken), None);
+        }
+        let asked = case("What a strange question, is it not?", 9);
+        assert_eq!(Case::of_text(&asked.to_text()), Some(asked));
+        assert_eq!(Case::of_text("AAAA"), None);
+    }
+
+    #[test]
     fn models_and_cells_are_bounded() {
         let mut learner = Learner::default();
         for turn in 0..200_u32 {
             let name = format!("model-{turn}");
-            learner.learn(case("x", turn + 1), &[outcome(&name, SMALL, 1.0)]);
+            learner.learn(&next_id(), case("x", turn + 1), &[outcome(&name, SMALL, 1.0)]);
         }
         assert_eq!(learner.models.len(), MODELS_MAX);
         assert!(learner.cells.len() <= CELLS_MAX);

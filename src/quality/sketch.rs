@@ -91,6 +91,27 @@ fn mixed(mut hash: u32) -> u32 {
     hash ^ (hash >> 16)
 }
 
+/// FNV-1a: <https://www.isthe.com/chongo/tech/comp/fnv/>.
+pub struct Fnv(pub u32);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(FNV_START)
+    }
+}
+
+impl Fnv {
+    pub fn byte(&mut self, byte: u8) {
+        self.0 = (self.0 ^ u32::from(byte)).wrapping_mul(FNV_PRIME);
+    }
+
+    /// A text, and that it ends.
+    pub fn take(&mut self, text: &str) {
+        text.bytes().for_each(|byte| self.byte(byte));
+        self.byte(0);
+    }
+}
+
 const FNV_START: u32 = 0x811C_9DC5;
 const FNV_PRIME: u32 = 0x0100_0193;
 
@@ -161,16 +182,14 @@ impl Reader {
         tally.words += 1;
         tally.word_bytes += length.min(WORD_BYTES);
         tally.long_words += u32::from(length > 8);
-        let mut hash = FNV_START;
-        for byte in token.iter().take(WORD_BYTES as usize) {
-            hash = (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(FNV_PRIME);
-        }
+        let mut hash = Fnv::default();
+        token.iter().take(WORD_BYTES as usize).for_each(|byte| hash.byte(byte.to_ascii_lowercase()));
         let first = token.first().copied().unwrap_or_default();
         tally.foreign += u32::from(first >= 0x80) * length;
         // Options come as A, B, C, …, each with a mark after it.
         let next = b'a' + u8::try_from(tally.options.min(25)).unwrap_or_default();
         tally.lettered = length == 1 && first.to_ascii_lowercase() == next;
-        hash
+        hash.0
     }
 
     fn mark(&mut self, mark: u8) -> u32 {

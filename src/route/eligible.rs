@@ -9,7 +9,7 @@ use crate::{
     health::Score,
     money::Nanos,
     price,
-    quality::{ability, expected},
+    quality::ability,
     world::World,
 };
 use std::{collections::BTreeMap, rc::Rc};
@@ -92,7 +92,7 @@ fn candidate(
         quote,
         least: least(question, deployment, prompt_tokens_max, output_tokens_max),
         expected: price::expected(&deployment.rates, question.when, prompt_tokens, output_tokens),
-        quality: quality(question, deployment),
+        quality: quality(question, deployment, world),
         ttft_ms,
         tokens_per_s: score.and_then(Score::tokens_per_s).unwrap_or(TOKENS_PER_S),
         success: score.map_or(1.0, |score| score.success),
@@ -110,8 +110,8 @@ fn millis(ms: u64) -> f64 {
 }
 
 /// How good its answer is likely to be.
-fn quality(question: &Question<'_>, deployment: &Deployment) -> f64 {
-    f64::from(expected(ability(deployment), question.signals.case.hardness))
+fn quality(question: &Question<'_>, deployment: &Deployment, world: &World) -> f64 {
+    f64::from(world.taught.estimate(&question.signals.case, &deployment.model, ability(deployment)))
 }
 
 /// What the endpoint, the tier and the day leave out.
@@ -153,7 +153,7 @@ fn permitted(question: &Question<'_>, free: bool, deployment: &Deployment, world
         return Ok(());
     }
     let rates = deployment.rates.at(question.signals.prompt_tokens, question.when);
-    let quality = if free { quality(question, deployment) } else { ANY_QUALITY };
+    let quality = if free { quality(question, deployment, world) } else { ANY_QUALITY };
     world.policies().objection(deployment, world.is_own(provider), rates, quality).map_or(Ok(()), |(why, _)| Err(why))
 }
 
@@ -266,7 +266,7 @@ fn ruled_out(question: &Question<'_>, world: &World, deployment: &Deployment, wh
     let rates = deployment.rates.at(question.signals.prompt_tokens, question.when);
     let own = world.is_own(&deployment.provider.id);
     // A narrower policy may ask for quality of what is left to the router: that is not why a named model was left out.
-    let quality = if why == BELOW_MIN_QUALITY { quality(question, deployment) } else { ANY_QUALITY };
+    let quality = if why == BELOW_MIN_QUALITY { quality(question, deployment, world) } else { ANY_QUALITY };
     let layer = match why {
         OVER_MAX_COST => world.policies().setter_of_ceiling()?,
         _ => world.policies().objection(deployment, own, rates, quality)?.1,

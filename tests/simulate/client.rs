@@ -147,6 +147,7 @@ impl Client {
             dry: false,
             session: self.session.clone(),
             policies_version: books.policies_version(&letters::key(self.key).id),
+            taught: String::new(),
         })
     }
 

@@ -12,7 +12,9 @@ use megarouter::{
     endpoint::Overrides,
     quality::{
         Prior, expected,
-        learner::{Case, Learner, Outcome},
+        case::Case,
+        learner::{Learner, Outcome},
+        taught::Taught,
     },
 };
 use serde_json::{Value, json};
@@ -95,7 +97,7 @@ pub struct Judged<'a> {
     pub rows: Vec<&'a Row>,
     /// For each row, the quality expected of each model.
     pub estimates: Vec<Vec<f32>>,
-    pub learner: Learner,
+    pub taught: Taught,
 }
 
 /// Runs the protocol.
@@ -130,8 +132,9 @@ impl<'a> Judged<'a> {
     fn new(field: Field, mut rows: Vec<&'a Row>, labels: usize, prior: &Prior) -> Self {
         let judged = rows.split_off(labels);
         let mut judged =
-            Self { field, labelled: rows, rows: judged, estimates: Vec::new(), learner: Learner::default() };
-        for row in &judged.labelled {
+            Self { field, labelled: rows, rows: judged, estimates: Vec::new(), taught: Taught::default() };
+        let mut learner = Learner::default();
+        for (number, row) in judged.labelled.iter().enumerate() {
             let case = case(row, prior);
             let field = &judged.field;
             let outcome = |model: usize| {
@@ -139,16 +142,17 @@ impl<'a> Judged<'a> {
                 Outcome { model: field.names[model].as_str(), ability: field.abilities[model], score }
             };
             let outcomes: Vec<_> = (0..field.columns.len()).map(outcome).collect();
-            judged.learner.learn(case, &outcomes);
+            learner.learn(&number.to_string(), case, &outcomes);
         }
-        judged.learner.settle(2);
+        // As it would travel to where requests are decided.
+        judged.taught = Taught::of_text(&learner.taught().to_text()).unwrap_or_default();
         judged.estimates = judged.rows.iter().map(|row| judged.estimate(&case(row, prior))).collect();
         judged
     }
 
     fn estimate(&self, case: &Case) -> Vec<f32> {
         let field = &self.field;
-        let of = |model: usize| self.learner.estimate(case, &field.names[model], field.abilities[model]);
+        let of = |model: usize| self.taught.estimate(case, &field.names[model], field.abilities[model]);
         (0..field.columns.len()).map(of).collect()
     }
 

@@ -254,6 +254,7 @@ fn account() -> Case {
             dry: false,
             session: String::new(),
             policies_version: 0,
+            taught: String::new(),
         };
         let held = answered(&mut account, &Letter::Hold(hold), now);
         assert!(matches!(held, Told::Held(_)), "{held:?}");

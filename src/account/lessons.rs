@@ -1,0 +1,114 @@
+//! What outcomes taught an account: kept one by one, and told to whoever decides requests, with the next hold.
+use super::{Account, Row, Turn, letter::Answer, record};
+use crate::{
+    json,
+    quality::{
+        case::Case,
+        learner::{Learner, MODELS_MAX, Outcome},
+    },
+    time::Millis,
+};
+use serde::Serialize;
+
+/// How models did on a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Lesson {
+    /// When the account heard of it.
+    pub at: Millis,
+    /// The request, as [`Case::to_text`] writes it.
+    pub case: String,
+    pub outcomes: Vec<Judged>,
+}
+
+json::members!(Lesson { at = Millis(0), case, outcomes });
+
+/// How one model did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Judged {
+    pub model: String,
+    /// What the market takes it to be able to, 0 to 1.
+    pub ability: f64,
+    /// 0 to 1.
+    pub score: f64,
+}
+
+json::members!(Judged { model, ability, score });
+
+impl Judged {
+    #[expect(clippy::cast_possible_truncation, reason = "0 to 1")]
+    fn outcome(&self) -> Outcome<'_> {
+        Outcome { model: &self.model, ability: self.ability as f32, score: self.score as f32 }
+    }
+}
+
+/// How many rounds over all examples are gone before what they teach is told.
+const ROUNDS: usize = 2;
+
+/// See the head of this room.
+#[derive(Debug, Default)]
+pub(super) struct Lessons {
+    learner: Learner,
+    /// What is told; empty where nothing was learned. It begins with its version.
+    told: String,
+    /// Examples there were when it was made.
+    examples: usize,
+    /// Lessons that were read and not learned yet, oldest first.
+    waiting: Vec<(String, Lesson)>,
+}
+
+impl Lessons {
+    /// Takes in a stored lesson. They are learned together, when all are there.
+    pub fn restore(&mut self, row: &Row) -> serde_json::Result<()> {
+        self.waiting.push((row.id.clone(), json::read(&row.body)?));
+        Ok(())
+    }
+
+    /// Learns what was stored, in the order it came.
+    pub fn learn_stored(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.sort_by(|(a, one), (b, other)| (one.at, a).cmp(&(other.at, b)));
+        for (id, lesson) in waiting {
+            self.learn(&id, &lesson);
+        }
+        self.tell();
+    }
+
+    /// Returns the id of the lesson that is forgotten for it. One that cannot be read teaches nothing.
+    fn learn(&mut self, id: &str, lesson: &Lesson) -> Option<String> {
+        let case = Case::of_text(&lesson.case)?;
+        let outcomes: Vec<Outcome<'_>> = lesson.outcomes.iter().take(MODELS_MAX).map(Judged::outcome).collect();
+        self.learner.learn(id, case, &outcomes)
+    }
+
+    /// Makes anew what is told.
+    fn tell(&mut self) {
+        self.examples = self.learner.examples();
+        if self.examples == 0 {
+            return;
+        }
+        self.learner.settle(ROUNDS);
+        self.told = self.learner.taught().to_text();
+    }
+
+    /// What to tell someone who knows that version; empty where there is nothing new.
+    pub fn news(&self, known: &str) -> String {
+        let is_known = self.told.split_once('.').is_none_or(|(version, _)| version == known);
+        if is_known { String::new() } else { self.told.clone() }
+    }
+}
+
+impl Account {
+    /// Learns how models did on a request.
+    pub(super) fn learn(&mut self, id: &str, mut lesson: Lesson, now: Millis) -> Turn {
+        lesson.at = now;
+        let forgotten = self.lessons.learn(id, &lesson);
+        // A tenth more than there was when it was told last: the more is known, the less does one more change.
+        let (told, examples) = (self.lessons.examples, self.lessons.learner.examples());
+        if examples > told + told / 10 || examples == told {
+            self.lessons.tell();
+        }
+        let mut writes = vec![record("lesson", id, Some(&lesson))];
+        writes.extend(forgotten.map(|oldest| record("lesson", &oldest, None::<&Lesson>)));
+        Turn { answer: Answer::Posted, writes }
+    }
+}

@@ -84,6 +84,16 @@ impl Depth {
         }
     }
 
+    /// The effort that is asked for in its place.
+    #[must_use]
+    pub fn effort(self) -> Effort {
+        match self {
+            Self::None => Effort::Minimal,
+            Self::Low => Effort::Low,
+            Self::High => Effort::High,
+        }
+    }
+
     /// How many times its visible answer a model that reasons is likely to write. 1, 2 and 6: the rough middle of what providers
     /// tell of efforts none, low and high.
     #[must_use]
@@ -103,6 +113,8 @@ pub struct Signals {
     /// The request as quality is estimated of it: its text, its cluster, and how hard it looks.
     pub case: Case,
     pub depth: Depth,
+    /// How much reasoning the caller asked for; `None` leaves it open.
+    pub effort: Option<Effort>,
     pub priority: Priority,
     /// Prompt tokens, as estimated: for ranking.
     pub prompt_tokens: u64,
@@ -231,6 +243,7 @@ pub fn analyse(request: &Request, overrides: &Overrides, prior: &Prior) -> Signa
         needs,
         task: task(needs, prompt_tokens, tally.code_marks),
         depth: Depth::of(request.effort, case.hardness),
+        effort: request.effort,
         case,
         priority: overrides.priority,
         prompt_tokens,

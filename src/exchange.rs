@@ -45,7 +45,7 @@ use crate::{
     account::letter::{Grant, PostLetter},
     analysis::{Signals, analyse},
     body::Body,
-    chat::{self, ToolChoice},
+    chat::{self, Effort, ToolChoice},
     endpoint::{Headers, Overrides, Surface},
     fault::Fault,
     id::Dice,
@@ -56,7 +56,7 @@ use crate::{
     usage::Usage,
     world::World,
 };
-use std::rc::Rc;
+use std::{borrow::Cow, rc::Rc};
 
 mod admit;
 mod attempt;
@@ -500,6 +500,34 @@ impl Case {
     /// What the prices of this request depend on.
     fn when(&self) -> When {
         When { at: self.arrived, tier: self.request.service_tier }
+    }
+
+    /// The request with what the caller left open and the router filled in for a candidate: its tier, and how much it thinks.
+    fn filled(&self, candidate: &Candidate) -> (Cow<'_, Body>, Cow<'_, chat::Request>) {
+        let tier = candidate.when.tier.filter(|_| self.request.service_tier.is_none());
+        let (body, request) = (Cow::Borrowed(&*self.body), Cow::Borrowed(&self.request));
+        if tier.is_none() && candidate.effort.is_none() {
+            return (body, request);
+        }
+        let mut request = request.into_owned();
+        request.service_tier = candidate.when.tier;
+        request.effort = request.effort.or(candidate.effort);
+        let quoted = |word: &str| Some(Cow::from(format!("\"{word}\"")));
+        let effort = candidate.effort.map(Effort::word);
+        let (name, effort) = match self.surface {
+            Surface::ChatCompletions => ("reasoning_effort", effort.and_then(quoted)),
+            Surface::Responses if self.body.set("reasoning").is_none() => {
+                ("reasoning", effort.map(|word| Cow::from(format!("{{\"effort\":\"{word}\"}}"))))
+            }
+            // Its members for thinking change what an answer looks like: they stay the caller's.
+            _ => ("", None),
+        };
+        let changes = [("service_tier", tier.and_then(|tier| quoted(tier.word()))), (name, effort)];
+        let changes: Vec<_> = changes.into_iter().filter(|(_, value)| value.is_some()).collect();
+        match Body::parse(self.body.rewritten(&changes)) {
+            Ok(filled) => (Cow::Owned(filled), Cow::Owned(request)),
+            Err(_) => (body, Cow::Owned(request)),
+        }
     }
 
     /// Plans again, with what is now known of the organisation.

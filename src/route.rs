@@ -6,7 +6,8 @@ use crate::{
     access::Deadlines,
     analysis::Signals,
     catalog::{Deployment, When},
-    endpoint::{Overrides, Rescue, Surface, Weights},
+    chat::Effort,
+    endpoint::{Overrides, Priority, Rescue, Surface, Weights},
     fault::Fault,
     id::Dice,
     mode::Mode,
@@ -40,6 +41,10 @@ pub struct Candidate {
     pub output_tokens_max: u64,
     /// The prompt as it is held for.
     pub prompt_tokens_max: u64,
+    /// What its prices depend on: the request's moment, and its tier.
+    pub when: When,
+    /// The reasoning effort that is asked for because the caller left it open.
+    pub effort: Option<Effort>,
     /// The most it can cost.
     pub quote: Nanos,
     /// What is enough to begin with, where the hold can grow with the answer; 0 where it cannot.
@@ -141,7 +146,8 @@ pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<P
         if selection.reason == Reason::Mode && considered.len() == 1 { Reason::Pinned } else { selection.reason };
     let mut conduct = selection.conduct;
     conduct.rescue = question.overrides.rescue.unwrap_or(conduct.rescue);
-    conduct.hedge = question.overrides.hedge.unwrap_or(conduct.hedge);
+    let urgent = question.signals.priority == Priority::High;
+    conduct.hedge = question.overrides.hedge.unwrap_or(conduct.hedge || urgent);
     conduct.deadlines.total_ms = question.overrides.deadline_ms.or(conduct.deadlines.total_ms);
     conduct.deadlines.first_token_ms = question.overrides.max_ttft_ms.or(conduct.deadlines.first_token_ms);
     Ok(Plan { candidates, considered, mode, reason, conduct })
@@ -210,16 +216,16 @@ impl Field {
 impl Candidate {
     /// The most it can cost with another output bound.
     #[must_use]
-    pub fn quote_of(&self, output_tokens: u64, answers: u64, when: When) -> Option<Nanos> {
+    pub fn quote_of(&self, output_tokens: u64, answers: u64) -> Option<Nanos> {
         let output = output_tokens.saturating_mul(answers);
-        price::quote(&self.deployment.rates, when, self.prompt_tokens_max, output)
+        price::quote(&self.deployment.rates, self.when, self.prompt_tokens_max, output)
     }
 
     /// The output bound that an amount covers, at most its own.
     #[must_use]
-    pub fn output_within(&self, amount: Nanos, answers: u64, when: When) -> u64 {
+    pub fn output_within(&self, amount: Nanos, answers: u64) -> u64 {
         let (rates, most) = (&self.deployment.rates, self.output_tokens_max);
-        price::output_within(rates, when, self.prompt_tokens_max, answers, most, amount)
+        price::output_within(rates, self.when, self.prompt_tokens_max, answers, most, amount)
     }
 
     /// The logarithm of the time until the answer is whole.

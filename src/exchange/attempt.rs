@@ -8,7 +8,7 @@ use crate::{
     catalog::{Ability, AbortStopsBilling, Quirk},
     chat::Request,
     dialect::{Between, Call, Order, between, translatable},
-    endpoint::{Rescue, Surface},
+    endpoint::{Priority, Rescue, Surface},
     fault::{Cause, Fault, UpstreamFault},
     health::{self, Sample, Score},
     money::Nanos,
@@ -57,10 +57,11 @@ impl Exchange {
             translatable(request)?;
             upstream.encode_request(request, &order)?
         } else if same {
-            upstream.forward(&case.body, &case.request, &order)?
+            let (body, request) = case.filled(candidate);
+            upstream.forward(&body, &request, &order)?
         } else {
             translatable(&case.request)?;
-            upstream.encode_request(&case.request, &order)?
+            upstream.encode_request(&case.filled(candidate).1, &order)?
         };
         Ok(Some(UpstreamCall {
             url: format!("{}{path}", reach.base_url),
@@ -133,7 +134,9 @@ impl Exchange {
 
     /// Until the first content: as the route or the request says, else as usual.
     pub(super) fn first_token_ms(&self) -> u64 {
-        self.conduct().deadlines.first_token_ms.unwrap_or_else(|| self.usual_ms())
+        // Who is in a hurry does not wait as long: that is nobody's fault.
+        let patience = if self.case.signals.priority == Priority::High { 2 } else { 1 };
+        self.conduct().deadlines.first_token_ms.unwrap_or_else(|| self.usual_ms() / patience)
     }
 
     /// A usual time to the first content, or less where the deployment is known to be faster.

@@ -37,7 +37,7 @@ impl Exchange {
         if estimated {
             usage.output = usage.output.max(output_seen.min(bound));
         }
-        let charge = price::charge(&candidate.deployment.rates, self.case.when(), &usage);
+        let charge = price::charge(&candidate.deployment.rates, candidate.when, &usage);
         // What is not known for sure, or cannot be, is not charged beyond the hold.
         let held = self.held_here();
         let cost = charge.map_or(held, |charge| if estimated { charge.min(held) } else { charge });
@@ -201,6 +201,7 @@ impl Exchange {
             candidate.map_or_default(|candidate| pick(&candidate.deployment).clone())
         };
         let rates = candidate.map(|candidate| &candidate.deployment.rates);
+        let when = candidate.map_or_else(|| self.case.when(), |candidate| candidate.when);
         // Where nobody answered there is no price, not even the fee of a call. What is not known yet may still get one.
         let known = settled.usage != Usage::default() || settled.cost != Nanos::ZERO || settled.absorbed != Nanos::ZERO;
         let used = known || settled.estimated;
@@ -215,9 +216,9 @@ impl Exchange {
             catalog_id: self.case.world.catalog.id.clone(),
             usage: settled.usage,
             priced_at: self.case.arrived,
-            service_tier: self.case.request.service_tier.map_or_default(|tier| tier.word().to_owned()),
+            service_tier: when.tier.map_or_default(|tier| tier.word().to_owned()),
             estimated: settled.estimated,
-            rates: rates.filter(|_| used).map(|rates| *rates.at(prompt, self.case.when())),
+            rates: rates.filter(|_| used).map(|rates| *rates.at(prompt, when)),
             request_fee_usd: rates.filter(|_| known).map_or(Nanos::ZERO, |rates| rates.request),
             held_usd: self.held_for(number),
             absorbed_usd: settled.absorbed,

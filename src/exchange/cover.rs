@@ -90,12 +90,12 @@ impl Exchange {
     }
 
     fn quoted(&self, candidate: &Candidate, output_tokens: u64) -> Option<Nanos> {
-        candidate.quote_of(output_tokens, self.case.signals.choices, self.case.when())
+        candidate.quote_of(output_tokens, self.case.signals.choices)
     }
 
     /// The output bound of a candidate that an amount covers.
     pub(super) fn output_within(&self, candidate: &Candidate, amount: Nanos) -> u64 {
-        candidate.output_within(amount, self.case.signals.choices, self.case.when())
+        candidate.output_within(amount, self.case.signals.choices)
     }
 
     /// The account told what it holds now. A hold never shrinks: what it told before and comes later is no news.

@@ -1,6 +1,7 @@
 //! What follows a failed attempt: the same deployment once more, the next one, or the end.
 use super::{Effect, Exchange, Hedge, Outcome, Phase, Stage, cover::Cover, event::Timer};
 use crate::{
+    endpoint::Priority,
     fault::{Cause, Fault, UpstreamFault},
     health::{self, FailedAs, Sample},
     mode::Mode,
@@ -16,6 +17,8 @@ const PAUSE_MS: u64 = 100;
 const PAUSE_MS_SPREAD: u64 = 200;
 /// A rate limit that is over so soon is waited out.
 const RATE_LIMIT_MS_MAX: u64 = 3_000;
+/// The same for work that can wait.
+const RATE_LIMIT_MS_MAX_LOW: u64 = 30_000;
 
 /// What to do after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,7 +195,7 @@ impl Exchange {
             // not known well enough.
             (Cause::Server, 500 | 502) | (Cause::Connection, 0) => pause,
             (Cause::RateLimited, _) => match fault.retry_after_ms {
-                Some(ms) if ms <= RATE_LIMIT_MS_MAX && !self.is_in_a_hurry() => ms.max(1),
+                Some(ms) if ms <= self.patience_ms() => ms.max(1),
                 _ => return otherwise,
             },
             _ => return otherwise,
@@ -239,8 +242,15 @@ impl Exchange {
         Some(World::credential_name(&self.candidate()?.deployment.provider.id, attempt.credential))
     }
 
-    fn is_in_a_hurry(&self) -> bool {
-        self.plan().is_some_and(|plan| plan.mode == Mode::LatencyFirst)
+    /// How long it waits its turn at a rate limit.
+    fn patience_ms(&self) -> u64 {
+        let hurried = self.plan().is_some_and(|plan| plan.mode == Mode::LatencyFirst);
+        match self.case.signals.priority {
+            Priority::Low => RATE_LIMIT_MS_MAX_LOW,
+            Priority::High => 0,
+            Priority::Normal if hurried => 0,
+            Priority::Normal => RATE_LIMIT_MS_MAX,
+        }
     }
 
     /// The place in the plan of the attempt under way.

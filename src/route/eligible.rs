@@ -3,8 +3,9 @@ use super::{Candidate, Question, Selection};
 use crate::{
     access::{ANY_QUALITY, BELOW_MIN_QUALITY, OVER_MAX_COST, RULED_OUT, allows_model, allows_provider},
     analysis::{Depth, Needs},
-    catalog::{Ability, AbortStopsBilling, Deployment, Kind, Modality},
-    endpoint::Surface,
+    catalog::{Ability, AbortStopsBilling, Deployment, Kind, Modality, When},
+    chat::{Effort, ServiceTier},
+    endpoint::{Priority, Surface},
     fault::Fault,
     health::Score,
     money::Nanos,
@@ -73,7 +74,8 @@ fn candidate(
     if likely(question.signals.longest_prompt_tokens) > deployment.context_length {
         return Err("prompt longer than the context");
     }
-    let (prompt_tokens_max, output_tokens_max, quote) = bound(question, deployment, world)?;
+    let when = when(question, deployment);
+    let (prompt_tokens_max, output_tokens_max, quote) = bound(question, deployment, when, world)?;
     let reasons = deployment.can(Ability::Reasoning) && question.signals.depth != Depth::None;
     let prior = if reasons { TTFT_MS_REASONING } else { TTFT_MS };
     let ttft_ms = score.and_then(Score::usual_ms).unwrap_or(prior);
@@ -90,8 +92,10 @@ fn candidate(
         output_tokens_max,
         prompt_tokens_max,
         quote,
-        least: least(question, deployment, prompt_tokens_max, output_tokens_max),
-        expected: price::expected(&deployment.rates, question.when, prompt_tokens, output_tokens),
+        least: least(question, deployment, when, prompt_tokens_max, output_tokens_max),
+        when,
+        effort: effort(question, free, deployment),
+        expected: price::expected(&deployment.rates, when, prompt_tokens, output_tokens),
         quality: quality(question, deployment, world),
         ttft_ms,
         tokens_per_s: score.and_then(Score::tokens_per_s).unwrap_or(TOKENS_PER_S),
@@ -107,6 +111,20 @@ fn candidate(
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of one request")]
 fn millis(ms: u64) -> f64 {
     ms as f64
+}
+
+/// What a deployment's prices depend on: work that can wait takes the cheaper tier where there is one.
+fn when(question: &Question<'_>, deployment: &Deployment) -> When {
+    let waits = question.signals.priority == Priority::Low && question.surface.is_chat();
+    let flex = waits && question.when.tier.is_none() && deployment.rates.offers(ServiceTier::Flex);
+    When { tier: question.when.tier.or(flex.then_some(ServiceTier::Flex)), ..question.when }
+}
+
+/// Where the router chose the model and the caller left open how much it thinks, as much as the request looks to need.
+fn effort(question: &Question<'_>, free: bool, deployment: &Deployment) -> Option<Effort> {
+    let open = free && question.signals.effort.is_none() && question.surface.is_chat();
+    let takes = deployment.can(Ability::Reasoning) && !deployment.efforts.is_empty();
+    (open && takes).then(|| deployment.nearest_effort(question.signals.depth.effort()))
 }
 
 /// How good its answer is likely to be.
@@ -174,8 +192,13 @@ fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'st
 }
 
 /// The bounds of prompt and output and the quote under them, within the model's window and the request's ceiling.
-fn bound(question: &Question<'_>, deployment: &Deployment, world: &World) -> Result<(u64, u64, Nanos), &'static str> {
-    let (signals, when, rates) = (question.signals, question.when, &deployment.rates);
+fn bound(
+    question: &Question<'_>,
+    deployment: &Deployment,
+    when: When,
+    world: &World,
+) -> Result<(u64, u64, Nanos), &'static str> {
+    let (signals, rates) = (question.signals, &deployment.rates);
     // Several prompts may fill a context each.
     let several = !question.surface.is_chat();
     let most = if several { u64::MAX } else { deployment.context_length };
@@ -201,7 +224,7 @@ fn bound(question: &Question<'_>, deployment: &Deployment, world: &World) -> Res
 
 /// What a growing hold begins with. It may grow where all of the answer is seen, so that what it has used is known, and where
 /// the provider stops billing when the answer is cut off.
-fn least(question: &Question<'_>, deployment: &Deployment, prompt_max: u64, output_max: u64) -> Nanos {
+fn least(question: &Question<'_>, deployment: &Deployment, when: When, prompt_max: u64, output_max: u64) -> Nanos {
     let grows = question.stream
         && question.surface.is_chat()
         && output_max > SLICE_TOKENS
@@ -210,7 +233,7 @@ fn least(question: &Question<'_>, deployment: &Deployment, prompt_max: u64, outp
         && !deployment.can(Ability::Reasoning)
         && deployment.provider.abort_stops_billing == AbortStopsBilling::Yes;
     let output = SLICE_TOKENS.saturating_mul(question.signals.choices);
-    let quote = price::quote(&deployment.rates, question.when, prompt_max, output);
+    let quote = price::quote(&deployment.rates, when, prompt_max, output);
     quote.filter(|_| grows).unwrap_or_default()
 }
 

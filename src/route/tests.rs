@@ -161,6 +161,62 @@ fn a_ceiling_shortens_the_answer_before_it_refuses() {
     assert!(capped("0.001").expect_err("the prompt alone is dearer").message.contains("max_cost_usd"));
 }
 
+/// A model that reasons and is sold at a cheaper tier, beside one that does neither.
+fn tiers() -> World {
+    let document = crate::json::json!({"version": 1,
+        "providers": [{"id": "a", "name": "a", "dialect": "openai_chat", "base_url": "https://a.test"}],
+        "models": [
+            {"provider": "a", "id": "thinks", "context_length": 100_000, "input_usd_per_mtok": "1", "output_usd_per_mtok": "4",
+             "supports": ["reasoning"], "efforts": ["minimal", "low", "medium", "high"],
+             "rates": [{"service_tier": "flex", "input_usd_per_mtok": "0.5", "output_usd_per_mtok": "2"}]},
+            {"provider": "a", "id": "plain", "context_length": 100_000, "input_usd_per_mtok": "1", "output_usd_per_mtok": "4"}]});
+    let reach = Reach { base_url: "https://a.test".into(), credentials: vec![Credential::None] };
+    let settings = Settings { reach: [("a".to_owned(), reach)].into(), x402: None };
+    let catalog = Rc::new(Catalog::parse(&document.to_string()).expect("valid"));
+    World { catalog, settings: Rc::new(settings), ..World::default() }
+}
+
+fn of(plan: &Plan, model: &str) -> Candidate {
+    plan.candidates.iter().find(|one| one.deployment.model == model).expect("a candidate").clone()
+}
+
+#[test]
+fn work_that_can_wait_takes_the_cheaper_tier_and_urgent_work_is_hedged() {
+    use crate::{chat::ServiceTier, endpoint::Priority};
+    let (world, asked) = (tiers(), ask());
+    let with =
+        |priority| planned(&world, "auto", &asked, &Overrides { priority, ..Overrides::default() }).expect("a plan");
+    let (low, normal, high) = (with(Priority::Low), with(Priority::Normal), with(Priority::High));
+    assert_eq!(of(&low, "thinks").when.tier, Some(ServiceTier::Flex));
+    assert!(of(&low, "thinks").expected < of(&normal, "thinks").expected);
+    assert_eq!((of(&low, "plain").when.tier, of(&normal, "thinks").when.tier), (None, None));
+    assert_eq!((low.conduct.hedge, normal.conduct.hedge, high.conduct.hedge), (false, false, true));
+    let never = Overrides { priority: Priority::High, hedge: Some(false), ..Overrides::default() };
+    assert!(
+        !planned(&world, "auto", &asked, &never).expect("a plan").conduct.hedge,
+        "the request's own word counts more"
+    );
+}
+
+#[test]
+fn how_much_a_model_thinks_follows_the_request_where_it_is_left_open() {
+    use crate::chat::Effort;
+    let (world, mut asked) = (tiers(), ask());
+    let effort = |asked: &Request, model: &str| {
+        let candidate = of(&planned(&world, model, asked, &Overrides::default()).expect("a plan"), "thinks");
+        (candidate.effort, candidate.expected)
+    };
+    let (easy, cheap) = effort(&asked, "auto");
+    assert_eq!(easy, Some(Effort::Minimal));
+    assert_eq!(effort(&asked, "a/thinks").0, None, "who names a model decides how it is asked");
+    let hard = "Derive the integral of the tensor field, prove that it converges, and calculate its bound. ".repeat(40);
+    asked.messages[0].parts = vec![Part::text(hard)];
+    let (hard, dear) = effort(&asked, "auto");
+    assert!(hard >= Some(Effort::Low) && dear > cheap, "{hard:?}");
+    asked.effort = Some(Effort::Medium);
+    assert_eq!(effort(&asked, "auto").0, None, "nothing is left open");
+}
+
 const OUTPUT_BOUND: u64 = 4_096;
 
 fn under(world: &World, layers: Value) -> World {

@@ -66,6 +66,26 @@ test("a verdict on a call of one's own is taken, by its request's id", async () 
   assert.deepEqual(code(await feedback({ request_id: "req_none", score: 1 })), [404, "not_found"]);
 });
 
+test("what the caller left open is filled in: tier and effort", async () => {
+  const flexible = "openai/gpt-5-nano";
+  const targets = [{ provider: "openai", model: "gpt-5-nano" }];
+  await here.call("PUT", "/admin/v1/routes/open", own.adminKey, { targets, mode: "cost-first" });
+  const body = { model: "open", max_tokens: 50, messages: user("Say hello to Bob.") };
+  const asked = async (more) => {
+    const answer = await here.ask(own.key, { ...body, ...more });
+    assert.equal(answer.status, 200, JSON.stringify(answer.body));
+    return { sent: (await here.sandbox("openai")).last_request.body, answer };
+  };
+  const low = await asked({ megarouter: { priority: "low" } });
+  assert.deepEqual([low.sent.service_tier, low.sent.reasoning_effort], ["flex", "minimal"]);
+  const normal = await asked({});
+  assert.deepEqual([normal.sent.service_tier, normal.sent.reasoning_effort], [undefined, "minimal"]);
+  const own_words = await asked({ reasoning_effort: "high", service_tier: "default", megarouter: { priority: "low" } });
+  assert.equal(own_words.sent.reasoning_effort, "high");
+  const named = await asked({ model: flexible });
+  assert.deepEqual([named.sent.service_tier, named.sent.reasoning_effort], [undefined, undefined], "who names a model decides");
+});
+
 test("feedback that says nothing is refused, in words that help", async () => {
   for (const [body, word] of [
     [{}, "request_id"], [{ request_id: "req_x" }, "request_id"], [{ request_id: "req_x", score: 2 }, "0"],

@@ -1,5 +1,7 @@
 //! `bindgen IN.wasm OUT_DIR`: writes the JavaScript half of the worker, in the form that wrangler's bundler takes.
+//! `bindgen --order FILE.wasm`: the last step, after all that changes code.
 mod cleanups;
+mod order;
 
 use std::{env, error::Error, fs, iter, path::Path};
 
@@ -21,7 +23,14 @@ const SECTION: &str = "__wasm_bindgen_unstable";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().collect();
-    let [_, input, out_dir] = args.as_slice() else { return Err("usage: bindgen IN.wasm OUT_DIR".into()) };
+    match args.as_slice() {
+        [_, order, file] if order == "--order" => Ok(fs::write(file, order::ordered(&fs::read(file)?)?)?),
+        [_, input, out_dir] => bind(input, out_dir),
+        _ => Err("usage: bindgen IN.wasm OUT_DIR, or bindgen --order FILE.wasm".into()),
+    }
+}
+
+fn bind(input: &str, out_dir: &str) -> Result<(), Box<dyn Error>> {
     let mut module = Module::from_file(input)?;
     prune(&mut module)?;
     for (_, function) in module.funcs.iter_local_mut() {

@@ -4,10 +4,11 @@ use crate::{
     catalog::{Catalog, Deployment},
     health::{Health, RetryBudget},
     json,
+    table::Table,
     time::Millis,
 };
 use serde_json::Value;
-use std::{borrow::Cow, collections::HashMap, rc::Rc};
+use std::{borrow::Cow, rc::Rc};
 
 /// Where a provider is called, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub enum Credential {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The providers of the catalog this worker has a credential or a sandbox for.
-    pub reach: HashMap<String, Reach>,
+    pub reach: Table<String, Reach>,
     pub x402: Option<X402>,
 }
 
@@ -47,7 +48,7 @@ pub struct X402 {
 #[derive(Clone, Debug, Default)]
 pub struct TenantView {
     pub tenant: Tenant,
-    deployments: HashMap<String, Rc<Deployment>>,
+    deployments: Table<String, Rc<Deployment>>,
 }
 
 impl TenantView {

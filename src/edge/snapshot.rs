@@ -12,7 +12,7 @@ use crate::{
     world::{self, Reach, TenantView, World},
 };
 use futures::{channel::oneshot, future::select, join};
-use std::{cell::Cell, collections::HashMap, rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 use worker::{Context, Delay, Env, console_error};
 
 /// KV keys.
@@ -40,7 +40,7 @@ struct Isolate {
     /// The last overrides that could be read.
     overrides: Rc<PriceOverrides>,
     source: Source,
-    tenants: HashMap<String, Rc<TenantView>>,
+    tenants: Table<String, Rc<TenantView>>,
     /// By key.
     policies: Table<String, Option<Rc<Policies>>>,
     loaded: Option<Millis>,
@@ -130,7 +130,7 @@ pub fn remember(tenant: &Tenant, key_id: &str) {
     let Some((view, policies)) = world::views(tenant) else { return };
     with(|isolate| {
         if isolate.tenants.len() >= TENANTS_MAX {
-            isolate.tenants.clear();
+            isolate.tenants = Table::default();
         }
         if isolate.policies.len() >= KEYS_MAX {
             isolate.policies = Table::default();

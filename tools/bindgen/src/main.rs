@@ -1,6 +1,7 @@
 //! `bindgen IN.wasm OUT_DIR`: writes the JavaScript half of the worker, in the form that wrangler's bundler takes.
 //! `bindgen --order FILE.wasm`: the last step, after all that changes code.
 mod cleanups;
+mod names;
 mod order;
 
 use std::{env, error::Error, fs, iter, path::Path};
@@ -36,7 +37,7 @@ fn bind(input: &str, out_dir: &str) -> Result<(), Box<dyn Error>> {
     for (_, function) in module.funcs.iter_local_mut() {
         cleanups::leave_out(function);
     }
-    Bindgen::new()
+    let mut output = Bindgen::new()
         .input_bytes("index", module.emit_wasm())
         .out_name("index")
         .module(true)?
@@ -47,11 +48,13 @@ fn bind(input: &str, out_dir: &str) -> Result<(), Box<dyn Error>> {
         // After a trap (not a panic) the module starts afresh, and the entry learns of it.
         .reset_state_function(true)
         .force_enable_abort_handler(true)
-        .generate(out_dir)?;
+        .generate_output()?;
+    let short = names::shorten(output.wasm_mut());
+    output.emit(out_dir)?;
     // The bundler knows `import x from "./y.wasm"`, not yet source-phase imports.
     let index = Path::new(out_dir).join("index.js");
     let text = fs::read_to_string(&index)?.replace("import source ", "import ");
-    fs::write(index, text)?;
+    fs::write(index, names::renamed(&text, &short))?;
     Ok(())
 }
 

@@ -12,11 +12,11 @@ use crate::{
     json,
     ledger::{CallRecord, Entry, EntryKind, GENESIS},
     money::Nanos,
-    table::Table,
+    table::{Queue, Table},
     time::{Millis, Window},
 };
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 mod act;
 pub mod ask;
@@ -176,7 +176,7 @@ struct Rates {
 pub struct Account {
     terms: Terms,
     organization: Organization,
-    keys: BTreeMap<String, StoredKey>,
+    keys: Table<String, StoredKey>,
     groups: Table<String, Group>,
     members: Table<String, Member>,
     tenant: Tenant,
@@ -190,9 +190,9 @@ pub struct Account {
     /// What is given only once, with the entry that did: refunds by what was given back, credits by their own id.
     given: Table<String, String>,
     /// Entries that wait for the journal, by sequence.
-    outbox: BTreeMap<u64, String>,
+    outbox: Queue<(u64, String)>,
     /// When holds and suspenses run out.
-    deadlines: BTreeSet<(Millis, String)>,
+    deadlines: Queue<(Millis, String)>,
     rates: HashMap<Scope, Rates>,
     seq: u64,
     head: String,
@@ -212,7 +212,7 @@ impl Account {
         let mut account = Self {
             terms,
             organization: Organization::default(),
-            keys: BTreeMap::new(),
+            keys: Table::default(),
             groups: Table::default(),
             members: Table::default(),
             tenant: Tenant::default(),
@@ -224,8 +224,8 @@ impl Account {
             ended: Ended::default(),
             lessons: Lessons::default(),
             given: Table::default(),
-            outbox: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            outbox: Queue::default(),
+            deadlines: Queue::default(),
             rates: HashMap::new(),
             seq: 0,
             head: GENESIS.to_owned(),
@@ -255,7 +255,7 @@ impl Account {
     fn restore(&mut self, row: &Row, checkpoint: &mut Option<Checkpoint>) -> serde_json::Result<()> {
         match row.kind.as_str() {
             "organization" => self.organization = json::read(&row.body)?,
-            "key" => drop(self.keys.insert(row.id.clone(), json::read(&row.body)?)),
+            "key" => self.keys.insert(row.id.clone(), json::read(&row.body)?),
             "budget" => {
                 let StoredBudget { scope, window, limit, extra } = json::read(&row.body)?;
                 self.budgets.put(scope, window, Budget { limit, extra });
@@ -288,7 +288,7 @@ impl Account {
     }
 
     fn replay(&mut self, rows: Vec<Row>, journaled: u64) -> Result<(), String> {
-        let mut entries = BTreeMap::new();
+        let mut entries = Queue::default();
         for Row { id, body, .. } in rows {
             if let Ok(at) = body.parse() {
                 self.ended.insert(id, Millis(at));
@@ -303,7 +303,7 @@ impl Account {
                     }
                     self.deadlines.insert((deadline(&booking), id.clone()));
                 }
-                Booking::Posted { entry, .. } if entry.seq > journaled => drop(entries.insert(entry.seq, id.clone())),
+                Booking::Posted { entry, .. } if entry.seq > journaled => entries.insert((entry.seq, id.clone())),
                 Booking::Posted { entry, .. } => {
                     self.ended.insert(id, entry.at);
                     continue;
@@ -311,16 +311,16 @@ impl Account {
             }
             self.bookings.insert(id, booking);
         }
-        for (seq, id) in entries {
-            self.outbox.insert(seq, id.clone());
+        for (seq, id) in entries.iter() {
             self.flush_at = Some(Millis(0));
-            let Some(Booking::Posted { entry, counted }) = self.bookings.get(&id) else { continue };
-            if seq > self.seq {
+            let Some(Booking::Posted { entry, counted }) = self.bookings.get(id) else { continue };
+            if *seq > self.seq {
                 apply(&mut self.wallet, &mut self.budgets, entry, counted, Nanos::ZERO);
-                self.seq = seq;
+                self.seq = *seq;
                 self.head.clone_from(&entry.hash);
             }
         }
+        self.outbox = entries;
         Ok(())
     }
 
@@ -457,7 +457,7 @@ impl Account {
         self.head.clone_from(&entry.hash);
         self.wallet.held = self.wallet.held.minus(held);
         apply(&mut self.wallet, &mut self.budgets, &entry, &counted, held);
-        self.outbox.insert(entry.seq, entry.id.clone());
+        self.outbox.insert((entry.seq, entry.id.clone()));
         self.flush_at.get_or_insert(now.after(self.terms.outbox_flush_ms));
         self.put(entry.id.clone(), Booking::Posted { entry, counted })
     }
@@ -497,19 +497,17 @@ impl Account {
         if self.flush_at.is_none_or(|at| at > now) {
             return Vec::new();
         }
-        let entry = |id: &String| match self.bookings.get(id) {
+        let entry = |(_, id): &(u64, String)| match self.bookings.get(id) {
             Some(Booking::Posted { entry, .. }) => Some(entry),
             _ => None,
         };
-        self.outbox.values().take(JOURNAL_BATCH).filter_map(entry).collect()
+        self.outbox.iter().take(JOURNAL_BATCH).filter_map(entry).collect()
     }
 
     /// The journal has everything up to an entry: its bookings go, and the counters are kept as a checkpoint.
     pub fn journaled(&mut self, through: u64, now: Millis) -> Vec<Write> {
-        let rest = self.outbox.split_off(&(through + 1));
-        let done = std::mem::replace(&mut self.outbox, rest);
-        let mut writes = Vec::with_capacity(done.len() + 1);
-        for id in done.into_values() {
+        let mut writes = Vec::new();
+        while let Some((_, id)) = self.outbox.take_first(|(seq, _)| *seq <= through) {
             // The row of an entry tells the same.
             if let Some(Booking::Posted { entry, .. }) = self.take(&id) {
                 self.ended.insert(id, entry.at);
@@ -555,7 +553,7 @@ impl Account {
             head: self.head.clone(),
             wallet: self.wallet,
             counters: kept.counters,
-            journaled: self.outbox.first_key_value().map_or(self.seq, |(seq, _)| seq - 1),
+            journaled: self.outbox.first().map_or(self.seq, |(seq, _)| seq - 1),
             // Hints of what is left of a minute: those of more keys than a row holds are not missed.
             rates: self
                 .rates

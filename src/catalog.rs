@@ -12,7 +12,7 @@ use crate::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use std::{cell::OnceCell, collections::HashMap, fmt::Write as _, ops::Range, rc::Rc};
+use std::{cell::OnceCell, fmt::Write as _, ops::Range, rc::Rc};
 
 mod rates;
 
@@ -374,8 +374,8 @@ pub struct Catalog {
     pub providers: Vec<Rc<Provider>>,
     text: Rc<str>,
     rows: Vec<Row>,
-    by_id: HashMap<String, usize>,
-    by_model: HashMap<String, Vec<usize>>,
+    by_id: Table<String, usize>,
+    by_model: Table<String, Vec<usize>>,
     overrides: Rc<PriceOverrides>,
     all: OnceCell<Vec<Rc<Deployment>>>,
 }
@@ -450,7 +450,6 @@ impl Catalog {
         let models = member("models")?;
         let origin = text.find(models).unwrap_or(0);
         let rows: Vec<&RawValue> = serde_json::from_str(models).map_err(|error| wrong(format!("models: {error}")))?;
-        catalog.by_id.reserve(rows.len());
         for row in rows {
             let raw = row.get();
             let start = origin + (raw.as_ptr() as usize - models.as_ptr() as usize);
@@ -467,10 +466,11 @@ impl Catalog {
             known.ok_or_else(|| format!("model {model} names the provider {provider:?}, which has no row"))?;
         let row = Row { provider: Rc::clone(provider), place, made: OnceCell::new() };
         let id = format!("{}/{model}", provider.id);
-        if self.by_id.insert(id.clone(), self.rows.len()).is_some() {
+        if self.by_id.contains_key(&id) {
             return Err(format!("{id} stands there twice"));
         }
-        self.by_model.entry(model).or_default().push(self.rows.len());
+        self.by_id.insert(id, self.rows.len());
+        self.by_model.change(&model, |places| places.push(self.rows.len()));
         self.rows.push(row);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A small map, in order of its keys: pairs in a list, found by halving. What has hundreds of rows needs no tree, and a
-//! tree is eight times as much code in the upload for every type it holds.
+//! tree is eight times as much code in the upload for every type it holds, a hash map four times. And a queue in order.
 use serde::{Serialize, Serializer};
-use std::borrow::Borrow;
+use std::{borrow::Borrow, collections::VecDeque};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table<K, V>(Vec<(K, V)>);
@@ -110,6 +110,64 @@ impl<K, V> Table<K, V> {
     }
 }
 
+impl<K: Ord, V> FromIterator<(K, V)> for Table<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(rows: I) -> Self {
+        let mut table = Self::default();
+        rows.into_iter().for_each(|(key, value)| table.insert(key, value));
+        table
+    }
+}
+
+/// Rows in order, each once, of which most come last and leave first: what lies on the nearer side of a change moves.
+#[derive(Clone, Debug)]
+pub struct Queue<T>(VecDeque<T>);
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T: Ord> Queue<T> {
+    pub fn insert(&mut self, row: T) {
+        if let Err(place) = self.0.binary_search(&row) {
+            self.0.insert(place, row);
+        }
+    }
+
+    pub fn remove(&mut self, row: &T) {
+        if let Ok(place) = self.0.binary_search(row) {
+            self.0.remove(place);
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    #[must_use]
+    pub fn first(&self) -> Option<&T> {
+        self.0.front()
+    }
+
+    /// Takes the first row out if it passes.
+    pub fn take_first(&mut self, passes: impl FnOnce(&T) -> bool) -> Option<T> {
+        if self.first().is_some_and(passes) { self.0.pop_front() } else { None }
+    }
+
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.0.iter()
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl<K: Serialize, V: Serialize> Serialize for Table<K, V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.iter())
@@ -132,5 +190,18 @@ mod tests {
         table.change(&"c".to_owned(), |value| *value = 9);
         table.retain(|_, value| *value > 4);
         assert_eq!(table.iter().collect::<Vec<_>>(), [(&"c".to_owned(), &9)]);
+    }
+
+    #[test]
+    fn a_queue_is_in_order_and_has_each_row_once() {
+        let mut queue = Queue::default();
+        for row in [3, 1, 2, 3, 5] {
+            queue.insert(row);
+        }
+        queue.remove(&2);
+        queue.remove(&4);
+        assert_eq!(queue.iter().rev().collect::<Vec<_>>(), [&5, &3, &1]);
+        assert_eq!((queue.take_first(|row| *row > 1), queue.take_first(|row| *row == 1)), (None, Some(1)));
+        assert_eq!((queue.first(), queue.len(), queue.is_empty()), (Some(&3), 2, false));
     }
 }

@@ -5,10 +5,11 @@ use crate::{
     health::{Health, RetryBudget},
     json,
     quality::{Prior, taught::Taught},
+    table::Table,
     time::Millis,
 };
 use serde_json::Value;
-use std::{borrow::Cow, collections::HashMap, rc::Rc};
+use std::{borrow::Cow, rc::Rc};
 
 /// Where a provider is called, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub enum Credential {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The providers of the catalog this worker has a credential or a sandbox for.
-    pub reach: HashMap<String, Reach>,
+    pub reach: Table<String, Reach>,
     pub x402: Option<X402>,
 }
 
@@ -48,7 +49,7 @@ pub struct X402 {
 #[derive(Clone, Debug, Default)]
 pub struct TenantView {
     pub tenant: Tenant,
-    deployments: HashMap<String, Rc<Deployment>>,
+    deployments: Table<String, Rc<Deployment>>,
 }
 
 impl TenantView {

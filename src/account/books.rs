@@ -81,7 +81,7 @@ impl Account {
     pub(super) fn summary(&self, providers: &[String], now: Millis) -> Summary {
         let mut wallet = Wallet { held: Nanos::ZERO, ..self.wallet };
         let (mut head, mut seq, mut waiting_since) = (self.head.clone(), self.seq, Millis(0));
-        for id in self.outbox.values().rev() {
+        for (_, id) in self.outbox.iter().rev() {
             let Some(Booking::Posted { entry, .. }) = self.bookings.get(id) else { continue };
             (head, seq, waiting_since) = (entry.prev_hash.clone(), entry.seq - 1, entry.at);
             if entry.kind.pays_in() {
@@ -93,7 +93,7 @@ impl Account {
         let mut summary =
             Summary { seq, head, wallet, waiting: self.outbox.len() as u64, waiting_since, ..Summary::default() };
         let mut askable = Vec::new();
-        for (at, id) in &self.deadlines {
+        for (at, id) in self.deadlines.iter() {
             match self.bookings.get(id) {
                 Some(Booking::Held(_)) => {
                     summary.open += 1;

@@ -1,6 +1,6 @@
 //! What has ended: a message that comes again, or late, must not open it once more.
-use crate::{id, time::Millis};
-use std::collections::{BTreeSet, HashSet};
+use crate::{id, table::Queue, time::Millis};
+use std::collections::HashSet;
 
 /// How long an id is remembered after it ended: a letter takes seconds.
 const KEPT_MS: u64 = 120_000;
@@ -15,7 +15,7 @@ const LATE_MS: u64 = 900_000;
 #[derive(Debug, Default)]
 pub(super) struct Ended {
     ids: HashSet<String>,
-    order: BTreeSet<(Millis, String)>,
+    order: Queue<(Millis, String)>,
 }
 
 /// Whether an id is too old to begin anything; what is no id of ours is.
@@ -50,7 +50,7 @@ impl Ended {
         while gone.len() < FORGOTTEN_AT_ONCE
             && let Some((at, _)) = self.order.first()
             && (now.since(*at) >= KEPT_MS || self.order.len() > KEPT_MAX)
-            && let Some((_, id)) = self.order.pop_first()
+            && let Some((_, id)) = self.order.take_first(|_| true)
         {
             self.ids.remove(&id);
             gone.push(id);

@@ -345,7 +345,7 @@ impl Account {
                     let call = CallRecord { estimated: true, resolved_by: "deadline".to_owned(), ..call };
                     writes.push(self.post_usage(id, hold, metered, call, now));
                 }
-                Some(Booking::Posted { .. }) | None => drop(self.deadlines.pop_first()),
+                Some(Booking::Posted { .. }) | None => drop(self.deadlines.take_first(|_| true)),
             }
         }
         writes

@@ -4,6 +4,7 @@ use crate::id::mint;
 use crate::json::json;
 use letter::{AdminAsk, Bid, ExtendLetter, HoldLetter, MadeKey, OtherAttempt, PostLetter, PostOutcome};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 const TERMS: Terms = Terms { hold_settle_ms: 1_000, outbox_flush_ms: 100, private_upstreams: false };
 const START: Millis = Millis(1_795_562_448_000);
@@ -121,7 +122,7 @@ impl Kept {
         let place = Place { path: &[], session: "", at: now, zone: &account.organization.zone };
         let budget = account.budgets.state(&Scope::ApiKey(KEY.into()), Window::Day, place);
         json!({"wallet": account.wallet, "held": account.wallet.held, "seq": account.seq, "head": account.head, "budget": budget,
-            "outbox": account.outbox, "open": account.rates.get(&Scope::ApiKey(KEY.into())).map_or(0, |rates| rates.open),
+            "outbox": account.outbox.iter().collect::<Vec<_>>(), "open": account.rates.get(&Scope::ApiKey(KEY.into())).map_or(0, |rates| rates.open),
             "tenant": account.tenant.version})
     }
 

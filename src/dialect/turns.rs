@@ -8,9 +8,9 @@ use crate::{
     chat::{Part, Request, Role},
     fault::Fault,
     json::{json, put},
+    table::Table,
 };
 use serde_json::{Map, Value};
-use std::collections::HashMap;
 
 /// Consecutive messages of one side.
 #[derive(Default)]
@@ -109,8 +109,8 @@ pub(super) fn called(request: &Request) -> Vec<&str> {
 /// different calls.
 #[derive(Default)]
 pub(super) struct Ids {
-    ours: HashMap<String, String>,
-    taken: HashMap<String, u32>,
+    ours: Table<String, String>,
+    taken: Table<String, u32>,
 }
 
 impl Ids {
@@ -123,9 +123,12 @@ impl Ids {
         if ours.len() > 64 {
             ours = sha256_hex(theirs.as_bytes());
         }
-        let uses = self.taken.entry(ours.clone()).or_insert(0);
-        *uses += 1;
-        if *uses > 1 {
+        let mut uses = 0;
+        self.taken.change(&ours, |taken| {
+            *taken += 1;
+            uses = *taken;
+        });
+        if uses > 1 {
             ours = format!("{ours}_{uses}");
         }
         self.ours.insert(theirs.to_owned(), ours.clone());

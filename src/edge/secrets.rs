@@ -93,7 +93,9 @@ pub fn settings(env: &Env, catalog: &Catalog) -> Settings {
             }
             (None, None) => None,
         };
-        settings.reach.extend(reach.map(|reach| (provider.id.clone(), reach)));
+        if let Some(reach) = reach {
+            settings.reach.insert(provider.id.clone(), reach);
+        }
     }
     settings.x402 = variable(env, "X402_NETWORK")
         .zip(variable(env, "X402_PAY_TO"))

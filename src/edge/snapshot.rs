@@ -13,7 +13,7 @@ use crate::{
     world::{self, Reach, TenantView, World},
 };
 use futures::{channel::oneshot, future::select, join};
-use std::{cell::Cell, collections::HashMap, rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 use worker::{Context, Delay, Env, console_error};
 
 /// KV keys.
@@ -41,11 +41,11 @@ struct Isolate {
     /// The last overrides that could be read.
     overrides: Rc<PriceOverrides>,
     source: Source,
-    tenants: HashMap<String, Rc<TenantView>>,
+    tenants: Table<String, Rc<TenantView>>,
     /// By key.
     policies: Table<String, Option<Rc<Policies>>>,
     /// What the outcomes of each account taught.
-    taught: HashMap<String, Rc<Taught>>,
+    taught: Table<String, Rc<Taught>>,
     loaded: Option<Millis>,
     /// The part of the world this isolate is in; empty before it is known.
     region: &'static str,
@@ -135,7 +135,7 @@ pub fn remember_taught(account: &str, told: &str) {
     let Some(taught) = Taught::of_text(told) else { return };
     with(|isolate| {
         if isolate.taught.len() >= TENANTS_MAX {
-            isolate.taught.clear();
+            isolate.taught = Table::default();
         }
         isolate.taught.insert(account.to_owned(), Rc::new(taught));
     });
@@ -151,7 +151,7 @@ pub fn remember(tenant: &Tenant, key_id: &str) {
     let Some((view, policies)) = world::views(tenant) else { return };
     with(|isolate| {
         if isolate.tenants.len() >= TENANTS_MAX {
-            isolate.tenants.clear();
+            isolate.tenants = Table::default();
         }
         if isolate.policies.len() >= KEYS_MAX {
             isolate.policies = Table::default();

@@ -14,8 +14,8 @@ use super::{
     expected,
     taught::{How, Known, Taught, Text},
 };
-use crate::id::Dice;
-use std::collections::{HashMap, VecDeque};
+use crate::{id::Dice, table::Table};
+use std::collections::VecDeque;
 
 /// Examples that are kept; the oldest is forgotten.
 pub const EXAMPLES_MAX: usize = 2_000;
@@ -166,14 +166,14 @@ struct Worth {
 #[derive(Clone, Debug)]
 pub struct Learner {
     models: Vec<Model>,
-    cells: HashMap<(u32, usize), Mean>,
+    cells: Table<(u32, usize), Mean>,
     examples: VecDeque<Example>,
     dice: Dice,
 }
 
 impl Default for Learner {
     fn default() -> Self {
-        Self { models: Vec::new(), cells: HashMap::new(), examples: VecDeque::new(), dice: Dice::new(1) }
+        Self { models: Vec::new(), cells: Table::default(), examples: VecDeque::new(), dice: Dice::new(1) }
     }
 }
 
@@ -236,7 +236,7 @@ impl Learner {
     fn note(&mut self, cluster: u32, mark: &Mark) {
         let place = (cluster, mark.model);
         if self.cells.len() < CELLS_MAX || self.cells.contains_key(&place) {
-            self.cells.entry(place).or_default().take(mark.gain);
+            self.cells.change(&place, |cell| cell.take(mark.gain));
         }
     }
 
@@ -339,12 +339,9 @@ impl Learner {
     fn by_means(&self, place: usize) -> How {
         let of = |cluster| self.cells.get(&(cluster, place)).copied().unwrap_or_default();
         let everywhere = of(EVERYWHERE).shrunk(DOUBT_ALL, 0.0);
-        let clusters = self.cells.keys().filter(|(cluster, model)| *model == place && *cluster != EVERYWHERE);
-        let mut means: Vec<(u32, f32)> =
-            clusters.map(|(cluster, _)| (*cluster, of(*cluster).shrunk(DOUBT_CLUSTER, everywhere))).collect();
-        means.sort_by_key(|(cluster, _)| *cluster);
-        means.insert(0, (EVERYWHERE, everywhere));
-        How::Means(means)
+        let clusters = self.cells.iter().filter(|((cluster, model), _)| *model == place && *cluster != EVERYWHERE);
+        let means = clusters.map(|((cluster, _), mean)| (*cluster, mean.shrunk(DOUBT_CLUSTER, everywhere)));
+        How::Means([(EVERYWHERE, everywhere)].into_iter().chain(means).collect())
     }
 }
 

@@ -11,9 +11,10 @@ use crate::{
     money::Nanos,
     price,
     quality::ability,
+    table::Table,
     world::World,
 };
-use std::{collections::BTreeMap, rc::Rc};
+use std::rc::Rc;
 
 /// A deployment that was looked at, and why it was left out.
 #[derive(Clone, Debug)]
@@ -240,14 +241,14 @@ fn least(question: &Question<'_>, deployment: &Deployment, when: When, prompt_ma
 /// The refusal when nothing can serve a request: the reasons, most frequent first.
 pub fn none_left(question: &Question<'_>, world: &World, considered: &[Considered]) -> Fault {
     let (model, surface) = (question.model, question.surface);
-    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let mut counts: Table<&'static str, usize> = Table::default();
     for why in considered.iter().filter_map(|one| one.why) {
-        *counts.entry(why).or_default() += 1;
+        counts.change(&why, |count| *count += 1);
     }
-    let mut reasons: Vec<_> = counts.into_iter().collect();
-    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let mut reasons: Vec<_> = counts.iter().collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     // What the request itself left out says nothing about the rest.
-    let others: Vec<&str> = reasons.iter().map(|(why, _)| *why).filter(|why| *why != LEFT_OUT).collect();
+    let others: Vec<&str> = reasons.iter().map(|(why, _)| **why).filter(|why| *why != LEFT_OUT).collect();
     if others.iter().all(|why| why.starts_with(RULED_OUT)) {
         let ruled = considered.iter().find_map(|one| Some((&one.deployment, one.why.filter(|why| *why != LEFT_OUT)?)));
         if let Some(fault) = ruled.and_then(|(deployment, why)| ruled_out(question, world, deployment, why)) {

@@ -171,7 +171,7 @@ fn tiers() -> World {
              "rates": [{"service_tier": "flex", "input_usd_per_mtok": "0.5", "output_usd_per_mtok": "2"}]},
             {"provider": "a", "id": "plain", "context_length": 100_000, "input_usd_per_mtok": "1", "output_usd_per_mtok": "4"}]});
     let reach = Reach { base_url: "https://a.test".into(), credentials: vec![Credential::None] };
-    let settings = Settings { reach: [("a".to_owned(), reach)].into(), x402: None };
+    let settings = Settings { reach: [("a".to_owned(), reach)].into_iter().collect(), x402: None };
     let catalog = Rc::new(Catalog::parse(&document.to_string()).expect("valid"));
     World { catalog, settings: Rc::new(settings), ..World::default() }
 }

@@ -39,7 +39,7 @@ thread_local! {
     static WORLD: World = World {
         catalog: Rc::new(Catalog::parse(CATALOG).expect("the catalog is valid")),
         settings: Rc::new(Settings {
-            reach: PROVIDERS.map(|id| (id.to_owned(), reach(id))).into(),
+            reach: PROVIDERS.map(|id| (id.to_owned(), reach(id))).into_iter().collect(),
             x402: Some(X402 { network: "eip155:84532".to_owned(), pay_to: "0xabc".to_owned() }),
         }),
         ..World::default()

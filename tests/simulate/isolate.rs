@@ -27,7 +27,7 @@ thread_local! {
     static WORLD: World = World {
         catalog: Rc::new(catalog()),
         settings: Rc::new(Settings {
-            reach: PROVIDERS.map(|id| (id.to_owned(), reach(id))).into(),
+            reach: PROVIDERS.map(|id| (id.to_owned(), reach(id))).into_iter().collect(),
             x402: None,
         }),
         ..World::default()

@@ -8,16 +8,16 @@ use crate::{
     chat::{Media, Part, Request},
     fault::Fault,
     json::{json, put},
+    table::Table,
 };
 use serde_json::Value;
-use std::collections::HashMap;
 
 /// Stands in for the signature of a call that another model made. Without one Gemini 3 refuses the first of a step.
 const UNSIGNED: &str = "skip_thought_signature_validator";
 
 /// The hub's messages as the system's parts and contents.
 pub(super) fn encode(request: &Request, deployment: &Deployment) -> Result<(Vec<Value>, Vec<Value>), Fault> {
-    let (system, turns) = turns::of(request, &mut Parts { deployment, names: HashMap::new() })?;
+    let (system, turns) = turns::of(request, &mut Parts { deployment, names: Table::default() })?;
     let mut contents = Vec::with_capacity(turns.len());
     for mut turn in turns {
         if turn.assistant {
@@ -49,7 +49,7 @@ fn sign(parts: &mut [Value]) {
 struct Parts<'a> {
     deployment: &'a Deployment,
     /// What was called, by the calls' ids: results name it again.
-    names: HashMap<String, String>,
+    names: Table<String, String>,
 }
 
 impl Words for Parts<'_> {

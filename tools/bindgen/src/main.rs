@@ -1,5 +1,8 @@
 //! `bindgen IN.wasm OUT_DIR`: writes the JavaScript half of the worker, in the form that wrangler's bundler takes.
+//! `bindgen --order FILE.wasm`: the last step, after all that changes code.
 mod cleanups;
+mod names;
+mod order;
 
 use std::{env, error::Error, fs, iter, path::Path};
 
@@ -21,13 +24,20 @@ const SECTION: &str = "__wasm_bindgen_unstable";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().collect();
-    let [_, input, out_dir] = args.as_slice() else { return Err("usage: bindgen IN.wasm OUT_DIR".into()) };
+    match args.as_slice() {
+        [_, order, file] if order == "--order" => Ok(fs::write(file, order::ordered(&fs::read(file)?)?)?),
+        [_, input, out_dir] => bind(input, out_dir),
+        _ => Err("usage: bindgen IN.wasm OUT_DIR, or bindgen --order FILE.wasm".into()),
+    }
+}
+
+fn bind(input: &str, out_dir: &str) -> Result<(), Box<dyn Error>> {
     let mut module = Module::from_file(input)?;
     prune(&mut module)?;
     for (_, function) in module.funcs.iter_local_mut() {
         cleanups::leave_out(function);
     }
-    Bindgen::new()
+    let mut output = Bindgen::new()
         .input_bytes("index", module.emit_wasm())
         .out_name("index")
         .module(true)?
@@ -38,11 +48,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         // After a trap (not a panic) the module starts afresh, and the entry learns of it.
         .reset_state_function(true)
         .force_enable_abort_handler(true)
-        .generate(out_dir)?;
+        .generate_output()?;
+    let short = names::shorten(output.wasm_mut());
+    output.emit(out_dir)?;
     // The bundler knows `import x from "./y.wasm"`, not yet source-phase imports.
     let index = Path::new(out_dir).join("index.js");
     let text = fs::read_to_string(&index)?.replace("import source ", "import ");
-    fs::write(index, text)?;
+    fs::write(index, names::renamed(&text, &short))?;
     Ok(())
 }
 

@@ -74,7 +74,7 @@ test("what the caller left open is filled in: tier and effort", async () => {
   const asked = async (more) => {
     const answer = await here.ask(own.key, { ...body, ...more });
     assert.equal(answer.status, 200, JSON.stringify(answer.body));
-    return { sent: (await here.sandbox("openai")).last_request.body, answer };
+    return { sent: (await here.sandbox.seen("openai")).last_request.body, answer };
   };
   const low = await asked({ megarouter: { priority: "low" } });
   assert.deepEqual([low.sent.service_tier, low.sent.reasoning_effort], ["flex", "minimal"]);

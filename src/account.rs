@@ -187,6 +187,8 @@ pub struct Account {
     bookings: HashMap<String, Booking>,
     ended: Ended,
     lessons: Lessons,
+    /// Where each session's prompt was read last, and when.
+    warm: Table<String, (String, Millis)>,
     /// What is given only once, with the entry that did: refunds by what was given back, credits by their own id.
     given: Table<String, String>,
     /// Entries that wait for the journal, by sequence.
@@ -223,6 +225,7 @@ impl Account {
             bookings: HashMap::new(),
             ended: Ended::default(),
             lessons: Lessons::default(),
+            warm: Table::default(),
             given: Table::default(),
             outbox: Queue::default(),
             deadlines: Queue::default(),

@@ -49,6 +49,13 @@ pub fn expected(rates: &RateCard, when: When, prompt_tokens: u64, output_tokens:
     charge(rates, when, &usage).unwrap_or(Nanos(crate::money::NANOS_MAX))
 }
 
+/// The same for a deployment that still has the prompt in its cache.
+#[must_use]
+pub fn expected_warm(rates: &RateCard, when: When, prompt_tokens: u64, output_tokens: u64) -> Nanos {
+    let usage = Usage { cache_read: prompt_tokens, output: output_tokens, ..Usage::default() };
+    charge(rates, when, &usage).unwrap_or(Nanos(crate::money::NANOS_MAX))
+}
+
 /// The exact charge, in nano-dollars, rounded half to even once. `None` where it does not fit an amount.
 #[must_use]
 pub fn charge(card: &RateCard, when: When, usage: &Usage) -> Option<Nanos> {

@@ -51,6 +51,8 @@ pub struct Candidate {
     pub least: Nanos,
     /// What it is expected to cost.
     pub expected: Nanos,
+    /// The same, if the prompt is still in its cache.
+    pub expected_warm: Nanos,
     /// The share of a perfect answer that is expected of it.
     pub quality: f64,
     /// Output tokens to expect, hidden ones too.
@@ -64,6 +66,8 @@ pub struct Candidate {
     pub throttled: f64,
     /// What the mode made of it; higher is better.
     pub score: f64,
+    /// What the mode would make of it with the prompt in its cache.
+    pub score_warm: f64,
     /// Its answer is likely to be worse than the mode lets pass: others come before it.
     pub poor: bool,
 }
@@ -107,6 +111,8 @@ pub enum Reason {
     Pinned,
     Alias,
     Mode,
+    /// The session's last answer came from there, and its cache is worth more than a better choice.
+    Affinity,
 }
 
 impl Reason {
@@ -116,6 +122,7 @@ impl Reason {
             Self::Pinned => "pinned",
             Self::Alias => "alias",
             Self::Mode => "mode",
+            Self::Affinity => "affinity",
         }
     }
 }
@@ -125,6 +132,19 @@ impl Reason {
 pub struct Allowed {
     pub models: Option<Vec<String>>,
     pub providers: Option<Vec<String>>,
+}
+
+impl Plan {
+    /// The place of the deployment that answered last in the session, where staying there is worth more than going to the first of
+    /// those that may be used: its cache makes the prompt cheaper.
+    #[must_use]
+    pub fn stay(&self, warm: &str, allowed: &[usize]) -> Option<usize> {
+        let place =
+            *allowed.iter().find(|place| self.candidates.get(**place).is_some_and(|c| c.deployment.id == warm))?;
+        let (first, last) = (self.candidates.get(*allowed.first()?)?, self.candidates.get(place)?);
+        let fit = !last.open && !last.poor && last.rank == first.rank;
+        (self.reason == Reason::Mode && fit && last.score_warm >= first.score).then_some(place)
+    }
 }
 
 /// Plans a request.
@@ -258,6 +278,10 @@ fn order(
     };
     for candidate in candidates.iter_mut() {
         candidate.score = score(candidate, &field);
+        if question.overrides.session.is_some() {
+            let warm = Candidate { expected: candidate.expected_warm, ..candidate.clone() };
+            candidate.score_warm = score(&warm, &field);
+        }
         candidate.poor = !selection.in_given_order && candidate.quality < floor * field.quality;
         candidate.open |= candidate.throttled > 0.0 && dice.share() < candidate.throttled;
     }

@@ -19,6 +19,12 @@ const OUTBOX_MAX: usize = 20_000;
 /// How often ended sessions are looked for when there are as many as may be.
 const SESSIONS_SWEPT_MS: u64 = 60_000;
 
+/// How long a prompt is taken to stay in a provider's cache: the shortest time that one promises,
+/// <https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching>.
+const WARM_MS: u64 = 300_000;
+/// Sessions that are remembered for it, in memory alone.
+const WARM_MAX: usize = 10_000;
+
 impl Hold {
     /// The scopes it counts in.
     pub(super) fn scopes(&self) -> Vec<Scope> {
@@ -67,22 +73,39 @@ impl Account {
             Err(refusal) => return Turn::refused(refusal),
         };
         if letter.dry {
-            return Turn::told(Answer::Held(Grant {
-                amount: Nanos::ZERO,
-                taught: self.lessons.news(&letter.taught),
-                ..grant
-            }));
+            let grant = self.with_hints(grant, &letter, now);
+            return Turn::told(Answer::Held(Grant { amount: Nanos::ZERO, ..grant }));
         }
         if let Err(refusal) = self.take_rates(&path, &spec, letter.tokens, now) {
             return Turn::refused(refusal);
         }
         self.count_hold(&counted, grant.amount, now);
-        let taught = self.lessons.news(&letter.taught);
+        let told = self.with_hints(grant.clone(), &letter, now);
         let HoldLetter { request_id, caller, session, tokens, .. } = letter;
         let (key_id, settle_by) = (caller.key_id, now.after(self.terms.hold_settle_ms));
-        let hold = Hold { key_id, path, session, grant: grant.clone(), counted, at: now, settle_by, tokens };
+        let hold = Hold { key_id, path, session, grant, counted, at: now, settle_by, tokens };
         let write = self.put(request_id, Booking::Held(hold));
-        Turn { answer: Answer::Held(Grant { taught, ..grant }), writes: vec![write] }
+        Turn { answer: Answer::Held(told), writes: vec![write] }
+    }
+
+    /// A grant with what helps to choose. None of it is kept with the hold.
+    fn with_hints(&self, grant: Grant, letter: &HoldLetter, now: Millis) -> Grant {
+        let warm = self.warm.get(&letter.session).filter(|(_, at)| now.since(*at) <= WARM_MS);
+        let warm = warm.map_or_default(|(deployment, _)| deployment.clone());
+        Grant { warm, taught: self.lessons.news(&letter.taught), ..grant }
+    }
+
+    /// Remembers where a session's prompt was read last.
+    fn note_warm(&mut self, call: &CallRecord, now: Millis) {
+        if call.session.is_empty() || call.usage.prompt() == 0 {
+            return;
+        }
+        if self.warm.len() >= WARM_MAX {
+            self.warm.retain(|_, (_, at)| now.since(*at) <= WARM_MS);
+        }
+        if self.warm.len() < WARM_MAX {
+            self.warm.insert(call.session.clone(), (format!("{}/{}", call.provider, call.model), now));
+        }
     }
 
     /// The bids the key may use and the money reaches for, and what to hold: the dearest of them.
@@ -316,6 +339,7 @@ impl Account {
         call.api_key_id.clone_from(&hold.key_id);
         call.path = hold.scopes().into_iter().filter(|scope| *scope != Scope::Organization).collect();
         call.session.clone_from(&hold.session);
+        self.note_warm(&call, now);
         call.overrun = charge > hold.grant.amount;
         let payable = || format!("payable:provider:{}", call.provider);
         let mut legs = transfer(self.wallet_account(), payable(), charge);

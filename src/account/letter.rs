@@ -414,12 +414,15 @@ pub struct Grant {
     pub at: Millis,
     /// The places of the bids that are allowed and affordable.
     pub allowed: Vec<usize>,
+    /// The deployment that answered last in the session, if that is not long ago; else empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub warm: String,
     /// What outcomes have taught since; empty for nothing new.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub taught: String,
 }
 
-json::members!(Grant { amount, at = Millis(0), allowed, taught = String::new() });
+json::members!(Grant { amount, at = Millis(0), allowed, warm = String::new(), taught = String::new() });
 
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -848,3 +848,34 @@ fn lessons_are_bounded_and_need_a_key() {
     let learn = Letter::Learn { caller: caller(KEY, KeyKind::Inference), id: req(9_999), lesson: junk };
     assert_eq!(kept.send(learn), Answer::Posted, "what cannot be read teaches nothing");
 }
+
+#[test]
+fn a_session_is_told_where_its_prompt_was_read_for_five_minutes() {
+    let mut kept = Kept::new("1");
+    let held = |kept: &mut Kept, number: u128, session: &str| {
+        let letter =
+            HoldLetter { session: session.into(), ..hold_letter(&req(number), &[1], kept.account.tenant.version) };
+        match kept.send(Letter::Hold(letter)) {
+            Answer::Held(grant) => grant.warm,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(held(&mut kept, 1, "chat"), "");
+    let usage = crate::usage::Usage { input: 10, ..crate::usage::Usage::default() };
+    let call = CallRecord { provider: "acme".into(), model: "m".into(), usage, ..CallRecord::default() };
+    let outcome = PostOutcome::Charge(Nanos(1));
+    kept.send(Letter::Post(PostLetter {
+        request_id: req(1),
+        held_at: None,
+        outcome,
+        call,
+        tokens: 10,
+        others: Vec::new(),
+    }));
+    assert_eq!(held(&mut kept, 2, "chat"), "acme/m");
+    assert_eq!((held(&mut kept, 3, "another"), held(&mut kept, 4, "")), (String::new(), String::new()));
+    kept.now = kept.now.after(300_001);
+    let late = mint("req", kept.now, 5);
+    let letter = HoldLetter { session: "chat".into(), ..hold_letter(&late, &[1], kept.account.tenant.version) };
+    assert!(matches!(kept.send(Letter::Hold(letter)), Answer::Held(grant) if grant.warm.is_empty()));
+}

@@ -2,11 +2,11 @@
 use super::{Effect, Event, Exchange, Phase, event::Timer};
 use crate::{
     access::Knock,
-    account::letter::{Bid, Caller, HoldLetter, Refusal},
+    account::letter::{Bid, Caller, Grant, HoldLetter, Refusal},
     endpoint::Overrides,
     fault::Fault,
     payment,
-    route::Allowed,
+    route::{Allowed, Reason},
     time::Millis,
 };
 
@@ -95,6 +95,7 @@ impl Exchange {
             }
             Event::Held(grant) => {
                 self.queue = grant.allowed.iter().rev().copied().collect();
+                self.stay_where_it_is_warm(&grant);
                 if self.only_explains() {
                     return self.explain_only(effects);
                 }
@@ -120,6 +121,16 @@ impl Exchange {
                 self.phase = Phase::Holding { tries };
             }
             _ => self.phase = Phase::Holding { tries },
+        }
+    }
+
+    /// The deployment that has the session's prompt in its cache is asked first, where that is worth more.
+    fn stay_where_it_is_warm(&mut self, grant: &Grant) {
+        let Ok(plan) = &mut self.case.plan else { return };
+        if let Some(place) = plan.stay(&grant.warm, &grant.allowed) {
+            self.queue.retain(|other| *other != place);
+            self.queue.push(place);
+            plan.reason = Reason::Affinity;
         }
     }
 

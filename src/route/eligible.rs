@@ -97,6 +97,7 @@ fn candidate(
         when,
         effort: effort(question, free, deployment),
         expected: price::expected(&deployment.rates, when, prompt_tokens, output_tokens),
+        expected_warm: price::expected_warm(&deployment.rates, when, prompt_tokens, output_tokens),
         quality: quality(question, deployment, world),
         ttft_ms,
         tokens_per_s: score.and_then(Score::tokens_per_s).unwrap_or(TOKENS_PER_S),
@@ -105,6 +106,7 @@ fn candidate(
         throttled: score.map_or(0.0, Score::throttled),
         output_tokens,
         score: 0.0,
+        score_warm: 0.0,
         poor: false,
     })
 }

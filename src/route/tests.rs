@@ -217,6 +217,38 @@ fn how_much_a_model_thinks_follows_the_request_where_it_is_left_open() {
     assert_eq!(effort(&asked, "auto").0, None, "nothing is left open");
 }
 
+#[test]
+fn a_session_stays_where_its_prompt_is_cached_unless_the_gain_is_larger() {
+    let rows = |cached: &str, other: &str| {
+        let document = crate::json::json!({"version": 1,
+            "providers": [{"id": "a", "name": "a", "dialect": "openai_chat", "base_url": "https://a.test"},
+                {"id": "b", "name": "b", "dialect": "openai_chat", "base_url": "https://b.test"}],
+            "models": [
+                {"provider": "a", "id": "m", "context_length": 100_000, "input_usd_per_mtok": "3", "output_usd_per_mtok": "3",
+                 "cache_read_usd_per_mtok": cached},
+                {"provider": "b", "id": "m", "context_length": 100_000, "input_usd_per_mtok": other, "output_usd_per_mtok": other}]});
+        let reach = |id: &str| {
+            let base_url = format!("https://{id}.test");
+            (id.to_owned(), Reach { base_url, credentials: vec![Credential::None] })
+        };
+        let settings = Settings { reach: ["a", "b"].map(reach).into_iter().collect(), x402: None };
+        let catalog = Rc::new(Catalog::parse(&document.to_string()).expect("valid"));
+        World { catalog, settings: Rc::new(settings), ..World::default() }
+    };
+    let mut asked = ask();
+    asked.messages[0].parts = vec![Part::text("word ".repeat(20_000))];
+    let overrides = Overrides { session: Some("s".into()), ..Overrides::default() };
+    let stays = |world: &World, warm: &str| {
+        let plan = planned(world, "m:floor", &asked, &overrides).expect("a plan");
+        assert_eq!(plan.candidates[0].deployment.id, "b/m", "by itself");
+        plan.stay(warm, &[0, 1]).map(|place| plan.candidates[place].deployment.id.clone())
+    };
+    assert_eq!(stays(&rows("0.3", "2"), "a/m").as_deref(), Some("a/m"));
+    assert_eq!(stays(&rows("0.3", "0.1"), "a/m"), None, "the other is cheaper all the same");
+    assert_eq!(stays(&rows("3", "2"), "a/m"), None, "its cache is worth nothing");
+    assert_eq!(stays(&rows("0.3", "2"), "c/m"), None, "it is none of the candidates");
+}
+
 const OUTPUT_BOUND: u64 = 4_096;
 
 fn under(world: &World, layers: Value) -> World {

@@ -304,7 +304,8 @@ impl<'a> Judged<'a> {
         told["cost_at"] = costs_told(&points(&policies), cost_at);
         let held = |quality: f64| {
             let (cost, kept) = score::chosen(&policies, &strong, quality, asked.seed);
-            let mix = mixed_cost_at(&self.singles(), kept).map(rounded);
+            // Where no mix keeps as much, the strong model's cost.
+            let mix = mixed_cost_at(&self.singles(), kept).map_or(1.0, rounded);
             json!({"cost": rounded(cost), "quality": rounded(kept), "mix": mix})
         };
         told["held"] = json!({"95": held(0.95), "98": held(0.98), "100": held(1.0)});

@@ -1,5 +1,5 @@
-//! `router train` makes the weights; `router eval` judges a file of labelled prompts and prints
-//! the verdict as JSON, or without one the data of this folder, and prints tables (JSON with `OUT=file` or `OUT=-`).
+//! `router train` makes the weights; `router eval` judges a file of labelled prompts and prints the verdict as JSON, or without one
+//! the data of this folder, and prints tables (JSON with `OUT=file` or `OUT=-`).
 use megarouter::quality::Prior;
 use router::{data, judge, protocol};
 use std::{env, fs, path::Path, process::ExitCode};
@@ -39,7 +39,7 @@ fn number(name: &str) -> Result<u64, data::Failure> {
 fn evaluate() -> Result<(), data::Failure> {
     let whole = given("DATA").is_none();
     let told = match given("DATA") {
-        None => protocol::run()?,
+        None => protocol::run(number("SEED")?.max(1))?,
         Some(path) => {
             let (models, strong) = match (given("WEAK"), given("STRONG"), given("POOL"), given("TARGET")) {
                 (Some(weak), Some(strong), None, None) => (vec![weak, strong.clone()], strong),

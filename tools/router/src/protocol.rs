@@ -1,7 +1,7 @@
 //! The standing evaluation: every pair of the data of this folder, with weights that never saw the file they are judged on.
 use crate::{
     data::{Data, Failure, Prices, Row, load},
-    judge::{Asked, judge},
+    judge::{Asked, judge, rounded},
     report, table,
     train::{Lesson, lessons, rarity, train},
 };
@@ -96,11 +96,12 @@ pub fn trained(files: &[&str]) -> Result<Prior, Failure> {
 /// Rows that reveal their scores.
 const LABELS: [usize; 3] = [0, 130, 500];
 
-/// Judges every pair, every mix and the pool, and prints what comes out.
+/// Judges every pair, every mix and the pool, and prints what comes out. The seed is the first of those
+/// that draw which rows reveal their scores.
 ///
 /// # Errors
 /// A file that cannot be read, a model of the table that the catalog has not.
-pub fn run() -> Result<Value, Failure> {
+pub fn run(seed: u64) -> Result<Value, Failure> {
     let prices = Prices::listed();
     // The weights that never saw a file; those of a file that is not trained on have seen all others.
     let mut priors = HashMap::new();
@@ -114,8 +115,10 @@ pub fn run() -> Result<Value, Failure> {
         let data = own(file)?;
         report::subject(&format!("{file}: {weak} → {strong}"));
         for labels in LABELS {
-            let names = [weak.to_owned(), strong.to_owned()];
-            let found = judge(&asked(names, &data, labels), &data, &|_| &priors[file], &prices)?;
+            let names = [weak, strong];
+            let found = drawn(labels, seed, &|seed| {
+                judge(&asked(names, &data, labels, seed), &data, &|_| &priors[file], &prices)
+            })?;
             report::line(&found);
             told.push(
                 json!({"kind": "pair", "data": file, "left_out": [file], "labels_asked": labels, "result": found}),
@@ -127,15 +130,15 @@ pub fn run() -> Result<Value, Failure> {
         let data = mixed(parts)?;
         report::subject(&format!("mix: {name}"));
         for labels in LABELS {
-            let names = ["weak".to_owned(), "strong".to_owned()];
+            let names = ["weak", "strong"];
             // Each row by the weights that never saw its file.
             let prior = |row: &Row| &priors[row.category.as_str()];
-            let found = judge(&asked(names, &data, labels), &data, &prior, &prices)?;
+            let found = drawn(labels, seed, &|seed| judge(&asked(names, &data, labels, seed), &data, &prior, &prices))?;
             report::line(&found);
             told.push(json!({"kind": "mix", "data": name, "left_out": files, "labels_asked": labels, "result": found}));
         }
     }
-    pool(&prices, &mut told)?;
+    pool(&prices, seed, &mut told)?;
     let summary = report::summary(&told);
     report::print_summary(&summary);
     let table = table::table(&told)?;
@@ -143,14 +146,52 @@ pub fn run() -> Result<Value, Failure> {
     Ok(json!({"verdicts": told, "summary": summary, "table": table}))
 }
 
+/// How often the rows that reveal their scores are drawn: which they are matters as much as how many.
+const DRAWS: u64 = 5;
+
+/// The mean of the verdicts on several draws, from the seed on. Where nothing is revealed one is enough.
+fn drawn(labels: usize, seed: u64, judge: &dyn Fn(u64) -> Result<Value, Failure>) -> Result<Value, Failure> {
+    let seeds = seed..seed + if labels > 0 { DRAWS } else { 1 };
+    let verdicts = seeds.map(judge).collect::<Result<Vec<_>, _>>()?;
+    let mut told = averaged(&verdicts.iter().collect::<Vec<_>>());
+    // Of a pair; a pool has none.
+    if told["apgr"].is_number() {
+        told["draws"] = verdicts.iter().map(|verdict| verdict["apgr"].clone()).collect::<Vec<_>>().into();
+    }
+    Ok(told)
+}
+
+/// Each number is the mean of those in its place, where there are any; all else is as in the first.
+fn averaged(values: &[&Value]) -> Value {
+    match values {
+        [Value::Object(first), ..] => {
+            let of = |name: &String| averaged(&values.iter().map(|value| &value[name]).collect::<Vec<_>>());
+            first.keys().map(|name| (name.clone(), of(name))).collect::<serde_json::Map<_, _>>().into()
+        }
+        [Value::Array(first), ..] => {
+            let of = |place: usize| averaged(&values.iter().map(|value| &value[place]).collect::<Vec<_>>());
+            (0..first.len()).map(of).collect::<Vec<_>>().into()
+        }
+        [first, ..] => {
+            let numbers: Vec<f64> = values.iter().filter_map(|value| value.as_f64()).collect();
+            let same = values.iter().all(|value| value == first);
+            if same || numbers.is_empty() {
+                return (*first).clone();
+            }
+            rounded(numbers.iter().sum::<f64>() / numbers.len() as f64).into()
+        }
+        [] => Value::Null,
+    }
+}
+
 /// The question about a pair: at most half of the rows reveal their scores.
-fn asked(models: [String; 2], data: &Data, labels: usize) -> Asked {
+fn asked(models: [&str; 2], data: &Data, labels: usize, seed: u64) -> Asked {
     Asked {
-        strong: models[1].clone(),
-        models: models.into(),
+        strong: models[1].to_owned(),
+        models: models.map(str::to_owned).into(),
         labels: if labels * 2 > data.rows.len() { data.rows.len() / 2 } else { labels },
         escalate: false,
-        seed: 1,
+        seed,
         shuffled: true,
     }
 }
@@ -173,7 +214,7 @@ fn mixed(parts: &[(&str, &str, &str)]) -> Result<Data, Failure> {
     Ok(Data { models: vec!["weak".to_owned(), "strong".to_owned()], rows })
 }
 
-fn pool(prices: &Prices, told: &mut Vec<Value>) -> Result<(), Failure> {
+fn pool(prices: &Prices, seed: u64, told: &mut Vec<Value>) -> Result<(), Failure> {
     let files = ["zeroeval_crux", "zeroeval_math_l5", "zeroeval_numersense"];
     let prior = trained(&["mmlu_pro_nonmmlu"])?;
     let mut rows = Vec::new();
@@ -192,11 +233,25 @@ fn pool(prices: &Prices, told: &mut Vec<Value>) -> Result<(), Failure> {
         ("claude-3-5-sonnet-20240620", 200, false),
         ("claude-3-5-sonnet-20240620", 200, true),
     ] {
+        let models = data.models.clone();
         let asked =
-            Asked { models: data.models.clone(), strong: target.to_owned(), labels, escalate, seed: 1, shuffled: true };
-        let found = judge(&asked, &data, &|_| &prior, prices)?;
+            |seed| Asked { models: models.clone(), strong: target.to_owned(), labels, escalate, seed, shuffled: true };
+        let found = drawn(labels, seed, &|seed| judge(&asked(seed), &data, &|_| &prior, prices))?;
         report::pool_line(target, labels, escalate, &found);
         told.push(json!({"kind": "pool", "data": files, "left_out": files, "labels_asked": labels, "result": found}));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_average_keeps_the_shape_and_leaves_out_what_is_missing() {
+        let of = |values: [Value; 2]| averaged(&values.iter().collect::<Vec<_>>());
+        let one = json!({"a": 0.2, "b": [1, null], "name": "x", "n": 7});
+        let two = json!({"a": 0.4, "b": [2, 0.5], "name": "x", "n": 7});
+        assert_eq!(of([one, two]), json!({"a": 0.3, "b": [1.5, 0.5], "name": "x", "n": 7}));
+    }
 }

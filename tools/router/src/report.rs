@@ -30,23 +30,34 @@ fn range(value: &Value, pointer: &str, signed: bool) -> String {
     }
 }
 
+/// The lowest and the highest APGR of several draws.
+fn draws(found: &Value) -> String {
+    let all: Vec<f64> = found["draws"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+    let (low, high) = (all.iter().copied().reduce(f64::min), all.iter().copied().reduce(f64::max));
+    if all.len() < 2 { "-".into() } else { format!("{}–{}", shown(low), shown(high)) }
+}
+
 fn row(cells: &[String], widths: &[usize]) {
     let cells: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:>width$}")).collect();
     println!("{}", cells.join(" "));
 }
 
-const WIDTHS: [usize; 12] = [6, 5, 6, 11, 7, 7, 8, 7, 7, 7, 7, 18];
+const WIDTHS: [usize; 14] = [6, 5, 6, 11, 11, 7, 7, 8, 7, 7, 7, 7, 18, 6];
 
 /// What the columns are.
 pub fn heading() {
     println!(
-        "APGR: 0.5 is chance. Each file is judged with weights that never saw it. In brackets: 95 % of 1,000 resamples."
+        "APGR: 0.5 is chance. Each file is judged with weights that never saw it. Intervals hold 95 % of 1,000 resamples."
+    );
+    println!(
+        "With labels, all figures are means over five draws of the rows that reveal theirs; draws: lowest and highest APGR."
     );
     println!(
         "task: the mean gain of the row's category among the labels; * sees the judged scores, a ceiling no router has."
     );
-    let names = ["labels", "rows", "router", "interval"].into_iter();
-    let names = names.chain(AGAINST.iter().map(|(_, shown)| *shown)).chain(["router less length"]);
+    println!("flips: decisions that change with case, spacing, a polite prefix or typos.");
+    let names = ["labels", "rows", "router", "interval", "draws"].into_iter();
+    let names = names.chain(AGAINST.iter().map(|(_, shown)| *shown)).chain(["router less length", "flips"]);
     row(&names.map(str::to_owned).collect::<Vec<_>>(), &WIDTHS);
 }
 
@@ -58,9 +69,9 @@ pub fn subject(name: &str) {
 /// A verdict on a pair or a mix.
 pub fn line(found: &Value) {
     let mut cells = vec![found["labels"].to_string(), found["n"].to_string(), shown(number(found, "/apgr"))];
-    cells.push(range(found, "/ci", false));
+    cells.extend([range(found, "/ci", false), draws(found)]);
     cells.extend(AGAINST.iter().map(|(name, _)| shown(number(found, &format!("/baselines/{name}/apgr")))));
-    cells.push(range(found, "/baselines/length/router_above", true));
+    cells.extend([range(found, "/baselines/length/router_above", true), shown(number(found, "/flip_rate"))]);
     row(&cells, &WIDTHS);
 }
 

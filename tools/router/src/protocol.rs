@@ -154,10 +154,8 @@ fn drawn(labels: usize, seed: u64, judge: &dyn Fn(u64) -> Result<Value, Failure>
     let seeds = seed..seed + if labels > 0 { DRAWS } else { 1 };
     let verdicts = seeds.map(judge).collect::<Result<Vec<_>, _>>()?;
     let mut told = averaged(&verdicts.iter().collect::<Vec<_>>());
-    // Of a pair; a pool has none.
-    if told["apgr"].is_number() {
-        told["draws"] = verdicts.iter().map(|verdict| verdict["apgr"].clone()).collect::<Vec<_>>().into();
-    }
+    let of = if told["apgr"].is_number() { "apgr" } else { "held" };
+    told["draws"] = verdicts.iter().map(|verdict| verdict[of].clone()).collect::<Vec<_>>().into();
     Ok(told)
 }
 

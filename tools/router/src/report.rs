@@ -75,7 +75,7 @@ pub fn line(found: &Value) {
     row(&cells, &WIDTHS);
 }
 
-const POOL_WIDTHS: [usize; 7] = [26, 6, 10, 18, 23, 18, 18];
+const POOL_WIDTHS: [usize; 8] = [26, 6, 10, 18, 23, 18, 9, 18];
 
 /// What the columns of the pool are.
 pub fn pool_heading(models: &[&str]) {
@@ -86,8 +86,8 @@ pub fn pool_heading(models: &[&str]) {
     println!(
         "of the rows, cost (and quality kept, in %) are those of the other; mix: the best static mix that keeps as much, and the"
     );
-    println!("oracle, both set with all scores in sight.");
-    let names = ["target", "labels", "policy", "held", "", "mix", "oracle"];
+    println!("oracle, both set with all scores in sight; won: draws of the labels in which held costs less than mix.");
+    let names = ["target", "labels", "policy", "held", "", "mix", "won", "oracle"];
     row(&names.map(str::to_owned), &POOL_WIDTHS);
 }
 
@@ -102,8 +102,14 @@ pub fn pool_line(target: &str, labels: usize, escalate: bool, found: &Value) {
         all(&|quality| number(found, &format!("/held/{quality}/quality")).map(|kept| format!("{:.1}", kept * 100.0)));
     let mix = all(&|quality| cost(&format!("/held/{quality}/mix")));
     let oracle = all(&|quality| cost(&format!("/baselines/oracle/cost_at/{quality}")));
+    let won = all(&|quality| {
+        let less = |draw: &&Value| {
+            Some(number(draw, &format!("/{quality}/cost"))? < number(draw, &format!("/{quality}/mix"))?)
+        };
+        Some(found["draws"].as_array()?.iter().filter(|draw| less(draw) == Some(true)).count().to_string())
+    });
     let policy = if escalate { "escalation" } else { "one call" };
-    row(&[target.into(), labels.to_string(), policy.into(), held, format!("({kept})"), mix, oracle], &POOL_WIDTHS);
+    row(&[target.into(), labels.to_string(), policy.into(), held, format!("({kept})"), mix, won, oracle], &POOL_WIDTHS);
 }
 
 /// Means over the pairs and over the mixes by the number of labels, and where the router is below the prompt's length.

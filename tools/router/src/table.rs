@@ -14,12 +14,12 @@ struct Choice {
 }
 
 const CHOICES: [Choice; 4] = [
-    // Each maker's newest model above its middle class, and the cheapest of the same generation.
+    // Each maker's large general model, and the cheapest of the same generation. OpenAI has a dearer one for the hardest tasks.
     Choice { flagship: "anthropic/claude-opus-5-5", cheap: "anthropic/claude-haiku-5-5" },
     Choice { flagship: "openai/gpt-6-sol", cheap: "openai/gpt-6-luna" },
-    // The two are closer in price than any others: routing has the least to save.
+    // Of the four the pair that is closest in price: routing has the least to save.
     Choice { flagship: "google/gemini-3.1-pro-preview", cheap: "google/gemini-3.7-flash" },
-    // Among the dearest of the catalog: the largest saving, and the least likely to be anybody's only model.
+    // Among the dearest of the catalog: the largest saving, and the least likely to be anybody's only model. Its generation has no small one.
     Choice { flagship: "openai/gpt-5.5-pro", cheap: "openai/gpt-5.4-mini" },
 ];
 

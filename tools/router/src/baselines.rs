@@ -1,13 +1,10 @@
 //! What the router is held against: chance, length, keywords, neighbours, the task's own mean, and the truth.
 use crate::{
     data::Row,
-    judge::{Judged, case, prior_gain},
+    judge::{Judged, PriorOf, case, prior_gain},
     score::Pair,
 };
-use megarouter::{
-    id::Dice,
-    quality::{Prior, sketch::Sketch},
-};
+use megarouter::{id::Dice, quality::sketch::Sketch};
 use std::collections::HashMap;
 
 /// Neighbours that vote.
@@ -52,13 +49,13 @@ fn keywords(row: &Row) -> f32 {
 }
 
 /// The scores by which each would send rows to the strong model.
-pub fn pair(judged: &Judged<'_>, pair: &Pair, prior: &Prior) -> Vec<(&'static str, Vec<f32>)> {
+pub fn pair(judged: &Judged<'_>, pair: &Pair, prior: PriorOf<'_>) -> Vec<(&'static str, Vec<f32>)> {
     let mut dice = Dice::new(7);
     let gains: Vec<f32> = pair.strong.iter().zip(&pair.weak).map(|(strong, weak)| strong - weak).collect();
     #[expect(clippy::cast_possible_truncation, reason = "0 to 1")]
     let random = judged.rows.iter().map(|_| dice.share() as f32).collect();
     let by_row = |score: fn(&Row) -> f32| judged.rows.iter().map(|row| score(row)).collect();
-    let prior_alone = judged.rows.iter().map(|row| prior_gain(&case(row, prior), &judged.field)).collect();
+    let prior_alone = judged.rows.iter().map(|row| prior_gain(&case(row, prior(row)), &judged.field)).collect();
     let mut all = vec![
         ("random", random),
         ("length", by_row(length)),
@@ -113,10 +110,10 @@ fn task_means(known: &[&Row], values: &[f32], rows: &[&Row]) -> Vec<f32> {
 }
 
 /// The labelled rows nearest to each judged one, by the cosine of their words.
-fn neighbours(judged: &Judged<'_>, prior: &Prior) -> Vec<Vec<usize>> {
+fn neighbours(judged: &Judged<'_>, prior: PriorOf<'_>) -> Vec<Vec<usize>> {
     let mut index: HashMap<u16, Vec<(usize, f32)>> = HashMap::new();
     for (place, row) in judged.labelled.iter().enumerate() {
-        for (bucket, value) in row.sketch(&prior.rarity).words {
+        for (bucket, value) in row.sketch(&prior(row).rarity).words {
             index.entry(bucket).or_default().push((place, value));
         }
     }
@@ -132,5 +129,5 @@ fn neighbours(judged: &Judged<'_>, prior: &Prior) -> Vec<Vec<usize>> {
         places.truncate(NEIGHBOURS);
         places
     };
-    judged.rows.iter().map(|row| near(&row.sketch(&prior.rarity))).collect()
+    judged.rows.iter().map(|row| near(&row.sketch(&prior(row).rarity))).collect()
 }

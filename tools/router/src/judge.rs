@@ -4,15 +4,16 @@ use crate::{
     baselines,
     data::{Data, Failure, Prices, Row},
     perturb,
-    score::{Pair, Point, apgr, cost_at, interval, mean, mixed_cost_at, order, share_for},
+    score::{self, Pair, Point, Policy, apgr, cost_at, interval, mean, mixed_cost_at, order, share_for},
 };
 use megarouter::{
     analysis::analyse,
     chat::Request,
     endpoint::Overrides,
     quality::{
-        Prior, expected,
+        Prior,
         case::Case,
+        expected,
         learner::{Learner, Outcome},
         taught::Taught,
     },
@@ -100,11 +101,14 @@ pub struct Judged<'a> {
     pub taught: Taught,
 }
 
+/// The weights that judge a row: those that never saw its file.
+pub type PriorOf<'p> = &'p dyn Fn(&Row) -> &'p Prior;
+
 /// Runs the protocol.
 ///
 /// # Errors
 /// A question the file has no answer to.
-pub fn judge(asked: &Asked, data: &Data, prior: &Prior, prices: &Prices) -> Result<Value, Failure> {
+pub fn judge(asked: &Asked, data: &Data, prior: PriorOf<'_>, prices: &Prices) -> Result<Value, Failure> {
     let field = Field::of(asked, data, prices)?;
     let whole = |row: &&Row| field.columns.iter().all(|column| row.scores[*column].is_some());
     let mut rows: Vec<&Row> = data.rows.iter().filter(whole).collect();
@@ -129,13 +133,12 @@ pub fn judge(asked: &Asked, data: &Data, prior: &Prior, prices: &Prices) -> Resu
 }
 
 impl<'a> Judged<'a> {
-    fn new(field: Field, mut rows: Vec<&'a Row>, labels: usize, prior: &Prior) -> Self {
+    fn new(field: Field, mut rows: Vec<&'a Row>, labels: usize, prior: PriorOf<'_>) -> Self {
         let judged = rows.split_off(labels);
-        let mut judged =
-            Self { field, labelled: rows, rows: judged, estimates: Vec::new(), taught: Taught::default() };
+        let mut judged = Self { field, labelled: rows, rows: judged, estimates: Vec::new(), taught: Taught::default() };
         let mut learner = Learner::default();
         for (number, row) in judged.labelled.iter().enumerate() {
-            let case = case(row, prior);
+            let case = case(row, prior(row));
             let field = &judged.field;
             let outcome = |model: usize| {
                 let score = row.scores[field.columns[model]].unwrap_or_default();
@@ -146,7 +149,7 @@ impl<'a> Judged<'a> {
         }
         // As it would travel to where requests are decided.
         judged.taught = Taught::of_text(&learner.taught().to_text()).unwrap_or_default();
-        judged.estimates = judged.rows.iter().map(|row| judged.estimate(&case(row, prior))).collect();
+        judged.estimates = judged.rows.iter().map(|row| judged.estimate(&case(row, prior(row)))).collect();
         judged
     }
 
@@ -171,7 +174,7 @@ impl<'a> Judged<'a> {
         Pair { weak: column(1 - self.field.strong), strong: column(self.field.strong) }
     }
 
-    fn pair_told(&self, asked: &Asked, prior: &Prior, told: &mut Value) {
+    fn pair_told(&self, asked: &Asked, prior: PriorOf<'_>, told: &mut Value) {
         let pair = self.pair();
         let gains: Vec<f32> =
             self.estimates.iter().map(|of| of[self.field.strong] - of[1 - self.field.strong]).collect();
@@ -183,16 +186,21 @@ impl<'a> Judged<'a> {
         told["cpt50"] = share_for(&pair, &ranked, 0.5).map(rounded).into();
         told["cpt80"] = share_for(&pair, &ranked, 0.8).map(rounded).into();
         told["cost_at"] = costs_told(&self.pair_points(&pair, &ranked, asked.escalate), cost_at);
+        told["held"] = self.held_told(&pair, &ranked, asked.seed);
         let (flip_rate, flips) = self.flips(prior, &gains);
         told["flip_rate"] = rounded(flip_rate).into();
         told["flips"] = flips;
         let mut baselines = serde_json::Map::new();
         for (name, scores) in baselines::pair(self, &pair, prior) {
-            let ranked = order(&scores, asked.seed);
-            let points = self.pair_points(&pair, &ranked, false);
+            let of_baseline = order(&scores, asked.seed);
+            let points = self.pair_points(&pair, &of_baseline, false);
+            let (low, high) = score::interval_between(&pair, &ranked, &of_baseline, asked.seed);
             baselines.insert(
                 name.to_owned(),
-                json!({"apgr": rounded(apgr(&pair, &ranked)), "cost_at": costs_told(&points, cost_at)}),
+                json!({
+                    "apgr": rounded(apgr(&pair, &of_baseline)), "cost_at": costs_told(&points, cost_at),
+                    "router_above": json!([rounded(low), rounded(high)]),
+                }),
             );
         }
         let singles = self.singles();
@@ -201,6 +209,25 @@ impl<'a> Judged<'a> {
         if asked.escalate {
             told["escalation"] = self.escalation_told(&pair, &ranked);
         }
+    }
+
+    /// The shares of strong calls that reach parts of the strong model's quality, on rows they were not set on.
+    fn held_told(&self, pair: &Pair, ranked: &[usize], seed: u64) -> Value {
+        let column = self.field.columns[self.field.strong];
+        let tokens = |row: &&Row| {
+            let output = row.output_tokens[column].unwrap_or(OUTPUT_TOKENS);
+            (f64::from(row.input_tokens), f64::from(output))
+        };
+        let tokens: Vec<(f64, f64)> = self.rows.iter().map(tokens).collect();
+        let at = |quality: f64| {
+            let held = score::held(pair, ranked, &tokens, quality, seed);
+            json!({
+                "calls": rounded(held.calls), "input": rounded(held.input), "output": rounded(held.output),
+                "quality": rounded(held.quality), "mix": rounded(held.mix),
+                "ahead": [rounded(held.ahead.0), rounded(held.ahead.1)],
+            })
+        };
+        json!({"95": at(0.95), "98": at(0.98), "100": at(1.0)})
     }
 
     /// Cost and quality of every share of strong calls, in parts of the strong model's. With `escalate`, an answer of the weak
@@ -245,18 +272,11 @@ impl<'a> Judged<'a> {
         })
     }
 
-    /// Cost and quality of each model alone, in parts of the strong one's.
-    pub fn singles(&self) -> Vec<Point> {
-        let sums: Option<Vec<(f64, f64)>> = (0..self.field.columns.len())
-            .map(|model| {
-                let cost: Option<f32> = self.rows.iter().map(|row| self.field.real_cost(row, model)).sum();
-                let score = |row: &&Row| f64::from(row.scores[self.field.columns[model]].unwrap_or_default());
-                Some((f64::from(cost?), self.rows.iter().map(score).sum()))
-            })
-            .collect();
-        let Some(sums) = sums else { return Vec::new() };
-        let (most, best) = sums[self.field.strong];
-        sums.into_iter().map(|(cost, quality)| (cost / most, quality / best)).collect()
+    /// Cost and quality of each model alone, in parts of the strong one's. None where a price is missing.
+    fn singles(&self) -> Vec<Point> {
+        let alone: Option<Vec<Policy>> = (0..self.field.columns.len()).map(|model| self.alone(model)).collect();
+        let alone = alone.unwrap_or_default();
+        alone.iter().map(|policy| policy.point(&alone[self.field.strong], |_| true)).collect()
     }
 
     /// Output tokens to expect of a model: as those of its labelled rows.
@@ -271,68 +291,73 @@ impl<'a> Judged<'a> {
     fn pool_told(&self, asked: &Asked, told: &mut Value) {
         let usual: Vec<f32> = (0..self.field.columns.len()).map(|model| self.usual_output(model)).collect();
         let expected = |row: &Row, model: usize| self.field.cost(row, model, usual[model]).map(f64::from);
-        let points = self.pool_points(&|place, model| f64::from(self.estimates[place][model]), &expected);
-        told["cost_at"] = costs_told(&points, cost_at);
+        let Some(strong) = self.alone(self.field.strong) else { return };
+        let points = |policies: &[Policy]| -> Vec<Point> {
+            policies.iter().map(|policy| policy.point(&strong, |_| true)).collect()
+        };
+        let mut policies = self.sweep(&|place, model| f64::from(self.estimates[place][model]), &expected);
         if asked.escalate {
-            let points = crate::escalate::points(self, &expected);
-            told["escalation"] = json!({"cost_at": costs_told(&points, cost_at)});
-            told["cost_at"] = costs_told(
-                &points
-                    .into_iter()
-                    .chain(self.pool_points(&|place, model| f64::from(self.estimates[place][model]), &expected))
-                    .collect::<Vec<_>>(),
-                cost_at,
-            );
+            let escalating = crate::escalate::policies(self, &expected);
+            told["escalation"] = json!({"cost_at": costs_told(&points(&escalating), cost_at)});
+            policies.extend(escalating);
         }
+        told["cost_at"] = costs_told(&points(&policies), cost_at);
+        let held = |quality: f64| {
+            let (cost, kept) = score::chosen(&policies, &strong, quality, asked.seed);
+            // Where no mix keeps as much, the strong model's cost.
+            let mix = mixed_cost_at(&self.singles(), kept).map_or(1.0, rounded);
+            json!({"cost": rounded(cost), "quality": rounded(kept), "mix": mix})
+        };
+        told["held"] = json!({"95": held(0.95), "98": held(0.98), "100": held(1.0)});
         let mut baselines = serde_json::Map::new();
         baselines.insert("static_mix".into(), json!({"cost_at": costs_told(&self.singles(), mixed_cost_at)}));
         for (name, estimates) in baselines::pool(self) {
-            let points = self.pool_points(&|place, model| f64::from(estimates[place][model]), &expected);
-            baselines.insert(name.to_owned(), json!({"cost_at": costs_told(&points, cost_at)}));
+            let policies = self.sweep(&|place, model| f64::from(estimates[place][model]), &expected);
+            baselines.insert(name.to_owned(), json!({"cost_at": costs_told(&points(&policies), cost_at)}));
         }
         told["baselines"] = baselines.into();
     }
 
-    /// Cost and quality over a sweep of what a dollar is worth: each row goes to the model with the best quality less cost.
-    pub fn pool_points(
+    /// One model for everything; `None` without its price.
+    fn alone(&self, model: usize) -> Option<Policy> {
+        let score = |row: &&Row| row.scores[self.field.columns[model]].unwrap_or_default();
+        Some(Policy {
+            paid: self.rows.iter().map(|row| self.field.real_cost(row, model)).collect::<Option<_>>()?,
+            scores: self.rows.iter().map(score).collect(),
+        })
+    }
+
+    /// The policies of a sweep of what a dollar is worth: each row goes to the model with the best quality less cost. None where a
+    /// price is missing.
+    fn sweep(
         &self,
         quality: &dyn Fn(usize, usize) -> f64,
         expected: &dyn Fn(&Row, usize) -> Option<f64>,
-    ) -> Vec<Point> {
+    ) -> Vec<Policy> {
         let models = 0..self.field.columns.len();
-        let costs: Option<Vec<Vec<(f64, f64)>>> = self
-            .rows
-            .iter()
-            .map(|row| {
-                let of = |model| Some((expected(row, model)?, f64::from(self.field.real_cost(row, model)?)));
-                models.clone().map(of).collect()
-            })
-            .collect();
-        let Some(costs) = costs else { return Vec::new() };
+        let alone: Option<Vec<Policy>> = models.clone().map(|model| self.alone(model)).collect();
+        let costs: Option<Vec<Vec<f64>>> =
+            self.rows.iter().map(|row| models.clone().map(|model| expected(row, model)).collect()).collect();
+        let (Some(alone), Some(costs)) = (alone, costs) else { return Vec::new() };
         let strong = self.field.strong;
-        let most: f64 = costs.iter().map(|row| row[strong].1).sum();
-        let usual = costs.iter().map(|row| row[strong].0).sum::<f64>() / costs.len() as f64;
-        let score = |place: usize, model: usize| {
-            f64::from(self.rows[place].scores[self.field.columns[model]].unwrap_or_default())
-        };
-        let best: f64 = (0..self.rows.len()).map(|place| score(place, strong)).sum();
+        let usual = costs.iter().map(|row| row[strong]).sum::<f64>() / costs.len() as f64;
         // From a dollar that is worth everything to one that is worth nothing, in steps of 3 %.
         let worths = std::iter::once(0.0).chain((0..400).map(|step| 1e-5 * 1.03_f64.powi(step)));
-        let point = |worth: f64| {
-            let (mut cost, mut reached) = (0.0, 0.0);
+        let policy = |worth: f64| {
+            let mut policy = Policy::default();
             for (place, costs) in costs.iter().enumerate() {
-                let value = |model: usize| quality(place, model) - worth * costs[model].0 / usual;
-                let chosen = models.clone().max_by(|a, b| value(*a).total_cmp(&value(*b))).unwrap_or(strong);
-                cost += costs[chosen].1;
-                reached += score(place, chosen);
+                let value = |model: usize| quality(place, model) - worth * costs[model] / usual;
+                let taken = models.clone().max_by(|a, b| value(*a).total_cmp(&value(*b))).unwrap_or(strong);
+                policy.paid.push(alone[taken].paid[place]);
+                policy.scores.push(alone[taken].scores[place]);
             }
-            (cost / most, reached / best)
+            policy
         };
-        worths.map(point).collect()
+        worths.map(policy).collect()
     }
 
     /// The share of decisions at the median threshold that small changes of the text flip: the mean over the changes, and each.
-    fn flips(&self, prior: &Prior, gains: &[f32]) -> (f64, Value) {
+    fn flips(&self, prior: PriorOf<'_>, gains: &[f32]) -> (f64, Value) {
         let mut sorted = gains.to_vec();
         sorted.sort_by(f32::total_cmp);
         let threshold = sorted[sorted.len() / 2];
@@ -341,7 +366,7 @@ impl<'a> Judged<'a> {
         for (name, change) in perturb::CHANGES {
             let flipped = self.rows.iter().zip(gains).enumerate().filter(|(place, (row, gain))| {
                 let request = crate::data::asking(&change(&row.prompt, *place as u64), &row.tools);
-                let changed = self.gain(&seen(&request, prior));
+                let changed = self.gain(&seen(&request, prior(row)));
                 (changed >= threshold) != (**gain >= threshold)
             });
             let share = flipped.count() as f64 / self.rows.len() as f64;
@@ -352,16 +377,16 @@ impl<'a> Judged<'a> {
     }
 
     /// Microseconds of one decision on these rows, natively: the sketch and the estimates of all models.
-    fn decision_us(&self, prior: &Prior) -> f64 {
-        let requests: Vec<_> = self.rows.iter().take(500).map(|row| row.request()).collect();
+    fn decision_us(&self, prior: PriorOf<'_>) -> f64 {
+        let requests: Vec<_> = self.rows.iter().take(500).map(|row| (row.request(), prior(row))).collect();
         let begun = Instant::now();
-        for request in &requests {
+        for (request, prior) in &requests {
             std::hint::black_box(self.estimate(&seen(request, prior)));
         }
         rounded(begun.elapsed().as_secs_f64() * 1e6 / requests.len() as f64)
     }
 
-    fn decision_16kb_us(&self, prior: &Prior) -> f64 {
+    fn decision_16kb_us(&self, prior: PriorOf<'_>) -> f64 {
         let mut text = String::new();
         while text.len() < 16_384 {
             let row = self.rows[text.len() % self.rows.len()];
@@ -369,6 +394,7 @@ impl<'a> Judged<'a> {
             text.push('\n');
         }
         let request = crate::data::asking(text.get(..16_384).unwrap_or(&text), &[]);
+        let prior = prior(self.rows[0]);
         let begun = Instant::now();
         for _ in 0..200 {
             std::hint::black_box(self.estimate(&seen(&request, prior)));

@@ -5,5 +5,7 @@ pub mod escalate;
 pub mod judge;
 pub mod perturb;
 pub mod protocol;
+pub mod report;
 pub mod score;
+pub mod table;
 pub mod train;

@@ -1,4 +1,5 @@
-//! `router train` makes the weights; `router eval` judges a file of labelled prompts, or without one the data of this folder.
+//! `router train` makes the weights; `router eval` judges a file of labelled prompts and prints the verdict as JSON, or without one
+//! the data of this folder, and prints tables (JSON with `OUT=file` or `OUT=-`).
 use megarouter::quality::Prior;
 use router::{data, judge, protocol};
 use std::{env, fs, path::Path, process::ExitCode};
@@ -36,8 +37,9 @@ fn number(name: &str) -> Result<u64, data::Failure> {
 }
 
 fn evaluate() -> Result<(), data::Failure> {
+    let whole = given("DATA").is_none();
     let told = match given("DATA") {
-        None => protocol::run()?,
+        None => protocol::run(number("SEED")?.max(1))?,
         Some(path) => {
             let (models, strong) = match (given("WEAK"), given("STRONG"), given("POOL"), given("TARGET")) {
                 (Some(weak), Some(strong), None, None) => (vec![weak, strong.clone()], strong),
@@ -58,11 +60,14 @@ fn evaluate() -> Result<(), data::Failure> {
                 seed: number("SEED")?,
                 shuffled: false,
             };
-            judge::judge(&asked, &data::load(Path::new(&path))?, &Prior::shipped(), &data::Prices::listed())?
+            let prior = Prior::shipped();
+            judge::judge(&asked, &data::load(Path::new(&path))?, &|_| &prior, &data::Prices::listed())?
         }
     };
     let text = serde_json::to_string_pretty(&told).map_err(|error| error.to_string())?;
     match given("OUT").as_deref() {
+        // The figures were printed as they came.
+        None if whole => {}
         None | Some("json" | "-") => println!("{text}"),
         Some(path) => fs::write(path, text + "\n").map_err(|error| format!("{path}: {error}"))?,
     }

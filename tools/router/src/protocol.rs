@@ -1,12 +1,16 @@
 //! The standing evaluation: every pair of the data of this folder, with weights that never saw the file they are judged on.
 use crate::{
-    data::{Data, Failure, Prices, load},
-    judge::{Asked, judge},
+    data::{Data, Failure, Prices, Row, load},
+    judge::{Asked, judge, rounded},
+    report, table,
     train::{Lesson, lessons, rarity, train},
 };
 use megarouter::quality::{Prior, sketch::BUCKETS};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 /// What the shipped weights are trained on, and nothing else.
 pub const TRAINING: [&str; 4] = ["mmlu_pro_nonmmlu", "zeroeval_crux", "zeroeval_math_l5", "zeroeval_numersense"];
@@ -89,57 +93,105 @@ pub fn trained(files: &[&str]) -> Result<Prior, Failure> {
     Ok(train(&all.iter().collect::<Vec<_>>(), &rare))
 }
 
-/// Judges every pair.
+/// Rows that reveal their scores.
+const LABELS: [usize; 3] = [0, 130, 500];
+
+/// Judges every pair, every mix and the pool, and prints what comes out. The seed is the first of those
+/// that draw which rows reveal their scores.
 ///
 /// # Errors
-/// A file that cannot be read.
-pub fn run() -> Result<Value, Failure> {
+/// A file that cannot be read, a model of the table that the catalog has not.
+pub fn run(seed: u64) -> Result<Value, Failure> {
     let prices = Prices::listed();
+    // The weights that never saw a file; those of a file that is not trained on have seen all others.
+    let mut priors = HashMap::new();
+    for (file, ..) in PAIRS {
+        let others: Vec<&str> = TRAINING.into_iter().filter(|name| *name != file).collect();
+        priors.insert(file, trained(&others)?);
+    }
     let mut told = Vec::new();
-    println!(
-        "{:<22}{:<58}{:>6}{:>8}{:>16}{:>8}{:>9}{:>7}{:>7}{:>8}{:>7}",
-        "data", "pair", "labels", "apgr", "ci", "length", "keyword", "knn", "task", "oracle", "flips"
-    );
+    report::heading();
     for (file, weak, strong) in PAIRS {
         let data = own(file)?;
-        let others: Vec<&str> = TRAINING.into_iter().filter(|name| *name != file).collect();
-        let prior = trained(&others)?;
-        for labels in [0, 130, 500] {
-            let asked = Asked {
-                models: vec![weak.to_owned(), strong.to_owned()],
-                strong: strong.to_owned(),
-                labels: if labels * 2 > data.rows.len() { data.rows.len() / 2 } else { labels },
-                escalate: false,
-                seed: 1,
-                shuffled: true,
-            };
-            let found = judge(&asked, &data, &prior, &prices)?;
-            line(file, weak, strong, &found);
-            told.push(json!({"data": file, "left_out": file, "result": found}));
+        report::subject(&format!("{file}: {weak} → {strong}"));
+        for labels in LABELS {
+            let names = [weak, strong];
+            let found = drawn(labels, seed, &|seed| {
+                judge(&asked(names, &data, labels, seed), &data, &|_| &priors[file], &prices)
+            })?;
+            report::line(&found);
+            told.push(
+                json!({"kind": "pair", "data": file, "left_out": [file], "labels_asked": labels, "result": found}),
+            );
         }
     }
     for (name, parts) in MIXES {
         let files: Vec<&str> = parts.iter().map(|(file, ..)| *file).collect();
-        let others: Vec<&str> = TRAINING.into_iter().filter(|name| !files.contains(name)).collect();
-        // Where every file is in the mix, the weights have seen it.
-        let prior = trained(if others.is_empty() { &TRAINING } else { &others })?;
         let data = mixed(parts)?;
-        for labels in [0, 130, 500] {
-            let asked = Asked {
-                models: data.models.clone(),
-                strong: "strong".to_owned(),
-                labels,
-                escalate: false,
-                seed: 1,
-                shuffled: true,
-            };
-            let found = judge(&asked, &data, &prior, &prices)?;
-            line(name, "mixed", "", &found);
-            told.push(json!({"data": name, "left_out": files, "seen": others.is_empty(), "result": found}));
+        report::subject(&format!("mix: {name}"));
+        for labels in LABELS {
+            let names = ["weak", "strong"];
+            // Each row by the weights that never saw its file.
+            let prior = |row: &Row| &priors[row.category.as_str()];
+            let found = drawn(labels, seed, &|seed| judge(&asked(names, &data, labels, seed), &data, &prior, &prices))?;
+            report::line(&found);
+            told.push(json!({"kind": "mix", "data": name, "left_out": files, "labels_asked": labels, "result": found}));
         }
     }
-    pool(&prices, &mut told)?;
-    Ok(told.into())
+    pool(&prices, seed, &mut told)?;
+    let summary = report::summary(&told);
+    report::print_summary(&summary);
+    let table = table::table(&told)?;
+    table::print(&table);
+    Ok(json!({"verdicts": told, "summary": summary, "table": table}))
+}
+
+/// How often the rows that reveal their scores are drawn: which they are matters as much as how many.
+const DRAWS: u64 = 5;
+
+/// The mean of the verdicts on several draws, from the seed on. Where nothing is revealed one is enough.
+fn drawn(labels: usize, seed: u64, judge: &dyn Fn(u64) -> Result<Value, Failure>) -> Result<Value, Failure> {
+    let seeds = seed..seed + if labels > 0 { DRAWS } else { 1 };
+    let verdicts = seeds.map(judge).collect::<Result<Vec<_>, _>>()?;
+    let mut told = averaged(&verdicts.iter().collect::<Vec<_>>());
+    let of = if told["apgr"].is_number() { "apgr" } else { "held" };
+    told["draws"] = verdicts.iter().map(|verdict| verdict[of].clone()).collect::<Vec<_>>().into();
+    Ok(told)
+}
+
+/// Each number is the mean of those in its place, where there are any; all else is as in the first.
+fn averaged(values: &[&Value]) -> Value {
+    match values {
+        [Value::Object(first), ..] => {
+            let of = |name: &String| averaged(&values.iter().map(|value| &value[name]).collect::<Vec<_>>());
+            first.keys().map(|name| (name.clone(), of(name))).collect::<serde_json::Map<_, _>>().into()
+        }
+        [Value::Array(first), ..] => {
+            let of = |place: usize| averaged(&values.iter().map(|value| &value[place]).collect::<Vec<_>>());
+            (0..first.len()).map(of).collect::<Vec<_>>().into()
+        }
+        [first, ..] => {
+            let numbers: Vec<f64> = values.iter().filter_map(|value| value.as_f64()).collect();
+            let same = values.iter().all(|value| value == first);
+            if same || numbers.is_empty() {
+                return (*first).clone();
+            }
+            rounded(numbers.iter().sum::<f64>() / numbers.len() as f64).into()
+        }
+        [] => Value::Null,
+    }
+}
+
+/// The question about a pair: at most half of the rows reveal their scores.
+fn asked(models: [&str; 2], data: &Data, labels: usize, seed: u64) -> Asked {
+    Asked {
+        strong: models[1].to_owned(),
+        models: models.map(str::to_owned).into(),
+        labels: if labels * 2 > data.rows.len() { data.rows.len() / 2 } else { labels },
+        escalate: false,
+        seed,
+        shuffled: true,
+    }
 }
 
 /// Rows of several files, each with its own pair of models.
@@ -160,7 +212,7 @@ fn mixed(parts: &[(&str, &str, &str)]) -> Result<Data, Failure> {
     Ok(Data { models: vec!["weak".to_owned(), "strong".to_owned()], rows })
 }
 
-fn pool(prices: &Prices, told: &mut Vec<Value>) -> Result<(), Failure> {
+fn pool(prices: &Prices, seed: u64, told: &mut Vec<Value>) -> Result<(), Failure> {
     let files = ["zeroeval_crux", "zeroeval_math_l5", "zeroeval_numersense"];
     let prior = trained(&["mmlu_pro_nonmmlu"])?;
     let mut rows = Vec::new();
@@ -171,6 +223,7 @@ fn pool(prices: &Prices, told: &mut Vec<Value>) -> Result<(), Failure> {
         rows.extend(data.rows.into_iter().map(|row| row.narrowed(&columns, file)));
     }
     let data = Data { models: POOL.iter().map(|name| (*name).to_owned()).collect(), rows };
+    report::pool_heading(&POOL);
     for (target, labels, escalate) in [
         ("gpt-4o-2024-05-13", 0, false),
         ("gpt-4o-2024-05-13", 200, false),
@@ -178,37 +231,25 @@ fn pool(prices: &Prices, told: &mut Vec<Value>) -> Result<(), Failure> {
         ("claude-3-5-sonnet-20240620", 200, false),
         ("claude-3-5-sonnet-20240620", 200, true),
     ] {
+        let models = data.models.clone();
         let asked =
-            Asked { models: data.models.clone(), strong: target.to_owned(), labels, escalate, seed: 1, shuffled: true };
-        let found = judge(&asked, &data, &prior, prices)?;
-        let costs = |value: &Value| format!("{} {} {}", value["95"], value["98"], value["100"]);
-        println!(
-            "pool → {target:<28} labels {labels:<4} escalate {escalate:<6} cost at 95/98/100 %: {}   static mix {}   task {}   labels' task {}   oracle {}",
-            costs(&found["cost_at"]),
-            costs(&found["baselines"]["static_mix"]["cost_at"]),
-            costs(&found["baselines"]["task_mean"]["cost_at"]),
-            costs(&found["baselines"]["task_mean_from_labels"]["cost_at"]),
-            costs(&found["baselines"]["oracle"]["cost_at"]),
-        );
-        told.push(json!({"data": files, "left_out": files, "result": found}));
+            |seed| Asked { models: models.clone(), strong: target.to_owned(), labels, escalate, seed, shuffled: true };
+        let found = drawn(labels, seed, &|seed| judge(&asked(seed), &data, &|_| &prior, prices))?;
+        report::pool_line(target, labels, escalate, &found);
+        told.push(json!({"kind": "pool", "data": files, "left_out": files, "labels_asked": labels, "result": found}));
     }
     Ok(())
 }
 
-fn line(file: &str, weak: &str, strong: &str, found: &Value) {
-    let number =
-        |pointer: &str| found.pointer(pointer).and_then(Value::as_f64).map_or("-".into(), |x| format!("{x:.3}"));
-    println!(
-        "{file:<22}{:<58}{:>6}{:>8}{:>16}{:>8}{:>9}{:>7}{:>7}{:>8}{:>7}",
-        format!("{weak} → {strong}"),
-        found["labels"],
-        number("/apgr"),
-        format!("{}–{}", number("/ci/0"), number("/ci/1")),
-        number("/baselines/length/apgr"),
-        number("/baselines/keyword/apgr"),
-        number("/baselines/knn/apgr"),
-        number("/baselines/task_mean/apgr"),
-        number("/baselines/oracle/apgr"),
-        number("/flip_rate"),
-    );
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_average_keeps_the_shape_and_leaves_out_what_is_missing() {
+        let of = |values: [Value; 2]| averaged(&values.iter().collect::<Vec<_>>());
+        let one = json!({"a": 0.2, "b": [1, null], "name": "x", "n": 7});
+        let two = json!({"a": 0.4, "b": [2, 0.5], "name": "x", "n": 7});
+        assert_eq!(of([one, two]), json!({"a": 0.3, "b": [1.5, 0.5], "name": "x", "n": 7}));
+    }
 }

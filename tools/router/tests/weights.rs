@@ -25,7 +25,8 @@ fn pair(data: &Data, weak: &str, strong: &str, labels: usize) -> serde_json::Val
         seed: 1,
         shuffled: true,
     };
-    judge(&asked, data, &Prior::shipped(), &Prices::listed()).expect("a verdict")
+    let prior = Prior::shipped();
+    judge(&asked, data, &|_| &prior, &Prices::listed()).expect("a verdict")
 }
 
 #[test]
@@ -41,7 +42,11 @@ fn a_verdict_has_all_its_figures() {
         "/cost_at/100",
         "/flip_rate",
         "/decision_us",
+        "/held/95/calls",
+        "/held/100/mix",
+        "/held/98/ahead/0",
         "/baselines/random/apgr",
+        "/baselines/length/router_above/0",
         "/baselines/length/apgr",
         "/baselines/keyword/apgr",
         "/baselines/knn/apgr",

@@ -62,6 +62,7 @@ mod admit;
 mod attempt;
 mod close;
 mod cover;
+mod escalate;
 pub mod event;
 mod explain;
 mod hedge;
@@ -74,6 +75,7 @@ mod stream;
 
 pub use attempt::PIPED_BYTES_MAX;
 use cover::Growth;
+use escalate::{Kept, Verdict};
 use event::{Effect, Event, Timer};
 use hedge::{Hedge, Rival};
 use relay::Relay;
@@ -106,6 +108,8 @@ pub struct Exchange {
     gone: bool,
     /// An answer that broke in the middle, while the next attempt is made.
     broken: Option<Box<Broken>>,
+    /// An answer that failed its check, given if nobody has a better one.
+    kept: Option<Box<Kept>>,
     /// The candidate a larger hold was asked for.
     asked: Option<usize>,
     hedge: Hedge,
@@ -124,6 +128,10 @@ struct Case {
     grammar: &'static dyn Downstream,
     body: Rc<Body>,
     request: chat::Request,
+    /// The caller gets a stream. Of providers none is asked for where the answer is checked.
+    streams: bool,
+    /// The body as it is forwarded: the caller's, or one that asks for no stream.
+    forwarded: Rc<Body>,
     overrides: Overrides,
     signals: Signals,
     knock: Knock,
@@ -237,6 +245,8 @@ struct Attempt {
     seen: Option<(Settled, bool)>,
     /// Its answer had begun when it broke off.
     broke_off: bool,
+    /// What a check made of its answer; `None` where none was made.
+    verdict: Option<Verdict>,
     /// It was to find out whether its deployment has recovered.
     probes: bool,
     /// The provider's own name for the answer; empty before it is known.
@@ -246,6 +256,10 @@ struct Attempt {
 enum Outcome {
     Pending,
     Answered {
+        status: u16,
+    },
+    /// It answered, the answer failed its check, and another was asked.
+    Rejected {
         status: u16,
     },
     Failed(crate::fault::UpstreamFault),
@@ -303,6 +317,7 @@ impl Exchange {
             replied: false,
             gone: false,
             broken: None,
+            kept: None,
             asked: None,
             hedge: Hedge::None,
             rival: None,
@@ -427,6 +442,8 @@ impl Case {
             grammar,
             body: Rc::default(),
             request: chat::Request::default(),
+            streams: false,
+            forwarded: Rc::default(),
             overrides: Overrides::default(),
             signals: analyse(&chat::Request::default(), &Overrides::default(), &world.prior),
             knock,
@@ -457,6 +474,7 @@ impl Case {
         self.request = self.grammar.decode_request(&self.body)?;
         self.grammar.decode_headers(headers, &self.body, &mut self.request)?;
         self.drop_hosted_tools()?;
+        self.streams = self.request.stream;
         self.signals = analyse(&self.request, &self.overrides, &self.world.prior);
         self.replan(self.arrived);
         Ok(())
@@ -511,11 +529,12 @@ impl Case {
             allowed: &self.allowed,
             output_cap: self.request.max_output_tokens,
             surface: self.surface,
-            stream: self.request.stream,
+            stream: self.streams,
             when: self.when(),
             now,
         };
         self.plan = crate::route::plan(&question, &self.world, &mut self.dice);
+        self.ask_whole();
     }
 }
 

@@ -57,7 +57,7 @@ impl Exchange {
             translatable(request)?;
             upstream.encode_request(request, &order)?
         } else if same {
-            upstream.forward(&case.body, &case.request, &order)?
+            upstream.forward(&case.forwarded, &case.request, &order)?
         } else {
             translatable(&case.request)?;
             upstream.encode_request(&case.request, &order)?
@@ -92,6 +92,7 @@ impl Exchange {
             at_risk: false,
             seen: None,
             broke_off: false,
+            verdict: None,
             probes: false,
             generation_id: String::new(),
         });
@@ -381,14 +382,11 @@ impl Exchange {
                     UpstreamFault::new(200, Cause::Server, "the provider answered whole where a stream was asked for");
                 self.failed(whole, now, effects);
             }
+            Ok(response) if self.rejects(&response) => self.escalate(status, response, bytes, now, effects),
             Ok(response) if self.is_useless(response.is_empty()) => self.failed(empty(), now, effects),
             Ok(response) => {
                 self.answered(status, now, effects);
-                if self.case.request.stream {
-                    self.stream_whole(response, now, effects);
-                } else {
-                    self.reply_whole(response, bytes, now, effects);
-                }
+                self.give_whole(response, bytes, now, effects);
             }
             Err(fault) => self.failed(fault, now, effects),
         }
@@ -396,7 +394,7 @@ impl Exchange {
 
     /// Whether an answer has nothing in it that another might have. Nobody may be left to say more.
     fn is_useless(&self, empty: bool) -> bool {
-        let another = !self.queue.is_empty() || self.rival.is_some();
+        let another = !self.queue.is_empty() || self.rival.is_some() || self.kept.is_some();
         self.case.surface.is_chat() && empty && another && self.broken.is_none() && !self.gone
     }
 

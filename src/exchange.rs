@@ -530,6 +530,7 @@ impl Case {
             output_cap: self.request.max_output_tokens,
             surface: self.surface,
             stream: self.streams,
+            checks: self.checks(),
             when: self.when(),
             now,
         };

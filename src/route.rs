@@ -188,6 +188,8 @@ pub struct Question<'a> {
     pub surface: Surface,
     /// The answer is to be streamed.
     pub stream: bool,
+    /// What its answer can be checked for.
+    pub checks: Checks,
     /// What prices depend on.
     pub when: When,
     pub now: Millis,

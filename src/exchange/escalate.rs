@@ -1,6 +1,11 @@
 //! Verified escalation: an answer is checked before the caller sees any of it, and where it fails an abler model is asked.
 use super::{Attempt, Case, Effect, Exchange, Outcome};
-use crate::{body::Body, chat, quality::Check, time::Millis};
+use crate::{
+    body::Body,
+    chat,
+    quality::{Check, Checks},
+    time::Millis,
+};
 use std::rc::Rc;
 
 /// How often an answer is rejected in one request: the next one is given, whatever it says.
@@ -32,6 +37,11 @@ pub(super) struct Kept {
 }
 
 impl Case {
+    /// What the answer can be checked for.
+    pub(super) fn checks(&self) -> Checks {
+        if self.surface.is_chat() { Checks::of_request(&self.request) } else { Checks::default() }
+    }
+
     /// Asks providers for an answer in one piece where it has to be checked: the caller is streamed it afterwards.
     pub(super) fn ask_whole(&mut self) {
         let checked = self.plan.as_ref().is_ok_and(|plan| !plan.conduct.checks.is_empty());

@@ -58,13 +58,25 @@ impl Check {
 pub struct Checks(u8);
 
 impl Checks {
-    /// All there are: those that do not apply to a request pass.
-    pub const ALL: Self = Self(u8::MAX);
+    /// All that say something of the answer to a request.
+    #[must_use]
+    pub fn of_request(request: &Request) -> Self {
+        let mut checks = vec![Check::Finish, Check::Refusal];
+        checks.extend((!request.tools.is_empty()).then_some(Check::ToolSchema));
+        checks.extend((request.format != Format::Text).then_some(Check::JsonSchema));
+        Self::of(&checks)
+    }
 
     /// These checks.
     #[must_use]
     pub fn of(checks: &[Check]) -> Self {
         Self(checks.iter().fold(0, |all, check| all | 1 << *check as u8))
+    }
+
+    /// Those that are in both sets.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Whether nothing is checked.
@@ -158,9 +170,22 @@ mod tests {
         answer(vec![Part::text(text)], Finish::Stop)
     }
 
+    fn failed_in(request: &Request, answer: &Response) -> Option<Check> {
+        Checks::of_request(request).failed(request, answer)
+    }
+
+    #[test]
+    fn what_says_nothing_of_an_answer_is_not_checked() {
+        let plain = Checks::of_request(&Request::default());
+        assert_eq!(plain, Checks::of(&[Check::Refusal, Check::Finish]));
+        assert!(plain.and(Checks::of(&[Check::ToolSchema, Check::JsonSchema])).is_empty());
+        let all = Checks::of_request(&request(Format::JsonObject));
+        assert_eq!(all, Checks::of(&Check::ALL));
+    }
+
     #[test]
     fn an_answer_that_is_none_fails() {
-        let failed = |answer: &Response| Checks::ALL.failed(&request(Format::Text), answer);
+        let failed = |answer: &Response| failed_in(&request(Format::Text), answer);
         let thinks = Part::Reasoning { text: "hm".into(), signature: None };
         assert_eq!(failed(&says("Hello.")), None);
         for none in [
@@ -191,7 +216,7 @@ mod tests {
     #[test]
     fn a_call_fits_the_tool_it_names() {
         let mut asked = request(Format::JsonObject);
-        let failed = |asked: &Request, answer: &Response| Checks::ALL.failed(asked, answer);
+        let failed = |asked: &Request, answer: &Response| failed_in(asked, answer);
         for good in [calls("weather", "{\"city\":\"Bonn\"}"), calls("now", ""), calls("now", "{\"zone\":1}")] {
             assert_eq!(failed(&asked, &good), None, "{good:?}");
         }
@@ -214,7 +239,7 @@ mod tests {
     #[test]
     fn a_text_is_the_json_that_was_asked_for() {
         let schema = json!({"type": "object", "required": ["a"]});
-        let asked = |format: &Format, text: &str| Checks::ALL.failed(&request(format.clone()), &says(text)).is_none();
+        let asked = |format: &Format, text: &str| failed_in(&request(format.clone()), &says(text)).is_none();
         let shaped = Format::JsonSchema { name: "x".into(), description: None, schema, strict: None };
         for (format, text, fits) in [
             (&Format::Text, "Hello.", true),

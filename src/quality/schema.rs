@@ -37,7 +37,7 @@ impl Walk<'_> {
             Value::String(text) => text.len() / 64,
             _ => 0,
         };
-        let left = self.steps.checked_sub(1 + rules + parts);
+        let left = self.steps.checked_sub((1 + rules).saturating_mul(1 + parts));
         self.steps = left.unwrap_or_default();
         left.is_some()
     }
@@ -113,6 +113,7 @@ fn same(one: &Value, other: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Dice;
     use serde_json::json;
 
     #[test]
@@ -181,6 +182,48 @@ mod tests {
         assert!(fits(&schema, &json!({"x1": 1})));
         assert!(fits(&json!({"prefixItems": [{}], "items": false}), &json!([1])));
         assert!(!fits(&json!(false), &json!(null)) && !fits(&json!({"items": false}), &json!([1])));
+    }
+
+    /// Any JSON, with as many of the known words in it as there is room for.
+    fn any(dice: &mut Dice, depth: u64) -> Value {
+        const WORDS: [&str; 20] = [
+            "$ref",
+            "type",
+            "enum",
+            "const",
+            "required",
+            "properties",
+            "additionalProperties",
+            "items",
+            "anyOf",
+            "oneOf",
+            "allOf",
+            "minimum",
+            "maxLength",
+            "minItems",
+            "nullable",
+            "prefixItems",
+            "$defs",
+            "#",
+            "#/$defs/type",
+            "array",
+        ];
+        let word = |dice: &mut Dice| WORDS[usize::try_from(dice.roll() % 20).expect("small")];
+        match dice.roll() % if depth == 0 { 4 } else { 8 } {
+            0 => Value::Null,
+            1 => (dice.roll() % 2 == 0).into(),
+            2 => (dice.share() * 9.0).into(),
+            3 => word(dice).into(),
+            4 | 5 => (0..dice.roll() % 4).map(|_| any(dice, depth - 1)).collect(),
+            _ => (0..dice.roll() % 6).map(|_| (word(dice).to_owned(), any(dice, depth - 1))).collect(),
+        }
+    }
+
+    #[test]
+    fn any_schema_gives_a_verdict() {
+        let mut dice = Dice::new(7);
+        let verdicts: Vec<bool> = (0..3_000).map(|_| fits(&any(&mut dice, 6), &any(&mut dice, 4))).collect();
+        assert!(verdicts.contains(&true) && verdicts.contains(&false));
     }
 
     #[test]

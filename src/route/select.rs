@@ -101,10 +101,9 @@ impl Selection {
     /// What an answer is checked for: the route's checks, or all where the request asks and the route has none.
     pub(super) fn checks(&self, question: &Question<'_>) -> Checks {
         match question.overrides.escalate {
-            _ if !question.surface.is_chat() => Checks::default(),
             Some(false) => Checks::default(),
-            Some(true) if self.conduct.checks.is_empty() => Checks::ALL,
-            _ => self.conduct.checks,
+            Some(true) if self.conduct.checks.is_empty() => question.checks,
+            _ => self.conduct.checks.and(question.checks),
         }
     }
 

@@ -262,4 +262,9 @@ fn the_next_is_likely_to_be_better_unless_an_order_was_given() {
     assert_eq!(second(&named("route"), &checks("refusal")), "none");
     assert_eq!(second(&checked(&named("route")), &checks("refusal")), "none");
     assert_eq!(second(&named("route").wishing("escalate", false.into()), &checks("finish")), "none");
+    // What cannot fail is streamed as ever.
+    for (word, streams) in [("json_schema", true), ("tool_schema", true), ("finish", false)] {
+        let story = Story::opens_in(&named("route").streamed(), ladder(&checks(word))).hears(held(&[0, 1]));
+        assert_eq!(story.sent_body(0)["stream"] == true, streams, "{word}");
+    }
 }

@@ -69,6 +69,8 @@ test("an answer that fails its check is replaced, and both are on one bill", asy
     assert.equal(sum([entry.amount_usd, other.amount_usd]), -nanos(BOTH));
     assert.deepEqual([entry.call.reason, entry.call.provider, other.call.provider], ["escalation", names[1], names[0]]);
     assert.deepEqual(entry.call.attempts.map(({ verdict }) => verdict), [check, "passed"]);
+    const receipt = await here.call("GET", `/v1/receipts/${id}`, own.key);
+    assert.deepEqual(attempted(receipt.body.payload), attempted(answer.body.megarouter), "the receipt names both");
   }
   await walletAtRest(here.call, own.adminKey);
   soundChain(await ledger(here.call, own.adminKey));

@@ -8,6 +8,7 @@ use crate::{
     id::{ULID_LEN, is_base32, push_base32},
     json,
     mode::Mode,
+    quality::Check,
     table::Table,
     time::Millis,
 };
@@ -283,11 +284,23 @@ pub struct NamedRoute {
     pub rescue: Option<Rescue>,
     /// Whether the next target is asked as well when the first content is late, where the request does not say.
     pub hedge: bool,
+    /// What an answer is checked for, where the request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escalation: Option<Escalation>,
 }
 
 json::members!(strict NamedRoute {
     targets, mode, fallback = true, retries = 1, deadlines = Deadlines::default(), min_tokens_per_s, rescue, hedge = false,
+    escalation,
 });
+
+/// When an answer is not good enough, so that the next target is asked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Escalation {
+    pub checks: Vec<Check>,
+}
+
+json::members!(strict Escalation { checks });
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Target {

@@ -62,6 +62,7 @@ mod admit;
 mod attempt;
 mod close;
 mod cover;
+mod escalate;
 pub mod event;
 mod explain;
 mod hedge;
@@ -74,6 +75,7 @@ mod stream;
 
 pub use attempt::PIPED_BYTES_MAX;
 use cover::Growth;
+use escalate::{Kept, Verdict};
 use event::{Effect, Event, Timer};
 use hedge::{Hedge, Rival};
 use relay::Relay;
@@ -106,6 +108,8 @@ pub struct Exchange {
     gone: bool,
     /// An answer that broke in the middle, while the next attempt is made.
     broken: Option<Box<Broken>>,
+    /// An answer that failed its check, given if nobody has a better one.
+    kept: Option<Box<Kept>>,
     /// The candidate a larger hold was asked for.
     asked: Option<usize>,
     hedge: Hedge,
@@ -124,6 +128,10 @@ struct Case {
     grammar: &'static dyn Downstream,
     body: Rc<Body>,
     request: chat::Request,
+    /// The caller gets a stream. Of providers none is asked for where the answer is checked.
+    streams: bool,
+    /// The body as it is forwarded: the caller's, or one that asks for no stream.
+    forwarded: Rc<Body>,
     overrides: Overrides,
     signals: Signals,
     knock: Knock,
@@ -237,6 +245,8 @@ struct Attempt {
     seen: Option<(Settled, bool)>,
     /// Its answer had begun when it broke off.
     broke_off: bool,
+    /// What a check made of its answer; `None` where none was made.
+    verdict: Option<Verdict>,
     /// It was to find out whether its deployment has recovered.
     probes: bool,
     /// The provider's own name for the answer; empty before it is known.
@@ -246,6 +256,10 @@ struct Attempt {
 enum Outcome {
     Pending,
     Answered {
+        status: u16,
+    },
+    /// It answered, the answer failed its check, and another was asked.
+    Rejected {
         status: u16,
     },
     Failed(crate::fault::UpstreamFault),
@@ -303,6 +317,7 @@ impl Exchange {
             replied: false,
             gone: false,
             broken: None,
+            kept: None,
             asked: None,
             hedge: Hedge::None,
             rival: None,
@@ -427,6 +442,8 @@ impl Case {
             grammar,
             body: Rc::default(),
             request: chat::Request::default(),
+            streams: false,
+            forwarded: Rc::default(),
             overrides: Overrides::default(),
             signals: analyse(&chat::Request::default(), &Overrides::default(), &world.prior),
             knock,
@@ -457,6 +474,7 @@ impl Case {
         self.request = self.grammar.decode_request(&self.body)?;
         self.grammar.decode_headers(headers, &self.body, &mut self.request)?;
         self.drop_hosted_tools()?;
+        self.streams = self.request.stream;
         self.signals = analyse(&self.request, &self.overrides, &self.world.prior);
         self.replan(self.arrived);
         Ok(())
@@ -502,21 +520,18 @@ impl Case {
         When { at: self.arrived, tier: self.request.service_tier }
     }
 
-    /// The request with what the caller left open and the router filled in for a candidate: its tier, and how much it thinks.
+    /// Request and body with what the caller left open and the router filled in for a candidate.
     fn filled(&self, candidate: &Candidate) -> (Cow<'_, Body>, Cow<'_, chat::Request>) {
-        let tier = candidate.when.tier.filter(|_| self.request.service_tier.is_none());
-        let (body, request) = (Cow::Borrowed(&*self.body), Cow::Borrowed(&self.request));
-        if tier.is_none() && candidate.effort.is_none() {
+        let (body, request) = (Cow::Borrowed(&*self.forwarded), filled(&self.request, candidate));
+        if matches!(request, Cow::Borrowed(_)) {
             return (body, request);
         }
-        let mut request = request.into_owned();
-        request.service_tier = candidate.when.tier;
-        request.effort = request.effort.or(candidate.effort);
+        let tier = candidate.when.tier.filter(|_| self.request.service_tier.is_none());
         let quoted = |word: &str| Some(Cow::from(format!("\"{word}\"")));
         let effort = candidate.effort.map(Effort::word);
         let (name, effort) = match self.surface {
             Surface::ChatCompletions => ("reasoning_effort", effort.and_then(quoted)),
-            Surface::Responses if self.body.set("reasoning").is_none() => {
+            Surface::Responses if self.forwarded.set("reasoning").is_none() => {
                 ("reasoning", effort.map(|word| Cow::from(format!("{{\"effort\":\"{word}\"}}"))))
             }
             // Its members for thinking change what an answer looks like: they stay the caller's.
@@ -524,9 +539,9 @@ impl Case {
         };
         let changes = [("service_tier", tier.and_then(|tier| quoted(tier.word()))), (name, effort)];
         let changes: Vec<_> = changes.into_iter().filter(|(_, value)| value.is_some()).collect();
-        match Body::parse(self.body.rewritten(&changes)) {
-            Ok(filled) => (Cow::Owned(filled), Cow::Owned(request)),
-            Err(_) => (body, Cow::Owned(request)),
+        match Body::parse(self.forwarded.rewritten(&changes)) {
+            Ok(filled) => (Cow::Owned(filled), request),
+            Err(_) => (body, request),
         }
     }
 
@@ -539,12 +554,23 @@ impl Case {
             allowed: &self.allowed,
             output_cap: self.request.max_output_tokens,
             surface: self.surface,
-            stream: self.request.stream,
+            stream: self.streams,
+            checks: self.checks(),
             when: self.when(),
             now,
         };
         self.plan = crate::route::plan(&question, &self.world, &mut self.dice);
+        self.ask_whole();
     }
+}
+
+/// A request with the tier and the effort that were filled in for a candidate.
+fn filled<'a>(request: &'a chat::Request, candidate: &Candidate) -> Cow<'a, chat::Request> {
+    let (tier, effort) = (candidate.when.tier, request.effort.or(candidate.effort));
+    if (request.service_tier, request.effort) == (tier, effort) {
+        return Cow::Borrowed(request);
+    }
+    Cow::Owned(chat::Request { service_tier: tier, effort, ..request.clone() })
 }
 
 /// The type of a tool only its own dialect knows.

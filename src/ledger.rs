@@ -144,13 +144,16 @@ impl CallRecord {
 pub struct AttemptRecord {
     pub provider: String,
     pub model: String,
-    /// `answered` or the cause of the failure.
+    /// `answered`, `rejected` for an answer that failed its check, or the cause of the failure.
     pub outcome: String,
     pub status: u16,
     pub cost_usd: Nanos,
+    /// Of an answer that was checked: `passed`, or the word of the check it failed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub verdict: String,
 }
 
-json::members!(default AttemptRecord { provider, model, outcome, status, cost_usd });
+json::members!(default AttemptRecord { provider, model, outcome, status, cost_usd, verdict });
 
 /// A booked transaction.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -7,11 +7,14 @@
 use crate::catalog::{Deployment, When};
 
 pub mod case;
+mod check;
 pub mod learner;
 mod packed;
+mod schema;
 pub mod sketch;
 pub mod taught;
 
+pub use check::{Check, Checks};
 use sketch::{BUCKETS, FIGURES, Rarity, Sketch};
 
 /// The weights: made by `tools/router`, see docs/quality.md for what is in them and what they were trained on.

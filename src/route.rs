@@ -13,6 +13,7 @@ use crate::{
     mode::Mode,
     money::Nanos,
     price,
+    quality::Checks,
     time::Millis,
     world::World,
 };
@@ -96,12 +97,24 @@ pub struct Conduct {
     pub rescue: Rescue,
     /// Whether another attempt is made beside one whose first content is late.
     pub hedge: bool,
+    /// What an answer is checked for before the caller sees it.
+    pub checks: Checks,
+    /// The candidates stand in an order that somebody gave.
+    pub in_given_order: bool,
 }
 
 impl Default for Conduct {
     fn default() -> Self {
-        let (deadlines, rescue) = (Deadlines::default(), Rescue::default());
-        Self { fallback: true, retries: 1, deadlines, min_tokens_per_s: None, rescue, hedge: false }
+        Self {
+            fallback: true,
+            retries: 1,
+            deadlines: Deadlines::default(),
+            min_tokens_per_s: None,
+            rescue: Rescue::default(),
+            hedge: false,
+            checks: Checks::default(),
+            in_given_order: false,
+        }
     }
 }
 
@@ -155,7 +168,9 @@ impl Plan {
 pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<Plan, Fault> {
     known_providers(question, world)?;
     let selection = Selection::of(question, world)?;
-    let mode = selection.mode;
+    let (mode, checks) = (selection.mode, selection.checks(question));
+    // What is to be checked comes in one piece: a hold for its beginning alone would not do.
+    let question = &Question { stream: question.stream && checks.is_empty(), ..*question };
     let (mut candidates, considered) = eligible::sift(question, &selection, world);
     if candidates.is_empty() {
         return Err(eligible::none_left(question, world, &considered));
@@ -165,6 +180,7 @@ pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<P
     let reason =
         if selection.reason == Reason::Mode && considered.len() == 1 { Reason::Pinned } else { selection.reason };
     let mut conduct = selection.conduct;
+    (conduct.checks, conduct.in_given_order) = (checks, selection.in_given_order);
     conduct.rescue = question.overrides.rescue.unwrap_or(conduct.rescue);
     let urgent = question.signals.priority == Priority::High;
     conduct.hedge = question.overrides.hedge.unwrap_or(conduct.hedge || urgent);
@@ -198,6 +214,8 @@ pub struct Question<'a> {
     pub surface: Surface,
     /// The answer is to be streamed.
     pub stream: bool,
+    /// What its answer can be checked for.
+    pub checks: Checks,
     /// What prices depend on.
     pub when: When,
     pub now: Millis,

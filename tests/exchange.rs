@@ -7,6 +7,8 @@
     clippy::unwrap_used,
     reason = "a test says what went wrong by panicking"
 )]
+#[path = "exchange/escalation.rs"]
+mod escalation;
 #[path = "exchange/shell.rs"]
 mod shell;
 #[allow(dead_code, reason = "other tests use the rest")]

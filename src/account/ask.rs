@@ -402,6 +402,9 @@ pub fn route(alias: &str, route: NamedRoute) -> Result<NamedRoute, Fault> {
     if route.min_tokens_per_s.is_some_and(|most| most == 0 || most > 1_000) {
         return Err(Fault::parameter("min_tokens_per_s", "min_tokens_per_s is 1 to 1000."));
     }
+    if route.escalation.as_ref().is_some_and(|escalation| escalation.checks.is_empty()) {
+        return Err(Fault::parameter("escalation.checks", "Name at least one check, or leave escalation out."));
+    }
     Ok(route)
 }
 

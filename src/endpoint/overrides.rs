@@ -33,7 +33,8 @@ pub struct Overrides {
     pub task: Option<String>,
     pub rescue: Option<Rescue>,
     pub hedge: Option<bool>,
-    pub escalate: bool,
+    /// Whether an answer is checked, and the next model asked where it fails.
+    pub escalate: Option<bool>,
     pub explain: Explain,
 }
 
@@ -178,10 +179,6 @@ impl Overrides {
     }
 
     fn checked(self) -> Result<Self, Fault> {
-        if self.escalate {
-            let text = "megarouter.escalate is not served by this version. Leave it out.";
-            return Err(Fault::invalid("unsupported_parameter", text).with_param("megarouter.escalate"));
-        }
         if !self.weights.is_none_or(Weights::weigh) {
             return Err(Fault::parameter("megarouter.weights", format!("Weights are {WEIGHTS}.")));
         }
@@ -263,7 +260,7 @@ mod tests {
             (r#"{"megarouter":{"mode":"fast"}}"#, &[]),
             (r#"{"megarouter":[]}"#, &[]),
             (r#"{"megarouter":{"weights":{"quality":0,"cost":0,"latency":0}}}"#, &[]),
-            (r#"{"megarouter":{"escalate":true}}"#, &[]),
+            (r#"{"megarouter":{"escalate":"yes"}}"#, &[]),
             (r#"{"megarouter":{"session":""}}"#, &[]),
             (r#"{"megarouter":{"deadline_ms":4294967297}}"#, &[]),
         ] {

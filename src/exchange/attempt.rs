@@ -2,6 +2,7 @@
 use super::{
     Attempt, DRAIN_MS, Effect, Event, Exchange, First, Growth, Outcome, Phase, STALL_MS, Stage, Streaming,
     event::{Head, Pipe, Timer, UpstreamCall},
+    filled,
     relay::Relay,
 };
 use crate::{
@@ -55,13 +56,13 @@ impl Exchange {
         let order = Order { deployment, max_output_tokens };
         let Call { path, headers, body } = if let Some(request) = going_on {
             translatable(request)?;
-            upstream.encode_request(request, &order)?
+            upstream.encode_request(&filled(request, candidate), &order)?
         } else if same {
             let (body, request) = case.filled(candidate);
             upstream.forward(&body, &request, &order)?
         } else {
             translatable(&case.request)?;
-            upstream.encode_request(&case.filled(candidate).1, &order)?
+            upstream.encode_request(&filled(&case.request, candidate), &order)?
         };
         Ok(Some(UpstreamCall {
             url: format!("{}{path}", reach.base_url),
@@ -93,6 +94,7 @@ impl Exchange {
             at_risk: false,
             seen: None,
             broke_off: false,
+            verdict: None,
             probes: false,
             generation_id: String::new(),
         });
@@ -384,14 +386,11 @@ impl Exchange {
                     UpstreamFault::new(200, Cause::Server, "the provider answered whole where a stream was asked for");
                 self.failed(whole, now, effects);
             }
+            Ok(response) if self.rejects(&response) => self.escalate(status, response, bytes, now, effects),
             Ok(response) if self.is_useless(response.is_empty()) => self.failed(empty(), now, effects),
             Ok(response) => {
                 self.answered(status, now, effects);
-                if self.case.request.stream {
-                    self.stream_whole(response, now, effects);
-                } else {
-                    self.reply_whole(response, bytes, now, effects);
-                }
+                self.give_whole(response, bytes, now, effects);
             }
             Err(fault) => self.failed(fault, now, effects),
         }
@@ -399,7 +398,7 @@ impl Exchange {
 
     /// Whether an answer has nothing in it that another might have. Nobody may be left to say more.
     fn is_useless(&self, empty: bool) -> bool {
-        let another = !self.queue.is_empty() || self.rival.is_some();
+        let another = !self.queue.is_empty() || self.rival.is_some() || self.kept.is_some();
         self.case.surface.is_chat() && empty && another && self.broken.is_none() && !self.gone
     }
 

@@ -88,6 +88,7 @@ impl Exchange {
     fn unknown(&self, number: usize) -> (PostOutcome, CallRecord) {
         let attempt = self.attempts.get(number);
         let status = match attempt.map(|attempt| (&attempt.outcome, attempt.broke_off)) {
+            Some((Outcome::Rejected { status }, _)) => *status,
             Some((Outcome::Cancelled, _)) => 499,
             Some((_, true)) => 502,
             _ => 504,
@@ -240,6 +241,7 @@ impl Exchange {
             let (outcome, status, cost_usd) = match &attempt.outcome {
                 Outcome::Pending => ("abandoned", 0, Nanos::ZERO),
                 Outcome::Answered { status } => ("answered", *status, cost),
+                Outcome::Rejected { status } => ("rejected", *status, seen),
                 // Nobody went on with it: it is what the call cost.
                 Outcome::Failed(fault) if attempt.broke_off && attempt.seen.is_none() => {
                     (fault.cause.word(), fault.status, cost)
@@ -253,6 +255,7 @@ impl Exchange {
                 outcome: outcome.to_owned(),
                 status,
                 cost_usd,
+                verdict: attempt.verdict.map_or_default(|verdict| verdict.word().to_owned()),
             }
         };
         self.attempts.iter().enumerate().map(record).collect()

@@ -41,8 +41,10 @@ enum Beside {
 impl Exchange {
     /// Arms the timer of a second attempt, where one is wished for and somebody is there to make it.
     pub(super) fn arm_hedge(&self, effects: &mut Vec<Effect>) {
-        let wished =
-            self.conduct().hedge && self.conduct().fallback && self.broken.is_none() && self.hedge == Hedge::None;
+        let conduct = self.conduct();
+        // Where answers are checked, the others are there for those that fail.
+        let may = conduct.hedge && conduct.fallback && conduct.checks.is_empty();
+        let wished = may && self.broken.is_none() && self.hedge == Hedge::None;
         if wished && !self.queue.is_empty() {
             effects.push(Effect::Wait { timer: Timer::Hedge(self.current), ms: self.hedge_ms() });
         }

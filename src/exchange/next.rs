@@ -70,6 +70,9 @@ impl Exchange {
                 Err(fault) => unsayable = Some(fault),
             }
         }
+        if let Some(kept) = self.kept.take_if(|_| !self.gone) {
+            return self.give_kept(*kept, now, effects);
+        }
         let fault = match (self.last_failure(), unsayable) {
             (Some(failure), _) => failure.to_fault(),
             (None, Some(fault)) => fault,
@@ -96,7 +99,7 @@ impl Exchange {
         let failures = || {
             self.attempts.iter().rev().filter_map(|attempt| match &attempt.outcome {
                 Outcome::Failed(fault) => Some(fault),
-                Outcome::Pending | Outcome::Answered { .. } | Outcome::Cancelled => None,
+                Outcome::Pending | Outcome::Answered { .. } | Outcome::Rejected { .. } | Outcome::Cancelled => None,
             })
         };
         failures().find(|fault| !fault.cause.may_fall_back()).or_else(|| failures().next())

@@ -42,6 +42,9 @@ impl Exchange {
         if self.is_rescued() {
             return "rescue";
         }
+        if self.is_escalated() {
+            return "escalation";
+        }
         if self.hedge == Hedge::Begun(self.current) {
             return "hedge";
         }
@@ -98,10 +101,7 @@ impl Exchange {
         effects: &mut Vec<Effect>,
     ) {
         self.generated(&response.id);
-        let seen = if response.usage.is_some() { 0 } else { Meter::of(&response).output_tokens_seen() };
-        let settled = self.settled(response.usage, true, seen);
-        let said_why = response.choices.iter().any(|choice| says_why(choice.finish, choice.native_finish.as_ref()));
-        let settled = if said_why { settled } else { self.insured(settled) };
+        let settled = self.settled_whole(&response);
         let told = self.with_seen(settled);
         let stamp = Stamp { cost: Some(told.cost), ..self.stamp() };
         let same = self.spoken().is_some_and(|spoken| spoken.same);
@@ -117,6 +117,14 @@ impl Exchange {
             effects.push(Effect::Reply(Reply { status: 200, headers, body: ReplyBody::Whole(body) }));
         }
         self.close_charged(settled, if self.gone { 499 } else { 200 }, effects);
+    }
+
+    /// The charge of a whole answer.
+    pub(super) fn settled_whole(&self, response: &chat::Response) -> Settled {
+        let seen = if response.usage.is_some() { 0 } else { Meter::of(response).output_tokens_seen() };
+        let settled = self.settled(response.usage, true, seen);
+        let said_why = response.choices.iter().any(|choice| says_why(choice.finish, choice.native_finish.as_ref()));
+        if said_why { settled } else { self.insured(settled) }
     }
 
     /// Answers with a fault. The phase is left to the caller: `Done` unless a hold has to be closed.

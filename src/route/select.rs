@@ -6,6 +6,7 @@ use crate::{
     fault::Fault,
     id::Dice,
     mode::Mode,
+    quality::Checks,
     world::World,
 };
 use std::rc::Rc;
@@ -84,6 +85,8 @@ impl Selection {
                 min_tokens_per_s: route.min_tokens_per_s,
                 rescue: route.rescue.unwrap_or_default(),
                 hedge: route.hedge,
+                checks: route.escalation.as_ref().map_or_default(|escalation| Checks::of(&escalation.checks)),
+                ..Conduct::default()
             },
             weights,
             ..Self::plain(deployments, mode.unwrap_or_default(), Reason::Alias)
@@ -93,6 +96,15 @@ impl Selection {
     fn plain(deployments: Vec<(usize, Rc<Deployment>)>, mode: Mode, reason: Reason) -> Self {
         let (conduct, free, weights) = (Conduct::default(), vec![false], Vec::new());
         Self { deployments, mode, reason, in_given_order: false, conduct, free, weights }
+    }
+
+    /// What an answer is checked for: the route's checks, or all where the request asks and the route has none.
+    pub(super) fn checks(&self, question: &Question<'_>) -> Checks {
+        match question.overrides.escalate {
+            Some(false) => Checks::default(),
+            Some(true) if self.conduct.checks.is_empty() => question.checks,
+            _ => self.conduct.checks.and(question.checks),
+        }
     }
 
     /// The candidate a weighted draw puts first, among those that have a weight and a closed circuit.

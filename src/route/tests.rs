@@ -47,6 +47,7 @@ fn planned(world: &World, model: &str, request: &Request, overrides: &Overrides)
     let output_cap = request.max_output_tokens;
     let question = Question {
         stream: false,
+        checks: Checks::default(),
         model,
         signals: &signals,
         overrides,

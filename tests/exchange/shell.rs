@@ -57,6 +57,7 @@ pub fn run(script: &[u8], manners: Manners) -> Result<BTreeSet<Transition>, Stri
         version: 0,
         hung_up: false,
         hedges: ask.wishes["hedge"] == true,
+        checks: ask.wishes["escalate"] == true,
         grows: manners == Manners::Growing,
         seen: BTreeSet::new(),
         so_far: SoFar::default(),
@@ -99,8 +100,9 @@ fn any_ask(chance: &mut Chance<'_>) -> Ask {
     if chance.one_in(2) {
         ask = ask.long();
     }
-    match chance.pick(13) {
+    match chance.pick(16) {
         10..=12 => ask.wishing("hedge", true.into()),
+        13..=15 => ask.wishing("escalate", true.into()),
         7 => ask.wishing("explain", true.into()),
         8 => ask.wishing("explain", "only".into()),
         9 => ask.wishing("deadline_ms", 20_000.into()),
@@ -168,6 +170,7 @@ fn any_provider(chance: &mut Chance<'_>, chat: bool, stream: bool, grows: bool) 
         Answer::Head(Head { status, content_type: content_type.to_owned(), ..Head::default() })
     };
     let many = whole_answer.replace("4}", "400000000}").replace("_tokens\":4,", "_tokens\":400000000,");
+    let short = whole_answer.replace("\"stop\"", "\"length\"").replace("\"end_turn\"", "\"max_tokens\"");
     let many_told = usage.replace(":4}", ":400000000}").replace(":4,", ":400000000,");
     let (head, sent, then): (Answer, Vec<&str>, Then) = match (kind, stream) {
         (3, _) => (head(503, JSON), vec!["{}"], Then::Ends),
@@ -199,6 +202,7 @@ fn any_provider(chance: &mut Chance<'_>, chat: bool, stream: bool, grows: bool) 
         }
         (1, true) => (head(200, SSE), vec![opening, hello, world, finish, end], Then::Ends),
         (2, true) => (head(200, SSE), vec![opening, hello, world, finish, usage], Then::Ends),
+        (0..=2, false) if cut > 2 => (head(200, JSON), vec![short.as_str()], Then::Ends),
         (_, true) | (15, false) => (head(200, SSE), good, Then::Ends),
         (_, false) => (head(200, JSON), vec![whole_answer], Then::Ends),
     };
@@ -241,6 +245,8 @@ struct Shell<'a> {
     hung_up: bool,
     /// Wishes for an attempt beside a slow one.
     hedges: bool,
+    /// Answers are checked: none is streamed to us.
+    checks: bool,
     /// The hold covers only the beginning of an answer.
     grows: bool,
     seen: BTreeSet<Transition>,
@@ -533,7 +539,8 @@ impl Shell<'_> {
                 *there += 1;
                 must(*there <= 3, "and at most three at one deployment")?;
                 self.so_far.sends += 1;
-                self.providers.push(any_provider(&mut self.chance, speaks_chat(&call.url), self.stream, self.grows));
+                let stream = self.stream && !self.checks;
+                self.providers.push(any_provider(&mut self.chance, speaks_chat(&call.url), stream, self.grows));
                 self.under_way.push(UnderWay::Head(attempt));
                 let live = (0..self.providers.len()).filter(|attempt| self.is_live(*attempt)).count();
                 must(
@@ -643,7 +650,10 @@ impl Shell<'_> {
                     ("data: [DONE]", "data: {\"error\":")
                 }
                 Surface::Messages => ("event: message_stop", "event: error"),
-                Surface::Responses if text.contains("\"budget_cut\":true") => {
+                Surface::Responses
+                    if text.contains("\"budget_cut\":true")
+                        || self.checks && text.contains("event: response.incomplete") =>
+                {
                     ("event: response.incomplete", "event: error")
                 }
                 Surface::Responses => ("event: response.completed", "event: error"),

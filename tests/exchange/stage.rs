@@ -67,6 +67,8 @@ pub struct Ask {
     /// The model asked for, and the members of `megarouter`.
     pub model: String,
     pub wishes: Value,
+    /// Further members of the body.
+    pub more: Value,
 }
 
 /// A keyed call that goes to these providers, in this order.
@@ -81,6 +83,7 @@ pub fn call(surface: Surface, providers: &[&str]) -> Ask {
         answers: 1,
         model: "m".to_owned(),
         wishes: json!({"providers": {"only": providers, "order": providers}}),
+        more: json!({}),
     }
 }
 
@@ -138,6 +141,9 @@ impl Ask {
         }
         if self.usage && self.surface == Surface::ChatCompletions {
             body["stream_options"] = json!({"include_usage": true});
+        }
+        for (name, value) in self.more.as_object().into_iter().flatten() {
+            body[name] = value.clone();
         }
         Inbound {
             surface: self.surface,

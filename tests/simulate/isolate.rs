@@ -103,6 +103,8 @@ impl Isolate {
         let output_bound = *chance.of(&[16, 60, 300, 2_000, 9_000, 20_000]);
         let explains = chance.one_in(25);
         let body = body(chance, surface, stream, output_bound, explains, &ask.session);
+        // What is to be checked is asked for in one piece.
+        let stream = stream && body["megarouter"]["escalate"] != true;
         let inbound = Inbound {
             surface,
             url: "https://edge.test/v1".to_owned(),
@@ -217,6 +219,8 @@ impl Isolate {
                 wants.extend((!letter.others.is_empty()).then_some(Want::Seen("exchange books others")));
                 let outrun = letter.call.attempts.iter().any(|attempt| attempt.outcome == "cancelled");
                 wants.extend(outrun.then_some(Want::Seen("exchange hedges")));
+                let rejected = letter.call.attempts.iter().any(|one| one.outcome == "rejected");
+                wants.extend(rejected.then_some(Want::Seen("exchange rejects")));
                 wants.extend(letter.call.budget_cut.then_some(Want::Seen("exchange cuts")));
                 wants.push(Want::Mail(Box::new(Letter::Post(*letter))));
             }
@@ -479,6 +483,9 @@ fn body(
     }
     if chance.one_in(4) {
         wishes["hedge"] = true.into();
+    }
+    if chance.one_in(5) {
+        wishes["escalate"] = true.into();
     }
     if chance.one_in(6) {
         wishes["deadline_ms"] = (*chance.of(&[900_u64, 5_000, 20_000])).into();

@@ -144,6 +144,10 @@ pub fn upstream(chance: &mut Chance, url: &str, stream: bool, output_bound: u64,
         (true, false) => vec![chat_whole(told)],
         (false, false) => vec![messages_whole(told)],
     };
+    // Some are cut off, which a check finds.
+    let cut_off = !stream && chance.one_in(3);
+    let short = |text: String| text.replace(r#""stop""#, r#""length""#).replace("end_turn", "max_tokens");
+    let good: Vec<String> = if cut_off { good.into_iter().map(short).collect() } else { good };
     let whole = if chat { chat_whole(told) } else { messages_whole(told) };
     let cut: Vec<String> = good.iter().take(chance.place(good.len())).cloned().collect();
     let fault = if chat { CHAT_FAULT } else { MESSAGES_FAULT };

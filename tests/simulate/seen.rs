@@ -52,6 +52,7 @@ pub const ALL: &[&str] = &[
     "exchange cuts",
     "exchange books others",
     "exchange hedges",
+    "exchange rejects",
     "hold grew",
     "hold did not grow",
     "member disabled",

@@ -121,6 +121,7 @@ fn planned(world: &World, request: &chat::Request, model: &str) {
         output_cap: Some(500),
         surface: Surface::ChatCompletions,
         stream: false,
+        checks: megarouter::quality::Checks::default(),
         when: When::default(),
         now: NOW,
     };

@@ -50,8 +50,8 @@ pub(super) struct Lessons {
     learner: Learner,
     /// What is told; empty where nothing was learned. It begins with its version.
     told: String,
-    /// Examples there were when it was made.
-    examples: usize,
+    /// Lessons since it was made.
+    since: usize,
     /// Lessons that were read and not learned yet, oldest first.
     waiting: Vec<(String, Lesson)>,
 }
@@ -82,10 +82,10 @@ impl Lessons {
 
     /// Makes anew what is told.
     fn tell(&mut self) {
-        self.examples = self.learner.examples();
-        if self.examples == 0 {
+        if self.learner.examples() == 0 {
             return;
         }
+        self.since = 0;
         self.learner.settle(ROUNDS);
         self.told = self.learner.taught().to_text();
     }
@@ -102,9 +102,9 @@ impl Account {
     pub(super) fn learn(&mut self, id: &str, mut lesson: Lesson, now: Millis) -> Turn {
         lesson.at = now;
         let forgotten = self.lessons.learn(id, &lesson);
-        // A tenth more than there was when it was told last: the more is known, the less does one more change.
-        let (told, examples) = (self.lessons.examples, self.lessons.learner.examples());
-        if examples > told + told / 10 || examples == told {
+        // The more is known, the less does one more change.
+        self.lessons.since += 1;
+        if self.lessons.since * 10 > self.lessons.learner.examples() {
             self.lessons.tell();
         }
         let mut writes = vec![record("lesson", id, Some(&lesson))];

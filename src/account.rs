@@ -379,7 +379,7 @@ impl Account {
                 Ok(_) => Turn::told(Answer::Posted),
                 Err(refusal) => Turn::refused(refusal),
             },
-            Letter::Learn { caller, id, lesson } => match self.prove(&caller, KeyKind::Inference, now).map(|_| ()) {
+            Letter::Learn { caller, id, lesson } => match self.admits_lesson(&caller, now) {
                 Ok(()) => self.learn(&id, lesson, now),
                 Err(refusal) => Turn::refused(refusal),
             },

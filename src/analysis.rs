@@ -115,6 +115,8 @@ pub struct Signals {
     pub depth: Depth,
     /// How much reasoning the caller asked for; `None` leaves it open.
     pub effort: Option<Effort>,
+    /// The caller named no service tier, not even the usual one.
+    pub tier_is_open: bool,
     pub priority: Priority,
     /// Prompt tokens, as estimated: for ranking.
     pub prompt_tokens: u64,
@@ -244,6 +246,7 @@ pub fn analyse(request: &Request, overrides: &Overrides, prior: &Prior) -> Signa
         task: task(needs, prompt_tokens, tally.code_marks),
         depth: Depth::of(request.effort, case.hardness),
         effort: request.effort,
+        tier_is_open: request.service_tier.is_none(),
         case,
         priority: overrides.priority,
         prompt_tokens,

@@ -476,6 +476,8 @@ impl Case {
         self.drop_hosted_tools()?;
         self.streams = self.request.stream;
         self.signals = analyse(&self.request, &self.overrides, &self.world.prior);
+        let named = self.body.set("service_tier").is_some_and(|raw| raw != "\"auto\"");
+        self.signals.tier_is_open &= !named;
         self.replan(self.arrived);
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! Holds: made, made larger, closed, and what becomes of those that nobody closes.
 use super::{
     Account, Booking, Hold, Turn, Write,
-    letter::{Answer, Bid, ExtendLetter, Grant, HoldLetter, KeySpec, OtherAttempt, PostLetter, PostOutcome, Refusal},
+    letter::{
+        Answer, Bid, Caller, ExtendLetter, Grant, HoldLetter, KeySpec, OtherAttempt, PostLetter, PostOutcome, Refusal,
+    },
 };
 use crate::{
     access::KeyKind,
@@ -150,6 +152,13 @@ impl Account {
     }
 
     /// Takes a call from the rates of its whole path, or from none.
+    /// Whether a verdict may be given: it counts as a request.
+    pub(super) fn admits_lesson(&mut self, caller: &Caller, now: Millis) -> Result<(), Refusal> {
+        let spec = self.prove(caller, KeyKind::Inference, now)?.spec.clone();
+        let path = self.path(&caller.key_id, &spec);
+        self.take_rates(&path, &spec, 0, now)
+    }
+
     fn take_rates(&mut self, path: &[Scope], spec: &KeySpec, tokens: u64, now: Millis) -> Result<(), Refusal> {
         let limits: Vec<(&Scope, RateLimits)> =
             path.iter().filter_map(|scope| Some((scope, self.rates_of(scope, spec)?))).collect();

@@ -1,5 +1,9 @@
 //! What outcomes taught an account: kept one by one, and told to whoever decides requests, with the next hold.
-use super::{Account, Row, Turn, letter::Answer, record};
+use super::{
+    Account, Row, Turn,
+    letter::{Answer, Refusal},
+    record,
+};
 use crate::{
     json,
     quality::{
@@ -21,6 +25,21 @@ pub struct Lesson {
 }
 
 json::members!(Lesson { at = Millis(0), case, outcomes });
+
+/// What is kept of a lesson is a row of a few hundred bytes, or a few thousand.
+const NAME_BYTES_MAX: usize = 200;
+const CASE_BYTES_MAX: usize = 4_096;
+
+impl Lesson {
+    fn is_small(&self) -> bool {
+        let names = self.outcomes.iter().all(|judged| judged.model.len() <= NAME_BYTES_MAX);
+        names && self.outcomes.len() <= MODELS_MAX && self.case.len() <= CASE_BYTES_MAX
+    }
+
+    fn judged(&self) -> Vec<Outcome<'_>> {
+        self.outcomes.iter().map(Judged::outcome).collect()
+    }
+}
 
 /// How one model did.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -68,16 +87,16 @@ impl Lessons {
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_by(|(a, one), (b, other)| (one.at, a).cmp(&(other.at, b)));
         for (id, lesson) in waiting {
-            self.learn(&id, &lesson);
+            if let Some(case) = Case::of_text(&lesson.case) {
+                self.learner.recall(&id, case, &lesson.judged());
+            }
         }
         self.tell();
     }
 
-    /// Returns the id of the lesson that is forgotten for it. One that cannot be read teaches nothing.
-    fn learn(&mut self, id: &str, lesson: &Lesson) -> Option<String> {
-        let case = Case::of_text(&lesson.case)?;
-        let outcomes: Vec<Outcome<'_>> = lesson.outcomes.iter().take(MODELS_MAX).map(Judged::outcome).collect();
-        self.learner.learn(id, case, &outcomes)
+    /// Returns the ids of lessons that are forgotten for it. One that cannot be read teaches nothing.
+    fn learn(&mut self, id: &str, lesson: &Lesson) -> Vec<String> {
+        Case::of_text(&lesson.case).map_or_default(|case| self.learner.learn(id, case, &lesson.judged()))
     }
 
     /// Makes anew what is told.
@@ -101,6 +120,11 @@ impl Account {
     /// Learns how models did on a request.
     pub(super) fn learn(&mut self, id: &str, mut lesson: Lesson, now: Millis) -> Turn {
         lesson.at = now;
+        if !lesson.is_small() {
+            let text =
+                format!("At most {MODELS_MAX} outcomes, with names of models of at most {NAME_BYTES_MAX} bytes.");
+            return Turn::refused(Refusal::Invalid { param: "outcomes".into(), message: text });
+        }
         let forgotten = self.lessons.learn(id, &lesson);
         // The more is known, the less does one more change.
         self.lessons.since += 1;
@@ -108,7 +132,7 @@ impl Account {
             self.lessons.tell();
         }
         let mut writes = vec![record("lesson", id, Some(&lesson))];
-        writes.extend(forgotten.map(|oldest| record("lesson", &oldest, None::<&Lesson>)));
+        writes.extend(forgotten.into_iter().map(|oldest| record("lesson", &oldest, None::<&Lesson>)));
         Turn { answer: Answer::Posted, writes }
     }
 }

@@ -847,6 +847,20 @@ fn lessons_are_bounded_and_need_a_key() {
     let junk = lessons::Lesson { case: "junk".into(), ..verdict("x") };
     let learn = Letter::Learn { caller: caller(KEY, KeyKind::Inference), id: req(9_999), lesson: junk };
     assert_eq!(kept.send(learn), Answer::Posted, "what cannot be read teaches nothing");
+    let mut long = verdict("x");
+    long.outcomes[0].model = "m".repeat(201);
+    let learn = Letter::Learn { caller: caller(KEY, KeyKind::Inference), id: req(10_000), lesson: long };
+    assert!(matches!(kept.send(learn), Answer::Refused(Refusal::Invalid { .. })), "a name that fills a row");
+}
+
+#[test]
+fn a_verdict_counts_as_a_request_of_the_keys_rates() {
+    let mut kept = Kept::new("1");
+    kept.put(&Scope::ApiKey(KEY.into()), "rate_limits", &json!({"rpm": 1}));
+    let learn =
+        |number| Letter::Learn { caller: caller(KEY, KeyKind::Inference), id: req(number), lesson: verdict("x") };
+    assert_eq!(kept.send(learn(1)), Answer::Posted);
+    assert!(matches!(kept.send(learn(2)), Answer::Refused(Refusal::Rpm { .. })));
 }
 
 #[test]

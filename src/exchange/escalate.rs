@@ -65,7 +65,10 @@ impl Exchange {
         if let Some(attempt) = self.attempt_mut() {
             attempt.verdict = Some(failed.map_or(Verdict::Passed, Verdict::Failed));
         }
-        failed.is_some() && !self.queue.is_empty() && self.rejected().count() < ESCALATIONS_MAX
+        failed.is_some()
+            && self.conduct().fallback
+            && !self.queue.is_empty()
+            && self.rejected().count() < ESCALATIONS_MAX
     }
 
     /// Puts a rejected answer aside, to be paid for all the same, and asks the next candidate.

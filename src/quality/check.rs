@@ -1,5 +1,5 @@
 //! What a machine can tell of an answer: whether its calls and its JSON are what was asked for, and whether it is there at all.
-use super::schema::fits;
+use super::schema::{COMPARED_MAX, fits};
 use crate::{
     chat::{Choice, Finish, Format, Part, Request, Response, Tool},
     json,
@@ -44,10 +44,13 @@ impl Check {
                 let refuses = |part: &Part| matches!(part, Part::Refusal(_));
                 choice.native_finish.as_deref() != Some("refusal") && !choice.parts.iter().any(refuses)
             }
-            Self::ToolSchema => choice.parts.iter().all(|part| match part {
-                Part::ToolCall { name, arguments, .. } => calls_well(name, arguments, &request.tools),
-                _ => true,
-            }),
+            Self::ToolSchema => {
+                let calls = choice.parts.iter().filter_map(|part| match part {
+                    Part::ToolCall { name, arguments, .. } => Some((name, arguments)),
+                    _ => None,
+                });
+                calls.take(COMPARED_MAX).all(|(name, arguments)| calls_well(name, arguments, &request.tools))
+            }
             Self::JsonSchema => is_as_asked(choice, &request.format),
         }
     }
@@ -90,7 +93,9 @@ impl Checks {
     pub fn failed(self, request: &Request, response: &Response) -> Option<Check> {
         let fails = |check: &Check| {
             let asked = self.0 & 1 << *check as u8 != 0;
-            asked && (response.choices.is_empty() || !response.choices.iter().all(|one| check.passes(one, request)))
+            asked
+                && (response.choices.is_empty()
+                    || !response.choices.iter().take(COMPARED_MAX).all(|one| check.passes(one, request)))
         };
         Check::ALL.into_iter().find(fails)
     }

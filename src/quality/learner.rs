@@ -19,6 +19,8 @@ use std::collections::VecDeque;
 
 /// Examples that are kept; the oldest is forgotten.
 pub const EXAMPLES_MAX: usize = 2_000;
+/// Outcomes that are kept, over all examples.
+const MARKS_MAX: usize = 8_000;
 /// Models an account learns about.
 pub const MODELS_MAX: usize = 32;
 /// Outcomes of a model from which the text counts.
@@ -33,8 +35,9 @@ pub const WAYS: usize = 2 + RIDGES.len();
 /// How well each way is believed to go along with outcomes before any came: a correlation, and how many outcomes it is worth.
 const BELIEF: [f32; WAYS] = [0.05, 0.05, 0.12, 0.14, 0.10];
 const BELIEF_OUTCOMES: f32 = 300.0;
-/// Multipliers improved for each outcome.
+/// Multipliers improved for each outcome, and for each that is learned again after a restart.
 const REPLAYS: usize = 24;
+const REPLAYS_AGAIN: usize = 4;
 /// Outcomes a cell needs to count half, of a cluster and of all.
 const DOUBT_CLUSTER: f32 = 6.0;
 const DOUBT_ALL: f32 = 4.0;
@@ -178,9 +181,18 @@ impl Default for Learner {
 }
 
 impl Learner {
-    /// Takes in how models did on a request; what was said of the same id before is taken back. Returns the id of the example that
-    /// is forgotten for it.
-    pub fn learn(&mut self, id: &str, case: Case, outcomes: &[Outcome<'_>]) -> Option<String> {
+    /// Takes in how models did on a request; what was said of the same id before is taken back. Returns the ids of examples that
+    /// are forgotten for it.
+    pub fn learn(&mut self, id: &str, case: Case, outcomes: &[Outcome<'_>]) -> Vec<String> {
+        self.take(id, case, outcomes, REPLAYS)
+    }
+
+    /// The same for what was learned before a restart: quicker, because all of it is gone over together afterwards.
+    pub fn recall(&mut self, id: &str, case: Case, outcomes: &[Outcome<'_>]) {
+        self.take(id, case, outcomes, REPLAYS_AGAIN);
+    }
+
+    fn take(&mut self, id: &str, case: Case, outcomes: &[Outcome<'_>], replays: usize) -> Vec<String> {
         if let Some(place) = self.examples.iter().position(|example| example.id == id) {
             self.forget(place);
         }
@@ -197,13 +209,17 @@ impl Learner {
             }
         }
         self.examples.push_back(Example { id: id.to_owned(), square: case.square(), case, marks });
-        let oldest = if self.examples.len() > EXAMPLES_MAX { self.forget(0) } else { None };
+        let mut forgotten = Vec::new();
+        let marks = |examples: &VecDeque<Example>| examples.iter().map(|example| example.marks.len()).sum::<usize>();
+        while self.examples.len() > EXAMPLES_MAX || (self.examples.len() > 1 && marks(&self.examples) > MARKS_MAX) {
+            forgotten.extend(self.forget(0));
+        }
         self.improve(self.examples.len().saturating_sub(1));
-        for _ in 0..REPLAYS {
+        for _ in 0..replays {
             let place = usize::try_from(self.dice.roll() % self.examples.len() as u64).unwrap_or_default();
             self.improve(place);
         }
-        oldest
+        forgotten
     }
 
     /// The examples that are kept.
@@ -213,28 +229,42 @@ impl Learner {
 
     fn mark(&mut self, case: &Case, outcome: &Outcome<'_>) -> Option<Mark> {
         let known = self.models.iter().position(|model| model.name == outcome.model);
-        let model = match known {
-            Some(place) => place,
-            None if self.models.len() >= MODELS_MAX => return None,
-            None => {
-                self.models.push(Model {
-                    name: outcome.model.to_owned(),
-                    ability: outcome.ability,
-                    labels: 0,
-                    mean: Mean::default(),
-                    trials: <[Trial; WAYS]>::default(),
-                    weights: std::array::from_fn(|_| vec![0.0; WIDTH]),
-                });
-                self.models.len() - 1
+        let model = known.or_else(|| self.room())?;
+        if known.is_none() {
+            let fresh = Model {
+                name: outcome.model.to_owned(),
+                ability: outcome.ability,
+                labels: 0,
+                mean: Mean::default(),
+                trials: <[Trial; WAYS]>::default(),
+                weights: std::array::from_fn(|_| vec![0.0; WIDTH]),
+            };
+            match self.models.get_mut(model) {
+                Some(place) => *place = fresh,
+                None => self.models.push(fresh),
             }
-        };
+        }
         let score = outcome.score.clamp(0.0, 1.0);
         let gain = score - expected(outcome.ability, case.hardness);
         Some(Mark { model, score, gain, multipliers: [0.0; RIDGES.len()] })
     }
 
+    /// A place for one model more: a new one, else that of a model nothing is kept of any more.
+    fn room(&mut self) -> Option<usize> {
+        if self.models.len() < MODELS_MAX {
+            return Some(self.models.len());
+        }
+        let place = self.models.iter().position(|model| model.labels == 0)?;
+        self.cells.retain(|(_, model), _| *model != place);
+        Some(place)
+    }
+
     fn note(&mut self, cluster: u32, mark: &Mark) {
         let place = (cluster, mark.model);
+        if self.cells.len() >= CELLS_MAX {
+            // Clusters that hardly anything was said of make room.
+            self.cells.retain(|(cluster, _), cell| *cluster == EVERYWHERE || cell.weight >= 2.0);
+        }
         if self.cells.len() < CELLS_MAX || self.cells.contains_key(&place) {
             self.cells.change(&place, |cell| cell.take(mark.gain));
         }
@@ -541,5 +571,11 @@ mod tests {
         }
         assert_eq!(learner.models.len(), MODELS_MAX);
         assert!(learner.cells.len() <= CELLS_MAX);
+        // Names that were only made up do not keep real ones out for good.
+        for _ in 0..EXAMPLES_MAX {
+            learner.learn(&next_id(), case("x", EVERYWHERE), &[outcome("model-0", SMALL, 1.0)]);
+        }
+        learner.learn(&next_id(), case("x", EVERYWHERE), &[outcome("a real one", SMALL, 1.0)]);
+        assert!(learner.models.len() == MODELS_MAX && learner.models.iter().any(|model| model.name == "a real one"));
     }
 }

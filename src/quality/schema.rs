@@ -5,7 +5,9 @@ use serde_json::{Map, Value};
 /// How deep schema and value are followed, references included.
 const DEPTH_MAX: usize = 64;
 /// What one comparison may cost, in members and items looked at.
-const STEPS_MAX: usize = 1_000_000;
+const STEPS_MAX: usize = 50_000;
+/// Choices of an answer that are compared at most, and calls of each.
+pub const COMPARED_MAX: usize = 8;
 
 /// Whether a value fits a schema.
 #[must_use]
@@ -30,7 +32,11 @@ impl Walk<'_> {
 
     /// Takes what looking at a rule costs. `false` when there is nothing left.
     fn spend(&mut self, rule: &Value, value: &Value) -> bool {
-        let rules = rule.as_array().map_or(0, Vec::len);
+        let rules = match rule {
+            // A reference is looked up letter by letter, through the whole path.
+            Value::String(text) => text.len() / 16,
+            rule => weight(rule, DEPTH_MAX),
+        };
         let parts = match value {
             Value::Object(members) => members.len(),
             Value::Array(items) => items.len(),
@@ -72,6 +78,19 @@ impl Walk<'_> {
             }
             _ => within(word, rule, value),
         }
+    }
+}
+
+/// What comparing with a rule may cost: the parts of what it lists, but not of the schemas in it, which are looked at by themselves.
+fn weight(rule: &Value, depth: usize) -> usize {
+    let Some(deeper) = depth.checked_sub(1) else { return STEPS_MAX };
+    match rule {
+        Value::Array(items) => items.iter().map(|item| weight(item, deeper)).fold(1, usize::saturating_add),
+        Value::Object(members) if depth < DEPTH_MAX => {
+            members.values().map(|member| weight(member, deeper)).fold(1, usize::saturating_add)
+        }
+        Value::String(text) => 1 + text.len() / 64,
+        _ => 1,
     }
 }
 
@@ -232,6 +251,8 @@ mod tests {
         assert!(fits(&json!({"$ref": "#"}), &json!(1)));
         let twice = json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}]});
         assert!(fits(&twice, &json!({"a": [1, 2, 3]})));
+        let long = json!({"$ref": format!("#/{}", "x".repeat(1_000_000)), "allOf": [{"$ref": "#"}, {"$ref": "#"}]});
+        assert!(fits(&long, &json!(1)));
         let all: Vec<Value> = (0..20_000).map(Value::from).collect();
         let crossed = json!({"items": {"enum": all}});
         assert!(fits(&crossed, &Value::from(vec![json!(19_999); 20_000])) && !fits(&crossed, &json!(["x"])));

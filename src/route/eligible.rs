@@ -119,7 +119,7 @@ fn millis(ms: u64) -> f64 {
 /// What a deployment's prices depend on: work that can wait takes the cheaper tier where there is one.
 fn when(question: &Question<'_>, deployment: &Deployment) -> When {
     let waits = question.signals.priority == Priority::Low && question.surface.is_chat();
-    let flex = waits && question.when.tier.is_none() && deployment.rates.offers(ServiceTier::Flex);
+    let flex = waits && question.signals.tier_is_open && deployment.rates.offers(ServiceTier::Flex);
     When { tier: question.when.tier.or(flex.then_some(ServiceTier::Flex)), ..question.when }
 }
 

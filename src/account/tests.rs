@@ -97,6 +97,14 @@ impl Kept {
         self.send(Letter::Hold(letter))
     }
 
+    /// Asks for a hold that is granted.
+    fn granted(&mut self, letter: HoldLetter) -> Grant {
+        match self.send(Letter::Hold(letter)) {
+            Answer::Held(grant) => grant,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn post(&mut self, id: &str, outcome: PostOutcome) -> Answer {
         let call = CallRecord { provider: "acme".into(), ..CallRecord::default() };
         self.send(Letter::Post(PostLetter {
@@ -804,12 +812,8 @@ fn verdict(text: &str) -> lessons::Lesson {
 fn what_outcomes_teach_comes_with_the_next_hold_and_stays() {
     let mut kept = Kept::new("1");
     let held = |kept: &mut Kept, number: u128, taught: &str| {
-        let letter =
-            HoldLetter { taught: taught.into(), ..hold_letter(&req(number), &[1], kept.account.tenant.version) };
-        match kept.send(Letter::Hold(letter)) {
-            Answer::Held(grant) => grant.taught,
-            other => panic!("{other:?}"),
-        }
+        let letter = hold_letter(&req(number), &[1], kept.account.tenant.version);
+        kept.granted(HoldLetter { taught: taught.into(), ..letter }).taught
     };
     assert_eq!(held(&mut kept, 1, ""), "", "nothing was learned");
     for number in 0..60 {
@@ -867,12 +871,8 @@ fn a_verdict_counts_as_a_request_of_the_keys_rates() {
 fn a_session_is_told_where_its_prompt_was_read_for_five_minutes() {
     let mut kept = Kept::new("1");
     let held = |kept: &mut Kept, number: u128, session: &str| {
-        let letter =
-            HoldLetter { session: session.into(), ..hold_letter(&req(number), &[1], kept.account.tenant.version) };
-        match kept.send(Letter::Hold(letter)) {
-            Answer::Held(grant) => grant.warm,
-            other => panic!("{other:?}"),
-        }
+        let letter = hold_letter(&req(number), &[1], kept.account.tenant.version);
+        kept.granted(HoldLetter { session: session.into(), ..letter }).warm
     };
     assert_eq!(held(&mut kept, 1, "chat"), "");
     let usage = crate::usage::Usage { input: 10, ..crate::usage::Usage::default() };

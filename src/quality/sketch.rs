@@ -35,7 +35,8 @@ impl Default for Sketch {
 
 /// Reads a text, piece by piece.
 pub struct Reader {
-    counts: Box<[i16]>,
+    /// Made with the first text: a request without one needs none.
+    counts: Vec<i16>,
     touched: Vec<u16>,
     /// Bytes that may still be read.
     left: usize,
@@ -117,18 +118,14 @@ const FNV_PRIME: u32 = 0x0100_0193;
 
 impl Default for Reader {
     fn default() -> Self {
-        Self {
-            counts: vec![0; BUCKETS].into_boxed_slice(),
-            touched: Vec::with_capacity(256),
-            left: BYTES_MAX,
-            tally: Tally::default(),
-        }
+        Self { counts: Vec::new(), touched: Vec::new(), left: BYTES_MAX, tally: Tally::default() }
     }
 }
 
 impl Reader {
     /// Takes in a text of the request.
     pub fn text(&mut self, text: &str) {
+        self.counts.resize(BUCKETS, 0);
         let bytes = text.as_bytes();
         let bytes = bytes.get(..self.left).unwrap_or(bytes);
         self.left -= bytes.len();

@@ -87,6 +87,12 @@ fn candidate(
     let signals = question.signals;
     let times = if reasons { signals.depth.tokens_times() } else { 1 };
     let output_tokens = (signals.output_tokens * signals.choices * times).min(output_tokens_max * signals.choices);
+    let expected = price::expected(&deployment.rates, when, prompt_tokens, output_tokens);
+    let expected_warm = match question.overrides.session {
+        Some(_) => price::expected_warm(&deployment.rates, when, prompt_tokens, output_tokens),
+        // Nothing says that it is.
+        None => expected,
+    };
     Ok(Candidate {
         deployment: Rc::clone(deployment),
         rank,
@@ -96,8 +102,8 @@ fn candidate(
         least: least(question, deployment, when, prompt_tokens_max, output_tokens_max),
         when,
         effort: effort(question, free, deployment),
-        expected: price::expected(&deployment.rates, when, prompt_tokens, output_tokens),
-        expected_warm: price::expected_warm(&deployment.rates, when, prompt_tokens, output_tokens),
+        expected,
+        expected_warm,
         quality: quality(question, deployment, world),
         ttft_ms,
         tokens_per_s: score.and_then(Score::tokens_per_s).unwrap_or(TOKENS_PER_S),

@@ -12,6 +12,7 @@ use crate::{
     json,
     ledger::{CallRecord, Entry, EntryKind, GENESIS},
     money::Nanos,
+    quality::lift::ArmRow,
     table::{Queue, Table},
     time::{Millis, Window},
 };
@@ -19,6 +20,7 @@ use serde::Serialize;
 use std::collections::HashMap;
 
 mod act;
+mod arms;
 pub mod ask;
 mod books;
 mod ended;
@@ -29,6 +31,7 @@ mod policy;
 mod told;
 mod tree;
 
+use arms::Arms;
 use ended::Ended;
 use lessons::Lessons;
 use letter::{Answer, Caller, Grant, KeySpec, Letter, NewCredit, NewKey, Organization, Refusal};
@@ -158,10 +161,12 @@ struct Checkpoint {
     journaled: u64,
     /// Rates that are not at rest: when the next request and the next token are due, in nanoseconds since 1970.
     rates: Vec<(Scope, (u64, u64))>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    arms: Vec<ArmRow>,
 }
 
 json::members!(Checkpoint {
-    seq, head, wallet, counters, journaled = 0, rates = Vec::new(),
+    seq, head, wallet, counters, journaled = 0, rates = Vec::new(), arms = Vec::new(),
 });
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -187,6 +192,7 @@ pub struct Account {
     bookings: HashMap<String, Booking>,
     ended: Ended,
     lessons: Lessons,
+    arms: Arms,
     /// Where each session's prompt was read last, and when.
     warm: Table<String, (String, Millis)>,
     /// What is given only once, with the entry that did: refunds by what was given back, credits by their own id.
@@ -225,6 +231,7 @@ impl Account {
             bookings: HashMap::new(),
             ended: Ended::default(),
             lessons: Lessons::default(),
+            arms: Arms::default(),
             warm: Table::default(),
             given: Table::default(),
             outbox: Queue::default(),
@@ -241,7 +248,8 @@ impl Account {
         for row in records {
             account.restore(&row, &mut checkpoint).map_err(|error| format!("{} {}: {error}", row.kind, row.id))?;
         }
-        if let Some(Checkpoint { seq, head, wallet, counters, rates, journaled: through }) = checkpoint {
+        if let Some(Checkpoint { seq, head, wallet, counters, rates, journaled: through, arms }) = checkpoint {
+            account.arms.restore(arms);
             account.budgets.restore(&counters);
             for (scope, (requests, tokens)) in rates {
                 let rates = Rates { requests: Gcra::at(requests), tokens: Gcra::at(tokens), open: 0 };
@@ -319,6 +327,9 @@ impl Account {
             let Some(Booking::Posted { entry, counted }) = self.bookings.get(id) else { continue };
             if *seq > self.seq {
                 apply(&mut self.wallet, &mut self.budgets, entry, counted, Nanos::ZERO);
+                if let Some(call) = &entry.call {
+                    self.arms.note(call, Nanos(-entry.amount_usd.0), entry.at);
+                }
                 self.seq = *seq;
                 self.head.clone_from(&entry.hash);
             }
@@ -564,6 +575,7 @@ impl Account {
                 .filter_map(|(scope, rates)| Some((scope.clone(), due(rates)?)))
                 .take(COUNTERS_PER_ROW)
                 .collect(),
+            arms: self.arms.rows().to_vec(),
         };
         writes.push(record("checkpoint", "", Some(&checkpoint)));
     }

@@ -83,6 +83,7 @@ pub enum Admin {
     UpdateMember(String),
     DisableMember(String),
     GetWallet,
+    GetLift,
     PutProvider(String),
     GetProvider(String),
     ListProviders,
@@ -158,6 +159,7 @@ fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
         ["members", member, rest @ ..] => limits(&Scope::Member(id(member)), rest)?,
         ["api_keys", key, rest @ ..] => limits(&Scope::ApiKey(id(key)), rest)?,
         ["wallet"] => vec![("GET", Admin::GetWallet)],
+        ["router_lift"] => vec![("GET", Admin::GetLift)],
         ["providers"] => vec![("GET", Admin::ListProviders)],
         ["providers", name] => vec![
             ("PUT", Admin::PutProvider(id(name))),

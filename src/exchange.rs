@@ -560,6 +560,7 @@ impl Case {
             checks: self.checks(),
             when: self.when(),
             now,
+            seed: self.seed,
         };
         self.plan = crate::route::plan(&question, &self.world, &mut self.dice);
         self.ask_whole();

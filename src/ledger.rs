@@ -47,6 +47,29 @@ pub struct Leg {
 
 json::members!(Leg { account, amount_usd });
 
+/// On which side a request stands where choosing is compared with drawing at random.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arm {
+    /// On neither: nothing could be drawn for it.
+    #[default]
+    None,
+    /// The router's own choice.
+    Routed,
+    /// Drawn from what was chosen for other requests.
+    Control,
+}
+
+json::words!(Arm { None = "none", Routed = "routed", Control = "control" });
+
+impl Arm {
+    #[must_use]
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks with")]
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
 /// What a call was: enough to compute its charge again. Holds no content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct CallRecord {
@@ -106,6 +129,11 @@ pub struct CallRecord {
     /// The request as it was judged, in numbers: what a verdict on it teaches by.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub case: String,
+    /// What the choice of the deployment rested on, where the router chose.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub decision: String,
+    #[serde(skip_serializing_if = "Arm::is_none")]
+    pub arm: Arm,
     pub status: u16,
     pub ttft_ms: Option<u64>,
     pub duration_ms: u64,
@@ -114,7 +142,7 @@ pub struct CallRecord {
 json::members!(default CallRecord {
     api_key_id, path, session, model_requested, provider, model, mode, reason, task, catalog_id, usage, priced_at, service_tier,
     estimated, rates, request_fee_usd, held_usd, absorbed_usd, budget_cut, resolved_by, generation_id, request_hash, overrun,
-    attempts, case, status, ttft_ms, duration_ms,
+    attempts, case, decision, arm, status, ttft_ms, duration_ms,
 });
 
 impl CallRecord {

@@ -7,7 +7,7 @@ use crate::{
     analysis::Signals,
     catalog::{Deployment, When},
     chat::Effort,
-    endpoint::{Overrides, Priority, Rescue, Surface, Weights},
+    endpoint::{Overrides, Priority, Rescue, Surface},
     fault::Fault,
     id::Dice,
     mode::Mode,
@@ -22,22 +22,33 @@ use std::rc::Rc;
 mod availability;
 mod balanced;
 mod cost;
+pub mod decision;
 mod eligible;
 mod latency;
+pub mod record;
 mod select;
 
 pub use eligible::{Considered, OUTPUT_TOKENS_MIN, SLICE_TOKENS};
 pub use select::Selection;
 
+use decision::{Choice, Features, Field, Hints, Judged, Standing, Terms, Why};
+use record::{Asked, Kept, Record};
+
 /// Candidates beyond these are not offered to the account: no request makes more attempts.
 const CANDIDATES_MAX: usize = 8;
+
+/// The shares of requests that another candidate is asked for to learn of it, and for which one is drawn at random, unless a routing
+/// policy says otherwise.
+const EXPLORE: f64 = 0.01;
+const CONTROL: f64 = 0.01;
 
 /// A deployment that can serve the request, with what its choice rests on.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     pub deployment: Rc<Deployment>,
-    /// Its place among the models asked for: 0 for the first, then the fallbacks in order.
-    pub rank: usize,
+    /// What its choice rests on, and what was made of it.
+    pub features: Features,
+    pub judged: Judged,
     /// The bound on output tokens that is held for and sent.
     pub output_tokens_max: u64,
     /// The prompt as it is held for.
@@ -50,27 +61,9 @@ pub struct Candidate {
     pub quote: Nanos,
     /// What is enough to begin with, where the hold can grow with the answer; 0 where it cannot.
     pub least: Nanos,
-    /// What it is expected to cost.
-    pub expected: Nanos,
-    /// The same, if the prompt is still in its cache.
-    pub expected_warm: Nanos,
-    /// The share of a perfect answer that is expected of it.
-    pub quality: f64,
     /// Output tokens to expect, hidden ones too.
     pub output_tokens: u64,
-    pub tokens_per_s: f64,
     pub ttft_ms: f64,
-    pub success: f64,
-    /// Its circuit is open: it comes last.
-    pub open: bool,
-    /// The share of calls it had better be spared.
-    pub throttled: f64,
-    /// What the mode made of it; higher is better.
-    pub score: f64,
-    /// What the mode would make of it with the prompt in its cache.
-    pub score_warm: f64,
-    /// Its answer is likely to be worse than the mode lets pass: others come before it.
-    pub poor: bool,
 }
 
 /// The answer to "who may serve this, in which order".
@@ -82,6 +75,13 @@ pub struct Plan {
     pub mode: Mode,
     pub reason: Reason,
     pub conduct: Conduct,
+    pub terms: Terms,
+    /// Who is asked first, once the account has said who may be.
+    pub choice: Option<Choice>,
+    /// The mode put the candidates in order: more than one.
+    is_a_choice: bool,
+    /// More than the request's needs narrows it.
+    narrowed: bool,
 }
 
 /// How the attempts of a request are made.
@@ -126,6 +126,10 @@ pub enum Reason {
     Mode,
     /// The session's last answer came from there, and its cache is worth more than a better choice.
     Affinity,
+    /// Another than the best, to learn of it.
+    Explore,
+    /// Drawn at random, to learn what choosing is worth.
+    Control,
 }
 
 impl Reason {
@@ -136,6 +140,8 @@ impl Reason {
             Self::Alias => "alias",
             Self::Mode => "mode",
             Self::Affinity => "affinity",
+            Self::Explore => "explore",
+            Self::Control => "control",
         }
     }
 }
@@ -148,15 +154,60 @@ pub struct Allowed {
 }
 
 impl Plan {
-    /// The place of the deployment that answered last in the session, where staying there is worth more than going to the first of
-    /// those that may be used: its cache makes the prompt cheaper.
+    /// Chooses among those that may be asked. Returns the place of the one to begin with.
+    pub fn choose(&mut self, hints: &Hints<'_>) -> Option<usize> {
+        self.choice = self.terms.choose(&self.candidates, hints);
+        let choice = self.choice?;
+        match choice.why {
+            Why::Best => {}
+            Why::Warm => self.reason = Reason::Affinity,
+            Why::Explored => self.reason = Reason::Explore,
+            Why::Control => self.reason = Reason::Control,
+        }
+        Some(choice.place)
+    }
+
+    /// The decision as it is kept; `None` where the router did not choose.
     #[must_use]
-    pub fn stay(&self, warm: &str, allowed: &[usize]) -> Option<usize> {
-        let place =
-            *allowed.iter().find(|place| self.candidates.get(**place).is_some_and(|c| c.deployment.id == warm))?;
-        let (first, last) = (self.candidates.get(*allowed.first()?)?, self.candidates.get(place)?);
-        let fit = !last.open && !last.poor && last.rank == first.rank;
-        (self.reason == Reason::Mode && fit && last.score_warm >= first.score).then_some(place)
+    pub fn record(&self, signals: &Signals, hints: &Hints<'_>) -> Option<Record> {
+        let choice = self.choice.filter(|_| self.is_a_choice)?;
+        let kept = |candidate: &Candidate| Kept {
+            id: candidate.deployment.id.clone(),
+            features: candidate.features,
+            judged: candidate.judged,
+            output_tokens: candidate.output_tokens,
+        };
+        Some(Record {
+            terms: self.terms,
+            asked: Asked::of(signals, self.narrowed),
+            candidates: self.candidates.iter().map(kept).collect(),
+            allowed: hints.allowed.to_vec(),
+            warm: hints.warm.to_owned(),
+            pool: hints.pool.to_vec(),
+            choice,
+        })
+    }
+}
+
+impl Standing for Candidate {
+    fn id(&self) -> &str {
+        &self.deployment.id
+    }
+
+    fn features(&self) -> &Features {
+        &self.features
+    }
+
+    fn judged(&self) -> &Judged {
+        &self.judged
+    }
+
+    fn judge(&mut self, judged: Judged) {
+        self.judged = judged;
+    }
+
+    fn provider(&self) -> &str {
+        &self.deployment.provider.id
     }
 }
 
@@ -175,8 +226,8 @@ pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<P
     if candidates.is_empty() {
         return Err(eligible::none_left(question, world, &considered));
     }
-    order(&mut candidates, question, world, &selection, dice);
-    candidates.truncate(CANDIDATES_MAX);
+    let terms = Terms::of(&candidates, question, world, &selection);
+    order(&mut candidates, &selection, &terms, dice);
     let reason =
         if selection.reason == Reason::Mode && considered.len() == 1 { Reason::Pinned } else { selection.reason };
     let mut conduct = selection.conduct;
@@ -186,7 +237,10 @@ pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<P
     conduct.hedge = question.overrides.hedge.unwrap_or(conduct.hedge || urgent);
     conduct.deadlines.total_ms = question.overrides.deadline_ms.or(conduct.deadlines.total_ms);
     conduct.deadlines.first_token_ms = question.overrides.max_ttft_ms.or(conduct.deadlines.first_token_ms);
-    Ok(Plan { candidates, considered, mode, reason, conduct })
+    let is_a_choice = candidates.len() > 1 && !terms.in_given_order && !selection.is_weighted();
+    let narrowing = |one: &Considered| one.why.is_some_and(eligible::is_narrowing);
+    let narrowed = !selection.chooses() || selection.reason != Reason::Mode || considered.iter().any(narrowing);
+    Ok(Plan { candidates, considered, mode, reason, conduct, terms, choice: None, is_a_choice, narrowed })
 }
 
 /// Refuses a wish for a provider nobody knows: a slip would leave out everything.
@@ -219,36 +273,8 @@ pub struct Question<'a> {
     /// What prices depend on.
     pub when: When,
     pub now: Millis,
-}
-
-/// What the modes compare within: the extremes of the field and the request's own wishes.
-#[derive(Clone, Copy, Debug)]
-pub struct Field {
-    pub cost: (f64, f64),
-    pub time: (f64, f64),
-    /// The best quality there is.
-    pub quality: f64,
-    pub weights: Weights,
-}
-
-impl Field {
-    fn of(candidates: &[Candidate], question: &Question<'_>, world: &World) -> Self {
-        let span = |value: fn(&Candidate) -> f64| {
-            candidates.iter().map(value).fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)))
-        };
-        let usual = || balanced::weights(question.signals.priority);
-        Self {
-            cost: span(Candidate::log_cost),
-            time: span(Candidate::log_time),
-            quality: span(|candidate| candidate.quality).1,
-            weights: question.overrides.weights.or(world.policies().weights()).unwrap_or_else(usual),
-        }
-    }
-
-    /// Where a value lies in a span: 0 at its low end, 1 at its high end.
-    fn place((low, high): (f64, f64), value: f64) -> f64 {
-        if high > low { (value - low) / (high - low) } else { 0.0 }
-    }
+    /// What is drawn is drawn by it.
+    pub seed: u64,
 }
 
 impl Candidate {
@@ -265,70 +291,48 @@ impl Candidate {
         let (rates, most) = (&self.deployment.rates, self.output_tokens_max);
         price::output_within(rates, self.when, self.prompt_tokens_max, answers, most, amount)
     }
-
-    /// The logarithm of the time until the answer is whole.
-    fn log_time(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "tokens of one answer")]
-        let writing_ms = self.output_tokens as f64 * 1_000.0 / self.tokens_per_s.max(1.0);
-        (self.ttft_ms.max(1.0) + writing_ms).ln()
-    }
-
-    fn log_cost(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "a rank, not an amount")]
-        let nanos = self.expected.0 as f64;
-        nanos.max(1.0).ln()
-    }
 }
 
-fn order(
-    candidates: &mut Vec<Candidate>,
-    question: &Question<'_>,
-    world: &World,
-    selection: &Selection,
-    dice: &mut Dice,
-) {
-    let field = Field::of(candidates, question, world);
-    let (score, floor): (fn(&Candidate, &Field) -> f64, f64) = match selection.mode {
-        Mode::Balanced => (balanced::score, balanced::FLOOR),
-        Mode::CostFirst => (cost::score, cost::FLOOR),
-        Mode::LatencyFirst => (latency::score, latency::FLOOR),
-        Mode::AvailabilityFirst => (availability::score, availability::FLOOR),
-    };
-    for candidate in candidates.iter_mut() {
-        candidate.score = score(candidate, &field);
-        if question.overrides.session.is_some() {
-            let warm = Candidate { expected: candidate.expected_warm, ..candidate.clone() };
-            candidate.score_warm = score(&warm, &field);
-        }
-        candidate.poor = !selection.in_given_order && candidate.quality < floor * field.quality;
-        candidate.open |= candidate.throttled > 0.0 && dice.share() < candidate.throttled;
-    }
-    let wish = |candidate: &Candidate| {
-        let order = &question.overrides.providers.order;
-        order.iter().position(|provider| *provider == candidate.deployment.provider.id).unwrap_or(order.len())
-    };
-    candidates.sort_by(|a, b| {
-        let by_score = if selection.in_given_order { std::cmp::Ordering::Equal } else { b.score.total_cmp(&a.score) };
-        (a.open, a.rank, wish(a), a.poor).cmp(&(b.open, b.rank, wish(b), b.poor)).then(by_score)
-    });
+/// Judges the candidates and puts them in order.
+fn order(candidates: &mut Vec<Candidate>, selection: &Selection, terms: &Terms, dice: &mut Dice) {
+    terms.rank(candidates);
     if let Some(first) = selection.weighted_first(candidates, dice) {
         let chosen = candidates.remove(first);
         candidates.insert(0, chosen);
     }
-    if !selection.in_given_order {
-        spread(candidates);
+    terms.spread(candidates);
+    candidates.truncate(CANDIDATES_MAX);
+}
+
+impl Terms {
+    /// What a request is decided by.
+    fn of(candidates: &[Candidate], question: &Question<'_>, world: &World, selection: &Selection) -> Self {
+        let usual = || balanced::weights(question.signals.priority);
+        let weights = question.overrides.weights.or(world.policies().weights()).unwrap_or_else(usual);
+        let chooses = selection.chooses() && !selection.is_weighted();
+        let (explore, control) = shares(question, world, selection);
+        Self {
+            mode: selection.mode,
+            field: Field::of(candidates, weights),
+            seed: question.seed,
+            in_given_order: selection.in_given_order,
+            stays: selection.reason == Reason::Mode && question.overrides.session.is_some(),
+            explore: if chooses { explore } else { 0.0 },
+            control: if chooses { control } else { 0.0 },
+        }
     }
 }
 
-/// Brings a candidate of another provider to the second place: providers fail as wholes.
-fn spread(candidates: &mut Vec<Candidate>) {
-    let Some(first) = candidates.first() else { return };
-    let (provider, rank) = (first.deployment.provider.id.clone(), first.rank);
-    let other = candidates.iter().position(|c| !c.open && c.rank == rank && c.deployment.provider.id != provider);
-    if let Some(place) = other.filter(|place| *place > 1) {
-        let moved = candidates.remove(place);
-        candidates.insert(1, moved);
+/// The shares of requests that are explored with and drawn at random. Neither where it is urgent: that is what can be done without.
+fn shares(question: &Question<'_>, world: &World, selection: &Selection) -> (f64, f64) {
+    if question.signals.priority == Priority::High {
+        return (0.0, 0.0);
     }
+    // Without verdicts nothing would be learned from it.
+    let explore = if world.taught.is_empty() { 0.0 } else { EXPLORE };
+    let control = if selection.reason == Reason::Mode { CONTROL } else { 0.0 };
+    let own = |own: Option<f64>, usual: f64| if usual > 0.0 { own.unwrap_or(usual) } else { 0.0 };
+    (own(world.policies().explore(), explore), own(world.policies().control(), control))
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
     clippy::unwrap_used,
     reason = "a test says what went wrong by panicking"
 )]
+#[path = "exchange/decision.rs"]
+mod decision;
 #[path = "exchange/escalation.rs"]
 mod escalation;
 #[path = "exchange/shell.rs"]

@@ -30,10 +30,14 @@ pub struct RoutingPolicy {
     pub max_cost_usd: Option<Nanos>,
     /// Where the router chooses among models: those less likely to answer well are left out.
     pub min_quality: f64,
+    /// The share of requests that another model than the best is asked for, to learn of it.
+    pub explore: Option<f64>,
+    /// The share for which one is drawn at random, to learn what choosing is worth.
+    pub control: Option<f64>,
 }
 
 json::members!(strict default RoutingPolicy {
-    mode, weights, allow, deny, data_policy, max_price, max_cost_usd, min_quality,
+    mode, weights, allow, deny, data_policy, max_price, max_cost_usd, min_quality, explore, control,
 });
 
 /// What providers may do with what they are sent.
@@ -175,6 +179,18 @@ impl Policies {
     #[must_use]
     pub fn weights(&self) -> Option<Weights> {
         self.nearest(|policy| policy.weights)
+    }
+
+    /// The share of requests that is explored with.
+    #[must_use]
+    pub fn explore(&self) -> Option<f64> {
+        self.nearest(|policy| policy.explore)
+    }
+
+    /// The share of requests that is drawn at random.
+    #[must_use]
+    pub fn control(&self) -> Option<f64> {
+        self.nearest(|policy| policy.control)
     }
 
     /// The most a request may cost that asks for this ceiling, or for none.

@@ -417,8 +417,8 @@ const POLICY_NAMES_MAX: usize = 100;
 /// 400 naming the member out of bounds, or for a policy that says nothing.
 pub fn policy(Written { text, policy }: &Written) -> Result<(), Fault> {
     if says_nothing(text) {
-        let text =
-            "Say at least one of mode, weights, allow, deny, data_policy, max_price, max_cost_usd and min_quality.";
+        let text = "Say at least one of mode, weights, allow, deny, data_policy, max_price, max_cost_usd, min_quality, explore \
+             and control.";
         return Err(Fault::invalid("invalid_parameter", text));
     }
     // A star elsewhere would name nothing, and what was to be denied would pass.
@@ -433,11 +433,19 @@ pub fn policy(Written { text, policy }: &Written) -> Result<(), Fault> {
         (fits(regions.unwrap_or_default()), "data_policy.regions", "at most 100 names of regions"),
         (policy.max_cost_usd.is_none_or(|cap| cap.0 > 0), "max_cost_usd", "an amount above 0"),
         ((0.0..=1.0).contains(&policy.min_quality), "min_quality", "a number from 0 to 1"),
+        (is_share(policy.explore), "explore", SHARE),
+        (is_share(policy.control), "control", SHARE),
     ];
     match checks.into_iter().find(|(good, ..)| !good) {
         Some((_, member, bounds)) => Err(Fault::parameter(member, format!("{member}: {bounds}."))),
         None => Ok(()),
     }
+}
+
+const SHARE: &str = "a number from 0 to 0.2";
+
+fn is_share(share: Option<f64>) -> bool {
+    share.is_none_or(|share| (0.0..=0.2).contains(&share))
 }
 
 /// An empty list may say something: that nothing is allowed.

@@ -94,7 +94,7 @@ impl Account {
     fn with_hints(&self, grant: Grant, letter: &HoldLetter, now: Millis) -> Grant {
         let warm = self.warm.get(&letter.session).filter(|(_, at)| now.since(*at) <= WARM_MS);
         let warm = warm.map_or_default(|(deployment, _)| deployment.clone());
-        Grant { warm, taught: self.lessons.news(&letter.taught), ..grant }
+        self.with_pool(Grant { warm, taught: self.lessons.news(&letter.taught), ..grant }, &letter.draws)
     }
 
     /// Remembers where a session's prompt was read last.
@@ -349,6 +349,7 @@ impl Account {
         call.path = hold.scopes().into_iter().filter(|scope| *scope != Scope::Organization).collect();
         call.session.clone_from(&hold.session);
         self.note_warm(&call, now);
+        self.arms.note(&call, charge, now);
         call.overrun = charge > hold.grant.amount;
         let payable = || format!("payable:provider:{}", call.provider);
         let mut legs = transfer(self.wallet_account(), payable(), charge);

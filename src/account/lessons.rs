@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     json,
+    ledger::Arm,
     quality::{
         case::Case,
         learner::{Learner, MODELS_MAX, Outcome},
@@ -22,9 +23,14 @@ pub struct Lesson {
     /// The request, as [`Case::to_text`] writes it.
     pub case: String,
     pub outcomes: Vec<Judged>,
+    /// Of a call: the side it stands on where choosing is compared with drawing, and the deployment that answered.
+    #[serde(skip_serializing_if = "Arm::is_none")]
+    pub arm: Arm,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub deployment: String,
 }
 
-json::members!(Lesson { at = Millis(0), case, outcomes });
+json::members!(Lesson { at = Millis(0), case, outcomes, arm = Arm::None, deployment = String::new() });
 
 /// What is kept of a lesson is a row of a few hundred bytes, or a few thousand.
 const NAME_BYTES_MAX: usize = 200;
@@ -124,6 +130,9 @@ impl Account {
             let text =
                 format!("At most {MODELS_MAX} outcomes, with names of models of at most {NAME_BYTES_MAX} bytes.");
             return Turn::refused(Refusal::Invalid { param: "outcomes".into(), message: text });
+        }
+        if let Some(first) = lesson.outcomes.first().filter(|_| !self.lessons.learner.knows(id)) {
+            self.arms.judge(lesson.arm, &lesson.deployment, first.score, now);
         }
         let forgotten = self.lessons.learn(id, &lesson);
         // The more is known, the less does one more change.

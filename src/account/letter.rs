@@ -271,11 +271,13 @@ pub struct HoldLetter {
     pub policies_version: u64,
     /// The version of what was learned that the bids were made with; empty for nothing.
     pub taught: String,
+    /// The mode whose recent choices may be drawn from; empty for none.
+    pub draws: String,
 }
 
 json::members!(HoldLetter {
     request_id, caller, tenant_version, bids, tokens, dry = Default::default(), session = String::new(),
-    policies_version = 0, taught = String::new(),
+    policies_version = 0, taught = String::new(), draws = String::new(),
 });
 
 /// A candidate and the most it can cost.
@@ -420,9 +422,14 @@ pub struct Grant {
     /// What outcomes have taught since; empty for nothing new.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub taught: String,
+    /// The deployments that were chosen lately in the mode that was asked about, and how often.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pool: Vec<(String, u64)>,
 }
 
-json::members!(Grant { amount, at = Millis(0), allowed, warm = String::new(), taught = String::new() });
+json::members!(Grant {
+    amount, at = Millis(0), allowed, warm = String::new(), taught = String::new(), pool = Vec::new(),
+});
 
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Serialize)]

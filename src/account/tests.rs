@@ -2,6 +2,7 @@ use super::*;
 use crate::budget::Place;
 use crate::id::mint;
 use crate::json::json;
+use crate::ledger::Arm;
 use letter::{AdminAsk, Bid, ExtendLetter, HoldLetter, MadeKey, OtherAttempt, PostLetter, PostOutcome};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -171,6 +172,7 @@ fn hold_letter(id: &str, amounts: &[i64], tenant_version: u64) -> HoldLetter {
         session: String::new(),
         policies_version: 0,
         taught: String::new(),
+        draws: String::new(),
     }
 }
 
@@ -805,7 +807,13 @@ fn verdict(text: &str) -> lessons::Lesson {
     let request = chat::Request { messages: vec![message], ..chat::Request::default() };
     let case = crate::analysis::analyse(&request, &Overrides::default(), &Prior::shipped()).case.to_text();
     let judged = |model: &str, score| lessons::Judged { model: model.into(), ability: 0.4, score };
-    lessons::Lesson { at: Millis(0), case, outcomes: vec![judged("small", 0.0), judged("large", 1.0)] }
+    lessons::Lesson {
+        at: Millis(0),
+        case,
+        outcomes: vec![judged("small", 0.0), judged("large", 1.0)],
+        arm: Arm::None,
+        deployment: String::new(),
+    }
 }
 
 #[test]
@@ -892,4 +900,65 @@ fn a_session_is_told_where_its_prompt_was_read_for_five_minutes() {
     let late = mint("req", kept.now, 5);
     let letter = HoldLetter { session: "chat".into(), ..hold_letter(&late, &[1], kept.account.tenant.version) };
     assert!(matches!(kept.send(Letter::Hold(letter)), Answer::Held(grant) if grant.warm.is_empty()));
+}
+
+/// A call that the router chose a deployment for, or drew one, as it was answered.
+fn arm_call(model: &str, arm: Arm, verdict: &str) -> CallRecord {
+    let reason = if arm == Arm::Control { "control" } else { "mode" };
+    let first = crate::ledger::AttemptRecord { verdict: verdict.into(), ..crate::ledger::AttemptRecord::default() };
+    CallRecord {
+        provider: "acme".into(),
+        model: model.into(),
+        mode: "balanced".into(),
+        reason: reason.into(),
+        arm,
+        attempts: vec![first],
+        ..CallRecord::default()
+    }
+}
+
+#[test]
+fn what_was_chosen_lately_may_be_drawn_and_both_sides_are_counted() {
+    let mut kept = Kept::new("100");
+    let asked = |kept: &mut Kept, number: u128, draws: &str| {
+        let letter = hold_letter(&req(number), &[10], kept.account.tenant.version);
+        kept.granted(HoldLetter { draws: draws.into(), ..letter }).pool
+    };
+    let closed = |kept: &mut Kept, number: u128, call: CallRecord| {
+        let (outcome, others) = (PostOutcome::Charge(Nanos(5)), Vec::new());
+        kept.send(Letter::Post(PostLetter {
+            request_id: req(number),
+            held_at: None,
+            outcome,
+            call,
+            tokens: 10,
+            others,
+        }));
+    };
+    assert_eq!(asked(&mut kept, 1, "balanced"), [], "nothing was chosen yet");
+    closed(&mut kept, 1, arm_call("small", Arm::Routed, "passed"));
+    for number in 2..5 {
+        asked(&mut kept, number, "balanced");
+        closed(&mut kept, number, arm_call("large", if number == 4 { Arm::Control } else { Arm::Routed }, "finish"));
+    }
+    let pool = |told: &[(&str, u64)]| told.iter().map(|(id, times)| ((*id).to_owned(), *times)).collect::<Vec<_>>();
+    assert_eq!(
+        asked(&mut kept, 6, "balanced"),
+        pool(&[("acme/large", 2), ("acme/small", 1)]),
+        "what was drawn is no choice"
+    );
+    assert_eq!((asked(&mut kept, 7, "cost-first"), asked(&mut kept, 8, "")), (pool(&[]), pool(&[])));
+    let lift = |kept: &mut Kept| match kept.admin("GET", "router_lift", &Value::Null) {
+        Answer::Told { status: 200, body } => body,
+        other => panic!("{other:?}"),
+    };
+    let told = lift(&mut kept);
+    assert_eq!((told["routed"]["requests"].as_f64(), told["control"]["requests"].as_f64()), (Some(3.0), Some(1.0)));
+    for flushed in [false, true] {
+        if flushed {
+            kept.flush();
+        }
+        kept.account = kept.reloaded();
+        assert_eq!(lift(&mut kept), told, "flushed: {flushed}");
+    }
 }

@@ -15,6 +15,7 @@ use crate::{
     endpoint::{Headers, Overrides, Surface},
     fault::Fault,
     json,
+    ledger::Arm,
     quality::{ability, learner::MODELS_MAX},
     time::Millis,
 };
@@ -87,7 +88,8 @@ async fn of_call(account: &str, caller: Caller, id: &str, score: f64, env: &Env)
     })?;
     let (catalog, _) = snapshot::catalog();
     let outcome = judged(&catalog, &format!("{}/{}", call.provider, call.model), score);
-    Ok(Lesson { at: Millis(0), case: call.case, outcomes: vec![outcome] })
+    let deployment = format!("{}/{}", call.provider, call.model);
+    Ok(Lesson { at: Millis(0), case: call.case, outcomes: vec![outcome], arm: call.arm, deployment })
 }
 
 /// Verdicts on answers that were made elsewhere.
@@ -102,7 +104,8 @@ fn of_request(request: &Value, headers: &Headers, outcomes: Vec<Scored>) -> Resu
     let case = analyse(&request, &overrides, &snapshot::prior()).case.to_text();
     let (catalog, _) = snapshot::catalog();
     let outcomes = outcomes.into_iter().map(|one| Ok(judged(&catalog, &one.model, in_range(one.score)?)));
-    Ok(Lesson { at: Millis(0), case, outcomes: outcomes.collect::<Result<_, Fault>>()? })
+    let outcomes = outcomes.collect::<Result<_, Fault>>()?;
+    Ok(Lesson { at: Millis(0), case, outcomes, arm: Arm::None, deployment: String::new() })
 }
 
 /// The outcome of a model by its name: it is the model that is learned about, whoever serves it.

@@ -6,7 +6,7 @@ use crate::{
     endpoint::Overrides,
     fault::Fault,
     payment,
-    route::{Allowed, Reason},
+    route::{Allowed, decision::Hints},
     time::Millis,
 };
 
@@ -16,6 +16,11 @@ const HOLD_TRIES: u32 = 3;
 const START_BY_MS: u64 = 15_000;
 /// Times a plan is made again because the organisation's rows or the key's lists were not known.
 const REPLANS: u32 = 3;
+
+/// What a grant tells of whom to choose.
+pub(super) fn hints(grant: &Grant) -> Hints<'_> {
+    Hints { allowed: &grant.allowed, warm: &grant.warm, pool: &grant.pool }
+}
 
 impl Exchange {
     /// The first step: a stranger is told the price, a key is asked about.
@@ -75,6 +80,7 @@ impl Exchange {
             session: self.case.overrides.session.clone().unwrap_or_default(),
             policies_version: self.case.world.policies().version,
             taught: self.case.world.taught.version.clone(),
+            draws: plan.filter(|plan| plan.terms.control > 0.0).map_or_default(|plan| plan.mode.word().to_owned()),
         };
         self.held_at = now;
         self.phase = Phase::Holding { tries };
@@ -95,7 +101,7 @@ impl Exchange {
             }
             Event::Held(grant) => {
                 self.queue = grant.allowed.iter().rev().copied().collect();
-                self.stay_where_it_is_warm(&grant);
+                self.begin_with_the_chosen(&grant);
                 if self.only_explains() {
                     return self.explain_only(effects);
                 }
@@ -124,13 +130,12 @@ impl Exchange {
         }
     }
 
-    /// The deployment that has the session's prompt in its cache is asked first, where that is worth more.
-    fn stay_where_it_is_warm(&mut self, grant: &Grant) {
+    /// Asks first whom the plan chooses among those that may be asked.
+    fn begin_with_the_chosen(&mut self, grant: &Grant) {
         let Ok(plan) = &mut self.case.plan else { return };
-        if let Some(place) = plan.stay(&grant.warm, &grant.allowed) {
+        if let Some(place) = plan.choose(&hints(grant)) {
             self.queue.retain(|other| *other != place);
             self.queue.push(place);
-            plan.reason = Reason::Affinity;
         }
     }
 

@@ -1,11 +1,12 @@
 //! What it cost, and the posting that closes the hold.
-use super::{Attempt, Effect, Event, Exchange, Outcome, Phase, Settled, event::Timer};
+use super::{Attempt, Effect, Event, Exchange, Outcome, Phase, Settled, admit::hints, event::Timer};
 use crate::{
     account::letter::{OtherAttempt, PostLetter, PostOutcome},
     health,
-    ledger::{AttemptRecord, CallRecord},
+    ledger::{Arm, AttemptRecord, CallRecord},
     money::Nanos,
     price,
+    route::decision::Why,
     usage::Usage,
 };
 
@@ -227,10 +228,30 @@ impl Exchange {
             generation_id: attempt.map_or_default(|attempt| attempt.generation_id.clone()),
             attempts: self.attempt_records(settled.cost),
             case: if number == self.current && used { self.case.signals.case.to_text() } else { String::new() },
+            decision: if number == self.current { self.decision() } else { String::new() },
+            arm: if number == self.current && known { self.arm() } else { Arm::None },
             status,
             ttft_ms: attempt.and_then(|attempt| Some(attempt.first_content?.since(attempt.sent))),
             duration_ms: self.now.since(self.case.arrived),
             ..CallRecord::default()
+        }
+    }
+
+    /// The decision as it is kept; empty where the router had no choice.
+    fn decision(&self) -> String {
+        let record = self
+            .plan()
+            .zip(self.grant.as_ref())
+            .and_then(|(plan, grant)| plan.record(&self.case.signals, &hints(grant)));
+        record.map_or_default(|record| record.to_text())
+    }
+
+    /// On which side the request stands when choosing is compared with drawing.
+    fn arm(&self) -> Arm {
+        match self.plan().and_then(|plan| plan.choice).filter(|choice| choice.compares).map(|choice| choice.why) {
+            Some(Why::Control) => Arm::Control,
+            Some(_) => Arm::Routed,
+            None => Arm::None,
         }
     }
 

@@ -96,8 +96,9 @@ impl Exchange {
 
     /// Leaves those that are likely to answer better than the one that failed, where there are any and no order was given.
     fn leave_out_less_able(&mut self) {
-        let failed = self.candidate().map_or(0.0, |candidate| candidate.quality);
-        let abler = |place: &usize| self.candidate_at(*place).is_some_and(|candidate| candidate.quality > failed);
+        let failed = self.candidate().map_or(0.0, |candidate| candidate.features.quality);
+        let abler =
+            |place: &usize| self.candidate_at(*place).is_some_and(|candidate| candidate.features.quality > failed);
         let abler: Vec<usize> = self.queue.iter().copied().filter(abler).collect();
         if !abler.is_empty() && !self.conduct().in_given_order {
             self.queue = abler;

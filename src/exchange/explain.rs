@@ -44,19 +44,19 @@ fn candidate_told(candidate: &Candidate) -> Value {
         "model": candidate.deployment.model,
         "eligible": true,
         "why": why_late(candidate),
-        "quality": rounded(candidate.quality),
-        "cost_usd": candidate.expected,
+        "quality": rounded(candidate.features.quality),
+        "cost_usd": candidate.features.expected,
         "ttft_ms": candidate.ttft_ms.round(),
-        "score": rounded(candidate.score),
+        "score": rounded(candidate.judged.score),
     })
 }
 
 /// Why others come before it, whatever the mode makes of it.
 fn why_late(candidate: &Candidate) -> Option<&'static str> {
-    if candidate.open {
+    if candidate.judged.shut {
         Some("circuit open: tried last")
     } else {
-        candidate.poor.then_some("likely to answer worse than the mode lets pass: tried later")
+        candidate.judged.poor.then_some("likely to answer worse than the mode lets pass: tried later")
     }
 }
 

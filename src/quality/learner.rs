@@ -222,6 +222,11 @@ impl Learner {
         forgotten
     }
 
+    /// Whether something was said of that request before.
+    pub fn knows(&self, id: &str) -> bool {
+        self.examples.iter().any(|example| example.id == id)
+    }
+
     /// The examples that are kept.
     pub fn examples(&self) -> usize {
         self.examples.len()

@@ -14,6 +14,18 @@ impl<'a> Unpack<'a> {
         self.bytes(N)?.try_into().ok()
     }
 
+    pub fn u8(&mut self) -> Option<u8> {
+        self.number().map(u8::from_le_bytes)
+    }
+
+    pub fn u64(&mut self) -> Option<u64> {
+        self.number().map(u64::from_le_bytes)
+    }
+
+    pub fn f64(&mut self) -> Option<f64> {
+        self.number().map(f64::from_le_bytes)
+    }
+
     pub fn u16(&mut self) -> Option<u16> {
         self.number().map(u16::from_le_bytes)
     }

@@ -63,6 +63,12 @@ pub struct Taught {
 }
 
 impl Taught {
+    /// Whether nothing was learned.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.models.is_empty()
+    }
+
     /// The quality to expect of a model on a request, 0 to 1: the prior where nothing was learned of it.
     #[must_use]
     pub fn estimate(&self, case: &Case, model: &str, ability: f32) -> f32 {

@@ -1,6 +1,6 @@
 //! `balanced`: the best sum of quality, price and speed, each at its weight. What looks hard gains by an abler model and gets one;
 //! what looks easy does not, and gets a cheap one.
-use super::{Candidate, Field};
+use super::decision::{Features, Field};
 use crate::endpoint::{Priority, Weights};
 
 /// What counts how much unless a request says otherwise: urgent work may cost more, work that can wait should cost less.
@@ -15,10 +15,10 @@ pub fn weights(priority: Priority) -> Weights {
 /// The least quality, as a share of the best there is.
 pub const FLOOR: f64 = 0.8;
 
-pub fn score(candidate: &Candidate, field: &Field) -> f64 {
+pub fn score(candidate: &Features, field: &Field) -> f64 {
     let weights = field.weights;
-    let cost = 1.0 - Field::place(field.cost, candidate.log_cost());
-    let latency = 1.0 - Field::place(field.time, candidate.log_time());
+    let cost = 1.0 - Field::place(field.cost, candidate.log_cost);
+    let latency = 1.0 - Field::place(field.time, candidate.log_time);
     let whole = weights.quality + weights.cost + weights.latency;
     let sum = weights.quality * candidate.quality + weights.cost * cost + weights.latency * latency;
     candidate.success * sum / whole

@@ -1,5 +1,8 @@
 //! Which deployments can serve a request, what each would cost, and why the others cannot.
-use super::{Candidate, Question, Selection};
+use super::{
+    Candidate, Question, Selection,
+    decision::{Features, Judged},
+};
 use crate::{
     access::{ANY_QUALITY, BELOW_MIN_QUALITY, OVER_MAX_COST, RULED_OUT, allows_model, allows_provider},
     analysis::{Depth, Needs},
@@ -95,29 +98,53 @@ fn candidate(
     };
     Ok(Candidate {
         deployment: Rc::clone(deployment),
-        rank,
+        features: Features {
+            rank,
+            wish: wish(question, deployment),
+            expected,
+            log_cost: log_cost(expected),
+            log_cost_warm: log_cost(expected_warm),
+            log_time: log_time(ttft_ms, output_tokens, score.and_then(Score::tokens_per_s).unwrap_or(TOKENS_PER_S)),
+            quality: quality(question, deployment, world),
+            success: score.map_or(1.0, |score| score.success),
+            open: score.is_some_and(|score| score.is_open(question.now)),
+            throttled: score.map_or(0.0, Score::throttled),
+        },
+        judged: Judged::default(),
         output_tokens_max,
         prompt_tokens_max,
         quote,
         least: least(question, deployment, when, prompt_tokens_max, output_tokens_max),
         when,
         effort: effort(question, free, deployment),
-        expected,
-        expected_warm,
-        quality: quality(question, deployment, world),
         ttft_ms,
-        tokens_per_s: score.and_then(Score::tokens_per_s).unwrap_or(TOKENS_PER_S),
-        success: score.map_or(1.0, |score| score.success),
-        open: score.is_some_and(|score| score.is_open(question.now)),
-        throttled: score.map_or(0.0, Score::throttled),
         output_tokens,
-        score: 0.0,
-        score_warm: 0.0,
-        poor: false,
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "milliseconds of one request")]
+/// The place of its provider among those the request would rather have.
+fn wish(question: &Question<'_>, deployment: &Deployment) -> usize {
+    let order = &question.overrides.providers.order;
+    order.iter().position(|provider| *provider == deployment.provider.id).unwrap_or(order.len())
+}
+
+/// Whether a deployment was left out for something else than what the request needs.
+pub fn is_narrowing(why: &str) -> bool {
+    why.starts_with(RULED_OUT) || why == LEFT_OUT || why.contains("for this key") || why.contains("max_")
+}
+
+/// The logarithm of the milliseconds until an answer is whole.
+fn log_time(ttft_ms: f64, output_tokens: u64, tokens_per_s: f64) -> f64 {
+    (ttft_ms.max(1.0) + millis(output_tokens) * 1_000.0 / tokens_per_s.max(1.0)).ln()
+}
+
+fn log_cost(expected: Nanos) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a rank, not an amount")]
+    let nanos = expected.0 as f64;
+    nanos.max(1.0).ln()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds or tokens of one request")]
 fn millis(ms: u64) -> f64 {
     ms as f64
 }

@@ -107,12 +107,22 @@ impl Selection {
         }
     }
 
+    /// Whether the choice among models is the router's.
+    pub(super) fn chooses(&self) -> bool {
+        self.free.first() == Some(&true)
+    }
+
+    /// Whether a draw by weights says who is first.
+    pub(super) fn is_weighted(&self) -> bool {
+        !self.weights.is_empty()
+    }
+
     /// The candidate a weighted draw puts first, among those that have a weight and a closed circuit.
     #[must_use]
     pub fn weighted_first(&self, candidates: &[Candidate], dice: &mut Dice) -> Option<usize> {
         let weight = |candidate: &Candidate| {
             let found = self.weights.iter().find(|(id, _)| *id == candidate.deployment.id);
-            found.filter(|_| !candidate.open).map_or(0, |(_, weight)| u64::from(*weight))
+            found.filter(|_| !candidate.judged.shut).map_or(0, |(_, weight)| u64::from(*weight))
         };
         let whole: u64 = candidates.iter().map(weight).sum();
         let mut drawn = dice.roll().checked_rem(whole)?;

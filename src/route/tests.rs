@@ -56,6 +56,7 @@ fn planned(world: &World, model: &str, request: &Request, overrides: &Overrides)
         surface: Surface::ChatCompletions,
         when: When::default(),
         now: Millis(1_000),
+        seed: 1,
     };
     plan(&question, world, &mut Dice::new(1))
 }
@@ -189,7 +190,7 @@ fn work_that_can_wait_takes_the_cheaper_tier_and_urgent_work_is_hedged() {
         |priority| planned(&world, "auto", &asked, &Overrides { priority, ..Overrides::default() }).expect("a plan");
     let (low, normal, high) = (with(Priority::Low), with(Priority::Normal), with(Priority::High));
     assert_eq!(of(&low, "thinks").when.tier, Some(ServiceTier::Flex));
-    assert!(of(&low, "thinks").expected < of(&normal, "thinks").expected);
+    assert!(of(&low, "thinks").features.expected < of(&normal, "thinks").features.expected);
     assert_eq!((of(&low, "plain").when.tier, of(&normal, "thinks").when.tier), (None, None));
     assert_eq!((low.conduct.hedge, normal.conduct.hedge, high.conduct.hedge), (false, false, true));
     let never = Overrides { priority: Priority::High, hedge: Some(false), ..Overrides::default() };
@@ -205,7 +206,7 @@ fn how_much_a_model_thinks_follows_the_request_where_it_is_left_open() {
     let (world, mut asked) = (tiers(), ask());
     let effort = |asked: &Request, model: &str| {
         let candidate = of(&planned(&world, model, asked, &Overrides::default()).expect("a plan"), "thinks");
-        (candidate.effort, candidate.expected)
+        (candidate.effort, candidate.features.expected)
     };
     let (easy, cheap) = effort(&asked, "auto");
     assert_eq!(easy, Some(Effort::Minimal));
@@ -240,9 +241,10 @@ fn a_session_stays_where_its_prompt_is_cached_unless_the_gain_is_larger() {
     asked.messages[0].parts = vec![Part::text("word ".repeat(20_000))];
     let overrides = Overrides { session: Some("s".into()), ..Overrides::default() };
     let stays = |world: &World, warm: &str| {
-        let plan = planned(world, "m:floor", &asked, &overrides).expect("a plan");
+        let mut plan = planned(world, "m:floor", &asked, &overrides).expect("a plan");
         assert_eq!(plan.candidates[0].deployment.id, "b/m", "by itself");
-        plan.stay(warm, &[0, 1]).map(|place| plan.candidates[place].deployment.id.clone())
+        let place = plan.choose(&Hints { allowed: &[0, 1], warm, pool: &[] }).expect("one of them");
+        (plan.reason == Reason::Affinity).then(|| plan.candidates[place].deployment.id.clone())
     };
     assert_eq!(stays(&rows("0.3", "2"), "a/m").as_deref(), Some("a/m"));
     assert_eq!(stays(&rows("0.3", "0.1"), "a/m"), None, "the other is cheaper all the same");

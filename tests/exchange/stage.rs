@@ -293,7 +293,11 @@ impl Story {
     }
 
     pub fn opens_in(ask: &Ask, world: World) -> Self {
-        let (exchange, effects) = Exchange::open(ask.inbound(), world, MORNING, 7);
+        Self::drawn(ask, world, 7)
+    }
+
+    pub fn drawn(ask: &Ask, world: World, seed: u64) -> Self {
+        let (exchange, effects) = Exchange::open(ask.inbound(), world, MORNING, seed);
         Self { exchange, now: MORNING, all: effects.clone(), last: effects }
     }
 

@@ -148,6 +148,7 @@ impl Client {
             session: self.session.clone(),
             policies_version: books.policies_version(&letters::key(self.key).id),
             taught: String::new(),
+            draws: String::new(),
         })
     }
 

@@ -28,6 +28,7 @@ mod hold;
 pub mod lessons;
 pub mod letter;
 mod policy;
+mod refusal;
 mod told;
 mod tree;
 
@@ -163,10 +164,12 @@ struct Checkpoint {
     rates: Vec<(Scope, (u64, u64))>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     arms: Vec<ArmRow>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    seen: String,
 }
 
 json::members!(Checkpoint {
-    seq, head, wallet, counters, journaled = 0, rates = Vec::new(), arms = Vec::new(),
+    seq, head, wallet, counters, journaled = 0, rates = Vec::new(), arms = Vec::new(), seen = String::new(),
 });
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -248,8 +251,9 @@ impl Account {
         for row in records {
             account.restore(&row, &mut checkpoint).map_err(|error| format!("{} {}: {error}", row.kind, row.id))?;
         }
-        if let Some(Checkpoint { seq, head, wallet, counters, rates, journaled: through, arms }) = checkpoint {
+        if let Some(Checkpoint { seq, head, wallet, counters, rates, journaled: through, arms, seen }) = checkpoint {
             account.arms.restore(arms);
+            account.lessons.seen.restore(&seen);
             account.budgets.restore(&counters);
             for (scope, (requests, tokens)) in rates {
                 let rates = Rates { requests: Gcra::at(requests), tokens: Gcra::at(tokens), open: 0 };
@@ -576,6 +580,7 @@ impl Account {
                 .take(COUNTERS_PER_ROW)
                 .collect(),
             arms: self.arms.rows().to_vec(),
+            seen: self.lessons.seen.to_text(),
         };
         writes.push(record("checkpoint", "", Some(&checkpoint)));
     }

@@ -12,6 +12,7 @@ pub mod learner;
 pub mod lift;
 pub mod packed;
 mod schema;
+pub mod seen;
 pub mod sketch;
 pub mod taught;
 

@@ -61,8 +61,9 @@ pub struct Candidate {
     pub quote: Nanos,
     /// What is enough to begin with, where the hold can grow with the answer; 0 where it cannot.
     pub least: Nanos,
-    /// Output tokens to expect, hidden ones too.
+    /// Output tokens to expect, hidden ones too; and what would be without the answers seen so far.
     pub output_tokens: u64,
+    pub output_tokens_usual: u64,
     pub ttft_ms: f64,
 }
 
@@ -79,7 +80,7 @@ pub struct Plan {
     /// Who is asked first, once the account has said who may be.
     pub choice: Option<Choice>,
     /// The mode put the candidates in order: more than one.
-    is_a_choice: bool,
+    pub is_a_choice: bool,
     /// More than the request's needs narrows it.
     narrowed: bool,
 }

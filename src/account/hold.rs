@@ -233,7 +233,7 @@ impl Account {
     }
 
     pub(super) fn post(&mut self, letter: PostLetter, now: Millis) -> Turn {
-        let PostLetter { request_id, held_at, outcome, call, tokens, others } = letter;
+        let PostLetter { request_id, held_at, outcome, call, tokens, others, observed } = letter;
         let (mut hold, told, until) = match self.bookings.get(&request_id) {
             // Of an earlier hold of the same id, which ended so long ago that it was forgotten.
             Some(Booking::Held(hold) | Booking::Suspense { hold, .. })
@@ -263,6 +263,7 @@ impl Account {
         }
         let mut writes = Vec::new();
         if !told {
+            self.lessons.observe(&observed, &call.request_hash, now);
             let used = match outcome {
                 PostOutcome::Charge(amount) | PostOutcome::Suspense { metered: amount } => amount,
                 PostOutcome::Void => Nanos::ZERO,

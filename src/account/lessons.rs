@@ -10,10 +10,12 @@ use crate::{
     quality::{
         case::Case,
         learner::{Learner, MODELS_MAX, Outcome},
+        seen::Seen,
     },
     time::Millis,
 };
 use serde::Serialize;
+use std::collections::VecDeque;
 
 /// How models did on a request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -69,10 +71,18 @@ impl Judged {
 /// How many rounds over all examples are gone before what they teach is told.
 const ROUNDS: usize = 2;
 
+/// Who sends the same request so soon again may not have been content with its answer. It is a weak sign, and taken for little.
+const REPEATED_MS: u64 = 120_000;
+const REPEATED: f32 = -0.05;
+const RECENT_MAX: usize = 64;
+
 /// See the head of this room.
 #[derive(Debug, Default)]
 pub(super) struct Lessons {
     learner: Learner,
+    pub seen: Seen,
+    /// The requests answered last, each with the cluster and the model of its answer.
+    recent: VecDeque<(String, (u32, String), Millis)>,
     /// What is told; empty where nothing was learned. It begins with its version.
     told: String,
     /// Lessons since it was made.
@@ -97,7 +107,27 @@ impl Lessons {
                 self.learner.recall(&id, case, &lesson.judged());
             }
         }
-        self.tell();
+        self.settle();
+    }
+
+    /// Takes in what answers told by themselves, the last of them to a request of that hash.
+    pub fn observe(&mut self, observed: &str, hash: &str, now: Millis) {
+        let answered = self.seen.take(observed);
+        let again = |(known, _, at): &(String, _, Millis)| known == hash && now.since(*at) < REPEATED_MS;
+        if let Some(place) = self.recent.iter().position(again)
+            && let Some((_, (cluster, model), _)) = self.recent.remove(place)
+        {
+            self.seen.note(cluster, &model, [Some(REPEATED), None]);
+        }
+        if let Some(answered) = answered.filter(|_| !hash.is_empty()) {
+            self.recent.push_back((hash.to_owned(), answered, now));
+            if self.recent.len() > RECENT_MAX {
+                self.recent.pop_front();
+            }
+        }
+        if self.seen.has_news() {
+            self.tell();
+        }
     }
 
     /// Returns the ids of lessons that are forgotten for it. One that cannot be read teaches nothing.
@@ -105,14 +135,18 @@ impl Lessons {
         Case::of_text(&lesson.case).map_or_default(|case| self.learner.learn(id, case, &lesson.judged()))
     }
 
-    /// Makes anew what is told.
-    fn tell(&mut self) {
-        if self.learner.examples() == 0 {
-            return;
-        }
+    /// Makes anew what is told, with all examples gone over once more.
+    fn settle(&mut self) {
         self.since = 0;
         self.learner.settle(ROUNDS);
-        self.told = self.learner.taught().to_text();
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        let taught = self.learner.taught(&self.seen);
+        if !taught.is_empty() {
+            self.told = taught.to_text();
+        }
     }
 
     /// What to tell someone who knows that version; empty where there is nothing new.
@@ -138,7 +172,7 @@ impl Account {
         // The more is known, the less does one more change.
         self.lessons.since += 1;
         if self.lessons.since * 10 > self.lessons.learner.examples() {
-            self.lessons.tell();
+            self.lessons.settle();
         }
         let mut writes = vec![record("lesson", id, Some(&lesson))];
         writes.extend(forgotten.into_iter().map(|oldest| record("lesson", &oldest, None::<&Lesson>)));

@@ -115,6 +115,7 @@ impl Kept {
             call,
             tokens: 10,
             others: Vec::new(),
+            observed: String::new(),
         }))
     }
 
@@ -510,7 +511,15 @@ fn a_late_letter_opens_nothing_again() {
     let mut kept = Kept::new("1");
     let posting = |id: &str, outcome| {
         let (request_id, call) = (id.to_owned(), CallRecord { provider: "acme".into(), ..CallRecord::default() });
-        Letter::Post(PostLetter { request_id, held_at: Some(START), outcome, call, tokens: 10, others: Vec::new() })
+        Letter::Post(PostLetter {
+            request_id,
+            held_at: Some(START),
+            outcome,
+            call,
+            tokens: 10,
+            others: Vec::new(),
+            observed: String::new(),
+        })
     };
     let charge = PostOutcome::Charge(Nanos(5));
     kept.send(posting(&req(0), PostOutcome::Void));
@@ -603,6 +612,7 @@ fn other_attempts_are_booked_by_themselves() {
             other(1, 500, PostOutcome::Suspense { metered: Nanos(20) }),
             other(2, 500, PostOutcome::Charge(Nanos(30))),
         ],
+        observed: String::new(),
     };
     for _ in 0..2 {
         kept.send(Letter::Post(letter.clone()));
@@ -623,7 +633,8 @@ fn an_unknown_charge_and_other_attempts_share_one_hold() {
     let call = CallRecord { provider: "acme".into(), ..CallRecord::default() };
     let outcome = PostOutcome::Suspense { metered: Nanos(20) };
     let others = vec![OtherAttempt { number: 1, amount: Nanos(500), outcome, call: call.clone() }];
-    let letter = PostLetter { request_id: req(1), held_at: None, outcome, call, tokens: 10, others };
+    let letter =
+        PostLetter { request_id: req(1), held_at: None, outcome, call, tokens: 10, others, observed: String::new() };
     for _ in 0..2 {
         kept.send(Letter::Post(letter.clone()));
         assert_eq!(kept.account.wallet.held, Nanos(1_000));
@@ -646,7 +657,15 @@ fn what_is_told_after_a_hold_ran_out_still_counts() {
         let call = CallRecord { provider: "acme".into(), ..CallRecord::default() };
         let other =
             OtherAttempt { number: 1, amount: Nanos(500), outcome: PostOutcome::Charge(Nanos(7)), call: call.clone() };
-        let letter = PostLetter { request_id: req(1), held_at: None, outcome, call, tokens: 10, others: vec![other] };
+        let letter = PostLetter {
+            request_id: req(1),
+            held_at: None,
+            outcome,
+            call,
+            tokens: 10,
+            others: vec![other],
+            observed: String::new(),
+        };
         for _ in 0..2 {
             kept.send(Letter::Post(letter.clone()));
         }
@@ -893,6 +912,7 @@ fn a_session_is_told_where_its_prompt_was_read_for_five_minutes() {
         call,
         tokens: 10,
         others: Vec::new(),
+        observed: String::new(),
     }));
     assert_eq!(held(&mut kept, 2, "chat"), "acme/m");
     assert_eq!((held(&mut kept, 3, "another"), held(&mut kept, 4, "")), (String::new(), String::new()));
@@ -933,6 +953,7 @@ fn what_was_chosen_lately_may_be_drawn_and_both_sides_are_counted() {
             call,
             tokens: 10,
             others,
+            observed: String::new(),
         }));
     };
     assert_eq!(asked(&mut kept, 1, "balanced"), [], "nothing was chosen yet");
@@ -961,4 +982,70 @@ fn what_was_chosen_lately_may_be_drawn_and_both_sides_are_counted() {
         kept.account = kept.reloaded();
         assert_eq!(lift(&mut kept), told, "flushed: {flushed}");
     }
+}
+
+#[test]
+fn what_answers_tell_by_themselves_is_told_and_stays() {
+    use crate::quality::{seen, taught::Taught};
+    let mut kept = Kept::new("100");
+    let observed = seen::Observed { cluster: 7, model: "m", gain: Some(-0.5), stretch: Some(2.0_f32.ln()) };
+    for number in 0..40 {
+        kept.hold(&req(number), 10);
+        for _ in 0..2 {
+            // What comes twice counts once.
+            kept.send(Letter::Post(PostLetter {
+                request_id: req(number),
+                held_at: None,
+                outcome: PostOutcome::Charge(Nanos(5)),
+                call: CallRecord { provider: "acme".into(), ..CallRecord::default() },
+                tokens: 10,
+                others: Vec::new(),
+                observed: seen::told(&[observed]),
+            }));
+        }
+    }
+    let told = |kept: &mut Kept, number| {
+        let taught = kept.granted(hold_letter(&req(number), &[1], kept.account.tenant.version)).taught;
+        Taught::of_text(&taught).expect("something was learned")
+    };
+    let taught = told(&mut kept, 100);
+    assert!((1.5..1.95).contains(&taught.stretch(7, "m")) && taught.stretch(9, "m") > 1.5, "{taught:?}");
+    assert!((taught.stretch(7, "other") - 1.0).abs() < 1e-6);
+    let weight = kept.account.lessons.seen.weight(7, "m");
+    assert!((38.0..=40.0).contains(&weight), "{weight}");
+    kept.flush();
+    kept.account = kept.reloaded();
+    let again = told(&mut kept, 101);
+    assert!((again.stretch(7, "m") - taught.stretch(7, "m")).abs() < 0.1);
+}
+
+#[test]
+fn who_asks_the_same_again_was_not_content() {
+    use crate::quality::seen;
+    let mut kept = Kept::new("100");
+    let ask = |kept: &mut Kept, number: u128, hash: &str, cluster: u32| {
+        kept.now = kept.now.after(1_000);
+        kept.hold(&req(number), 10);
+        let observed = seen::Observed { cluster, model: "m", gain: None, stretch: Some(0.0) };
+        kept.send(Letter::Post(PostLetter {
+            request_id: req(number),
+            held_at: None,
+            outcome: PostOutcome::Charge(Nanos(5)),
+            call: CallRecord { request_hash: hash.into(), ..CallRecord::default() },
+            tokens: 10,
+            others: Vec::new(),
+            observed: seen::told(&[observed]),
+        }));
+    };
+    for number in 0..20 {
+        ask(&mut kept, number, if number % 2 == 0 { "the same" } else { "" }, 7);
+        ask(&mut kept, 100 + number, &number.to_string(), 8);
+    }
+    let gain = |cluster| kept.account.lessons.seen.gain(cluster, "m");
+    assert!(gain(7) < gain(8) - 0.01 && gain(7) > -0.06, "{} {}", gain(7), gain(8));
+    kept.now = kept.now.after(600_000);
+    let before = kept.account.lessons.seen.weight(7, "m");
+    ask(&mut kept, 200, "the same", 7);
+    let after = kept.account.lessons.seen.weight(7, "m");
+    assert!((before - after).abs() < 1e-6, "that was long ago");
 }

@@ -1,14 +1,25 @@
 //! What it cost, and the posting that closes the hold.
-use super::{Attempt, Effect, Event, Exchange, Outcome, Phase, Settled, admit::hints, event::Timer};
+use super::{Attempt, Effect, Event, Exchange, Outcome, Phase, Settled, admit::hints, escalate::Verdict, event::Timer};
 use crate::{
     account::letter::{OtherAttempt, PostLetter, PostOutcome},
     health,
     ledger::{Arm, AttemptRecord, CallRecord},
     money::Nanos,
     price,
+    quality::{
+        ability, expected,
+        seen::{self, CAUGHT_BY_END, CAUGHT_BY_STRUCTURE, Observed, gain},
+    },
     route::decision::Why,
     usage::Usage,
 };
+
+/// The logarithm of how many times as much one is as the other.
+fn ln_ratio(tokens: u64, usual: u64) -> f32 {
+    #[expect(clippy::cast_precision_loss, reason = "tokens of one answer")]
+    let ratio = tokens.max(1) as f32 / usual.max(1) as f32;
+    ratio.ln()
+}
 
 /// Times a posting is tried; then the hold runs out into suspense, and the account settles it by itself.
 const POST_TRIES: u32 = 7;
@@ -162,7 +173,8 @@ impl Exchange {
         let tokens = call.usage.prompt().saturating_add(call.usage.output);
         let request_id = self.case.request_id.clone();
         let held_at = self.grant.as_ref().map(|grant| grant.at);
-        let letter = Box::new(PostLetter { request_id, held_at, outcome, call, tokens, others });
+        let observed = self.observed(&call);
+        let letter = Box::new(PostLetter { request_id, held_at, outcome, call, tokens, others, observed });
         effects.push(self.posting(&letter));
         self.phase = Phase::Closing { letter, tries: 1 };
     }
@@ -235,6 +247,24 @@ impl Exchange {
             duration_ms: self.now.since(self.case.arrived),
             ..CallRecord::default()
         }
+    }
+
+    /// What answers told by themselves: of each that was looked at, whether it held; of the last, how long it was.
+    fn observed(&self, call: &CallRecord) -> String {
+        let case = &self.case.signals.case;
+        let caught = if self.case.checks().see_structure() { CAUGHT_BY_STRUCTURE } else { CAUGHT_BY_END };
+        let answers = self.attempts.iter().enumerate().filter_map(|(number, attempt)| {
+            let candidate = self.candidate_at(attempt.candidate)?;
+            let expected = expected(ability(&candidate.deployment), case.hardness);
+            let gain = attempt.verdict.map(|verdict| gain(expected, caught, verdict == Verdict::Passed));
+            let known =
+                number == self.current && !call.estimated && call.usage.output > 0 && self.case.surface.is_chat();
+            let stretch = known.then(|| ln_ratio(call.usage.output, candidate.output_tokens_usual));
+            let told = gain.is_some() || stretch.is_some();
+            told.then(|| Observed { cluster: case.cluster, model: &candidate.deployment.model, gain, stretch })
+        });
+        let answers: Vec<_> = answers.collect();
+        if answers.is_empty() { String::new() } else { seen::told(&answers) }
     }
 
     /// The decision as it is kept; empty where the router had no choice.

@@ -58,17 +58,30 @@ impl Exchange {
     /// Checks an answer, and says whether another is asked for in its place.
     pub(super) fn rejects(&mut self, response: &chat::Response) -> bool {
         let checks = self.conduct().checks;
-        if checks.is_empty() || self.gone {
+        // Where the router chose, it is looked at all the same: to learn from.
+        let looked_at = if checks.is_empty() && self.chose() { self.case.checks() } else { checks };
+        if looked_at.is_empty() || self.gone {
             return false;
         }
-        let failed = checks.failed(&self.case.request, response);
-        if let Some(attempt) = self.attempt_mut() {
-            attempt.verdict = Some(failed.map_or(Verdict::Passed, Verdict::Failed));
-        }
+        let failed = looked_at.failed(&self.case.request, response);
+        self.find(failed);
         failed.is_some()
+            && !checks.is_empty()
             && self.conduct().fallback
             && !self.queue.is_empty()
             && self.rejected().count() < ESCALATIONS_MAX
+    }
+
+    /// Whether the router chose among deployments.
+    pub(super) fn chose(&self) -> bool {
+        self.plan().is_some_and(|plan| plan.is_a_choice)
+    }
+
+    /// Keeps what was found of the answer under way.
+    pub(super) fn find(&mut self, failed: Option<Check>) {
+        if let Some(attempt) = self.attempt_mut() {
+            attempt.verdict = Some(failed.map_or(Verdict::Passed, Verdict::Failed));
+        }
     }
 
     /// Puts a rejected answer aside, to be paid for all the same, and asks the next candidate.

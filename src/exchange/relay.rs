@@ -44,6 +44,8 @@ pub struct Meter {
     pub said_why: bool,
     /// It ended of its own accord.
     stopped: bool,
+    /// An answer was cut off, filtered or given up.
+    fell_short: bool,
     malformed: u32,
 }
 
@@ -88,6 +90,7 @@ impl Meter {
                 self.content = true;
                 self.said_why |= says_why(*finish, native.as_ref());
                 self.stopped |= *finish == chat::Finish::Stop;
+                self.fell_short |= !matches!(finish, chat::Finish::Stop | chat::Finish::ToolCalls);
                 self.finished = self.all_finished();
             }
             chat::Event::Usage(usage) => self.usage = Some(*usage),
@@ -119,6 +122,11 @@ impl Meter {
         self.content = true;
         self.frames += 1;
         self.text_bytes += bytes as u64;
+    }
+
+    /// Whether it ended as an answer should, and says something.
+    pub fn is_good(&self) -> bool {
+        !self.fell_short && self.frames > 0
     }
 
     /// Whether it came to its end and there is nothing in it, for no reason.

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     chat,
     fault::{Cause, Fault, UpstreamFault},
+    quality::Check,
     time::Millis,
 };
 
@@ -224,6 +225,7 @@ impl Exchange {
 
     /// The caller has the provider's own end, or gets it from us; the cost goes into the comment.
     fn finish_piped(&mut self, streaming: &Streaming, bytes: &[u8], effects: &mut Vec<Effect>) {
+        self.look_at_end(&streaming.relay.meter);
         let settled = self.settle(&streaming.relay.meter);
         let mut out = Vec::new();
         if !bytes.ends_with(b"\n\n") && !bytes.ends_with(b"\r\n\r\n") {
@@ -240,6 +242,7 @@ impl Exchange {
 
     fn finish_stream(&mut self, mut streaming: Streaming, mut out: Vec<u8>, effects: &mut Vec<Effect>) {
         let attempt = self.current;
+        self.look_at_end(&streaming.relay.meter);
         let settled = self.settle(&streaming.relay.meter);
         effects.push(Effect::Abort { attempt });
         if !self.gone {
@@ -334,6 +337,13 @@ impl Exchange {
         match streaming.relay.meter.fault.take() {
             Some(fault) => self.break_stream(streaming, &fault, out, effects),
             None => self.finish_stream(streaming, out, effects),
+        }
+    }
+
+    /// Of a stream that nobody checked, how it ended: to learn from.
+    fn look_at_end(&mut self, meter: &super::relay::Meter) {
+        if self.chose() && self.attempt().is_some_and(|attempt| attempt.verdict.is_none()) {
+            self.find((!meter.is_good()).then_some(Check::Finish));
         }
     }
 

@@ -82,6 +82,12 @@ impl Checks {
         Self(self.0 & other.0)
     }
 
+    /// Whether calls or JSON are looked at.
+    #[must_use]
+    pub fn see_structure(self) -> bool {
+        self.0 & (1 << Check::ToolSchema as u8 | 1 << Check::JsonSchema as u8) != 0
+    }
+
     /// Whether nothing is checked.
     #[must_use]
     pub fn is_empty(self) -> bool {

@@ -12,6 +12,7 @@
 use super::{
     case::{Case, EVERYWHERE, WIDTH},
     expected,
+    seen::Seen,
     taught::{How, Known, Taught, Text},
 };
 use crate::{id::Dice, table::Table};
@@ -73,19 +74,19 @@ struct Example {
 
 /// A mean that forgets slowly.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Mean {
-    weight: f32,
-    mean: f32,
+pub(super) struct Mean {
+    pub weight: f32,
+    pub mean: f32,
 }
 
 impl Mean {
-    fn take(&mut self, value: f32) {
+    pub fn take(&mut self, value: f32) {
         self.weight = self.weight * MEMORY + 1.0;
         self.mean += (value - self.mean) / self.weight;
     }
 
     /// The mean, drawn towards `back` by as much as it is in doubt.
-    fn shrunk(self, doubt: f32, back: f32) -> f32 {
+    pub fn shrunk(self, doubt: f32, back: f32) -> f32 {
         (self.weight * self.mean + doubt * back) / (self.weight + doubt)
     }
 }
@@ -357,26 +358,44 @@ impl Learner {
         worth
     }
 
-    /// What is known of all models, as decisions need it.
+    /// What is known of all models, as decisions need it: by verdicts, and below them by what was seen.
     #[must_use]
-    pub fn taught(&self) -> Taught {
+    pub fn taught(&self, seen: &Seen) -> Taught {
         let worth = self.worth();
         let known = |(place, model): (usize, &Model)| Known {
             model: model.name.clone(),
-            how: if model.labels < TEXT_FROM { self.by_means(place) } else { How::Text(Box::new(model.text(&worth))) },
+            how: if model.labels < TEXT_FROM {
+                self.by_means(place, &model.name, seen)
+            } else {
+                How::Text(Box::new(model.text(&worth)))
+            },
         };
         let mut models: Vec<Known> = self.models.iter().enumerate().map(known).collect();
+        for (_, model) in seen.places().filter(|(cluster, _)| *cluster == EVERYWHERE) {
+            if models.iter().all(|known| known.model != model) {
+                models.push(Known { model: model.to_owned(), how: self.by_means(usize::MAX, model, seen) });
+            }
+        }
         models.sort_by(|a, b| a.model.cmp(&b.model));
-        Taught { models, ..Taught::default() }
+        Taught { models, stretches: seen.stretches(), ..Taught::default() }
     }
 
     /// By how much a model does better than the prior says: the means of its clusters, and that of all for any other.
-    fn by_means(&self, place: usize) -> How {
+    fn by_means(&self, place: usize, name: &str, seen: &Seen) -> How {
         let of = |cluster| self.cells.get(&(cluster, place)).copied().unwrap_or_default();
-        let everywhere = of(EVERYWHERE).shrunk(DOUBT_ALL, 0.0);
-        let clusters = self.cells.iter().filter(|((cluster, model), _)| *model == place && *cluster != EVERYWHERE);
-        let means = clusters.map(|((cluster, _), mean)| (*cluster, mean.shrunk(DOUBT_CLUSTER, everywhere)));
-        How::Means([(EVERYWHERE, everywhere)].into_iter().chain(means).collect())
+        let everywhere = of(EVERYWHERE).shrunk(DOUBT_ALL, seen.gain(EVERYWHERE, name));
+        let judged = self.cells.iter().filter(|((_, model), _)| *model == place).map(|((cluster, _), _)| *cluster);
+        let mut clusters: Vec<u32> =
+            judged.chain(seen.places().filter(|(_, model)| *model == name).map(|(cluster, _)| cluster)).collect();
+        clusters.sort_unstable();
+        clusters.dedup();
+        let mean = |cluster: u32| {
+            // What verdicts say of all clusters moves what was seen in this one.
+            let back = everywhere + seen.gain(cluster, name) - seen.gain(EVERYWHERE, name);
+            (cluster, of(cluster).shrunk(DOUBT_CLUSTER, back))
+        };
+        let clusters = clusters.into_iter().filter(|cluster| *cluster != EVERYWHERE).map(mean);
+        How::Means([(EVERYWHERE, everywhere)].into_iter().chain(clusters).collect())
     }
 }
 
@@ -427,7 +446,7 @@ mod tests {
     const LARGE: f32 = 0.8;
 
     fn gain(learner: &Learner, case: &Case) -> f32 {
-        let taught = learner.taught();
+        let taught = learner.taught(&Seen::default());
         taught.estimate(case, "large", LARGE) - taught.estimate(case, "small", SMALL)
     }
 
@@ -435,7 +454,10 @@ mod tests {
     fn nothing_learned_is_the_prior() {
         let asked = case("Sort these numbers.", 7);
         let learner = Learner::default();
-        assert!((learner.taught().estimate(&asked, "small", SMALL) - expected(SMALL, asked.hardness)).abs() < 1e-6);
+        assert!(
+            (learner.taught(&Seen::default()).estimate(&asked, "small", SMALL) - expected(SMALL, asked.hardness)).abs()
+                < 1e-6
+        );
     }
 
     #[test]
@@ -445,7 +467,9 @@ mod tests {
             learner.learn(&next_id(), case("Translate this letter.", 7), &[outcome("small", SMALL, 0.0)]);
             learner.learn(&next_id(), case("Translate this letter.", 8), &[outcome("small", SMALL, 1.0)]);
         }
-        let told = |cluster| learner.taught().estimate(&case("Translate this letter.", cluster), "small", SMALL);
+        let told = |cluster| {
+            learner.taught(&Seen::default()).estimate(&case("Translate this letter.", cluster), "small", SMALL)
+        };
         assert!(told(7) < 0.35 && told(8) > 0.7, "{} {}", told(7), told(8));
         assert!(told(7) < told(9) && told(9) < told(8), "a new cluster lies between");
     }
@@ -555,7 +579,7 @@ mod tests {
             let some = if turn < 10 { &outcomes[..] } else { &outcomes[1..] };
             learner.learn(&next_id(), case(&format!("topic {turn}"), turn % 3), some);
         }
-        let taught = learner.taught();
+        let taught = learner.taught(&Seen::default());
         assert!(matches!((&taught.models[0].how, &taught.models[1].how), (How::Means(_), How::Text(_))));
         let read = Taught::of_text(&taught.to_text()).expect("as it was written");
         assert!(read.models == taught.models && read.version.len() == 8);

@@ -3,6 +3,7 @@ use super::{
     case::{BESIDE, Case, EVERYWHERE, fixed},
     expected,
     packed::{Unpack, put_i8s, put_text},
+    seen::Stretches,
     sketch::{BUCKETS, Fnv},
 };
 use crate::base64;
@@ -60,6 +61,7 @@ pub struct Taught {
     pub version: String,
     /// Sorted by name.
     pub(super) models: Vec<Known>,
+    pub(super) stretches: Stretches,
 }
 
 impl Taught {
@@ -85,7 +87,17 @@ impl Taught {
         estimate.clamp(0.0, 1.0)
     }
 
-    /// As text, to be sent: the version, a point, the rest. A model of which the text counts takes 11 kB, another 11 bytes a cluster.
+    /// How many times the expected tokens a model's answers take.
+    #[must_use]
+    pub fn stretch(&self, cluster: u32, model: &str) -> f32 {
+        let place = self.stretches.binary_search_by(|(known, _)| known.as_str().cmp(model));
+        let Some((_, known)) = place.ok().and_then(|place| self.stretches.get(place)) else { return 1.0 };
+        let of = |wanted: u32| known.iter().find(|(cluster, _)| *cluster == wanted).map(|(_, by)| by.exp());
+        of(cluster).or_else(|| of(EVERYWHERE)).unwrap_or(1.0)
+    }
+
+    /// As text, to be sent: the version, what is known of models, and how long their answers are, with points between. A model of which
+    /// the text counts takes 11 kB, another 11 bytes a cluster, and the lengths as many.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut bytes = Vec::new();
@@ -107,18 +119,29 @@ impl Taught {
                 }
             }
         }
+        let mut lengths = Vec::new();
+        for (model, clusters) in &self.stretches {
+            put_text(&mut lengths, model);
+            lengths.extend(u16::try_from(clusters.len()).unwrap_or(u16::MAX).to_le_bytes());
+            for (cluster, by) in clusters {
+                lengths.extend(cluster.to_le_bytes());
+                lengths.extend(by.to_le_bytes());
+            }
+        }
         let mut version = Fnv::default();
-        for byte in &bytes {
+        for byte in bytes.iter().chain(&lengths) {
             version.byte(*byte);
         }
-        format!("{:08x}.{}", version.0, base64::url_safe(&bytes))
+        format!("{:08x}.{}.{}", version.0, base64::url_safe(&bytes), base64::url_safe(&lengths))
     }
 
     /// Reads what [`Self::to_text`] wrote.
     #[must_use]
     pub fn of_text(text: &str) -> Option<Self> {
         let (version, rest) = text.split_once('.')?;
-        let bytes = base64::of_url_safe(rest)?;
+        // Before lengths were told there were two parts.
+        let (known, lengths) = rest.split_once('.').unwrap_or((rest, ""));
+        let (bytes, lengths) = (base64::of_url_safe(known)?, base64::of_url_safe(lengths)?);
         let (mut rest, mut models) = (Unpack(&bytes), Vec::new());
         while !rest.0.is_empty() {
             let model = rest.text()?.to_owned();
@@ -138,6 +161,12 @@ impl Taught {
             };
             models.push(Known { model, how });
         }
-        Some(Self { version: version.to_owned(), models })
+        let (mut rest, mut stretches) = (Unpack(&lengths), Stretches::new());
+        while !rest.0.is_empty() {
+            let (model, count) = (rest.text()?.to_owned(), rest.u16()?);
+            let clusters = (0..count).map(|_| Some((rest.u32()?, rest.f32()?)));
+            stretches.push((model, clusters.collect::<Option<_>>()?));
+        }
+        Some(Self { version: version.to_owned(), models, stretches })
     }
 }

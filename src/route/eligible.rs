@@ -89,7 +89,10 @@ fn candidate(
     }
     let signals = question.signals;
     let times = if reasons { signals.depth.tokens_times() } else { 1 };
-    let output_tokens = (signals.output_tokens * signals.choices * times).min(output_tokens_max * signals.choices);
+    let usual = (signals.output_tokens * signals.choices * times).min(output_tokens_max * signals.choices);
+    let stretch = f64::from(world.taught.stretch(signals.case.cluster, &deployment.model));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "tokens, above 0")]
+    let output_tokens = ((millis(usual) * stretch) as u64).clamp(1, (output_tokens_max * signals.choices).max(1));
     let expected = price::expected(&deployment.rates, when, prompt_tokens, output_tokens);
     let expected_warm = match question.overrides.session {
         Some(_) => price::expected_warm(&deployment.rates, when, prompt_tokens, output_tokens),
@@ -119,6 +122,7 @@ fn candidate(
         effort: effort(question, free, deployment),
         ttft_ms,
         output_tokens,
+        output_tokens_usual: usual,
     })
 }
 

@@ -1,15 +1,21 @@
 //! The record of a decision, and requests whose deployment is drawn: what is told of them, and what is kept.
-use crate::stage::{Ask, CHAT_WHOLE, JSON, Story, chat, head, whole, world};
+use crate::stage::{Ask, CHAT, CHAT_WHOLE, JSON, SSE, Story, bytes, chat, head, piped, whole, world};
 use megarouter::{
     access::Tenant,
     account::letter::Grant,
-    exchange::event::Event,
+    exchange::event::{Event, PipeEnd},
     ledger::{Arm, CallRecord},
     money::Nanos,
+    quality::{
+        learner::Learner,
+        seen::{self, Seen},
+        taught::Taught,
+    },
     route::record::Record,
     world::World,
 };
 use serde_json::{Value, json};
+use std::rc::Rc;
 
 fn auto() -> Ask {
     Ask { model: "auto".into(), wishes: json!({}), ..chat(&[]) }
@@ -124,4 +130,70 @@ fn a_draw_that_fails_falls_back_like_any_other() {
     let story = Story::sent(&auto(), &[1, 2]);
     let record = Record::of_text(&story.hears(head(0, 200, JSON)).hears(whole(0, CHAT_WHOLE)).posted().call.decision);
     assert_eq!(record.expect("a record").allowed, [1, 2]);
+}
+
+/// What the account is told of the answers to a call.
+fn observed(story: &Story) -> Seen {
+    let mut seen = Seen::default();
+    seen.take(&story.posted().observed);
+    seen
+}
+
+fn stretch(seen: &Seen) -> Option<f32> {
+    seen.stretches().first().map(|(_, clusters)| clusters[0].1)
+}
+
+#[test]
+fn every_answer_teaches_how_long_it_was_and_a_chosen_one_whether_it_held() {
+    let auto = auto();
+    let good = Story::sent(&auto, &[0]).hears(head(0, 200, JSON)).hears(whole(0, CHAT_WHOLE));
+    let (seen, cut) = (observed(&good), CHAT_WHOLE.replace("\"stop\"", "\"length\""));
+    assert_eq!(good.posted().call.attempts[0].verdict, "passed");
+    assert!(seen.gain(0, "m") > 0.0 && stretch(&seen) < Some(-0.2), "four tokens are a short answer: {seen:?}");
+    let short = Story::sent(&auto, &[0]).hears(head(0, 200, JSON)).hears(whole(0, &cut));
+    assert_eq!(short.posted().call.attempts[0].verdict, "finish");
+    assert!(observed(&short).gain(0, "m") < -0.01);
+    assert_eq!(short.header("x-megarouter-attempts"), Some("1"), "nobody asked for checks: it is only learned from");
+    let named = Story::sent(&Ask { model: "alpha/m".into(), ..auto.clone() }, &[0]);
+    let named = named.hears(head(0, 200, JSON)).hears(whole(0, &cut));
+    assert_eq!((named.posted().call.attempts[0].verdict.as_str(), observed(&named).gain(0, "m")), ("", 0.0));
+    assert!(stretch(&observed(&named)) < Some(-0.2));
+    for (finish, verdict) in
+        [(CHAT.finish.to_owned(), "passed"), (CHAT.finish.replace("stop", "content_filter"), "finish")]
+    {
+        let frames = [CHAT.opening, CHAT.hello, CHAT.world, &finish, CHAT.usage, CHAT.end].concat();
+        // More than a native pipe keeps, so that it is pumped; and one that goes through the pipe.
+        for ask in [auto.clone().long().streamed().with_usage(), auto.clone().streamed()] {
+            let story = Story::sent(&ask, &[0]).hears(head(0, 200, SSE));
+            let story = if story.did("Pipe 0") > 0 {
+                story.hears(piped(0, &frames, PipeEnd::Whole))
+            } else {
+                pump(story, &frames)
+            };
+            assert_eq!(story.posted().call.attempts[0].verdict, verdict);
+            assert_eq!(observed(&story).gain(0, "m") > 0.0, verdict == "passed");
+        }
+    }
+}
+
+/// All frames at once, and what the caller has of them.
+fn pump(story: Story, frames: &str) -> Story {
+    story.hears(bytes(0, frames)).hears(Event::Written).hears(Event::Written)
+}
+
+#[test]
+fn how_long_answers_were_changes_what_they_are_expected_to_cost() {
+    let observed = seen::Observed { cluster: 0, model: "m", gain: None, stretch: Some(3.0) };
+    let (mut seen, before) = (Seen::default(), expected_cost(world()));
+    for _ in 0..50 {
+        seen.take(&seen::told(&[observed]));
+    }
+    let taught = Taught::of_text(&Learner::default().taught(&seen).to_text()).expect("as it was written");
+    let after = expected_cost(World { taught: Rc::new(taught), ..world() });
+    assert!(after > 8 * before && after < 21 * before, "{before} {after}");
+}
+
+fn expected_cost(world: World) -> i64 {
+    let (_, call) = answered(&Ask { output_tokens: 50_000, ..auto() }, world, 7, &[]);
+    Record::of_text(&call.decision).expect("a record").candidates[0].features.expected.0
 }

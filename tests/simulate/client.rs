@@ -96,7 +96,7 @@ impl Client {
             }
         }
         let (request_id, tokens) = (self.request_id.clone(), chance.between(0, self.tokens));
-        Letter::Post(PostLetter { request_id, held_at: None, outcome, call, tokens, others })
+        Letter::Post(PostLetter { request_id, held_at: None, outcome, call, tokens, others, observed: String::new() })
     }
 
     /// What an attempt came to that could cost `most`; what is not known for sure stays within `least`.
@@ -175,7 +175,7 @@ impl Client {
                 let (outcome, tokens, others) = (PostOutcome::Void, 0, Vec::new());
                 self.script.clear();
                 let held_at = None;
-                let letter = PostLetter { request_id, held_at, outcome, call, tokens, others };
+                let letter = PostLetter { request_id, held_at, outcome, call, tokens, others, observed: String::new() };
                 vec![Want::Mail(Box::new(Letter::Post(letter)))]
             }
             _ => Vec::new(),

@@ -1,0 +1,245 @@
+//! Why an account refuses a letter, and what the caller is told of it.
+use crate::{access::Tenant, budget::Blocked, fault::Fault, id::Scope, json, money::Nanos, time::Window};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Why not.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    UnknownKey,
+    RevokedKey,
+    ExpiredKey,
+    WrongKind,
+    /// The bids were made with old rows, or under other routing policies; here are the new ones.
+    Stale(Box<Tenant>),
+    /// Nothing that was bid for is on the key's lists.
+    NotAllowed {
+        models: Option<Vec<String>>,
+        providers: Option<Vec<String>>,
+    },
+    Budget(Box<Blocked>),
+    Credits {
+        available: Nanos,
+        estimate: Nanos,
+    },
+    /// The member whose key it is was disabled.
+    MemberDisabled,
+    /// As many sessions are counted as may be.
+    Sessions,
+    /// There is no open hold to extend, or it is too late to make one.
+    Closed,
+    /// Would pass once calls in flight have ended.
+    InFlight,
+    Rpm {
+        scope: Scope,
+        retry_after_s: u64,
+    },
+    Tpm {
+        scope: Scope,
+        retry_after_s: u64,
+    },
+    Concurrency(Scope),
+    Backpressure,
+    /// It has too much to do to take the letter: nothing was done. The platform says so in its place.
+    Overloaded,
+    NotFound {
+        what: String,
+    },
+    /// It goes against what is there.
+    Conflict(Conflict),
+    /// A body that cannot be taken; `param` is empty where no one member is at fault.
+    Invalid {
+        param: String,
+        message: String,
+    },
+    Malformed(String),
+    /// Nothing is served there, or not with this method.
+    NotServed(String),
+}
+
+json::variants!(Refusal, Self::UnknownKey, {
+    UnknownKey = "unknown_key",
+    RevokedKey = "revoked_key",
+    ExpiredKey = "expired_key",
+    WrongKind = "wrong_kind",
+    Stale(inner) = "stale",
+    NotAllowed { models, providers } = "not_allowed",
+    Budget(inner) = "budget",
+    Credits { available, estimate } = "credits",
+    MemberDisabled = "member_disabled",
+    Sessions = "sessions",
+    Closed = "closed",
+    InFlight = "in_flight",
+    Rpm { scope, retry_after_s } = "rpm",
+    Tpm { scope, retry_after_s } = "tpm",
+    Concurrency(inner) = "concurrency",
+    Backpressure = "backpressure",
+    Overloaded = "overloaded",
+    NotFound { what } = "not_found",
+    Conflict(inner) = "conflict",
+    Invalid { param, message } = "invalid",
+    Malformed(inner) = "malformed",
+    NotServed(inner) = "not_served",
+});
+
+/// What an act would break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conflict {
+    GroupDepth,
+    GroupArchived,
+    GroupNotEmpty,
+    LastOwner,
+}
+
+json::words!(Conflict {
+    GroupDepth = "group_depth", GroupArchived = "group_archived", GroupNotEmpty = "group_not_empty", LastOwner = "last_owner",
+});
+
+impl Conflict {
+    fn to_fault(self) -> Fault {
+        let (code, text) = match self {
+            Self::GroupDepth => ("group_depth_exceeded", "Groups lie at most four levels deep."),
+            Self::GroupArchived => ("group_archived", "The group was archived. Choose another."),
+            Self::GroupNotEmpty => {
+                ("group_not_empty", "The group still has groups or members. Archive, move or disable them first.")
+            }
+            Self::LastOwner => ("last_owner", "This is the organisation's last owner, who cannot be disabled."),
+        };
+        Fault::new(409, "conflict_error", code, text)
+    }
+}
+
+impl From<Fault> for Refusal {
+    /// What is wrong with a body.
+    fn from(fault: Fault) -> Self {
+        match fault.code {
+            "malformed_json" => Self::Malformed(fault.message),
+            _ if fault.status == 400 => {
+                Self::Invalid { param: fault.param.unwrap_or_default(), message: fault.message }
+            }
+            _ => Self::NotServed(fault.message),
+        }
+    }
+}
+
+impl Refusal {
+    /// What the caller sees.
+    #[must_use]
+    pub fn to_fault(&self) -> Fault {
+        match self {
+            Self::UnknownKey => {
+                Fault::credential("invalid_key", "This key does not exist. Ask your admin for a new one.")
+            }
+            Self::RevokedKey => Fault::credential("revoked_key", "This key was revoked. Ask your admin for a new one."),
+            Self::ExpiredKey => Fault::credential("expired_key", "This key has expired. Ask your admin for a new one."),
+            Self::WrongKind => wrong_kind(),
+            Self::Stale(_) => {
+                Fault::unavailable("budget_unavailable", "The organisation changed while the call was admitted.")
+            }
+            Self::NotAllowed { models, .. } => {
+                let code = if models.is_some() { "model_not_allowed" } else { "provider_not_allowed" };
+                let text =
+                    "This key may not use any model that could serve the request. Ask an admin to widen its allowlist.";
+                Fault::forbidden(code, text)
+            }
+            Self::Budget(blocked) => budget_fault(blocked),
+            Self::Credits { available, estimate } => {
+                let text = format!(
+                    "The organisation's wallet has {available} USD left and this call may cost {estimate} USD. Top up, or lower max_tokens."
+                );
+                Fault::new(402, "payment_required", "insufficient_credits", text)
+                    .with("available_usd", available.to_string())
+                    .with("estimate_usd", estimate.to_string())
+            }
+            Self::InFlight => Fault::new(
+                429,
+                "budget_error",
+                "inflight_holds_exhausted",
+                "What is left is held by calls in flight, or by calls whose charge is not known yet. Try again in a moment; \
+                 GET /v1/key shows what is held.",
+            )
+            .retry_after(1),
+            Self::MemberDisabled => {
+                Fault::forbidden("member_disabled", "The member whose key this is was disabled. Ask your admin.")
+            }
+            Self::Sessions => Fault::new(
+                429,
+                "rate_limit_error",
+                "sessions_exceeded",
+                "The organisation has as many sessions as it may have. They end a day after their last call.",
+            )
+            .retry_after(60),
+            Self::Closed => {
+                Fault::unavailable("budget_unavailable", "This call has run out of time at its account. Try again.")
+            }
+            Self::Rpm { scope, retry_after_s } => rate("rpm_exceeded", scope, "requests per minute", *retry_after_s),
+            Self::Tpm { scope, retry_after_s } => rate("tpm_exceeded", scope, "tokens per minute", *retry_after_s),
+            Self::Concurrency(scope) => rate("concurrency_exceeded", scope, "calls at once", 1),
+            Self::Overloaded => Fault::unavailable(
+                "budget_unavailable",
+                "The account has too much to do at the moment. Nothing was charged. Try again in a moment.",
+            ),
+            Self::Backpressure => {
+                Fault::unavailable("ledger_backpressure", "Too many entries wait for the journal. Try again later.")
+                    .retry_after(30)
+            }
+            Self::Conflict(conflict) => conflict.to_fault(),
+            Self::NotFound { what } => Fault::not_found("not_found", format!("There is no {what} of that name.")),
+            Self::Invalid { param, message } if param.is_empty() => {
+                Fault::invalid("invalid_parameter", message.as_str())
+            }
+            Self::Invalid { param, message } => Fault::parameter(param, message.as_str()),
+            Self::Malformed(message) => Fault::invalid("malformed_json", message.as_str()),
+            Self::NotServed(message) => Fault::not_found("unknown_endpoint", message.as_str()),
+        }
+    }
+}
+
+/// 401 for a key used on the other plane.
+#[must_use]
+pub fn wrong_kind() -> Fault {
+    Fault::credential("wrong_key_kind", "Inference takes a key that begins mr_sk_, /admin/v1 one that begins mr_ak_.")
+}
+
+fn rate(code: &'static str, scope: &Scope, of: &str, seconds: u64) -> Fault {
+    let text = format!("The {}'s limit of {of} is reached. Try again in {seconds} s.", scope.plain());
+    Fault::new(429, "rate_limit_error", code, text).with("scope_type", scope.word()).retry_after(seconds)
+}
+
+fn budget_fault(blocked: &Blocked) -> Fault {
+    let Blocked { scope, scope_name, window, limit_usd, posted_usd, held_usd, estimate_usd, resets_at } = blocked;
+    let until = resets_at.as_ref().map_or("does not reset".to_owned(), |at| format!("resets at {at}"));
+    let whose = scope.plain();
+    let (code, text) = if blocked.never_fits() {
+        let text = format!(
+            "This call may cost {estimate_usd} USD, more than the whole {} budget of this {whose} ({limit_usd} USD). Lower max_tokens.",
+            window.word()
+        );
+        ("request_exceeds_budget", text)
+    } else {
+        let code = match (window, scope) {
+            (Window::Session, _) => "session_budget_exceeded",
+            (_, Scope::Organization) => "organization_budget_exceeded",
+            (_, Scope::Group(_)) => "group_budget_exceeded",
+            (_, Scope::Member(_)) => "member_budget_exceeded",
+            (_, Scope::ApiKey(_)) => "api_key_budget_exceeded",
+        };
+        let left = limit_usd.minus(*posted_usd).minus(*held_usd);
+        let text = format!(
+            "The {} budget of this {whose} has {left} USD left of {limit_usd} ({posted_usd} posted, {held_usd} held), \
+             and this call may cost {estimate_usd}. It {until}. Lower max_tokens, or ask an admin for more.",
+            window.word()
+        );
+        (code, text)
+    };
+    Fault::new(403, "budget_error", code, text)
+        .set_by(scope, scope_name)
+        .with("window", window.word())
+        .with("limit_usd", limit_usd.to_string())
+        .with("posted_usd", posted_usd.to_string())
+        .with("held_usd", held_usd.to_string())
+        .with("estimate_usd", estimate_usd.to_string())
+        .with("resets_at", resets_at.clone().map_or(Value::Null, Value::from))
+}

@@ -154,7 +154,15 @@ async fn resolve(env: &Env, account: &str, unresolved: &[Suspended]) -> Vec<Valu
         let charge = call.recomputed();
         let tokens = usage.prompt().saturating_add(usage.output);
         let (request_id, outcome) = (one.id.clone(), PostOutcome::Charge(charge));
-        let letter = PostLetter { request_id, held_at: Some(one.at), outcome, call, tokens, others: Vec::new() };
+        let letter = PostLetter {
+            request_id,
+            held_at: Some(one.at),
+            outcome,
+            call,
+            tokens,
+            others: Vec::new(),
+            observed: String::new(),
+        };
         if matches!(ask(env, account, &Letter::Post(letter)).await, Ok(Answer::Posted)) {
             resolved.push(json!({"id": one.id, "by": "generation", "charge_usd": charge}));
         }

@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test judges lint fmt audit fuzz simulate mutants chaos bench catalog catalog-put reconcile verify-receipt weights eval deploy-check deploy clean
+.PHONY: help setup build run test judges lint fmt audit fuzz simulate mutants chaos bench catalog catalog-put reconcile verify-receipt weights eval replay backtest deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -50,6 +50,12 @@ bench: build ## figures of this build beside the platform's floors (Linux, nine 
 eval: setup ## judge the routing on labelled prompts; DATA=file WEAK= STRONG= | POOL= TARGET= LABELS= ESCALATE= SEED= OUT=
 	@DATA='$(DATA)' WEAK='$(WEAK)' STRONG='$(STRONG)' POOL='$(POOL)' TARGET='$(TARGET)' LABELS='$(LABELS)' ESCALATE='$(ESCALATE)' \
 		SEED='$(SEED)' OUT='$(OUT)' tools/router.sh eval
+
+replay: setup ## make the decision of a REQUEST again from its record, bit for bit (beside make run, or BASE_URL= ADMIN_KEY=)
+	@REQUEST='$(or $(REQUEST),$(error REQUEST=req_… is missing))' tools/replay.sh
+
+backtest: setup ## what another MODE= or CATALOG=file would have chosen for the last LIMIT=1000 requests; OUT=json
+	@MODE='$(MODE)' CATALOG='$(CATALOG)' LIMIT='$(LIMIT)' OUT='$(OUT)' tools/replay.sh
 
 weights: setup ## train the weights of the quality prior (schema/quality.bin) from the data in tools/router
 	@tools/router.sh train

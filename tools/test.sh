@@ -2,7 +2,7 @@
 # Everything that must hold. `tools/test.sh host runtime` runs only those steps; a new step is a function and a word in `all`.
 set -eu
 cd "$(dirname "$0")/.."
-all="sandbox host doc receipt router runtime sdk"
+all="sandbox host doc receipt replay router runtime sdk"
 
 # The providers' stand-in, on its own.
 sandbox() { node_tests tests/sandbox/*.test.mjs; }
@@ -15,7 +15,9 @@ host() {
 # The examples in the documentation.
 doc() { cargo test --locked --doc --quiet; }
 
-# The command that checks receipts away from the worker. The folder it builds into is the library's: what both use is compiled once.
+# The commands that check receipts, and make decisions again, away from the worker. The folder they build into is the library's: what
+# both use is compiled once.
+replay() { CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target} cargo test --locked --quiet --manifest-path tools/replay/Cargo.toml; }
 receipt() { CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target} cargo test --locked --quiet --manifest-path tools/receipt/Cargo.toml; }
 
 # The trainer and the judge of the routing, optimised: the judging is arithmetic.

@@ -51,16 +51,18 @@ json::members!(Leg { account, amount_usd });
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arm {
-    /// On neither: nothing could be drawn for it.
+    /// On neither: the router did not choose freely.
     #[default]
     None,
+    /// On neither: it chose, and nothing could have been drawn in its place.
+    Alone,
     /// The router's own choice.
     Routed,
     /// Drawn from what was chosen for other requests.
     Control,
 }
 
-json::words!(Arm { None = "none", Routed = "routed", Control = "control" });
+json::words!(Arm { None = "none", Alone = "alone", Routed = "routed", Control = "control" });
 
 impl Arm {
     #[must_use]

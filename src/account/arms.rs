@@ -76,6 +76,9 @@ impl Arms {
                 self.choices.pop_front();
             }
         }
+        if call.arm == Arm::Alone {
+            return;
+        }
         let verdict = call.attempts.first().map(|first| first.verdict.as_str()).filter(|word| !word.is_empty());
         let Some(row) = self.row(call.arm, &deployment, at) else { return };
         #[expect(clippy::cast_precision_loss, reason = "a statistic, not an amount")]

@@ -10,7 +10,7 @@ use crate::{
         ability, expected,
         seen::{self, CAUGHT_BY_END, CAUGHT_BY_STRUCTURE, Observed, gain},
     },
-    route::decision::Why,
+    route::decision::{Choice, Why},
     usage::Usage,
 };
 
@@ -278,9 +278,11 @@ impl Exchange {
 
     /// On which side the request stands when choosing is compared with drawing.
     fn arm(&self) -> Arm {
-        match self.plan().and_then(|plan| plan.choice).filter(|choice| choice.compares).map(|choice| choice.why) {
-            Some(Why::Control) => Arm::Control,
-            Some(_) => Arm::Routed,
+        let drawable = self.plan().filter(|plan| plan.terms.control > 0.0);
+        match drawable.and_then(|plan| plan.choice) {
+            Some(Choice { compares: true, why: Why::Control, .. }) => Arm::Control,
+            Some(Choice { compares: true, .. }) => Arm::Routed,
+            Some(_) => Arm::Alone,
             None => Arm::None,
         }
     }

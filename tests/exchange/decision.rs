@@ -61,7 +61,8 @@ fn a_decision_is_kept_and_can_be_made_again() {
         assert_eq!(record.replayed(), (record.candidates.clone(), Some(record.choice)));
         assert_eq!((record.terms.seed, record.terms.mode.word()), (7, call.mode.as_str()));
         assert_eq!((record.asked.narrowed, record.candidates.len()), (narrowed, 4));
-        assert_eq!((call.arm, story.header("x-megarouter-reason")), (Arm::None, Some("mode")));
+        let arm = if narrowed { Arm::None } else { Arm::Alone };
+        assert_eq!((call.arm, story.header("x-megarouter-reason")), (arm, Some("mode")));
     }
     let pinned = Ask { model: "alpha/m".into(), ..auto() };
     let (_, call) = answered(&pinned, world(), 7, &[]);

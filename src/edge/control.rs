@@ -241,8 +241,8 @@ fn entry_told(entry: &Entry, as_request: bool) -> Value {
         }
         members.insert("call".into(), crate::json::told_by_text(&entry.call));
     } else if let Value::Object(call) = crate::json::told_by_text(&entry.call) {
-        // What a verdict teaches by is of no use to a reader.
-        members.extend(call.into_iter().filter(|(name, _)| name != "case"));
+        // What a verdict teaches by, and a decision is made again from, is of no use to a reader.
+        members.extend(call.into_iter().filter(|(name, _)| name != "case" && name != "decision"));
     }
     told
 }

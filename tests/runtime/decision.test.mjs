@@ -28,12 +28,17 @@ test("a share of auto requests is drawn from recent choices, says so, and is cou
   assert.deepEqual([...new Set(reasons)].sort(), ["control", "mode"]);
   assert.equal(reasons[0], "mode", "nothing was chosen before it");
 
-  const lift = await until("all are counted", async () => {
-    const { status, body } = await admin("GET", "/router_lift");
-    assert.equal(status, 200, JSON.stringify(body));
-    return body.routed.requests + body.control.requests === 59 ? body : null;
+  // Where nothing had been chosen yet, nothing could have been drawn: such requests count on neither side.
+  const rows = await until("all are in the journal", async () => {
+    const { body } = await admin("GET", "/requests?limit=100");
+    return body.data.length === 60 ? body.data : null;
   });
-  assert.deepEqual([lift.object, lift.control.requests, lift.distinguishable], ["router_lift", control, false]);
+  const arm = (word) => rows.filter((row) => row.arm === word).length;
+  assert.deepEqual([arm("control"), arm("routed") + arm("control") + arm("alone")], [control, 60]);
+  assert.ok(arm("alone") >= 1 && arm("alone") <= 5, `${arm("alone")} alone`);
+  const { body: lift } = await admin("GET", "/router_lift");
+  assert.deepEqual([lift.object, lift.routed.requests, lift.control.requests, lift.distinguishable],
+    ["router_lift", arm("routed"), control, false]);
   assert.match(lift.routed.mean_cost_usd, /^0\.0\d+$/);
 
   // What a decision rested on stands in the ledger, and the list of requests tells its reason.

@@ -16,7 +16,7 @@ pub mod seen;
 pub mod sketch;
 pub mod taught;
 
-pub use check::{Check, Checks};
+pub use check::{Check, Checks, agree};
 use sketch::{BUCKETS, FIGURES, Rarity, Sketch};
 
 /// The weights: made by `tools/router`, see docs/quality.md for what is in them and what they were trained on.

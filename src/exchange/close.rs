@@ -7,7 +7,7 @@ use crate::{
     money::Nanos,
     price,
     quality::{
-        ability, expected,
+        Check, ability, expected,
         seen::{self, CAUGHT_BY_END, CAUGHT_BY_STRUCTURE, Observed, gain},
     },
     route::decision::{Choice, Why},
@@ -256,7 +256,9 @@ impl Exchange {
         let answers = self.attempts.iter().enumerate().filter_map(|(number, attempt)| {
             let candidate = self.candidate_at(attempt.candidate)?;
             let expected = expected(ability(&candidate.deployment), case.hardness);
-            let gain = attempt.verdict.map(|verdict| gain(expected, caught, verdict == Verdict::Passed));
+            // Of two that do not agree nobody knows which one is wrong.
+            let verdict = attempt.verdict.filter(|verdict| *verdict != Verdict::Failed(Check::Agreement));
+            let gain = verdict.map(|verdict| gain(expected, caught, verdict == Verdict::Passed));
             let known =
                 number == self.current && !call.estimated && call.usage.output > 0 && self.case.surface.is_chat();
             let stretch = known.then(|| ln_ratio(call.usage.output, candidate.output_tokens_usual));

@@ -3,7 +3,7 @@ use super::{Attempt, Case, Effect, Exchange, Outcome};
 use crate::{
     body::Body,
     chat,
-    quality::{Check, Checks},
+    quality::{Check, Checks, agree},
     time::Millis,
 };
 use std::rc::Rc;
@@ -63,13 +63,36 @@ impl Exchange {
         if looked_at.is_empty() || self.gone {
             return false;
         }
-        let failed = looked_at.failed(&self.case.request, response);
+        let failed = looked_at.failed(&self.case.request, response).or_else(|| self.unconfirmed(checks, response));
         self.find(failed);
         failed.is_some()
             && !checks.is_empty()
             && self.conduct().fallback
             && !self.queue.is_empty()
             && self.rejected().count() < ESCALATIONS_MAX
+    }
+
+    /// Where two answers are to agree: whether this one has no other, or another that it does not agree with. The last one that may be
+    /// asked for needs none.
+    fn unconfirmed(&mut self, checks: Checks, response: &chat::Response) -> Option<Check> {
+        if !checks.has(Check::Agreement) || self.rejected().count() >= ESCALATIONS_MAX {
+            return None;
+        }
+        let waits = |attempt: &&mut Attempt| attempt.verdict == Some(Verdict::Failed(Check::Agreement));
+        let kept = self.kept.as_ref().and_then(|kept| Some((kept, self.attempts.get_mut(kept.number).filter(waits)?)));
+        match kept {
+            Some((kept, attempt)) if agree(&kept.response, response) => {
+                attempt.verdict = Some(Verdict::Passed);
+                None
+            }
+            _ => Some(Check::Agreement),
+        }
+    }
+
+    /// Whether the answer under way only waits for another one's opinion.
+    fn waits_for_another(&self) -> bool {
+        self.attempt().is_some_and(|attempt| attempt.verdict == Some(Verdict::Failed(Check::Agreement)))
+            && self.rejected().count() == 1
     }
 
     /// Whether the router chose among deployments.
@@ -103,7 +126,9 @@ impl Exchange {
         if self.kept.is_none() || !response.is_empty() {
             self.kept = Some(Box::new(Kept { number: self.current, status, response, bytes: bytes.to_vec() }));
         }
-        self.leave_out_less_able();
+        if !self.waits_for_another() {
+            self.leave_out_less_able();
+        }
         self.next_attempt(now, effects);
     }
 

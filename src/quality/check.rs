@@ -19,9 +19,13 @@ pub enum Check {
     ToolSchema,
     /// The text is not the JSON that was asked for.
     JsonSchema,
+    /// Another model did not come to the same answer.
+    Agreement,
 }
 
-json::words!(Check { Finish = "finish", Refusal = "refusal", ToolSchema = "tool_schema", JsonSchema = "json_schema" });
+json::words!(Check {
+    Finish = "finish", Refusal = "refusal", ToolSchema = "tool_schema", JsonSchema = "json_schema", Agreement = "agreement",
+});
 
 impl Check {
     const ALL: [Self; 4] = [Self::Finish, Self::Refusal, Self::ToolSchema, Self::JsonSchema];
@@ -34,6 +38,7 @@ impl Check {
             Self::Refusal => "refusal",
             Self::ToolSchema => "tool_schema",
             Self::JsonSchema => "json_schema",
+            Self::Agreement => "agreement",
         }
     }
 
@@ -52,6 +57,8 @@ impl Check {
                 calls.take(COMPARED_MAX).all(|(name, arguments)| calls_well(name, arguments, &request.tools))
             }
             Self::JsonSchema => is_as_asked(choice, &request.format),
+            // It takes two answers.
+            Self::Agreement => true,
         }
     }
 }
@@ -82,10 +89,22 @@ impl Checks {
         Self(self.0 & other.0)
     }
 
+    /// Whether that one is among them.
+    #[must_use]
+    pub fn has(self, check: Check) -> bool {
+        self.0 & 1 << check as u8 != 0
+    }
+
+    /// The set with one more.
+    #[must_use]
+    pub fn with(self, check: Check) -> Self {
+        Self(self.0 | 1 << check as u8)
+    }
+
     /// Whether calls or JSON are looked at.
     #[must_use]
     pub fn see_structure(self) -> bool {
-        self.0 & (1 << Check::ToolSchema as u8 | 1 << Check::JsonSchema as u8) != 0
+        self.has(Check::ToolSchema) || self.has(Check::JsonSchema)
     }
 
     /// Whether nothing is checked.
@@ -98,12 +117,49 @@ impl Checks {
     #[must_use]
     pub fn failed(self, request: &Request, response: &Response) -> Option<Check> {
         let fails = |check: &Check| {
-            let asked = self.0 & 1 << *check as u8 != 0;
-            asked
+            self.has(*check)
                 && (response.choices.is_empty()
                     || !response.choices.iter().take(COMPARED_MAX).all(|one| check.passes(one, request)))
         };
         Check::ALL.into_iter().find(fails)
+    }
+}
+
+/// Whether two answers come to the same: the same calls with the same arguments, the same JSON, or texts that end alike.
+#[must_use]
+pub fn agree(one: &Response, other: &Response) -> bool {
+    let pairs = || one.choices.iter().zip(&other.choices).take(COMPARED_MAX);
+    one.choices.len() == other.choices.len() && pairs().all(|(one, other)| conclusion(one) == conclusion(other))
+}
+
+/// What an answer comes to: its calls, else its JSON, else the last thing its text says.
+fn conclusion(choice: &Choice) -> (Vec<(&str, Value)>, Value) {
+    let read = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+    let calls = choice.parts.iter().filter_map(|part| match part {
+        Part::ToolCall { name, arguments, .. } => Some((name.as_str(), read(arguments))),
+        _ => None,
+    });
+    let calls: Vec<_> = calls.collect();
+    if !calls.is_empty() {
+        return (calls, Value::Null);
+    }
+    let text: String = choice.parts.iter().filter_map(text_of).collect();
+    // A bare number or word is a text like any other.
+    let read = serde_json::from_str::<Value>(&text).ok().filter(|read| read.is_object() || read.is_array());
+    (calls, read.unwrap_or_else(|| Value::from(last_said(&text))))
+}
+
+/// The last line of a text without case and punctuation; of a longer one that ends in a number or a single letter, that.
+fn last_said(text: &str) -> String {
+    let line = text.lines().rev().find(|line| line.chars().any(char::is_alphanumeric)).unwrap_or_default();
+    let part_of_word = |c: char| c.is_alphanumeric() || "-.,/%".contains(c);
+    let words = line
+        .split(|c: char| !part_of_word(c))
+        .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '-'));
+    let words: Vec<String> = words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    match words.last() {
+        Some(last) if last.len() == 1 || last.bytes().any(|byte| byte.is_ascii_digit()) => last.replace(',', ""),
+        _ => words.join(" "),
     }
 }
 
@@ -264,5 +320,29 @@ mod tests {
             assert_eq!(asked(format, text), fits, "{format:?} {text}");
         }
         assert!(Checks::default().is_empty() && Checks::default().failed(&request(shaped), &says("")).is_none());
+    }
+
+    #[test]
+    fn answers_agree_by_what_they_come_to() {
+        for (one, other, same) in [
+            ("42", "So it takes\n\n**42**.", true),
+            ("The answer is 1,200.", "= 1200", true),
+            ("The answer is 1,200.", "= 1201", false),
+            ("I choose (B).", "b", true),
+            ("I choose (B).", "I choose (C)", false),
+            ("-3", "3", false),
+            ("Paris", "paris!", true),
+            ("It is Paris.", "It is Rome.", false),
+            ("{\"a\": 1, \"b\": [2]}", "{\"b\":[2],\"a\":1}", true),
+            ("{\"a\": 1}", "{\"a\": 2}", false),
+            ("", "", true),
+            ("", "x", false),
+        ] {
+            assert_eq!(agree(&says(one), &says(other)), same, "{one} | {other}");
+            assert_eq!(agree(&says(other), &says(one)), same, "{other} | {one}");
+        }
+        assert!(agree(&calls("now", "{\"a\":1, \"b\":2}"), &calls("now", "{\"b\":2,\"a\":1}")));
+        assert!(!agree(&calls("now", "{\"a\":1}"), &calls("now", "{\"a\":2}")));
+        assert!(!agree(&calls("now", "{}"), &calls("weather", "{}")) && !agree(&calls("now", "{}"), &says("{}")));
     }
 }

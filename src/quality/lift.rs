@@ -164,9 +164,9 @@ pub fn report(rows: &[ArmRow]) -> Value {
 fn told(side: Side) -> Value {
     let judged = side.quality.count > 0.0;
     json!({
-        "requests": side.cost.count,
+        "requests": whole(side.cost.count),
         "mean_cost_usd": usd(side.cost.mean()),
-        "judged": side.quality.count,
+        "judged": whole(side.quality.count),
         "mean_quality": judged.then(|| rounded(side.quality.mean())),
     })
 }
@@ -176,6 +176,13 @@ fn interval(drawn: &mut [f64]) -> Option<(f64, f64)> {
     drawn.sort_by(f64::total_cmp);
     let at = |permille: usize| drawn.get((drawn.len() * permille / 1_000).min(drawn.len().checked_sub(1)?)).copied();
     Some((at(25)?, at(975)?))
+}
+
+/// A count, which a sum holds as it holds all else.
+fn whole(count: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of requests")]
+    let whole = count as u64;
+    whole
 }
 
 fn usd(amount: f64) -> Nanos {

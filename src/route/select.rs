@@ -6,7 +6,7 @@ use crate::{
     fault::Fault,
     id::Dice,
     mode::Mode,
-    quality::Checks,
+    quality::{Check, Checks},
     world::World,
 };
 use std::rc::Rc;
@@ -103,7 +103,9 @@ impl Selection {
         match question.overrides.escalate {
             Some(false) => Checks::default(),
             Some(true) if self.conduct.checks.is_empty() => question.checks,
-            _ => self.conduct.checks.and(question.checks),
+            _ if question.checks.is_empty() => question.checks,
+            // Any two answers can be compared.
+            _ => self.conduct.checks.and(question.checks.with(Check::Agreement)),
         }
     }
 

@@ -263,8 +263,39 @@ fn the_next_is_likely_to_be_better_unless_an_order_was_given() {
     assert_eq!(second(&checked(&named("route")), &checks("refusal")), "none");
     assert_eq!(second(&named("route").wishing("escalate", false.into()), &checks("finish")), "none");
     // What cannot fail is streamed as ever.
-    for (word, streams) in [("json_schema", true), ("tool_schema", true), ("finish", false)] {
+    for (word, streams) in [("json_schema", true), ("tool_schema", true), ("finish", false), ("agreement", false)] {
         let story = Story::opens_in(&named("route").streamed(), ladder(&checks(word))).hears(held(&[0, 1]));
         assert_eq!(story.sent_body(0)["stream"] == true, streams, "{word}");
     }
+}
+
+/// Where two answers are to agree: a route to beta, alpha and gamma, in this order, asked with enough held for all.
+fn opinions(answers: &[&str]) -> Story {
+    let ask = Ask { model: "route".into(), ..chat(&["beta", "alpha", "gamma"]) }.wishing("explain", true.into());
+    let much = Event::Held(Grant { amount: Nanos(100_000_000), allowed: vec![0, 1, 2], ..Grant::default() });
+    let mut story = Story::opens_in(&ask, ladder(&json!({"escalation": {"checks": ["agreement"]}}))).hears(much);
+    for (number, answer) in answers.iter().enumerate() {
+        // The third provider speaks another dialect.
+        let form = if number < 2 { CHAT_WHOLE } else { MESSAGES_WHOLE };
+        story = story.hears(head(number, 200, JSON)).hears(whole(number, form.replace("Hello, world.", answer)));
+    }
+    story
+}
+
+#[test]
+fn two_that_agree_are_believed_and_where_they_do_not_a_third_is_asked() {
+    let story = opinions(&["It takes 42.", "The answer: 42"]);
+    let verdicts =
+        |story: &Story| attempts(story).into_iter().map(|(a, b, c, _)| [a, b, c].join(" ")).collect::<Vec<_>>();
+    assert_eq!(verdicts(&story), ["beta rejected passed", "alpha answered passed"]);
+    let told = ["x-megarouter-provider", "x-megarouter-reason", "x-megarouter-attempts"];
+    assert_eq!(told.map(|name| story.header(name)), [Some("alpha"), Some("escalation"), Some("2")]);
+    assert_eq!((story.did("Send"), story.posted().others.len()), (2, 1), "both are paid");
+    let story = opinions(&["It takes 42.", "The answer: 43", "41"]);
+    let third = ["beta rejected agreement", "alpha rejected agreement", "gamma answered passed"];
+    assert_eq!(verdicts(&story), third, "who has the last word needs no other");
+    assert_eq!(story.header("x-megarouter-provider"), Some("gamma"));
+    let mut seen = megarouter::quality::seen::Seen::default();
+    seen.take(&story.posted().observed);
+    assert!(["small", "middle"].iter().all(|model| seen.gain(0, model).abs() < 1e-9), "nobody knows which was wrong");
 }

@@ -151,6 +151,7 @@ test("a route says what is checked", async () => {
   for (const [members, body, expected] of [
     [checks("finish"), {}, "escalation"], [checks("refusal", "json_schema"), {}, "alias"],
     [checks("json_schema"), shaped, "escalation"], [checks("finish"), { megarouter: { escalate: false } }, "alias"],
+    [checks("agreement"), {}, "escalation"],
   ]) {
     const { alias, route } = await routeOver([bad, {}], members);
     assert.deepEqual(route.escalation, members.escalation);
@@ -159,7 +160,7 @@ test("a route says what is checked", async () => {
   }
   const { names } = await routeOver([{}]);
   for (const [escalation, word] of [
-    [checks("agreement").escalation, "agreement"], [checks().escalation, "at least one"], [{ checks: ["finish"], max: 2 }, "max"], [{}, "checks"], [true, "escalation"],
+    [checks("vote").escalation, "vote"], [checks().escalation, "at least one"], [{ checks: ["finish"], max: 2 }, "max"], [{}, "checks"], [true, "escalation"],
   ]) {
     const put = await here.call("PUT", "/admin/v1/routes/bad", own.adminKey, { targets: [{ provider: names[0], model: "m" }], escalation });
     assert.equal(put.status, 400, JSON.stringify(put.body));

@@ -538,7 +538,7 @@ impl Catalog {
         for row in &mut folded.rows {
             row.made = OnceCell::new();
         }
-        let text = serde_json::to_string(overrides).unwrap_or_default();
+        let text = json::write(overrides);
         folded.id = sha256_hex(format!("{}\n{text}", self.id).as_bytes());
         folded
     }

@@ -99,7 +99,7 @@ pub fn put_told<T: Serialize + ?Sized>(members: &mut Map<String, Value>, name: &
 /// # Errors
 /// Not JSON ([`Error::is_syntax`], [`Error::is_eof`]), or JSON of another shape ([`Error::is_data`]).
 pub fn read<T: Read>(text: &str) -> Result<T, Error> {
-    from_value(serde_json::from_str(text)?)
+    read_bytes(text.as_bytes())
 }
 
 /// Reads a typed value from bytes.
@@ -107,8 +107,9 @@ pub fn read<T: Read>(text: &str) -> Result<T, Error> {
 /// # Errors
 /// As [`read`].
 pub fn read_bytes<T: Read>(bytes: &[u8]) -> Result<T, Error> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Error::custom("not UTF-8"))?;
-    read(text)
+    let mut read = T::blank();
+    fill_from_bytes(&mut read, bytes)?;
+    Ok(read)
 }
 
 /// Reads a typed value from parsed JSON.
@@ -117,8 +118,21 @@ pub fn read_bytes<T: Read>(bytes: &[u8]) -> Result<T, Error> {
 /// JSON of another shape.
 pub fn from_value<T: Read>(value: Value) -> Result<T, Error> {
     let mut read = T::blank();
-    read.fill(value).map_err(Error::custom)?;
+    fill_from(&mut read, value)?;
     Ok(read)
+}
+
+// What is the same for every type stands once.
+
+#[inline(never)]
+fn fill_from_bytes(read: &mut dyn Read, bytes: &[u8]) -> Result<(), Error> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Error::custom("not UTF-8"))?;
+    fill_from(read, serde_json::from_str(text)?)
+}
+
+#[inline(never)]
+fn fill_from(read: &mut dyn Read, value: Value) -> Result<(), Error> {
+    read.fill(value).map_err(Error::custom)
 }
 
 #[cfg(test)]

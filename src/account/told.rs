@@ -41,7 +41,7 @@ impl Account {
             "override": budget.and_then(|budget| budget.extra).map(|extra| json!({
                 "extra_usd": extra.extra_usd, "until": extra.until.rfc3339(),
             })),
-            "state": self.budgets.state(scope, window, place),
+            "state": told_by_text(&self.budgets.state(scope, window, place)),
         })
     }
 

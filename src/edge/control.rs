@@ -90,7 +90,7 @@ fn recomputed(entry: &Entry) -> Value {
         "equal": amount == entry.amount_usd,
         "sound": entry.is_sound(),
         "catalog_id": call.map(|call| &call.catalog_id),
-        "usage": call.map(|call| call.usage),
+        "usage": crate::json::told_by_text(&call.map(|call| call.usage)),
         "rates": crate::json::told_by_text(&call.and_then(|call| call.rates)),
         "rates_are_listed": listed,
         "formula": "tokens of each class x its rate, and the fee of a call, rounded once, half to even; \

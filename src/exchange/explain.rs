@@ -1,6 +1,6 @@
 //! `explain`: how the request was read and why it went where it went.
 use super::{Exchange, Settled};
-use crate::json::json;
+use crate::json::{json, told_by_text};
 use crate::{money::Nanos, route::Candidate};
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ impl Exchange {
             "health_id": self.case.world.health.id,
             "seed": self.case.seed.to_string(),
             "candidates": candidates,
-            "attempts": self.attempt_records(cost),
+            "attempts": told_by_text(&self.attempt_records(cost)),
         })
     }
 }

@@ -123,6 +123,7 @@ fn planned(world: &World, request: &chat::Request, model: &str) {
         stream: false,
         checks: megarouter::quality::Checks::default(),
         when: When::default(),
+        seed: 1,
         now: NOW,
     };
     black_box(plan(&question, world, &mut Dice::new(1)).expect("a plan"));
@@ -256,12 +257,21 @@ fn account() -> Case {
             session: String::new(),
             policies_version: 0,
             taught: String::new(),
+            draws: String::new(),
         };
         let held = answered(&mut account, &Letter::Hold(hold), now);
         assert!(matches!(held, Told::Held(_)), "{held:?}");
         let record = CallRecord { api_key_id: user.key_id.clone(), status: 200, ..CallRecord::default() };
         let outcome = PostOutcome::Charge(Nanos(28_000));
-        let post = PostLetter { request_id, held_at: None, outcome, call: record, tokens: 20, others: Vec::new() };
+        let post = PostLetter {
+            request_id,
+            held_at: None,
+            outcome,
+            call: record,
+            tokens: 20,
+            others: Vec::new(),
+            observed: String::new(),
+        };
         assert_eq!(answered(&mut account, &Letter::Post(post), now), Told::Posted);
         let due = account.due(now).last().map(|entry| entry.seq);
         if let Some(last) = due {

@@ -349,7 +349,10 @@ impl Account {
         call.api_key_id.clone_from(&hold.key_id);
         call.path = hold.scopes().into_iter().filter(|scope| *scope != Scope::Organization).collect();
         call.session.clone_from(&hold.session);
-        self.note_warm(&call, now);
+        // Of a request's other attempts, and of what is settled a day later, nothing is read from there next.
+        if !id.contains('#') && call.resolved_by.is_empty() {
+            self.note_warm(&call, now);
+        }
         self.arms.note(&call, charge, now);
         call.overrun = charge > hold.grant.amount;
         let payable = || format!("payable:provider:{}", call.provider);

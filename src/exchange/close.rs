@@ -239,7 +239,7 @@ impl Exchange {
             budget_cut: settled.cut,
             generation_id: attempt.map_or_default(|attempt| attempt.generation_id.clone()),
             attempts: self.attempt_records(settled.cost),
-            case: if number == self.current && used { self.case.signals.case.to_text() } else { String::new() },
+            case: if number == self.current && used { self.kept_case() } else { String::new() },
             decision: if number == self.current { self.decision() } else { String::new() },
             arm: if number == self.current && known { self.arm() } else { Arm::None },
             status,
@@ -267,6 +267,11 @@ impl Exchange {
         });
         let answers: Vec<_> = answers.collect();
         if answers.is_empty() { String::new() } else { seen::told(&answers) }
+    }
+
+    /// The request as it was judged, as it is kept: it tells something of its words, so not where nothing is to be kept.
+    fn kept_case(&self) -> String {
+        if self.case.world.policies().keep_nothing() { String::new() } else { self.case.signals.case.to_text() }
     }
 
     /// The decision as it is kept; empty where the router had no choice.

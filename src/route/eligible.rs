@@ -72,13 +72,13 @@ fn candidate(
         return Err(lack);
     }
     unwanted(question, deployment)?;
-    let score = world.health.score(&world.health_name(deployment));
+    let when = when(question, deployment);
+    let score = world.health.score(&world.health_name(deployment, when.tier));
     let likely = |estimated| score.map_or(estimated, |score| score.prompt_tokens(estimated));
     let prompt_tokens = likely(question.signals.prompt_tokens);
     if likely(question.signals.longest_prompt_tokens) > deployment.context_length {
         return Err("prompt longer than the context");
     }
-    let when = when(question, deployment);
     let (prompt_tokens_max, output_tokens_max, quote) = bound(question, deployment, when, world)?;
     let reasons = deployment.can(Ability::Reasoning) && question.signals.depth != Depth::None;
     let prior = if reasons { TTFT_MS_REASONING } else { TTFT_MS };

@@ -1,9 +1,10 @@
 //! The record of a decision, and requests whose deployment is drawn: what is told of them, and what is kept.
-use crate::stage::{Ask, CHAT, CHAT_WHOLE, JSON, SSE, Story, bytes, chat, head, piped, whole, world};
+use crate::stage::{Ask, CATALOG, CHAT, CHAT_WHOLE, JSON, SSE, Story, bytes, chat, head, piped, whole, world};
 use megarouter::{
     access::Tenant,
     account::letter::Grant,
-    exchange::event::{Event, PipeEnd},
+    catalog::Catalog,
+    exchange::event::{Event, PipeEnd, Timer},
     ledger::{Arm, CallRecord},
     money::Nanos,
     quality::{
@@ -197,4 +198,42 @@ fn how_long_answers_were_changes_what_they_are_expected_to_cost() {
 fn expected_cost(world: World) -> i64 {
     let (_, call) = answered(&Ask { output_tokens: 50_000, ..auto() }, world, 7, &[]);
     Record::of_text(&call.decision).expect("a record").candidates[0].features.expected.0
+}
+
+/// A world whose first provider sells the flex tier.
+fn with_flex() -> World {
+    let row = r#""provider":"alpha","id":"m","#;
+    let sold =
+        format!(r#"{row}"rates":[{{"service_tier":"flex","input_usd_per_mtok":"0.5","output_usd_per_mtok":"1"}}],"#);
+    let catalog = Catalog::parse(&CATALOG.replace(row, &sold)).expect("the catalog is valid");
+    World { catalog: Rc::new(catalog), ..world() }
+}
+
+#[test]
+fn a_call_of_the_flex_tier_may_take_its_time_and_says_nothing_of_others() {
+    let ask = Ask { model: "alpha/m".into(), ..auto() }.streamed();
+    let waits = |ask: &Ask| {
+        let story = Story::opens_in(ask, with_flex());
+        let grant = with_pool(&story, &[]);
+        let story = story.hears(grant);
+        (story.waits(Timer::Head(0)).expect("a deadline"), story.hears(head(0, 200, SSE)).hears(bytes(0, CHAT.all())))
+    };
+    let ((usual, plain), (long, flex)) = (waits(&ask), waits(&ask.clone().wishing("priority", "low".into())));
+    assert_eq!(long, 6 * usual);
+    let noted = |story: &Story| story.noted().deployment;
+    assert_eq!((noted(&plain).as_str(), noted(&flex).as_str()), ("alpha/m", "alpha/m@flex"));
+}
+
+#[test]
+fn where_nothing_may_be_kept_the_words_are_not() {
+    let (_, call) = answered(&auto(), world(), 7, &[]);
+    assert_ne!(call.case, "");
+    let mut catalog: Value = serde_json::from_str(CATALOG).expect("JSON");
+    for provider in catalog["providers"].as_array_mut().expect("a list") {
+        provider["retains_data"] = false.into();
+    }
+    let catalog = Rc::new(Catalog::parse(&catalog.to_string()).expect("the catalog is valid"));
+    let world = World { catalog, ..under(json!({"data_policy": {"retention": "zero"}})) };
+    let (_, call) = answered(&auto(), world, 7, &[]);
+    assert_eq!((call.case.as_str(), call.decision.is_empty()), ("", false), "figures stay");
 }

@@ -488,7 +488,7 @@ impl Account {
         if let Booking::Held(hold) = &booking {
             self.count_open(&hold.scopes(), 1);
         }
-        let body = serde_json::to_string(&booking).ok();
+        let body = Some(json::write(&booking));
         self.bookings.insert(id.clone(), booking);
         Write::Booking { id, body }
     }
@@ -613,9 +613,7 @@ fn apply(wallet: &mut Wallet, budgets: &mut Budgets, entry: &Entry, counted: &[C
 }
 
 fn record(kind: &'static str, id: &str, body: Option<&impl Serialize>) -> Write {
-    // Serialising plain data cannot fail.
-    let body = body.and_then(|body| serde_json::to_string(body).ok());
-    Write::Record { kind, id: id.to_owned(), body }
+    Write::Record { kind, id: id.to_owned(), body: body.map(json::write) }
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ fn push_member(out: &mut Vec<u8>, name: &str, raw: &str) {
 /// A JSON string literal.
 #[must_use]
 pub fn quoted(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_default()
+    crate::json::write(text)
 }
 
 struct Members;

@@ -2,7 +2,7 @@
 //!
 //! A provider and a model are rows. What differs between providers of one dialect is a [`Quirk`] word, never code.
 use crate::{
-    body::Body,
+    body::{Body, BodyError},
     chat::Effort,
     json,
     money::{Nanos, Pico},
@@ -428,7 +428,13 @@ impl Catalog {
         if text.len() > Self::BYTES_MAX {
             return Err(wrong("it has more than 4 MiB".to_owned()));
         }
-        let document = Body::parse(text.as_bytes().to_vec()).map_err(|error| wrong(format!("{error:?}")))?;
+        let document = Body::parse(text.as_bytes().to_vec()).map_err(|error| {
+            // Not by `Debug`: derived, it tells no more than a name in the upload.
+            wrong(match error {
+                BodyError::Malformed(why) => format!("Malformed({why:?})"),
+                BodyError::Duplicate(name) => format!("Duplicate({name:?})"),
+            })
+        })?;
         if let Some(name) = document.names().find(|name| !["version", "sources", "providers", "models"].contains(name))
         {
             return Err(wrong(format!("unknown field `{name}`")));
@@ -538,7 +544,7 @@ impl Catalog {
         for row in &mut folded.rows {
             row.made = OnceCell::new();
         }
-        let text = serde_json::to_string(overrides).unwrap_or_default();
+        let text = json::write(overrides);
         folded.id = sha256_hex(format!("{}\n{text}", self.id).as_bytes());
         folded
     }
@@ -653,6 +659,7 @@ mod tests {
     fn p25_a_document_without_measure_is_not_opened() {
         let padded = format!("{DOCUMENT}{}", " ".repeat(Catalog::BYTES_MAX));
         assert!(Catalog::open(&padded, String::new()).is_err_and(|why| why.contains("4 MiB")));
+        assert!(Catalog::open("[", String::new()).is_err_and(|why| why.starts_with("catalog: Malformed(\"")));
         assert!(Catalog::open(&format!("{DOCUMENT} \n"), String::new()).is_ok());
     }
 

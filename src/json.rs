@@ -6,8 +6,10 @@ use serde::{Serialize, de::Error as _};
 use serde_json::{Error, Map, Value};
 
 mod read;
+mod write;
 pub use read::{Filled, Member, Read, Wrong, fill_members, nothing, text, unlike, variant, word, wrong};
 pub(crate) use read::{inside, members, variants, words};
+pub use write::{write, write_bytes};
 
 /// Writes a [`Value`] as JSON is written, like `serde_json::json!`, with a call per member instead of its code in place:
 /// there are hundreds of members.
@@ -71,13 +73,13 @@ pub fn told<T: Serialize + ?Sized>(value: &T) -> Value {
 /// A value as JSON by way of its text: for large types that are written as text anyway, whose second writer would only weigh.
 #[must_use]
 pub fn told_by_text<T: Serialize + ?Sized>(value: &T) -> Value {
-    serde_json::to_string(value).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    serde_json::from_str(&write(value)).unwrap_or_default()
 }
 
 /// A value's text. `Value::to_string` goes through the formatter: a slower writer, and 3 kB more of code if it is linked too.
 #[must_use]
 pub fn written(value: &Value) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+    write(value)
 }
 
 /// Adds a member.

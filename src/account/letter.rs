@@ -19,10 +19,7 @@ const VERSION: u8 = 1;
 #[must_use]
 pub fn write(letter: &impl Serialize) -> Vec<u8> {
     let mut bytes = vec![VERSION];
-    // Serialising plain data cannot fail; a bare version byte is refused by the reader.
-    if let Ok(json) = serde_json::to_vec(letter) {
-        bytes.extend_from_slice(&json);
-    }
+    bytes.extend(json::write_bytes(letter));
     bytes
 }
 

@@ -72,5 +72,5 @@ pub fn allow_origin(response: &web_sys::Response, origin: &str) {
 }
 
 fn pairs(headers: &[(&'static str, String)]) -> String {
-    serde_json::to_string(headers).unwrap_or_default()
+    crate::json::write(headers)
 }

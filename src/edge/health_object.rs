@@ -34,7 +34,7 @@ extern "C" {
 
 /// Tells the object of a region what was seen; answers what others there have seen.
 pub async fn tell(env: &Env, region: &str, report: &Report) -> Result<Health> {
-    let told = tell_health(env, region, Uint8Array::from(serde_json::to_vec(report)?.as_slice())).await?;
+    let told = tell_health(env, region, Uint8Array::from(json::write_bytes(report).as_slice())).await?;
     let told = told.dyn_into::<Uint8Array>()?.to_vec();
     Ok(json::read_bytes(&told)?)
 }
@@ -97,7 +97,7 @@ impl HealthObject {
     pub fn call(&self, report: Vec<u8>) -> std::result::Result<Vec<u8>, JsValue> {
         let report: Report = json::read_bytes(&report).map_err(|error| JsValue::from_str(&error.to_string()))?;
         let others = self.fold(&report).map_err(JsValue::from)?;
-        serde_json::to_vec(&others).map_err(|error| JsValue::from_str(&error.to_string()))
+        Ok(json::write_bytes(&others))
     }
 
     /// When to publish, in milliseconds since 1970; 0 when the alarm is set or nothing is new.
@@ -122,7 +122,7 @@ impl HealthObject {
             let Some(health) = slot.as_mut() else { return 0.0 };
             health.id = now().rfc3339();
             health.forget(Millis(now().0.saturating_sub(FORGET_AFTER_MS)));
-            serde_json::to_string(health).unwrap_or_default()
+            json::write(health)
         };
         let key = key_of(&self.region);
         match AssertUnwindSafe(storage::put(&self.env, &key, &text)).await {
@@ -140,8 +140,7 @@ impl HealthObject {
             return Ok(());
         }
         self.published.set(now());
-        let text =
-            self.health.borrow().as_ref().and_then(|health| serde_json::to_string(health).ok()).unwrap_or_default();
+        let text = self.health.borrow().as_ref().map(json::write).unwrap_or_default();
         storage::exec(&self.state, "INSERT OR REPLACE INTO health VALUES(1, ?1)", &[&text]).map_err(JsValue::from)?;
         Ok(())
     }

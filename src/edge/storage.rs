@@ -57,5 +57,5 @@ pub fn text(row: &Value, column: &str) -> Result<String> {
 }
 
 fn json(values: &[&str]) -> String {
-    serde_json::to_string(values).unwrap_or_default()
+    crate::json::write(values)
 }

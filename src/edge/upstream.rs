@@ -54,7 +54,7 @@ impl Upstream {
         headers.extend(call.headers.iter().cloned());
         let (name, before) = call.credential_header;
         headers.extend(secrets::reveal(&call.credential, env).map(|secret| (name, format!("{before}{secret}"))));
-        let headers = serde_json::to_string(&headers).unwrap_or_default();
+        let headers = crate::json::write(&headers);
         Self(JsUpstream::new(&call.url, &headers, Uint8Array::from(call.body.as_slice())))
     }
 

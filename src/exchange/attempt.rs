@@ -98,6 +98,7 @@ impl Exchange {
             seen: None,
             broke_off: false,
             verdict: None,
+            cut_short: false,
             probes: false,
             generation_id: String::new(),
         });

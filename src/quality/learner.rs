@@ -373,7 +373,7 @@ impl Learner {
             }
         }
         models.sort_by(|a, b| a.model.cmp(&b.model));
-        Taught { models, stretches: seen.stretches(), ..Taught::default() }
+        Taught { models, stretches: seen.stretches(), judged: !self.models.is_empty(), ..Taught::default() }
     }
 
     /// By how much a model does better than the prior says: the means of its clusters, and that of all for any other.

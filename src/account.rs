@@ -12,7 +12,6 @@ use crate::{
     json,
     ledger::{CallRecord, Entry, EntryKind, GENESIS},
     money::Nanos,
-    quality::lift::ArmRow,
     table::{Queue, Table},
     time::{Millis, Window},
 };
@@ -162,14 +161,14 @@ struct Checkpoint {
     journaled: u64,
     /// Rates that are not at rest: when the next request and the next token are due, in nanoseconds since 1970.
     rates: Vec<(Scope, (u64, u64))>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    arms: Vec<ArmRow>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    arms: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     seen: String,
 }
 
 json::members!(Checkpoint {
-    seq, head, wallet, counters, journaled = 0, rates = Vec::new(), arms = Vec::new(), seen = String::new(),
+    seq, head, wallet, counters, journaled = 0, rates = Vec::new(), arms = String::new(), seen = String::new(),
 });
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -247,12 +246,12 @@ impl Account {
             checkpointed: Millis(0),
             counter_rows: 0,
         };
-        let (mut checkpoint, mut journaled) = (None, 0);
+        let (mut checkpoint, mut journaled, mut arms_at) = (None, 0, None);
         for row in records {
             account.restore(&row, &mut checkpoint).map_err(|error| format!("{} {}: {error}", row.kind, row.id))?;
         }
         if let Some(Checkpoint { seq, head, wallet, counters, rates, journaled: through, arms, seen }) = checkpoint {
-            account.arms.restore(arms);
+            arms_at = account.arms.restore(&arms);
             account.lessons.seen.restore(&seen);
             account.budgets.restore(&counters);
             for (scope, (requests, tokens)) in rates {
@@ -263,7 +262,10 @@ impl Account {
             journaled = through;
         }
         account.replay(bookings, journaled)?;
-        account.lessons.learn_stored();
+        let judged = account.lessons.learn_stored(arms_at.unwrap_or_default());
+        for (comparison, score, at) in judged {
+            account.arms.judge(&comparison, score, at);
+        }
         Ok(account)
     }
 
@@ -332,7 +334,7 @@ impl Account {
             if *seq > self.seq {
                 apply(&mut self.wallet, &mut self.budgets, entry, counted, Nanos::ZERO);
                 if let Some(call) = &entry.call {
-                    self.arms.note(call, Nanos(-entry.amount_usd.0), entry.at);
+                    self.arms.note(call, entry.at);
                 }
                 self.seq = *seq;
                 self.head.clone_from(&entry.hash);
@@ -395,7 +397,7 @@ impl Account {
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Learn { caller, id, lesson } => match self.admits_lesson(&caller, now) {
-                Ok(()) => self.learn(&id, lesson, now),
+                Ok(()) => self.learn(&caller, &id, lesson, now),
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Nudge => Turn::told(Answer::Posted),
@@ -579,7 +581,7 @@ impl Account {
                 .filter_map(|(scope, rates)| Some((scope.clone(), due(rates)?)))
                 .take(COUNTERS_PER_ROW)
                 .collect(),
-            arms: self.arms.rows().to_vec(),
+            arms: self.arms.to_text(now),
             seen: self.lessons.seen.to_text(),
         };
         writes.push(record("checkpoint", "", Some(&checkpoint)));

@@ -247,6 +247,8 @@ struct Attempt {
     broke_off: bool,
     /// What a check made of its answer; `None` where none was made.
     verdict: Option<Verdict>,
+    /// Its answer ended at the bound on output tokens.
+    cut_short: bool,
     /// It was to find out whether its deployment has recovered.
     probes: bool,
     /// The provider's own name for the answer; empty before it is known.

@@ -51,10 +51,8 @@ json::members!(Leg { account, amount_usd });
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arm {
-    /// On neither: the router did not choose freely.
+    /// On neither: the router chose, and nothing could have been drawn in its place.
     #[default]
-    None,
-    /// On neither: it chose, and nothing could have been drawn in its place.
     Alone,
     /// The router's own choice.
     Routed,
@@ -62,15 +60,27 @@ pub enum Arm {
     Control,
 }
 
-json::words!(Arm { None = "none", Alone = "alone", Routed = "routed", Control = "control" });
+json::words!(Arm { Alone = "alone", Routed = "routed", Control = "control" });
 
-impl Arm {
-    #[must_use]
-    #[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks with")]
-    pub fn is_none(&self) -> bool {
-        *self == Self::None
-    }
+/// A request of which the deployment might have been drawn.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Comparison {
+    pub arm: Arm,
+    /// `provider/model` that was chosen or drawn, whoever answered in the end.
+    pub deployment: String,
+    /// A thousand over the chance of standing on its side, and over that of being drawn for this deployment.
+    pub weight: u64,
+    pub own_weight: u64,
+    /// What all attempts came to.
+    pub cost_usd: Nanos,
+    /// Whether the answer held that was given, and that of the deployment; absent where it was not looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_passed: Option<bool>,
 }
+
+json::members!(default Comparison { arm, deployment, weight, own_weight, cost_usd, passed, own_passed });
 
 /// What a call was: enough to compute its charge again. Holds no content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -134,8 +144,8 @@ pub struct CallRecord {
     /// What the choice of the deployment rested on, where the router chose.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub decision: String,
-    #[serde(skip_serializing_if = "Arm::is_none")]
-    pub arm: Arm,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Box<Comparison>>,
     pub status: u16,
     pub ttft_ms: Option<u64>,
     pub duration_ms: u64,
@@ -144,7 +154,7 @@ pub struct CallRecord {
 json::members!(default CallRecord {
     api_key_id, path, session, model_requested, provider, model, mode, reason, task, catalog_id, usage, priced_at, service_tier,
     estimated, rates, request_fee_usd, held_usd, absorbed_usd, budget_cut, resolved_by, generation_id, request_hash, overrun,
-    attempts, case, decision, arm, status, ttft_ms, duration_ms,
+    attempts, case, decision, comparison, status, ttft_ms, duration_ms,
 });
 
 impl CallRecord {

@@ -34,6 +34,10 @@ pub const STORED_BYTES: usize = 4 + 2 * BUCKETS + 4 * FLOATS;
 
 /// The hardness of a text like any other: about what the weakest quarter of models loses against the strongest.
 pub const USUAL_HARDNESS: f32 = 0.35;
+/// Different words and marks from which on they say as much as they can.
+const WORDS_ENOUGH: f32 = 10.0;
+/// The hardness of a text that says nothing but its length.
+const FEW_WORDS_HARDNESS: f32 = 0.3;
 /// Hardness is never certain.
 const HARDNESS: (f32, f32) = (0.05, 0.95);
 
@@ -136,8 +140,11 @@ impl Prior {
         let words: f32 = sketch.words.iter().map(|(bucket, value)| value * self.word(*bucket)).sum();
         let normal = self.normal(&sketch.shape);
         let shape: f32 = normal.iter().zip(self.figures).map(|(figure, weight)| figure * weight).sum();
-        let length = self.lengthy(sketch);
-        (self.bias + self.scale * words + shape + length).clamp(HARDNESS.0, HARDNESS.1)
+        // Of a text of a few words only the length is known: its figures are far from those of any text that was learned from.
+        #[expect(clippy::cast_precision_loss, reason = "a few")]
+        let heard = (sketch.words.len() as f32 / WORDS_ENOUGH).min(1.0);
+        let said = self.bias + self.scale * words + shape;
+        (FEW_WORDS_HARDNESS + heard * (said - FEW_WORDS_HARDNESS) + self.lengthy(sketch)).clamp(HARDNESS.0, HARDNESS.1)
     }
 
     /// What the hardness would be if only the length were known.
@@ -219,9 +226,23 @@ mod tests {
             "What  is the\n boiling point of water at\t1013 hPa, in kelvin?  ",
             "Hi, could you please help me: What is the boiling point of water at 1013 hPa, in kelvin?",
             "What is the boiling point of water at 2027 hPa, in kelvin?",
+            "Good morning! I'd like to know the answer to this question:\nWhat is the boiling point of water at 1013 hPa, in kelvin?",
         ] {
             let (a, b) = (Prior::shipped().hardness(&plain), Prior::shipped().hardness(&sketch(other)));
             assert!((a - b).abs() < 0.03, "{other}: {a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_lead_in_says_nothing_and_a_question_is_none() {
+        let plain = sketch("Name a sour fruit.");
+        for lead_in in ["I would like to know: ", "Hi! Could you answer the following? ", "Please help me with this: "]
+        {
+            assert_eq!(sketch(&format!("{lead_in}Name a sour fruit.")), plain);
+        }
+        for whole in ["Is this it?", "Hello.", "A dog: what is it?", "The following, in order, without a mark"] {
+            let words = sketch(whole).words.len();
+            assert!(words == sketch(&format!("Good day. {whole}")).words.len() && words > 0, "{whole}");
         }
     }
 

@@ -170,7 +170,7 @@ impl Plan {
 
     /// The decision as it is kept; `None` where the router did not choose.
     #[must_use]
-    pub fn record(&self, signals: &Signals, hints: &Hints<'_>) -> Option<Record> {
+    pub fn record(&self, signals: &Signals, world: &World, hints: &Hints<'_>) -> Option<Record> {
         let choice = self.choice.filter(|_| self.is_a_choice)?;
         let kept = |candidate: &Candidate| Kept {
             id: candidate.deployment.id.clone(),
@@ -181,6 +181,8 @@ impl Plan {
         Some(Record {
             terms: self.terms,
             asked: Asked::of(signals, self.narrowed),
+            health_id: world.health.id.clone(),
+            taught_id: world.taught.version.clone(),
             candidates: self.candidates.iter().map(kept).collect(),
             allowed: hints.allowed.to_vec(),
             warm: hints.warm.to_owned(),
@@ -330,7 +332,7 @@ fn shares(question: &Question<'_>, world: &World, selection: &Selection) -> (f64
         return (0.0, 0.0);
     }
     // Without verdicts nothing would be learned from it.
-    let explore = if world.taught.is_empty() { 0.0 } else { EXPLORE };
+    let explore = if world.taught.judged { EXPLORE } else { 0.0 };
     let control = if selection.reason == Reason::Mode { CONTROL } else { 0.0 };
     let own = |own: Option<f64>, usual: f64| if usual > 0.0 { own.unwrap_or(usual) } else { 0.0 };
     (own(world.policies().explore(), explore), own(world.policies().control(), control))

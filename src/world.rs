@@ -2,6 +2,7 @@
 use crate::{
     access::{Policies, Secret, Tenant},
     catalog::{Catalog, Deployment},
+    chat::ServiceTier,
     health::{Health, RetryBudget},
     json,
     quality::{Prior, taught::Taught},
@@ -148,13 +149,15 @@ impl World {
         self.health.score(&Self::credential_name(provider, number)).is_some_and(|score| score.is_open(now))
     }
 
-    /// The name a deployment's health goes by. An organisation's own deployments are nobody else's business.
+    /// The name a deployment's health goes by. An organisation's own deployments are nobody else's business, and calls of the flex
+    /// tier, which wait their turn at the provider, say nothing of others.
     #[must_use]
-    pub fn health_name<'a>(&self, deployment: &'a Deployment) -> Cow<'a, str> {
+    pub fn health_name<'a>(&self, deployment: &'a Deployment, tier: Option<ServiceTier>) -> Cow<'a, str> {
         match &self.tenant {
             Some(view) if view.deployments.contains_key(&deployment.id) => {
                 format!("{}/{}", view.tenant.organization, deployment.id).into()
             }
+            _ if tier == Some(ServiceTier::Flex) => format!("{}@flex", deployment.id).into(),
             _ => deployment.id.as_str().into(),
         }
     }

@@ -181,6 +181,12 @@ impl Policies {
         self.nearest(|policy| policy.weights)
     }
 
+    /// Whether one of them wants nothing kept of requests.
+    #[must_use]
+    pub fn keep_nothing(&self) -> bool {
+        self.layers.iter().any(|layer| layer.written.policy.data_policy.retention == Retention::Zero)
+    }
+
     /// The share of requests that is explored with.
     #[must_use]
     pub fn explore(&self) -> Option<f64> {

@@ -79,7 +79,7 @@ impl Account {
             Admin::ListMembers => page(self.members.iter().map(|(id, member)| member_told(id, member))),
             Admin::DisableMember(id) => self.disable_member(&id),
             Admin::GetWallet => Turn::told(self.wallet_told(200)),
-            Admin::GetLift => told(200, lift::report(self.arms.rows())),
+            Admin::GetLift => told(200, lift::report(self.arms.rows(now))),
             other => self.act_on_tenant(other, body)?,
         })
     }

@@ -8,6 +8,7 @@ use crate::{
     fault::Fault,
     json,
     money::{Nanos, Pico},
+    quality::Check,
     time::Millis,
 };
 use serde_json::Value;
@@ -401,6 +402,10 @@ pub fn route(alias: &str, route: NamedRoute) -> Result<NamedRoute, Fault> {
     }
     if route.min_tokens_per_s.is_some_and(|most| most == 0 || most > 1_000) {
         return Err(Fault::parameter("min_tokens_per_s", "min_tokens_per_s is 1 to 1000."));
+    }
+    let checks = route.escalation.as_ref().map_or(&[][..], |escalation| &escalation.checks);
+    if !route.fallback && checks.contains(&Check::Agreement) {
+        return Err(Fault::parameter("escalation.checks", "agreement asks a second target: it takes fallback."));
     }
     if route.escalation.as_ref().is_some_and(|escalation| escalation.checks.is_empty()) {
         return Err(Fault::parameter("escalation.checks", "Name at least one check, or leave escalation out."));

@@ -18,6 +18,8 @@ use crate::{
 const SUSPENSE_MS: u64 = 86_400_000;
 /// Entries the journal may lag behind before new holds are refused: all of them are in memory, a kilobyte or two each.
 const OUTBOX_MAX: usize = 20_000;
+/// Of how many of them how they were decided is kept, two kilobytes each.
+const DECISIONS_MAX: usize = 2_000;
 /// How often ended sessions are looked for when there are as many as may be.
 const SESSIONS_SWEPT_MS: u64 = 60_000;
 
@@ -349,8 +351,17 @@ impl Account {
         call.api_key_id.clone_from(&hold.key_id);
         call.path = hold.scopes().into_iter().filter(|scope| *scope != Scope::Organization).collect();
         call.session.clone_from(&hold.session);
-        self.note_warm(&call, now);
-        self.arms.note(&call, charge, now);
+        // Of a request's other attempts, and of what is settled a day later, nothing is read from there next. What was left to
+        // chance shall not be what a session stays with.
+        let by_chance = ["control", "explore"].contains(&call.reason.as_str());
+        if !id.contains('#') && call.resolved_by.is_empty() && !by_chance {
+            self.note_warm(&call, now);
+        }
+        self.arms.note(&call, now);
+        if self.outbox.len() > DECISIONS_MAX {
+            // Where the journal cannot be reached for long, the entries fill the memory: this is what can be done without.
+            call.decision.clear();
+        }
         call.overrun = charge > hold.grant.amount;
         let payable = || format!("payable:provider:{}", call.provider);
         let mut legs = transfer(self.wallet_account(), payable(), charge);

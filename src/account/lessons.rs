@@ -1,12 +1,12 @@
 //! What outcomes taught an account: kept one by one, and told to whoever decides requests, with the next hold.
 use super::{
     Account, Row, Turn,
-    letter::{Answer, Refusal},
+    letter::{Answer, Caller, Refusal},
     record,
 };
 use crate::{
     json,
-    ledger::Arm,
+    ledger::Comparison,
     quality::{
         case::Case,
         learner::{Learner, MODELS_MAX, Outcome},
@@ -25,14 +25,12 @@ pub struct Lesson {
     /// The request, as [`Case::to_text`] writes it.
     pub case: String,
     pub outcomes: Vec<Judged>,
-    /// Of a call: the side it stands on where choosing is compared with drawing, and the deployment that answered.
-    #[serde(skip_serializing_if = "Arm::is_none")]
-    pub arm: Arm,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub deployment: String,
+    /// Of a call: where it stands when choosing is compared with drawing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Box<Comparison>>,
 }
 
-json::members!(Lesson { at = Millis(0), case, outcomes, arm = Arm::None, deployment = String::new() });
+json::members!(Lesson { at = Millis(0), case, outcomes, comparison });
 
 /// What is kept of a lesson is a row of a few hundred bytes, or a few thousand.
 const NAME_BYTES_MAX: usize = 200;
@@ -99,15 +97,22 @@ impl Lessons {
     }
 
     /// Learns what was stored, in the order it came.
-    pub fn learn_stored(&mut self) {
+    /// Returns the verdicts on calls that are newer than a moment, for what was counted until then.
+    pub fn learn_stored(&mut self, since: Millis) -> Vec<(Comparison, f64, Millis)> {
+        let mut newer = Vec::new();
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_by(|(a, one), (b, other)| (one.at, a).cmp(&(other.at, b)));
         for (id, lesson) in waiting {
+            let score = lesson.outcomes.first().map(|first| first.score);
+            if let (Some(comparison), Some(score), true) = (&lesson.comparison, score, lesson.at > since) {
+                newer.push((Comparison::clone(comparison), score, lesson.at));
+            }
             if let Some(case) = Case::of_text(&lesson.case) {
                 self.learner.recall(&id, case, &lesson.judged());
             }
         }
         self.settle();
+        newer
     }
 
     /// Takes in what answers told by themselves, the last of them to a request of that hash.
@@ -158,15 +163,25 @@ impl Lessons {
 
 impl Account {
     /// Learns how models did on a request.
-    pub(super) fn learn(&mut self, id: &str, mut lesson: Lesson, now: Millis) -> Turn {
+    pub(super) fn learn(&mut self, caller: &Caller, id: &str, mut lesson: Lesson, now: Millis) -> Turn {
         lesson.at = now;
+        let spec = self.keys.get(&caller.key_id).map_or_default(|key| key.spec.clone());
+        if self.keep_nothing(&self.path(&caller.key_id, &spec)) {
+            let message =
+                "A routing policy over this key (data_policy.retention zero) has nothing kept of its requests: \
+                           there is nothing to learn from."
+                    .to_owned();
+            return Turn::refused(Refusal::NoRetention { message });
+        }
         if !lesson.is_small() {
             let text =
                 format!("At most {MODELS_MAX} outcomes, with names of models of at most {NAME_BYTES_MAX} bytes.");
             return Turn::refused(Refusal::Invalid { param: "outcomes".into(), message: text });
         }
-        if let Some(first) = lesson.outcomes.first().filter(|_| !self.lessons.learner.knows(id)) {
-            self.arms.judge(lesson.arm, &lesson.deployment, first.score, now);
+        if let (Some(first), Some(comparison)) = (lesson.outcomes.first(), &lesson.comparison)
+            && !self.lessons.learner.knows(id)
+        {
+            self.arms.judge(comparison, first.score, now);
         }
         let forgotten = self.lessons.learn(id, &lesson);
         // The more is known, the less does one more change.

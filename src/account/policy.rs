@@ -5,7 +5,7 @@ use super::{
     ask as asks, record,
 };
 use crate::{
-    access::{Tenant, Written},
+    access::{Retention, Tenant, Written},
     fault::Fault,
     id::Scope,
     json::json,
@@ -79,6 +79,11 @@ impl Account {
     /// Whether the lists of every policy on a path let a model pass.
     pub(super) fn policies_permit(&self, path: &[Scope], provider: &str, model: &str) -> bool {
         self.policies_over(path).all(|(_, written)| written.policy.permits(provider, model))
+    }
+
+    /// Whether a policy on a path has nothing kept of requests.
+    pub(super) fn keep_nothing(&self, path: &[Scope]) -> bool {
+        self.policies_over(path).any(|(_, written)| written.policy.data_policy.retention == Retention::Zero)
     }
 
     /// What a decision for a key under this path needs to know.

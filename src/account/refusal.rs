@@ -25,6 +25,10 @@ pub enum Refusal {
     },
     /// The member whose key it is was disabled.
     MemberDisabled,
+    /// A policy has nothing kept that this would keep.
+    NoRetention {
+        message: String,
+    },
     /// As many sessions are counted as may be.
     Sessions,
     /// There is no open hold to extend, or it is too late to make one.
@@ -68,6 +72,7 @@ json::variants!(Refusal, Self::UnknownKey, {
     Budget(inner) = "budget",
     Credits { available, estimate } = "credits",
     MemberDisabled = "member_disabled",
+    NoRetention { message } = "no_retention",
     Sessions = "sessions",
     Closed = "closed",
     InFlight = "in_flight",
@@ -161,6 +166,7 @@ impl Refusal {
                  GET /v1/key shows what is held.",
             )
             .retry_after(1),
+            Self::NoRetention { message } => Fault::forbidden("routing_policy_denied", message.clone()),
             Self::MemberDisabled => {
                 Fault::forbidden("member_disabled", "The member whose key this is was disabled. Ask your admin.")
             }

@@ -2,7 +2,7 @@ use super::*;
 use crate::budget::Place;
 use crate::id::mint;
 use crate::json::json;
-use crate::ledger::Arm;
+use crate::ledger::{Arm, Comparison};
 use letter::{AdminAsk, Bid, ExtendLetter, HoldLetter, MadeKey, OtherAttempt, PostLetter, PostOutcome};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -830,8 +830,7 @@ fn verdict(text: &str) -> lessons::Lesson {
         at: Millis(0),
         case,
         outcomes: vec![judged("small", 0.0), judged("large", 1.0)],
-        arm: Arm::None,
-        deployment: String::new(),
+        comparison: None,
     }
 }
 
@@ -923,16 +922,23 @@ fn a_session_is_told_where_its_prompt_was_read_for_five_minutes() {
 }
 
 /// A call that the router chose a deployment for, or drew one, as it was answered.
-fn arm_call(model: &str, arm: Arm, verdict: &str) -> CallRecord {
-    let reason = if arm == Arm::Control { "control" } else { "mode" };
-    let first = crate::ledger::AttemptRecord { verdict: verdict.into(), ..crate::ledger::AttemptRecord::default() };
-    CallRecord {
-        provider: "acme".into(),
-        model: model.into(),
-        mode: "balanced".into(),
-        reason: reason.into(),
+fn arm_call(model: &str, arm: Arm, passed: bool) -> CallRecord {
+    let comparison = Comparison {
         arm,
-        attempts: vec![first],
+        deployment: format!("acme/{model}"),
+        weight: 2_000,
+        own_weight: 4_000,
+        cost_usd: Nanos(5),
+        passed: Some(passed),
+        own_passed: Some(passed),
+    };
+    let comparison = Some(Box::new(comparison));
+    // Another may have answered in the end.
+    CallRecord {
+        provider: "other".into(),
+        model: "m".into(),
+        mode: "balanced".into(),
+        comparison,
         ..CallRecord::default()
     }
 }
@@ -945,36 +951,32 @@ fn what_was_chosen_lately_may_be_drawn_and_both_sides_are_counted() {
         kept.granted(HoldLetter { draws: draws.into(), ..letter }).pool
     };
     let closed = |kept: &mut Kept, number: u128, call: CallRecord| {
-        let (outcome, others) = (PostOutcome::Charge(Nanos(5)), Vec::new());
         kept.send(Letter::Post(PostLetter {
             request_id: req(number),
             held_at: None,
-            outcome,
+            outcome: PostOutcome::Charge(Nanos(5)),
             call,
             tokens: 10,
-            others,
+            others: Vec::new(),
             observed: String::new(),
         }));
     };
     assert_eq!(asked(&mut kept, 1, "balanced"), [], "nothing was chosen yet");
-    closed(&mut kept, 1, arm_call("small", Arm::Alone, "passed"));
+    closed(&mut kept, 1, arm_call("small", Arm::Alone, true));
     for number in 2..5 {
         asked(&mut kept, number, "balanced");
-        closed(&mut kept, number, arm_call("large", if number == 4 { Arm::Control } else { Arm::Routed }, "finish"));
+        closed(&mut kept, number, arm_call("large", if number == 4 { Arm::Control } else { Arm::Routed }, false));
     }
     let pool = |told: &[(&str, u64)]| told.iter().map(|(id, times)| ((*id).to_owned(), *times)).collect::<Vec<_>>();
-    assert_eq!(
-        asked(&mut kept, 6, "balanced"),
-        pool(&[("acme/large", 2), ("acme/small", 1)]),
-        "what was drawn is no choice"
-    );
+    let chosen = pool(&[("acme/large", 2), ("acme/small", 1)]);
+    assert_eq!(asked(&mut kept, 6, "balanced"), chosen, "what was drawn is no choice");
     assert_eq!((asked(&mut kept, 7, "cost-first"), asked(&mut kept, 8, "")), (pool(&[]), pool(&[])));
     let lift = |kept: &mut Kept| match kept.admin("GET", "router_lift", &Value::Null) {
         Answer::Told { status: 200, body } => body,
         other => panic!("{other:?}"),
     };
     let told = lift(&mut kept);
-    assert_eq!((told["routed"]["requests"].as_f64(), told["control"]["requests"].as_f64()), (Some(2.0), Some(1.0)));
+    assert_eq!((told["routed"]["requests"].as_u64(), told["control"]["requests"].as_u64()), (Some(2), Some(1)));
     for flushed in [false, true] {
         if flushed {
             kept.flush();
@@ -982,6 +984,26 @@ fn what_was_chosen_lately_may_be_drawn_and_both_sides_are_counted() {
         kept.account = kept.reloaded();
         assert_eq!(lift(&mut kept), told, "flushed: {flushed}");
     }
+    assert_eq!(asked(&mut kept, 9, "balanced"), chosen, "it outlives a restart");
+    // A verdict counts once, also where the account forgets before the next checkpoint.
+    let call = arm_call("large", Arm::Routed, false);
+    let lesson = lessons::Lesson { comparison: call.comparison, ..verdict("Fold the paper.") };
+    kept.now = kept.now.after(1);
+    for _ in 0..2 {
+        let learn = Letter::Learn { caller: caller(KEY, KeyKind::Inference), id: req(3), lesson: lesson.clone() };
+        assert_eq!(kept.send(learn), Answer::Posted);
+        assert_eq!(judged(&lift(&mut kept)), 1);
+        kept.account = kept.reloaded();
+        assert_eq!(judged(&lift(&mut kept)), 1);
+    }
+    // What is long ago is not shown any more.
+    kept.now = kept.now.after(3 * 28 * 86_400_000);
+    assert_eq!(lift(&mut kept)["routed"]["requests"].as_u64(), Some(0));
+}
+
+/// The verdicts on the routed side, which says them where there are enough or nothing else.
+fn judged(lift: &Value) -> u64 {
+    lift["routed"]["judged"].as_u64().expect("a number")
 }
 
 #[test]
@@ -1017,6 +1039,15 @@ fn what_answers_tell_by_themselves_is_told_and_stays() {
     kept.account = kept.reloaded();
     let again = told(&mut kept, 101);
     assert!((again.stretch(7, "m") - taught.stretch(7, "m")).abs() < 0.1);
+}
+
+#[test]
+fn where_nothing_is_to_be_kept_no_verdict_is() {
+    let mut kept = Kept::new("1");
+    kept.put(&Scope::Organization, "routing_policy", &json!({"data_policy": {"retention": "zero"}}));
+    let learn = Letter::Learn { caller: caller(KEY, KeyKind::Inference), id: req(1), lesson: verdict("A secret.") };
+    assert_eq!(refused(&kept.send(learn)), "routing_policy_denied");
+    assert!(kept.records.keys().all(|(kind, _)| kind != "lesson"));
 }
 
 #[test]

@@ -15,7 +15,6 @@ use crate::{
     endpoint::{Headers, Overrides, Surface},
     fault::Fault,
     json,
-    ledger::Arm,
     quality::{ability, learner::MODELS_MAX},
     time::Millis,
 };
@@ -83,13 +82,15 @@ async fn of_call(account: &str, caller: Caller, id: &str, score: f64, env: &Env)
     let entry = receipts::entry(account, caller.clone(), id, env).await?;
     let call = entry.and_then(|entry| entry.call).filter(|call| caller.sees(&call.api_key_id));
     let call = call.filter(|call| !call.case.is_empty()).ok_or_else(|| {
-        Fault::not_found("not_found", format!("There is no answered call {id:.60} of this key."))
-            .with_param("request_id")
+        Fault::not_found(
+            "not_found",
+            format!("There is no answered call {id:.60} of this key, or a policy had nothing kept of it."),
+        )
+        .with_param("request_id")
     })?;
     let (catalog, _) = snapshot::catalog();
     let outcome = judged(&catalog, &format!("{}/{}", call.provider, call.model), score);
-    let deployment = format!("{}/{}", call.provider, call.model);
-    Ok(Lesson { at: Millis(0), case: call.case, outcomes: vec![outcome], arm: call.arm, deployment })
+    Ok(Lesson { at: Millis(0), case: call.case, outcomes: vec![outcome], comparison: call.comparison })
 }
 
 /// Verdicts on answers that were made elsewhere.
@@ -105,7 +106,7 @@ fn of_request(request: &Value, headers: &Headers, outcomes: Vec<Scored>) -> Resu
     let (catalog, _) = snapshot::catalog();
     let outcomes = outcomes.into_iter().map(|one| Ok(judged(&catalog, &one.model, in_range(one.score)?)));
     let outcomes = outcomes.collect::<Result<_, Fault>>()?;
-    Ok(Lesson { at: Millis(0), case, outcomes, arm: Arm::None, deployment: String::new() })
+    Ok(Lesson { at: Millis(0), case, outcomes, comparison: None })
 }
 
 /// The outcome of a model by its name: it is the model that is learned about, whoever serves it.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     catalog::{Ability, AbortStopsBilling, Quirk},
-    chat::Request,
+    chat::{Request, ServiceTier},
     dialect::{Between, Call, Order, between, translatable},
     endpoint::{Priority, Rescue, Surface},
     fault::{Cause, Fault, UpstreamFault},
@@ -20,6 +20,9 @@ use crate::{
 /// Time to the first content of a stream, for models that answer at once and for those that reason first.
 const FIRST_TOKEN_MS: u64 = 10_000;
 const FIRST_TOKEN_MS_REASONING: u64 = 60_000;
+/// How many times as long a call of the flex tier may take to begin: it waits its turn at the provider, for minutes where that is busy,
+/// <https://platform.openai.com/docs/guides/flex-processing>.
+const FLEX_TIMES: u64 = 6;
 /// A deployment that is known to be faster gets so many times what 95 of 100 calls took, and no less than this.
 const FIRST_TOKEN_MARGIN: f64 = 4.0;
 const FIRST_TOKEN_MS_MIN: u64 = 2_000;
@@ -95,6 +98,7 @@ impl Exchange {
             seen: None,
             broke_off: false,
             verdict: None,
+            cut_short: false,
             probes: false,
             generation_id: String::new(),
         });
@@ -143,7 +147,9 @@ impl Exchange {
 
     /// A usual time to the first content, or less where the deployment is known to be faster.
     fn usual_ms(&self) -> u64 {
+        let flex = self.candidate().is_some_and(|candidate| candidate.when.tier == Some(ServiceTier::Flex));
         let usual = if self.reasons() { FIRST_TOKEN_MS_REASONING } else { FIRST_TOKEN_MS };
+        let usual = if flex { usual * FLEX_TIMES } else { usual };
         let high = self.score().and_then(|score| score.ttft_ms.high());
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds above 0")]
         let measured = high.map(|high| (high * FIRST_TOKEN_MARGIN) as u64);
@@ -158,7 +164,7 @@ impl Exchange {
     /// What is known of the deployment of the attempt under way.
     pub(super) fn score(&self) -> Option<&Score> {
         let (candidate, world) = (self.candidate()?, &self.case.world);
-        world.health.score(&world.health_name(&candidate.deployment))
+        world.health.score(&world.health_name(&candidate.deployment, candidate.when.tier))
     }
 
     pub(super) fn stall_ms(&self) -> u64 {
@@ -426,7 +432,7 @@ impl Exchange {
 
     pub(super) fn note(&self, outcome: health::Outcome, at: Millis, effects: &mut Vec<Effect>) {
         if let Some(candidate) = self.candidate() {
-            let deployment = self.case.world.health_name(&candidate.deployment).into_owned();
+            let deployment = self.case.world.health_name(&candidate.deployment, candidate.when.tier).into_owned();
             effects.push(Effect::Note(Sample { deployment, at, outcome }));
         }
     }

@@ -3,16 +3,25 @@ use super::{Attempt, Effect, Event, Exchange, Outcome, Phase, Settled, admit::hi
 use crate::{
     account::letter::{OtherAttempt, PostLetter, PostOutcome},
     health,
-    ledger::{Arm, AttemptRecord, CallRecord},
+    ledger::{Arm, AttemptRecord, CallRecord, Comparison},
     money::Nanos,
     price,
     quality::{
-        Check, ability, expected,
+        Check, ability,
+        case::EVERYWHERE,
+        expected,
         seen::{self, CAUGHT_BY_END, CAUGHT_BY_STRUCTURE, Observed, gain},
     },
     route::decision::{Choice, Why},
     usage::Usage,
 };
+
+/// A thousand over a chance, in whole numbers: what is kept is hashed.
+fn thousand_over(chance: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "chances are above a millionth")]
+    let whole = (1e3 / chance.max(1e-6)).round() as u64;
+    whole
+}
 
 /// The logarithm of how many times as much one is as the other.
 fn ln_ratio(tokens: u64, usual: u64) -> f32 {
@@ -239,9 +248,9 @@ impl Exchange {
             budget_cut: settled.cut,
             generation_id: attempt.map_or_default(|attempt| attempt.generation_id.clone()),
             attempts: self.attempt_records(settled.cost),
-            case: if number == self.current && used { self.case.signals.case.to_text() } else { String::new() },
+            case: if number == self.current && used { self.kept_case() } else { String::new() },
             decision: if number == self.current { self.decision() } else { String::new() },
-            arm: if number == self.current && known { self.arm() } else { Arm::None },
+            comparison: if number == self.current && known { self.comparison(settled) } else { None },
             status,
             ttft_ms: attempt.and_then(|attempt| Some(attempt.first_content?.since(attempt.sent))),
             duration_ms: self.now.since(self.case.arrived),
@@ -252,21 +261,30 @@ impl Exchange {
     /// What answers told by themselves: of each that was looked at, whether it held; of the last, how long it was.
     fn observed(&self, call: &CallRecord) -> String {
         let case = &self.case.signals.case;
+        // The cluster is made of the instructions: not where nothing is to be kept.
+        let cluster = if self.case.world.policies().keep_nothing() { EVERYWHERE } else { case.cluster };
         let caught = if self.case.checks().see_structure() { CAUGHT_BY_STRUCTURE } else { CAUGHT_BY_END };
         let answers = self.attempts.iter().enumerate().filter_map(|(number, attempt)| {
             let candidate = self.candidate_at(attempt.candidate)?;
             let expected = expected(ability(&candidate.deployment), case.hardness);
-            // Of two that do not agree nobody knows which one is wrong.
-            let verdict = attempt.verdict.filter(|verdict| *verdict != Verdict::Failed(Check::Agreement));
+            // What ended at a bound of the caller's or of ours says nothing of its model; and of two that do not agree nobody knows
+            // which one is wrong.
+            let tells = |verdict: &Verdict| !attempt.cut_short && *verdict != Verdict::Failed(Check::Agreement);
+            let verdict = attempt.verdict.filter(tells);
             let gain = verdict.map(|verdict| gain(expected, caught, verdict == Verdict::Passed));
-            let known =
-                number == self.current && !call.estimated && call.usage.output > 0 && self.case.surface.is_chat();
+            let whole = !attempt.cut_short && !call.budget_cut && !call.estimated;
+            let known = number == self.current && whole && call.usage.output > 0 && self.case.surface.is_chat();
             let stretch = known.then(|| ln_ratio(call.usage.output, candidate.output_tokens_usual));
             let told = gain.is_some() || stretch.is_some();
-            told.then(|| Observed { cluster: case.cluster, model: &candidate.deployment.model, gain, stretch })
+            told.then(|| Observed { cluster, model: &candidate.deployment.model, gain, stretch })
         });
         let answers: Vec<_> = answers.collect();
         if answers.is_empty() { String::new() } else { seen::told(&answers) }
+    }
+
+    /// The request as it was judged, as it is kept: it tells something of its words, so not where nothing is to be kept.
+    fn kept_case(&self) -> String {
+        if self.case.world.policies().keep_nothing() { String::new() } else { self.case.signals.case.to_text() }
     }
 
     /// The decision as it is kept; empty where the router had no choice.
@@ -274,19 +292,33 @@ impl Exchange {
         let record = self
             .plan()
             .zip(self.grant.as_ref())
-            .and_then(|(plan, grant)| plan.record(&self.case.signals, &hints(grant)));
+            .and_then(|(plan, grant)| plan.record(&self.case.signals, &self.case.world, &hints(grant)));
         record.map_or_default(|record| record.to_text())
     }
 
-    /// On which side the request stands when choosing is compared with drawing.
-    fn arm(&self) -> Arm {
-        let drawable = self.plan().filter(|plan| plan.terms.control > 0.0);
-        match drawable.and_then(|plan| plan.choice) {
-            Some(Choice { compares: true, why: Why::Control, .. }) => Arm::Control,
-            Some(Choice { compares: true, .. }) => Arm::Routed,
-            Some(_) => Arm::Alone,
-            None => Arm::None,
-        }
+    /// Where the request stands when choosing is compared with drawing.
+    fn comparison(&self, settled: &Settled) -> Option<Box<Comparison>> {
+        let plan = self.plan().filter(|plan| plan.terms.control > 0.0)?;
+        let choice = plan.choice.filter(|choice| matches!(choice.why, Why::Best | Why::Control))?;
+        let arm = match choice {
+            Choice { compares: false, .. } => Arm::Alone,
+            Choice { why: Why::Control, .. } => Arm::Control,
+            _ => Arm::Routed,
+        };
+        let held = |attempt: Option<&Attempt>| {
+            let verdict = attempt.filter(|attempt| !attempt.cut_short)?.verdict?;
+            Some(verdict == Verdict::Passed)
+        };
+        let own = self.attempts.iter().find(|attempt| attempt.candidate == choice.place);
+        Some(Box::new(Comparison {
+            arm,
+            deployment: plan.candidates.get(choice.place)?.deployment.id.clone(),
+            weight: thousand_over(choice.side),
+            own_weight: thousand_over(choice.side * choice.drawn),
+            cost_usd: self.with_seen(*settled).cost,
+            passed: held(self.attempt()),
+            own_passed: held(own),
+        }))
     }
 
     pub(super) fn attempt_records(&self, cost: Nanos) -> Vec<AttemptRecord> {

@@ -63,13 +63,27 @@ impl Exchange {
         if looked_at.is_empty() || self.gone {
             return false;
         }
+        if let Some(attempt) = self.attempt_mut() {
+            attempt.cut_short = response.choices.iter().any(|choice| choice.finish == chat::Finish::Length);
+        }
         let failed = looked_at.failed(&self.case.request, response).or_else(|| self.unconfirmed(checks, response));
         self.find(failed);
-        failed.is_some()
-            && !checks.is_empty()
-            && self.conduct().fallback
-            && !self.queue.is_empty()
-            && self.rejected().count() < ESCALATIONS_MAX
+        if failed.is_none() || checks.is_empty() || !self.conduct().fallback {
+            return false;
+        }
+        let last = self.queue.is_empty() || self.rejected().count() >= ESCALATIONS_MAX;
+        if last && self.kept_was_sound() {
+            // Nobody confirmed the answer in hand, but it held where this one does not.
+            self.queue.clear();
+            return failed != Some(Check::Agreement);
+        }
+        !last
+    }
+
+    /// Whether the answer in hand held all that one answer can be checked for.
+    fn kept_was_sound(&self) -> bool {
+        let attempt = self.kept.as_ref().and_then(|kept| self.attempts.get(kept.number));
+        attempt.is_some_and(|attempt| attempt.verdict == Some(Verdict::Failed(Check::Agreement)))
     }
 
     /// Where two answers are to agree: whether this one has no other, or another that it does not agree with. The last one that may be
@@ -91,8 +105,18 @@ impl Exchange {
 
     /// Whether the answer under way only waits for another one's opinion.
     fn waits_for_another(&self) -> bool {
-        self.attempt().is_some_and(|attempt| attempt.verdict == Some(Verdict::Failed(Check::Agreement)))
-            && self.rejected().count() == 1
+        let unconfirmed = |attempt: &&Attempt| attempt.verdict == Some(Verdict::Failed(Check::Agreement));
+        self.attempt().as_ref().is_some_and(unconfirmed) && self.rejected().filter(unconfirmed).count() == 1
+    }
+
+    /// Brings the next candidate of another model to the front: the same one elsewhere would only repeat itself.
+    fn ask_another_model(&mut self) {
+        let model = self.candidate().map_or_default(|candidate| candidate.deployment.model.clone());
+        let other = |place: &usize| self.candidate_at(*place).is_some_and(|one| one.deployment.model != model);
+        if let Some(place) = self.queue.iter().rposition(other) {
+            let next = self.queue.remove(place);
+            self.queue.push(next);
+        }
     }
 
     /// Whether the router chose among deployments.
@@ -122,11 +146,14 @@ impl Exchange {
         if let Some(attempt) = self.attempt_mut() {
             attempt.outcome = Outcome::Rejected { status };
         }
-        // Half an answer is better than none.
-        if self.kept.is_none() || !response.is_empty() {
+        // Half an answer is better than none, and a whole one better than half.
+        let worse = self.kept_was_sound() && !self.waits_for_another();
+        if self.kept.is_none() || !response.is_empty() && !worse {
             self.kept = Some(Box::new(Kept { number: self.current, status, response, bytes: bytes.to_vec() }));
         }
-        if !self.waits_for_another() {
+        if self.waits_for_another() {
+            self.ask_another_model();
+        } else {
             self.leave_out_less_able();
         }
         self.next_attempt(now, effects);
@@ -134,7 +161,8 @@ impl Exchange {
 
     /// Leaves those that are likely to answer better than the one that failed, where there are any and no order was given.
     fn leave_out_less_able(&mut self) {
-        let failed = self.candidate().map_or(0.0, |candidate| candidate.features.quality);
+        let rejected = self.rejected().filter_map(|attempt| self.candidate_at(attempt.candidate));
+        let failed = rejected.map(|candidate| candidate.features.quality).fold(0.0, f64::max);
         let abler =
             |place: &usize| self.candidate_at(*place).is_some_and(|candidate| candidate.features.quality > failed);
         let abler: Vec<usize> = self.queue.iter().copied().filter(abler).collect();

@@ -44,8 +44,9 @@ pub struct Meter {
     pub said_why: bool,
     /// It ended of its own accord.
     stopped: bool,
-    /// An answer was cut off, filtered or given up.
+    /// An answer was cut off, filtered or given up; and whether it was its bound that cut it.
     fell_short: bool,
+    pub cut_short: bool,
     malformed: u32,
 }
 
@@ -90,6 +91,7 @@ impl Meter {
                 self.content = true;
                 self.said_why |= says_why(*finish, native.as_ref());
                 self.stopped |= *finish == chat::Finish::Stop;
+                self.cut_short |= *finish == chat::Finish::Length;
                 self.fell_short |= !matches!(finish, chat::Finish::Stop | chat::Finish::ToolCalls);
                 self.finished = self.all_finished();
             }

@@ -342,6 +342,9 @@ impl Exchange {
 
     /// Of a stream that nobody checked, how it ended: to learn from.
     fn look_at_end(&mut self, meter: &super::relay::Meter) {
+        if let Some(attempt) = self.attempt_mut() {
+            attempt.cut_short |= meter.cut_short;
+        }
         if self.chose() && self.attempt().is_some_and(|attempt| attempt.verdict.is_none()) {
             self.find((!meter.is_good()).then_some(Check::Finish));
         }

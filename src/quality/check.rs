@@ -128,8 +128,12 @@ impl Checks {
 /// Whether two answers come to the same: the same calls with the same arguments, the same JSON, or texts that end alike.
 #[must_use]
 pub fn agree(one: &Response, other: &Response) -> bool {
-    let pairs = || one.choices.iter().zip(&other.choices).take(COMPARED_MAX);
-    one.choices.len() == other.choices.len() && pairs().all(|(one, other)| conclusion(one) == conclusion(other))
+    let mut pairs = one.choices.iter().zip(&other.choices).take(COMPARED_MAX);
+    // Two that refuse, or say nothing, confirm nothing.
+    let says =
+        |choice: &Choice| says_something(choice) && !choice.parts.iter().any(|part| matches!(part, Part::Refusal(_)));
+    one.choices.len() == other.choices.len()
+        && pairs.all(|(one, other)| says(one) && says(other) && conclusion(one) == conclusion(other))
 }
 
 /// What an answer comes to: its calls, else its JSON, else the last thing its text says.
@@ -149,7 +153,10 @@ fn conclusion(choice: &Choice) -> (Vec<(&str, Value)>, Value) {
     (calls, read.unwrap_or_else(|| Value::from(last_said(&text))))
 }
 
-/// The last line of a text without case and punctuation; of a longer one that ends in a number or a single letter, that.
+/// A text in which two closing phrases may be the same by chance.
+const LONG_BYTES: usize = 400;
+
+/// The number or single letter that a text ends in; else its last line without case and punctuation, or of a longer text all of it.
 fn last_said(text: &str) -> String {
     let line = text.lines().rev().find(|line| line.chars().any(char::is_alphanumeric)).unwrap_or_default();
     let part_of_word = |c: char| c.is_alphanumeric() || "-.,/%".contains(c);
@@ -159,6 +166,7 @@ fn last_said(text: &str) -> String {
     let words: Vec<String> = words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
     match words.last() {
         Some(last) if last.len() == 1 || last.bytes().any(|byte| byte.is_ascii_digit()) => last.replace(',', ""),
+        _ if text.len() > LONG_BYTES => text.to_lowercase(),
         _ => words.join(" "),
     }
 }
@@ -335,12 +343,16 @@ mod tests {
             ("It is Paris.", "It is Rome.", false),
             ("{\"a\": 1, \"b\": [2]}", "{\"b\":[2],\"a\":1}", true),
             ("{\"a\": 1}", "{\"a\": 2}", false),
-            ("", "", true),
+            ("", "", false),
             ("", "x", false),
         ] {
             assert_eq!(agree(&says(one), &says(other)), same, "{one} | {other}");
             assert_eq!(agree(&says(other), &says(one)), same, "{other} | {one}");
         }
+        let closing = |text: &str| says(&format!("{} {text}\nLet me know if this helps.", "So it is. ".repeat(50)));
+        assert!(!agree(&closing("Yes."), &closing("No.")) && agree(&closing("Yes."), &closing("Yes.")));
+        let refuses = || answer(vec![Part::Refusal("no".into())], Finish::Stop);
+        assert!(!agree(&refuses(), &refuses()));
         assert!(agree(&calls("now", "{\"a\":1, \"b\":2}"), &calls("now", "{\"b\":2,\"a\":1}")));
         assert!(!agree(&calls("now", "{\"a\":1}"), &calls("now", "{\"a\":2}")));
         assert!(!agree(&calls("now", "{}"), &calls("weather", "{}")) && !agree(&calls("now", "{}"), &says("{}")));

@@ -1,9 +1,9 @@
 //! What outcomes teach of models: how well each does on which text, for one organisation.
 //!
-//! There are several ways to estimate: the prior, the length of the text alone, and ridge regressions over the words and figures of
+//! There are three ways to estimate: the prior, the length of the text alone, and a ridge regression over the words and figures of
 //! its sketch. Each is held to what comes before it learns from it, and their estimates are blended by how well they went along with
-//! the outcomes so far: where the prior does not help, it does not count. A regression's weights are the sum of its examples, each with a
-//! multiplier of its own; multipliers are improved one at a time (dual coordinate ascent, Shalev-Shwartz and Zhang 2013,
+//! the outcomes so far: where the prior does not help, it does not count. The regression's weights are the sum of its examples, each
+//! with a multiplier of its own; multipliers are improved one at a time (dual coordinate ascent, Shalev-Shwartz and Zhang 2013,
 //! <https://jmlr.org/papers/v14/shalev-shwartz13a.html>), a few for each outcome, so that no turn is long and the sum comes to the
 //! exact solution all the same.
 //!
@@ -25,17 +25,18 @@ const MARKS_MAX: usize = 8_000;
 /// Models an account learns about.
 pub const MODELS_MAX: usize = 32;
 /// Outcomes of a model from which the text counts.
-pub const TEXT_FROM: u32 = 50;
+pub const TEXT_FROM: u32 = 20;
 
 /// Cells that are kept.
 const CELLS_MAX: usize = 4_096;
-/// The ridges. More doubt is better with few labels, less with many; which is found out.
-const RIDGES: [f32; 3] = [3.0, 12.0, 60.0];
-/// Ways to estimate: the prior, the length alone, the ridges.
-pub const WAYS: usize = 2 + RIDGES.len();
-/// How well each way is believed to go along with outcomes before any came: a correlation, and how many outcomes it is worth.
-const BELIEF: [f32; WAYS] = [0.05, 0.05, 0.12, 0.14, 0.10];
-const BELIEF_OUTCOMES: f32 = 300.0;
+/// The ridge: a weight is in as much doubt as so many examples would settle. Several ridges side by side were no better.
+const RIDGE: f32 = 5.0;
+/// Ways to estimate: the prior, the length alone, the regression.
+pub const WAYS: usize = 3;
+/// How well each way is believed to go along with outcomes before any came: a correlation, and how many outcomes it is worth. Many:
+/// correlations of a few hundred are mostly luck.
+const BELIEF: [f32; WAYS] = [0.05, 0.05, 0.16];
+const BELIEF_OUTCOMES: f32 = 1_000.0;
 /// Multipliers improved for each outcome, and for each that is learned again after a restart.
 const REPLAYS: usize = 24;
 const REPLAYS_AGAIN: usize = 4;
@@ -61,7 +62,7 @@ struct Mark {
     score: f32,
     /// By how much it was better than the prior said.
     gain: f32,
-    multipliers: [f32; RIDGES.len()],
+    multiplier: f32,
 }
 
 #[derive(Clone, Debug)]
@@ -138,21 +139,20 @@ struct Model {
     labels: u32,
     mean: Mean,
     trials: [Trial; WAYS],
-    weights: [Vec<f32>; RIDGES.len()],
+    weights: Vec<f32>,
 }
 
 impl Model {
     /// One way's estimate as it is.
     fn guess(&self, way: usize, case: &Case) -> f32 {
-        let by_text = |weights: &Vec<f32>| expected(self.ability, case.hardness) + case.dot(weights);
         match way {
             0 => expected(self.ability, case.hardness),
             1 => expected(self.ability, case.length_alone),
-            _ => self.weights.get(way - 2).map_or(0.0, by_text),
+            _ => expected(self.ability, case.hardness) + case.dot(&self.weights),
         }
     }
 
-    /// Where a way's estimates lie on average. A regression's lie where the outcomes do.
+    /// Where a way's estimates lie on average. The regression's lie where the outcomes do.
     fn centre(&self, way: usize) -> f32 {
         let trial = self.trials.get(way).copied().unwrap_or_default();
         if way < 2 && trial.count > 0.0 { trial.plain / trial.count } else { self.mean.mean }
@@ -243,7 +243,7 @@ impl Learner {
                 labels: 0,
                 mean: Mean::default(),
                 trials: <[Trial; WAYS]>::default(),
-                weights: std::array::from_fn(|_| vec![0.0; WIDTH]),
+                weights: vec![0.0; WIDTH],
             };
             match self.models.get_mut(model) {
                 Some(place) => *place = fresh,
@@ -252,7 +252,7 @@ impl Learner {
         }
         let score = outcome.score.clamp(0.0, 1.0);
         let gain = score - expected(outcome.ability, case.hardness);
-        Some(Mark { model, score, gain, multipliers: [0.0; RIDGES.len()] })
+        Some(Mark { model, score, gain, multiplier: 0.0 })
     }
 
     /// A place for one model more: a new one, else that of a model nothing is kept of any more.
@@ -303,26 +303,22 @@ impl Learner {
         let gone = self.examples.remove(place)?;
         for mark in gone.marks {
             if let Some(model) = self.models.get_mut(mark.model) {
-                for (weights, multiplier) in model.weights.iter_mut().zip(mark.multipliers) {
-                    gone.case.add(weights, -multiplier);
-                }
+                gone.case.add(&mut model.weights, -mark.multiplier);
                 model.labels = model.labels.saturating_sub(1);
             }
         }
         Some(gone.id)
     }
 
-    /// Sets the multipliers of one example to what is best while all others stay.
+    /// Sets the multiplier of each outcome of one example to what is best while all others stay.
     fn improve(&mut self, place: usize) {
         let Some(example) = self.examples.get_mut(place) else { return };
         for mark in &mut example.marks {
             let Some(model) = self.models.get_mut(mark.model) else { continue };
-            for ((weights, multiplier), ridge) in model.weights.iter_mut().zip(&mut mark.multipliers).zip(RIDGES) {
-                let missing = mark.gain - example.case.dot(weights) - ridge * *multiplier;
-                let step = missing / (example.square + ridge);
-                *multiplier += step;
-                example.case.add(weights, step);
-            }
+            let missing = mark.gain - example.case.dot(&model.weights) - RIDGE * mark.multiplier;
+            let step = missing / (example.square + RIDGE);
+            mark.multiplier += step;
+            example.case.add(&mut model.weights, step);
         }
     }
 
@@ -377,7 +373,7 @@ impl Learner {
             }
         }
         models.sort_by(|a, b| a.model.cmp(&b.model));
-        Taught { models, stretches: seen.stretches(), ..Taught::default() }
+        Taught { models, stretches: seen.stretches(), judged: !self.models.is_empty(), ..Taught::default() }
     }
 
     /// By how much a model does better than the prior says: the means of its clusters, and that of all for any other.
@@ -402,20 +398,20 @@ impl Learner {
 impl Model {
     /// The ways' blend as one sum: each counts by its share, stretched, around where its estimates lie.
     fn text(&self, worth: &[Worth; WAYS]) -> Text {
-        let mut weights = vec![0.0_f32; WIDTH];
+        let mut by_text = 0.0;
         let (mut constant, mut prior, mut length) = (self.mean.mean, 0.0, 0.0);
         for (way, worth) in worth.iter().enumerate() {
             let part = worth.share * worth.stretch;
             constant -= part * self.centre(way);
             match way {
+                0 => prior += part,
                 1 => length += part,
-                _ => prior += part,
-            }
-            let of_way = way.checked_sub(2).and_then(|ridge| self.weights.get(ridge));
-            for (sum, weight) in weights.iter_mut().zip(of_way.into_iter().flatten()) {
-                *sum += part * weight;
+                _ => by_text += part,
             }
         }
+        // The regression learns what the prior misses.
+        prior += by_text;
+        let weights: Vec<f32> = self.weights.iter().map(|weight| by_text * weight).collect();
         Text::new(constant, prior, length, &weights)
     }
 }
@@ -503,16 +499,14 @@ mod tests {
             learner.learn(&next_id(), case(&text, EVERYWHERE), &[outcome("small", SMALL, score)]);
         }
         learner.settle(2_000);
-        for (place, ridge) in RIDGES.into_iter().enumerate() {
-            let weights = &learner.models[0].weights[place];
-            let mut gradient: Vec<f32> = weights.iter().map(|weight| ridge * weight).collect();
-            for example in &learner.examples {
-                let error = example.case.dot(weights) - example.marks[0].gain;
-                example.case.add(&mut gradient, error);
-            }
-            let size = gradient.iter().map(|part| part * part).sum::<f32>().sqrt();
-            assert!(size < 0.02, "ridge {ridge}: {size}");
+        let weights = &learner.models[0].weights;
+        let mut gradient: Vec<f32> = weights.iter().map(|weight| RIDGE * weight).collect();
+        for example in &learner.examples {
+            let error = example.case.dot(weights) - example.marks[0].gain;
+            example.case.add(&mut gradient, error);
         }
+        let size = gradient.iter().map(|part| part * part).sum::<f32>().sqrt();
+        assert!(size < 0.02, "{size}");
     }
 
     #[test]
@@ -529,9 +523,9 @@ mod tests {
         assert_eq!(learner.examples.len(), EXAMPLES_MAX);
         let mut sum = vec![0.0_f32; WIDTH];
         for example in &learner.examples {
-            example.case.add(&mut sum, example.marks[0].multipliers[0]);
+            example.case.add(&mut sum, example.marks[0].multiplier);
         }
-        let apart = sum.iter().zip(&learner.models[0].weights[0]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let apart = sum.iter().zip(&learner.models[0].weights).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(apart < 0.01, "{apart}");
     }
 
@@ -568,7 +562,7 @@ mod tests {
             );
         }
         assert_eq!((learner.examples(), learner.models[0].labels), (1, 1));
-        assert!(learner.models[0].weights[0].iter().map(|weight| weight.abs()).fold(0.0, f32::max) < 1.0);
+        assert!(learner.models[0].weights.iter().map(|weight| weight.abs()).fold(0.0, f32::max) < 1.0);
     }
 
     #[test]

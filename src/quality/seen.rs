@@ -56,7 +56,10 @@ const CELLS_STORED: usize = 256;
 const DOUBT: f32 = 8.0;
 /// An answer is not taken for more than so many times shorter or longer than expected, as a logarithm: 20 times.
 const STRETCH_MAX: f32 = 3.0;
-/// A change is told when it is a tenth of all, and these at least; what is older than so many has faded.
+/// What is left of the weight of what is kept when others are forgotten.
+const FADES: f32 = 0.5;
+/// A change is told when it is a quarter of all, and these at least: all that is known goes to everybody. What is older than so many
+/// has faded.
 const NEWS_MIN: usize = 20;
 const NEWS_OF_MAX: usize = 5_000;
 
@@ -91,11 +94,8 @@ impl Seen {
     /// Takes in one answer of a model.
     pub fn note(&mut self, cluster: u32, model: &str, [gain, stretch]: [Option<f32>; 2]) {
         let place = (cluster, model.to_owned());
-        if self.cells.len() >= CELLS_MAX {
-            // Clusters that hardly anything was seen of make room.
-            self.cells.retain(|(cluster, _), (gain, stretch)| {
-                *cluster == EVERYWHERE || gain.weight >= 2.0 || stretch.weight >= 2.0
-            });
+        if self.cells.len() >= CELLS_MAX && !self.cells.contains_key(&place) {
+            self.forget();
         }
         if self.cells.len() < CELLS_MAX || self.cells.contains_key(&place) {
             self.cells.change(&place, |cell| {
@@ -109,9 +109,27 @@ impl Seen {
         }
     }
 
+    /// The lighter half of the clusters makes room; all of them fade, so that what is not seen any more goes in time.
+    fn forget(&mut self) {
+        let weight = |(gain, stretch): &(Mean, Mean)| gain.weight.max(stretch.weight);
+        let mut weights: Vec<f32> = self.cells.values().map(weight).collect();
+        weights.sort_by(f32::total_cmp);
+        let least = weights.get(weights.len() / 2).copied().unwrap_or_default();
+        let mut room = CELLS_MAX / 2;
+        self.cells.retain(|(cluster, _), cell| {
+            let goes = *cluster != EVERYWHERE && weight(cell) <= least && room > 0;
+            room -= usize::from(goes);
+            !goes
+        });
+        for (_, (gain, stretch)) in self.cells.iter_mut() {
+            gain.weight *= FADES;
+            stretch.weight *= FADES;
+        }
+    }
+
     /// Whether there is news worth telling; asked once for each telling.
     pub fn has_news(&mut self) -> bool {
-        let news = self.since * 10 > self.all.min(NEWS_OF_MAX) && self.since >= NEWS_MIN.min(self.all);
+        let news = self.since * 4 > self.all.min(NEWS_OF_MAX) && self.since >= NEWS_MIN.min(self.all);
         if news {
             self.since = 0;
         }
@@ -181,7 +199,11 @@ impl Seen {
             self.cells.insert(place, cell);
         }
         // They are told once more.
-        (self.all, self.since) = (NEWS_MIN, NEWS_MIN);
+        let everywhere = self.cells.iter().filter(|((cluster, _), _)| *cluster == EVERYWHERE);
+        let seen: f32 = everywhere.map(|(_, (_, stretch))| stretch.weight).sum();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousand")]
+        let seen = seen as usize;
+        (self.all, self.since) = (seen.max(NEWS_MIN), NEWS_MIN);
     }
 }
 
@@ -241,6 +263,13 @@ mod tests {
             news += u32::from(seen.has_news());
         }
         assert!(seen.cells.len() <= CELLS_MAX && seen.to_text().len() < CELLS_STORED * 40);
-        assert!((20..120).contains(&news), "{news}");
+        assert!((10..60).contains(&news), "{news}");
+        // However much was seen of others, what is new finds room.
+        let mut full = Seen::default();
+        for turn in 0..40_000 {
+            full.take(&told(&[answer("m", turn % 2_000 + 1, 0.0, 0.0)]));
+        }
+        full.take(&told(&[answer("new", 1_000_000, -0.5, 1.0)]));
+        assert!(full.weight(1_000_000, "new") > 0.9 && full.weight(EVERYWHERE, "new") > 0.9);
     }
 }

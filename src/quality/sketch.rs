@@ -1,7 +1,7 @@
 //! What the text of a request looks like, as a router learns from it: its words, hashed, and a few figures of its shape.
 //!
-//! One pass over at most [`BYTES_MAX`] bytes. Case, spacing, digits and phrases of politeness leave no trace, so that they cannot
-//! flip a decision; a slip of the pen changes a word or two.
+//! One pass over at most [`BYTES_MAX`] bytes. Case, spacing, digits, phrases of politeness and a lead-in leave no trace, so that they
+//! cannot flip a decision; a slip of the pen changes a word or two.
 
 /// Buckets of hashed words.
 pub const BUCKETS: usize = 8_192;
@@ -15,6 +15,11 @@ const WORD_BYTES: u32 = 12;
 /// Words that ask nicely and say nothing about the task.
 const POLITE: [&str; 14] =
     ["please", "could", "would", "you", "kindly", "can", "help", "me", "thanks", "thank", "hi", "hello", "dear", "hey"];
+
+/// Words that a text may begin with, up to a mark, before it comes to the point.
+const LEAD_IN: &str = "i d m im am a an and any the this that my your to for with in on of be is was if it so us just need want have \
+    like know tell answer solve following question questions problem task here there good morning afternoon evening day great much \
+    very advance assistance appreciate wondering quick";
 
 /// Bucket weights: how much a word says that is rarely seen. In [0, 255]; 128 is one.
 pub type Rarity = [u8; BUCKETS];
@@ -129,14 +134,8 @@ impl Reader {
         let bytes = text.as_bytes();
         let bytes = bytes.get(..self.left).unwrap_or(bytes);
         self.left -= bytes.len();
-        let mut rest = bytes;
-        while let Some(&first) = rest.first() {
-            let kind = kind_of(first);
-            let length = match kind {
-                Kind::Mark => 1,
-                _ => rest.iter().take_while(|byte| kind_of(**byte) == kind).count(),
-            };
-            let (token, after) = rest.split_at(length);
+        let mut rest = if self.touched.is_empty() { to_the_point(bytes) } else { bytes };
+        while let Some((kind, token, after)) = first_of(rest) {
             if kind != Kind::Space {
                 self.token(token, kind);
             }
@@ -233,6 +232,43 @@ impl Reader {
         }
         Sketch { shape: self.tally.figures(words.len()), words }
     }
+}
+
+/// The first token of a text and what comes after it.
+fn first_of(text: &[u8]) -> Option<(Kind, &[u8], &[u8])> {
+    let kind = kind_of(*text.first()?);
+    let length = match kind {
+        Kind::Mark => 1,
+        _ => text.iter().take_while(|byte| kind_of(**byte) == kind).count(),
+    };
+    let (token, after) = text.split_at(length);
+    Some((kind, token, after))
+}
+
+/// A text without greetings and requests to answer it at its beginning: "Hi! Could you help me with this:". They end in a mark and
+/// say nothing of the task, but would make a short text look like a longer one.
+fn to_the_point(text: &[u8]) -> &[u8] {
+    let (mut before, mut point, mut rest, mut said) = (text, text, text, false);
+    while let Some((kind, token, after)) = first_of(rest) {
+        match (kind, token) {
+            (Kind::Space, _) | (Kind::Mark, b"," | b"'") => {}
+            (Kind::Mark, b"." | b"!" | b"?" | b":") => {
+                if std::mem::take(&mut said) {
+                    before = point;
+                }
+                point = after;
+            }
+            (Kind::Word, word) if is_polite(word) || is_lead_in(word) => said = true,
+            _ => return point,
+        }
+        rest = after;
+    }
+    // Nothing else was said: then what was said last is the point.
+    if said { point } else { before }
+}
+
+fn is_lead_in(token: &[u8]) -> bool {
+    LEAD_IN.split_ascii_whitespace().any(|word| token.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 fn note(counts: &mut [i16], touched: &mut Vec<u16>, hash: u32) {

@@ -62,6 +62,8 @@ pub struct Taught {
     /// Sorted by name.
     pub(super) models: Vec<Known>,
     pub(super) stretches: Stretches,
+    /// Somebody gave a verdict.
+    pub judged: bool,
 }
 
 impl Taught {
@@ -119,7 +121,7 @@ impl Taught {
                 }
             }
         }
-        let mut lengths = Vec::new();
+        let mut lengths = vec![u8::from(self.judged)];
         for (model, clusters) in &self.stretches {
             put_text(&mut lengths, model);
             lengths.extend(u16::try_from(clusters.len()).unwrap_or(u16::MAX).to_le_bytes());
@@ -162,11 +164,12 @@ impl Taught {
             models.push(Known { model, how });
         }
         let (mut rest, mut stretches) = (Unpack(&lengths), Stretches::new());
+        let judged = rest.u8() == Some(1);
         while !rest.0.is_empty() {
             let (model, count) = (rest.text()?.to_owned(), rest.u16()?);
             let clusters = (0..count).map(|_| Some((rest.u32()?, rest.f32()?)));
             stretches.push((model, clusters.collect::<Option<_>>()?));
         }
-        Some(Self { version: version.to_owned(), models, stretches })
+        Some(Self { version: version.to_owned(), models, stretches, judged })
     }
 }

@@ -126,8 +126,11 @@ pub struct Choice {
     pub why: Why,
     /// The chance that it had.
     pub propensity: f64,
-    /// A choice at random was possible: the request counts when the two are compared.
+    /// A choice at random was possible: the request counts when the two are compared. Then the chance of being drawn for, or not;
+    /// and of this one, if so.
     pub compares: bool,
+    pub side: f64,
+    pub drawn: f64,
 }
 
 /// Another candidate is asked to learn of it only where it costs at most so many times the first one.
@@ -181,7 +184,7 @@ impl Terms {
     /// Who of those that may be asked is asked first. `None` where nobody may be.
     pub fn choose<S: Standing>(&self, candidates: &[S], hints: &Hints<'_>) -> Option<Choice> {
         let first = *hints.allowed.first()?;
-        let best = Choice { place: first, why: Why::Best, propensity: 1.0, compares: false };
+        let best = Choice { place: first, why: Why::Best, propensity: 1.0, compares: false, side: 1.0, drawn: 1.0 };
         if let Some(place) = self.stay(candidates, hints) {
             return Some(Choice { place, why: Why::Warm, ..best });
         }
@@ -219,7 +222,11 @@ impl Terms {
         };
         let rest = if place == best.place { 1.0 - control - explore } else { 0.0 };
         let propensity = rest + control * share(pool, place) + explore * share(others, place);
-        Choice { place, why, propensity, compares: control > 0.0 && why != Why::Explored }
+        let (side, drawn) = match why {
+            Why::Control => (control, share(pool, place)),
+            _ => (1.0 - control - explore, 1.0),
+        };
+        Choice { place, why, propensity, compares: control > 0.0 && why != Why::Explored, side, drawn }
     }
 
     /// The place of the deployment that answered last in the session, where staying there is worth more than going to the first of

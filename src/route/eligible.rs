@@ -72,13 +72,15 @@ fn candidate(
         return Err(lack);
     }
     unwanted(question, deployment)?;
-    let score = world.health.score(&world.health_name(deployment));
-    let likely = |estimated| score.map_or(estimated, |score| score.prompt_tokens(estimated));
+    let when = when(question, deployment);
+    let score = world.health.score(&world.health_name(deployment, when.tier));
+    // A tier has its own times and circuit; how tokens are counted, and whether anybody answers there, is the deployment's.
+    let all = world.health.score(&world.health_name(deployment, None));
+    let likely = |estimated| all.map_or(estimated, |score| score.prompt_tokens(estimated));
     let prompt_tokens = likely(question.signals.prompt_tokens);
     if likely(question.signals.longest_prompt_tokens) > deployment.context_length {
         return Err("prompt longer than the context");
     }
-    let when = when(question, deployment);
     let (prompt_tokens_max, output_tokens_max, quote) = bound(question, deployment, when, world)?;
     let reasons = deployment.can(Ability::Reasoning) && question.signals.depth != Depth::None;
     let prior = if reasons { TTFT_MS_REASONING } else { TTFT_MS };
@@ -110,7 +112,7 @@ fn candidate(
             log_time: log_time(ttft_ms, output_tokens, score.and_then(Score::tokens_per_s).unwrap_or(TOKENS_PER_S)),
             quality: quality(question, deployment, world),
             success: score.map_or(1.0, |score| score.success),
-            open: score.is_some_and(|score| score.is_open(question.now)),
+            open: [score, all].into_iter().flatten().any(|score| score.is_open(question.now)),
             throttled: score.map_or(0.0, Score::throttled),
         },
         judged: Judged::default(),

@@ -76,6 +76,9 @@ impl Asked {
 pub struct Record {
     pub terms: Terms,
     pub asked: Asked,
+    /// The ids of the health that was known, and of what had been taught; empty for none. The catalog's stands in the ledger entry.
+    pub health_id: String,
+    pub taught_id: String,
     /// In the order they were offered.
     pub candidates: Vec<Kept>,
     pub allowed: Vec<usize>,
@@ -111,16 +114,20 @@ impl Record {
         for number in [seed, prompt_tokens, output_tokens, choices] {
             bytes.extend(number.to_le_bytes());
         }
+        put_text(&mut bytes, &self.health_id);
+        put_text(&mut bytes, &self.taught_id);
         let Weights { quality, cost, latency } = field.weights;
         let spans = [field.cost.0, field.cost.1, field.time.0, field.time.1, field.quality];
         put_f64s(&mut bytes, &[quality, cost, latency]);
         put_f64s(&mut bytes, &spans);
-        put_f64s(&mut bytes, &[explore, control, self.choice.propensity]);
+        put_f64s(&mut bytes, &[explore, control, self.choice.propensity, self.choice.side, self.choice.drawn]);
         bytes.extend([place(&WHYS, self.choice.why), small(self.choice.place)]);
         bytes.push(small(self.candidates.len()));
         for Kept { id, features, judged, output_tokens } in &self.candidates {
             put_text(&mut bytes, id);
-            bytes.extend([small(features.rank), small(features.wish)]);
+            for place in [features.rank, features.wish] {
+                bytes.extend(u16::try_from(place).unwrap_or(u16::MAX).to_le_bytes());
+            }
             bytes.push(bits(&[features.open, judged.shut, judged.poor]));
             bytes.extend(features.expected.0.to_le_bytes());
             bytes.extend(output_tokens.to_le_bytes());
@@ -168,25 +175,27 @@ impl Record {
             },
             narrowed: flag(2),
         };
+        let (health_id, taught_id) = (rest.text()?.to_owned(), rest.text()?.to_owned());
         let weights = Weights { quality: rest.f64()?, cost: rest.f64()?, latency: rest.f64()? };
         let field =
             Field { weights, cost: (rest.f64()?, rest.f64()?), time: (rest.f64()?, rest.f64()?), quality: rest.f64()? };
         let (explore, control, propensity) = (rest.f64()?, rest.f64()?, rest.f64()?);
+        let (side, drawn) = (rest.f64()?, rest.f64()?);
         let mode = *Mode::ALL.get(usize::from(mode))?;
         let terms = Terms { mode, field, seed, in_given_order: flag(0), stays: flag(1), explore, control };
         let why = *WHYS.get(usize::from(rest.u8()?))?;
-        let choice = Choice { why, place: rest.u8()?.into(), propensity, compares: flag(3) };
+        let choice = Choice { why, place: rest.u8()?.into(), propensity, compares: flag(3), side, drawn };
         let candidates = (0..rest.u8()?).map(|_| kept(&mut rest)).collect::<Option<_>>()?;
         let allowed = (0..rest.u8()?).map(|_| Some(rest.u8()?.into())).collect::<Option<_>>()?;
         let warm = rest.text()?.to_owned();
         let pool = (0..rest.u8()?).map(|_| Some((rest.text()?.to_owned(), rest.u64()?))).collect::<Option<_>>()?;
-        Some(Self { terms, asked, candidates, allowed, warm, pool, choice })
+        Some(Self { terms, asked, health_id, taught_id, candidates, allowed, warm, pool, choice })
     }
 }
 
 fn kept(rest: &mut Unpack<'_>) -> Option<Kept> {
     let id = rest.text()?.to_owned();
-    let (rank, wish, flags) = (rest.u8()?.into(), rest.u8()?.into(), rest.u8()?);
+    let (rank, wish, flags) = (rest.u16()?.into(), rest.u16()?.into(), rest.u8()?);
     let flag = |place: u8| flags >> place & 1 == 1;
     let (expected, output_tokens) = (Nanos(rest.u64()?.cast_signed()), rest.u64()?);
     let mut next = || rest.f64();
@@ -283,7 +292,8 @@ mod tests {
             let (warm, asked) = (id(warm), Asked { prompt_tokens: 9, narrowed: true, ..Asked::default() });
             let hints = Hints { allowed: &places, warm: &warm, pool: &pool };
             let choice = terms.choose(&candidates, &hints).expect("somebody may be asked");
-            Record { terms, asked, candidates, allowed: places, warm, pool, choice }
+            let (health_id, taught_id) = ("h".into(), String::new());
+            Record { terms, asked, health_id, taught_id, candidates, allowed: places, warm, pool, choice }
         }
     }
 

@@ -1,9 +1,10 @@
 //! The record of a decision, and requests whose deployment is drawn: what is told of them, and what is kept.
-use crate::stage::{Ask, CHAT, CHAT_WHOLE, JSON, SSE, Story, bytes, chat, head, piped, whole, world};
+use crate::stage::{Ask, CATALOG, CHAT, CHAT_WHOLE, JSON, SSE, Story, bytes, chat, head, piped, whole, world};
 use megarouter::{
     access::Tenant,
     account::letter::Grant,
-    exchange::event::{Event, PipeEnd},
+    catalog::Catalog,
+    exchange::event::{Event, PipeEnd, Timer},
     ledger::{Arm, CallRecord},
     money::Nanos,
     quality::{
@@ -42,6 +43,10 @@ fn with_pool(story: &Story, pool: &[(&str, u64)]) -> Event {
     Event::Held(Grant { amount, allowed: (0..bids.len()).collect(), pool, ..Grant::default() })
 }
 
+fn arm_of(call: &CallRecord) -> Option<Arm> {
+    call.comparison.as_ref().map(|comparison| comparison.arm)
+}
+
 /// The answered call, by whoever was asked.
 fn answered(ask: &Ask, world: World, seed: u64, pool: &[(&str, u64)]) -> (Story, CallRecord) {
     let story = Story::drawn(ask, world, seed);
@@ -61,8 +66,8 @@ fn a_decision_is_kept_and_can_be_made_again() {
         assert_eq!(record.replayed(), (record.candidates.clone(), Some(record.choice)));
         assert_eq!((record.terms.seed, record.terms.mode.word()), (7, call.mode.as_str()));
         assert_eq!((record.asked.narrowed, record.candidates.len()), (narrowed, 4));
-        let arm = if narrowed { Arm::None } else { Arm::Alone };
-        assert_eq!((call.arm, story.header("x-megarouter-reason")), (arm, Some("mode")));
+        let arm = (!narrowed).then_some(Arm::Alone);
+        assert_eq!((arm_of(&call), story.header("x-megarouter-reason")), (arm, Some("mode")));
     }
     let pinned = Ask { model: "alpha/m".into(), ..auto() };
     let (_, call) = answered(&pinned, world(), 7, &[]);
@@ -77,11 +82,15 @@ fn a_share_is_drawn_from_what_was_chosen_lately_and_says_so() {
         let (story, call) = answered(&auto(), under(policy.clone()), seed, &[("beta/m", 3)]);
         match story.header("x-megarouter-reason") {
             Some("control") => {
-                assert_eq!((call.provider.as_str(), call.arm, call.reason.as_str()), ("beta", Arm::Control, "control"));
+                assert_eq!((call.provider.as_str(), arm_of(&call)), ("beta", Some(Arm::Control)));
+                let told = call.comparison.as_ref().expect("a comparison");
+                assert_eq!((told.weight, told.own_weight, told.passed), (5_000, 5_000, Some(true)));
+                assert_eq!((told.deployment.as_str(), told.cost_usd), ("beta/m", Nanos(17_000)));
                 drawn += 1;
             }
             other => {
-                assert_eq!((other, call.arm), (Some("mode"), Arm::Routed));
+                assert_eq!((other, arm_of(&call)), (Some("mode"), Some(Arm::Routed)));
+                assert_eq!(call.comparison.as_ref().map(|told| told.weight), Some(1_250));
                 routed += 1;
             }
         }
@@ -110,7 +119,7 @@ fn nothing_is_drawn_for_whoever_does_not_want_it() {
     for (ask, world) in cases {
         for seed in 0..60 {
             let (_, call) = answered(&ask, world.clone(), seed, &[("beta/m", 1)]);
-            assert_eq!((call.arm, call.reason == "control"), (Arm::None, false), "{}", ask.model);
+            assert_eq!((arm_of(&call), call.reason == "control"), (None, false), "{}", ask.model);
         }
     }
 }
@@ -126,7 +135,9 @@ fn a_draw_that_fails_falls_back_like_any_other() {
     let story = story.hears(grant).hears(head(0, 503, JSON)).hears(whole(0, "{}"));
     let story = story.hears(head(1, 200, JSON)).hears(whole(1, CHAT_WHOLE));
     let call = &story.posted().call;
-    assert_eq!((call.reason.as_str(), call.arm), ("fallback", Arm::Control), "it counts where it was to go");
+    assert_eq!((call.reason.as_str(), arm_of(call)), ("fallback", Some(Arm::Control)));
+    let told = call.comparison.as_ref().expect("a comparison");
+    assert_eq!((told.deployment.as_str(), told.own_passed), ("beta/m", None), "it counts where it was to go");
     assert_eq!(call.attempts.len(), 2);
     let story = Story::sent(&auto(), &[1, 2]);
     let record = Record::of_text(&story.hears(head(0, 200, JSON)).hears(whole(0, CHAT_WHOLE)).posted().call.decision);
@@ -153,11 +164,16 @@ fn every_answer_teaches_how_long_it_was_and_a_chosen_one_whether_it_held() {
     assert!(seen.gain(0, "m") > 0.0 && stretch(&seen) < Some(-0.2), "four tokens are a short answer: {seen:?}");
     let short = Story::sent(&auto, &[0]).hears(head(0, 200, JSON)).hears(whole(0, &cut));
     assert_eq!(short.posted().call.attempts[0].verdict, "finish");
-    assert!(observed(&short).gain(0, "m") < -0.01);
+    assert_eq!(short.posted().observed, "", "it ended at a bound: that says nothing of the model");
+    let filtered = CHAT_WHOLE.replace("\"stop\"", "\"content_filter\"");
+    let filtered = Story::sent(&auto, &[0]).hears(head(0, 200, JSON)).hears(whole(0, filtered));
+    assert!(observed(&filtered).gain(0, "m") < -0.01);
     assert_eq!(short.header("x-megarouter-attempts"), Some("1"), "nobody asked for checks: it is only learned from");
     let named = Story::sent(&Ask { model: "alpha/m".into(), ..auto.clone() }, &[0]);
     let named = named.hears(head(0, 200, JSON)).hears(whole(0, &cut));
     assert_eq!((named.posted().call.attempts[0].verdict.as_str(), observed(&named).gain(0, "m")), ("", 0.0));
+    let named = Story::sent(&Ask { model: "alpha/m".into(), ..auto.clone() }, &[0]);
+    let named = named.hears(head(0, 200, JSON)).hears(whole(0, CHAT_WHOLE));
     assert!(stretch(&observed(&named)) < Some(-0.2));
     for (finish, verdict) in
         [(CHAT.finish.to_owned(), "passed"), (CHAT.finish.replace("stop", "content_filter"), "finish")]
@@ -197,4 +213,42 @@ fn how_long_answers_were_changes_what_they_are_expected_to_cost() {
 fn expected_cost(world: World) -> i64 {
     let (_, call) = answered(&Ask { output_tokens: 50_000, ..auto() }, world, 7, &[]);
     Record::of_text(&call.decision).expect("a record").candidates[0].features.expected.0
+}
+
+/// A world whose first provider sells the flex tier.
+fn with_flex() -> World {
+    let row = r#""provider":"alpha","id":"m","#;
+    let sold =
+        format!(r#"{row}"rates":[{{"service_tier":"flex","input_usd_per_mtok":"0.5","output_usd_per_mtok":"1"}}],"#);
+    let catalog = Catalog::parse(&CATALOG.replace(row, &sold)).expect("the catalog is valid");
+    World { catalog: Rc::new(catalog), ..world() }
+}
+
+#[test]
+fn a_call_of_the_flex_tier_may_take_its_time_and_says_nothing_of_others() {
+    let ask = Ask { model: "alpha/m".into(), ..auto() }.streamed();
+    let waits = |ask: &Ask| {
+        let story = Story::opens_in(ask, with_flex());
+        let grant = with_pool(&story, &[]);
+        let story = story.hears(grant);
+        (story.waits(Timer::Head(0)).expect("a deadline"), story.hears(head(0, 200, SSE)).hears(bytes(0, CHAT.all())))
+    };
+    let ((usual, plain), (long, flex)) = (waits(&ask), waits(&ask.clone().wishing("priority", "low".into())));
+    assert_eq!(long, 6 * usual);
+    let noted = |story: &Story| story.noted().deployment;
+    assert_eq!((noted(&plain).as_str(), noted(&flex).as_str()), ("alpha/m", "alpha/m@flex"));
+}
+
+#[test]
+fn where_nothing_may_be_kept_the_words_are_not() {
+    let (_, call) = answered(&auto(), world(), 7, &[]);
+    assert_ne!(call.case, "");
+    let mut catalog: Value = serde_json::from_str(CATALOG).expect("JSON");
+    for provider in catalog["providers"].as_array_mut().expect("a list") {
+        provider["retains_data"] = false.into();
+    }
+    let catalog = Rc::new(Catalog::parse(&catalog.to_string()).expect("the catalog is valid"));
+    let world = World { catalog, ..under(json!({"data_policy": {"retention": "zero"}})) };
+    let (_, call) = answered(&auto(), world, 7, &[]);
+    assert_eq!((call.case.as_str(), call.decision.is_empty()), ("", false), "figures stay");
 }

@@ -299,3 +299,22 @@ fn two_that_agree_are_believed_and_where_they_do_not_a_third_is_asked() {
     seen.take(&story.posted().observed);
     assert!(["small", "middle"].iter().all(|model| seen.gain(0, model).abs() < 1e-9), "nobody knows which was wrong");
 }
+
+#[test]
+fn an_answer_that_holds_is_not_given_up_for_one_that_does_not() {
+    // The first holds and waits for another; the second is cut off, and so is the third.
+    let ask = Ask { model: "route".into(), ..chat(&["beta", "alpha", "gamma"]) }.wishing("explain", true.into());
+    let much = || Event::Held(Grant { amount: Nanos(100_000_000), allowed: vec![0, 1, 2], ..Grant::default() });
+    let route = json!({"escalation": {"checks": ["agreement", "finish"]}});
+    let begun = || {
+        let story = Story::opens_in(&ask, ladder(&route)).hears(much());
+        let story = story.hears(head(0, 200, JSON)).hears(whole(0, CHAT_WHOLE));
+        story.hears(head(1, 200, JSON)).hears(whole(1, cut_off().replace("Hello, world.", "Hello, wor")))
+    };
+    let cut = MESSAGES_WHOLE.replace("end_turn", "max_tokens");
+    let story = begun().hears(head(2, 200, JSON)).hears(whole(2, cut));
+    assert_eq!(story.header("x-megarouter-provider"), Some("beta"));
+    assert_eq!(story.body()["choices"][0]["message"]["content"], "Hello, world.");
+    let story = begun().hears(head(2, 503, JSON)).hears(whole(2, "{}"));
+    assert_eq!(story.header("x-megarouter-provider"), Some("beta"), "also where the third cannot be reached");
+}

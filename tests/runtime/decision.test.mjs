@@ -33,7 +33,7 @@ test("a share of auto requests is drawn from recent choices, says so, and is cou
     const { body } = await admin("GET", "/requests?limit=100");
     return body.data.length === 60 ? body.data : null;
   });
-  const arm = (word) => rows.filter((row) => row.arm === word).length;
+  const arm = (word) => rows.filter((row) => row.comparison?.arm === word).length;
   assert.deepEqual([arm("control"), arm("routed") + arm("control") + arm("alone")], [control, 60]);
   assert.ok(arm("alone") >= 1 && arm("alone") <= 5, `${arm("alone")} alone`);
   const { body: lift } = await admin("GET", "/router_lift");
@@ -46,7 +46,7 @@ test("a share of auto requests is drawn from recent choices, says so, and is cou
     const { body } = await admin("GET", "/requests?reason=control");
     return body.data.length === Math.min(control, 20) ? body : null;
   });
-  assert.ok(listed.data.every((row) => row.arm === "control" && row.decision === undefined && row.case === undefined));
+  assert.ok(listed.data.every((row) => row.comparison.arm === "control" && row.decision === undefined && row.case === undefined));
   const entry = await admin("GET", `/ledger/entries/${listed.data[0].id}`);
   assert.ok(entry.body.call.decision.length > 200 && entry.body.sound, JSON.stringify(entry.body));
 });

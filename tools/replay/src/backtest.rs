@@ -16,7 +16,7 @@ use megarouter::{
     quality::{Checks, ability, case::Case, expected},
     route::{
         Allowed, Candidate, Question,
-        decision::{Field, Judged, Terms},
+        decision::{Field, Hints, Judged, Terms, Why},
         plan,
         record::Kept,
     },
@@ -83,8 +83,11 @@ pub fn backtest(rows: &[Decided], catalog: &Rc<Catalog>, mode: Option<Mode>) -> 
     let habits = habits(rows, catalog);
     let mut report = Report::default();
     for row in rows {
-        let chosen = row.record.candidates.get(row.record.choice.place);
-        match (chosen, would(row, &world, &habits, mode)) {
+        let mut chosen = row.record.candidates.get(row.record.choice.place).cloned();
+        if let (Some(chosen), Why::Warm) = (&mut chosen, row.record.choice.why) {
+            warm(chosen);
+        }
+        match (&chosen, would(row, &world, &habits, mode)) {
             (Some(chosen), Some(other)) => report.take(row, chosen, &other),
             _ => report.skipped += 1,
         }
@@ -114,20 +117,39 @@ fn would(row: &Decided, world: &World, habits: &BTreeMap<String, Habit>, mode: O
     let record = &row.record;
     let case = Case::of_text(&row.call.case)?;
     let mode = mode.unwrap_or(record.terms.mode);
-    let mut candidates: Vec<Kept> =
-        record.candidates.iter().filter_map(|kept| repriced(kept, row, &world.catalog)).collect();
+    // What the key might not use or could not pay then is no choice now.
+    let allowed = record.allowed.iter().filter_map(|place| record.candidates.get(*place));
+    let mut candidates: Vec<Kept> = allowed.filter_map(|kept| repriced(kept, row, &world.catalog)).collect();
+    let refused = |id: &String| {
+        record.candidates.iter().enumerate().any(|(place, kept)| kept.id == *id && !record.allowed.contains(&place))
+    };
     // A request that may go elsewhere as well is planned as if it came now.
     if !record.asked.narrowed {
         for other in planned(row, &case, world, mode) {
-            if candidates.iter().all(|kept| kept.id != other.deployment.id) {
+            let id = &other.deployment.id;
+            if !refused(id) && candidates.iter().all(|kept| kept.id != *id) {
                 candidates.push(usual(&other, habits));
             }
         }
     }
     let field = Field::of(&candidates, record.terms.field.weights);
-    let terms = Terms { mode, field, in_given_order: false, stays: false, explore: 0.0, control: 0.0, ..record.terms };
+    let terms = Terms { mode, field, in_given_order: false, explore: 0.0, control: 0.0, ..record.terms };
     terms.rank(&mut candidates);
-    candidates.into_iter().next()
+    // A session stays with its cache now as then.
+    let all: Vec<usize> = (0..candidates.len()).collect();
+    let choice = terms.choose(&candidates, &Hints { allowed: &all, warm: &record.warm, pool: &[] })?;
+    let mut chosen = candidates.into_iter().nth(choice.place)?;
+    if choice.why == Why::Warm {
+        warm(&mut chosen);
+    }
+    Some(chosen)
+}
+
+/// Expects the price of a cached prompt.
+fn warm(kept: &mut Kept) {
+    #[expect(clippy::cast_possible_truncation, reason = "an expectation, not an amount")]
+    let expected = kept.features.log_cost_warm.exp() as i64;
+    kept.features.expected = Nanos(expected);
 }
 
 /// A candidate of then at the prices of a catalog. `None` where that does not sell it any more.
@@ -143,8 +165,10 @@ fn repriced(kept: &Kept, row: &Decided, catalog: &Catalog) -> Option<Kept> {
     let when = When { at: row.at, tier };
     let asked = row.record.asked;
     kept.features.expected = price::expected(&deployment.rates, when, asked.prompt_tokens, kept.output_tokens);
+    let saved = kept.features.log_cost_warm - kept.features.log_cost;
     kept.features.log_cost = nanos(kept.features.expected).max(1.0).ln();
-    kept.features.log_cost_warm = kept.features.log_cost;
+    // What a cached prompt saves is taken to be the same part.
+    kept.features.log_cost_warm = kept.features.log_cost + saved;
     Some(kept)
 }
 

@@ -64,7 +64,7 @@ fn row_of(mode: Mode, number: u64) -> String {
         model: chosen.model.clone(),
         catalog_id: world.catalog.id.clone(),
         case: signals.case.to_text(),
-        decision: plan.record(&signals, &hints).expect("a choice").to_text(),
+        decision: plan.record(&signals, &world, &hints).expect("a choice").to_text(),
         attempts,
         ..CallRecord::default()
     };

@@ -34,7 +34,9 @@ fn policy(judged: &Judged<'_>, (first, second): (usize, usize), floor: f64, trus
     let mut policy = Policy::default();
     for (row, estimates) in judged.rows.iter().zip(&judged.estimates) {
         let answer = |model: usize| row.answers[judged.field.columns[model]].as_ref();
-        let hope = f64::from(estimates[first]);
+        // One where the strong model is expected to gain nothing, none where it gains half of all there is: a text on which both are
+        // likely to fail needs no second look.
+        let hope = 1.0 - 2.0 * f64::from((estimates[strong] - estimates[first]).clamp(0.0, 0.5));
         let (paid, taken) = if hope < floor {
             (cost(row, strong), strong)
         } else if hope >= trust {

@@ -136,27 +136,46 @@ impl<'a> Judged<'a> {
     fn new(field: Field, mut rows: Vec<&'a Row>, labels: usize, prior: PriorOf<'_>) -> Self {
         let judged = rows.split_off(labels);
         let mut judged = Self { field, labelled: rows, rows: judged, estimates: Vec::new(), taught: Taught::default() };
-        let mut learner = Learner::default();
-        for (number, row) in judged.labelled.iter().enumerate() {
-            let case = case(row, prior(row));
-            let field = &judged.field;
-            let outcome = |model: usize| {
-                let score = row.scores[field.columns[model]].unwrap_or_default();
-                Outcome { model: field.names[model].as_str(), ability: field.abilities[model], score }
-            };
-            let outcomes: Vec<_> = (0..field.columns.len()).map(outcome).collect();
-            learner.learn(&number.to_string(), case, &outcomes);
-        }
-        // As it would travel to where requests are decided.
-        judged.taught = Taught::of_text(&learner.taught().to_text()).unwrap_or_default();
+        judged.taught = judged.learned(prior, false);
         judged.estimates = judged.rows.iter().map(|row| judged.estimate(&case(row, prior(row)))).collect();
         judged
     }
 
-    fn estimate(&self, case: &Case) -> Vec<f32> {
+    /// What the labelled rows teach, as it would travel to where requests are decided. With `checked` a model counts as good as what
+    /// the caller gets: an answer that is not valid by its schema is asked of the strong model again.
+    fn learned(&self, prior: PriorOf<'_>, checked: bool) -> Taught {
         let field = &self.field;
-        let of = |model: usize| self.taught.estimate(case, &field.names[model], field.abilities[model]);
+        let mut learner = Learner::default();
+        for (number, row) in self.labelled.iter().enumerate() {
+            let outcome = |model: usize| {
+                let again = checked && row.valid[field.columns[model]] == Some(false);
+                let served = if again { field.strong } else { model };
+                let score = row.scores[field.columns[served]].unwrap_or_default();
+                Outcome { model: field.names[model].as_str(), ability: field.abilities[model], score }
+            };
+            let outcomes: Vec<_> = (0..field.columns.len()).map(outcome).collect();
+            learner.learn(&number.to_string(), case(row, prior(row)), &outcomes);
+        }
+        Taught::of_text(&learner.taught().to_text()).unwrap_or_default()
+    }
+
+    fn estimate(&self, case: &Case) -> Vec<f32> {
+        self.estimate_by(&self.taught, case)
+    }
+
+    fn estimate_by(&self, taught: &Taught, case: &Case) -> Vec<f32> {
+        let field = &self.field;
+        let of = |model: usize| taught.estimate(case, &field.names[model], field.abilities[model]);
         (0..field.columns.len()).map(of).collect()
+    }
+
+    /// The order in which rows go to the strong model at once where the weak one's answers are checked.
+    fn ranked_with_checks(&self, prior: PriorOf<'_>, seed: u64) -> Vec<usize> {
+        let taught = self.learned(prior, true);
+        let of = |row: &&Row| self.estimate_by(&taught, &case(row, prior(row)));
+        let gains: Vec<f32> =
+            self.rows.iter().map(of).map(|of| of[self.field.strong] - of[1 - self.field.strong]).collect();
+        order(&gains, seed)
     }
 
     /// How much better the strong model of a pair is expected to do.
@@ -185,7 +204,8 @@ impl<'a> Judged<'a> {
         told["ci"] = json!([rounded(low), rounded(high)]);
         told["cpt50"] = share_for(&pair, &ranked, 0.5).map(rounded).into();
         told["cpt80"] = share_for(&pair, &ranked, 0.8).map(rounded).into();
-        told["cost_at"] = costs_told(&self.pair_points(&pair, &ranked, asked.escalate), cost_at);
+        let paid = if asked.escalate { &self.ranked_with_checks(prior, asked.seed) } else { &ranked };
+        told["cost_at"] = costs_told(&self.pair_points(&pair, paid, asked.escalate), cost_at);
         told["held"] = self.held_told(&pair, &ranked, asked.seed);
         let (flip_rate, flips) = self.flips(prior, &gains);
         told["flip_rate"] = rounded(flip_rate).into();

@@ -6,8 +6,8 @@ use megarouter::quality::{
 };
 
 /// The ridge, and what a figure weighs beside the words.
-const RIDGE: f64 = 60.0;
-const FIGURE: f32 = 0.1;
+const RIDGE: f64 = 120.0;
+const FIGURE: f32 = 0.4;
 /// What a text e times as long as usual gains, on a scale from 0 to 1. On tasks that no training saw, length is what a text has to say.
 /// Where tools are on offer it says more: what has to be filled in is a large part of it.
 const LENGTH: [f32; KINDS] = [0.3, 0.1, 0.1, 0.1, 0.1];
@@ -19,7 +19,8 @@ const USUAL_TOOLS_BYTES: f32 = 900.0;
 /// One prompt to learn from.
 pub struct Lesson {
     pub sketch: Sketch,
-    /// How hard it was: how many failed, and how much the strongest gained over the weakest.
+    /// How much the stronger half of the models gained over the weaker one. How many failed is left out: where all fail, nobody
+    /// gains.
     pub target: f32,
     /// What it is about; lessons of one domain share a weight.
     pub domain: String,
@@ -30,8 +31,8 @@ pub fn lessons(name: &str, data: &Data, rarity: &Rarity) -> Vec<Lesson> {
     let tiers = tiers(data);
     let target = |row: &Row| {
         let means: Vec<f32> = tiers.iter().map(|tier| tier_mean(row, tier)).collect();
-        let mean = means.iter().sum::<f32>() / TIERS as f32;
-        means[TIERS - 1] - means[0] - mean
+        let half = |tiers: &[f32]| tiers.iter().sum::<f32>();
+        half(&means[TIERS / 2..]) - half(&means[..TIERS / 2])
     };
     let lesson = |row: &Row| Lesson {
         sketch: row.sketch(rarity),

@@ -19,6 +19,7 @@ use sha2::Sha256;
 use std::{fmt, rc::Rc};
 
 mod policy;
+pub mod role;
 
 pub use policy::{
     ANY_QUALITY, BELOW_MIN_QUALITY, DataPolicy, Layer, OVER_MAX_COST, Policies, RULED_OUT, Retention, RoutingPolicy,
@@ -223,11 +224,14 @@ pub struct Member {
     pub group_id: Option<String>,
     /// May not be disabled while it is the only one.
     pub owner: bool,
+    /// The roles it was granted beside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<role::RoleGrant>,
     pub created_at: Millis,
     pub disabled: bool,
 }
 
-json::members!(default Member { name, kind, email, group_id, owner, created_at, disabled });
+json::members!(default Member { name, kind, email, group_id, owner, roles, created_at, disabled });
 
 /// What an organisation brings along to every decision: its own providers and its named routes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

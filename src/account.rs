@@ -23,6 +23,7 @@ mod arms;
 pub mod ask;
 mod books;
 mod ended;
+mod gate;
 mod hold;
 pub mod lessons;
 pub mod letter;
@@ -389,11 +390,11 @@ impl Account {
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Admin { caller, ask } => match self.prove(&caller, KeyKind::Admin, now).map(|_| ()) {
-                Ok(()) => self.admin(ask, now),
+                Ok(()) => self.admin(&caller, ask, now),
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Prove(caller) => match self.prove(&caller, KeyKind::Admin, now) {
-                Ok(_) => Turn::told(Answer::Posted),
+                Ok(_) => self.may_read_books(&caller).map_or_else(|turn| turn, |()| Turn::told(Answer::Posted)),
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Learn { caller, id, lesson } => match self.admits_lesson(&caller, now) {

@@ -1,13 +1,16 @@
 //! What admins do to an account: keys, budgets, wallet, own providers, named routes.
 use super::{
     Account, StoredBudget, StoredKey, Turn, Write, ask as asks,
-    letter::{AdminAsk, Answer, MadeKey, NewKey, Refusal},
+    letter::{AdminAsk, Answer, Caller, MadeKey, NewKey, Refusal},
     record,
     told::{key_told, member_told, provider_told, route_told},
 };
 use crate::json::{json, list_of};
 use crate::{
-    access::{KeyKind, NamedRoute, OwnProvider},
+    access::{
+        KeyKind, NamedRoute, OwnProvider,
+        role::{Actor, Permission},
+    },
     budget::{Budget, Extra},
     endpoint::{Admin, Endpoint},
     fault::Fault,
@@ -21,28 +24,36 @@ use serde_json::Value;
 pub(super) const ROWS_MAX: usize = 1_000;
 
 impl Account {
-    pub(super) fn admin(&mut self, ask: AdminAsk, now: Millis) -> Turn {
+    pub(super) fn admin(&mut self, caller: &Caller, ask: AdminAsk, now: Millis) -> Turn {
         let act = match Endpoint::of(&ask.method, &ask.path) {
             Ok(Endpoint::Admin(act)) => act,
             Ok(_) => return Turn::refused(Refusal::NotServed("This is nothing an account answers.".to_owned())),
             Err(fault) => return Turn::refused(fault.into()),
         };
-        self.act(act, ask, now).unwrap_or_else(|fault| Turn::refused(fault.into()))
+        let actor = self.actor(caller);
+        if let Err(turn) = self.gate_act(&actor, &act) {
+            return turn;
+        }
+        self.act(&actor, act, ask, now).unwrap_or_else(|fault| Turn::refused(fault.into()))
     }
 
     /// # Errors
     /// 400 for a body that cannot be taken.
-    fn act(&mut self, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+    fn act(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
         let AdminAsk { body, fresh, key, .. } = ask;
         let body = body.as_bytes();
         Ok(match act {
             Admin::CreateKey => match (asks::read::<asks::KeyAsk>(body)?.spec(now)?, key) {
                 ((kind, spec), Some(MadeKey { id, digest, redacted })) => {
-                    self.create_key(NewKey { id, digest, redacted, kind, spec }, now)
+                    self.create_key(actor, NewKey { id, digest, redacted, kind, spec }, now)
                 }
                 (_, None) => Turn::refused(Refusal::NotServed("No key was made.".to_owned())),
             },
-            Admin::ListKeys => page(self.keys.iter().map(|(id, key)| key_told(id, key, now))),
+            Admin::ListKeys => {
+                let shown =
+                    |id: &str, key: &StoredKey| actor.may(Permission::ReadKey, &self.path(id, &key.spec), false);
+                page(self.keys.iter().filter(|(id, key)| shown(id, key)).map(|(id, key)| key_told(id, key, now)))
+            }
             Admin::GetKey(id) => found("key", self.keys.get(&id).map(|key| key_told(&id, key, now))),
             Admin::RevokeKey(id) => self.revoke_key(&id, now),
             Admin::PutBudget(scope, window) => {
@@ -65,19 +76,19 @@ impl Account {
             Admin::GetRates(scope) => self.get_rates(&scope),
             Admin::Policy(verb, scope) => self.act_on_policy(verb, scope, body)?,
             Admin::CreateGroup => {
-                self.put_group(&format!("grp_{fresh}"), asks::group(asks::read(body)?, true)?, true, now)
+                self.put_group(actor, &format!("grp_{fresh}"), asks::group(asks::read(body)?, true)?, true, now)
             }
-            Admin::UpdateGroup(id) => self.put_group(&id, asks::group(asks::read(body)?, false)?, false, now),
+            Admin::UpdateGroup(id) => self.put_group(actor, &id, asks::group(asks::read(body)?, false)?, false, now),
             Admin::GetGroup(id) => found("group", self.groups.contains_key(&id).then(|| self.group_told(&id))),
-            Admin::ListGroups => self.list_groups(),
+            Admin::ListGroups => self.list_groups(actor),
             Admin::ArchiveGroup(id) => self.archive_group(&id),
             Admin::CreateMember => {
-                self.put_member(&format!("mem_{fresh}"), asks::member(asks::read(body)?, true)?, true, now)
+                self.put_member(actor, &format!("mem_{fresh}"), asks::member(asks::read(body)?, true)?, true, now)
             }
-            Admin::UpdateMember(id) => self.put_member(&id, asks::member(asks::read(body)?, false)?, false, now),
+            Admin::UpdateMember(id) => self.put_member(actor, &id, asks::member(asks::read(body)?, false)?, false, now),
             Admin::GetMember(id) => found("member", self.members.get(&id).map(|member| member_told(&id, member))),
-            Admin::ListMembers => page(self.members.iter().map(|(id, member)| member_told(id, member))),
-            Admin::DisableMember(id) => self.disable_member(&id),
+            Admin::ListMembers => self.list_members(actor),
+            Admin::DisableMember(id) => self.disable_member(actor, &id),
             Admin::GetWallet => Turn::told(self.wallet_told(200)),
             Admin::GetLift => told(200, lift::report(self.arms.rows(now))),
             other => self.act_on_tenant(other, body)?,
@@ -160,15 +171,22 @@ impl Account {
         Turn { writes: vec![write], ..told(200, self.budget_told(scope, window, now)) }
     }
 
-    fn create_key(&mut self, mut key: NewKey, now: Millis) -> Turn {
+    fn create_key(&mut self, actor: &Actor, mut key: NewKey, now: Millis) -> Turn {
         if self.keys.len() >= 100 * ROWS_MAX {
             return too_many("keys");
         }
         match key.spec.owner_member_id.as_ref().map(|id| self.members.get(id)) {
-            None => key.spec.owner_member_id = self.first_owner(),
+            // Whoever may not make keys for others makes its own.
+            None if actor.may(Permission::WriteKey, &[Scope::Organization], true) => {
+                key.spec.owner_member_id = self.first_owner();
+            }
+            None => key.spec.owner_member_id = Some(actor.member.clone()),
             Some(None) => return missing("member"),
             Some(Some(member)) if member.disabled => return Turn::refused(Refusal::MemberDisabled),
             Some(Some(_)) => {}
+        }
+        if let Err(turn) = self.gate_key(actor, &key) {
+            return turn;
         }
         let id = key.id.clone();
         let write = self.keep_key(key, now);

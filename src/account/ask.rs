@@ -1,7 +1,7 @@
 //! The bodies admins and the operator send, read and checked: what is wrong is said before any account is woken.
 use super::letter::KeySpec;
 use crate::{
-    access::{KeyKind, MemberKind, NamedRoute, OwnProvider, Secret, Written},
+    access::{KeyKind, MemberKind, NamedRoute, OwnProvider, Secret, Written, role::RoleGrant},
     budget::{Extra, Limit, RateLimits},
     catalog::{Ability, AbortStopsBilling, Dialect, Modality, ModelRow, Prices, Provider, deployment},
     endpoint::{DEADLINE_MS_MAX, WEIGHTS, Weights},
@@ -192,9 +192,11 @@ pub struct MemberAsk {
     pub kind: Option<MemberKind>,
     pub email: Option<String>,
     pub group_id: Option<String>,
+    /// All it is to have from now on, but what follows from its kind.
+    pub roles: Option<Vec<RoleGrant>>,
 }
 
-json::members!(strict default MemberAsk { name, kind, email, group_id });
+json::members!(strict default MemberAsk { name, kind, email, group_id, roles });
 
 /// Checks what is said of a group.
 ///
@@ -214,6 +216,15 @@ pub fn group(ask: GroupAsk, new: bool) -> Result<GroupAsk, Fault> {
 /// 400 naming the member out of bounds.
 pub fn member(ask: MemberAsk, new: bool) -> Result<MemberAsk, Fault> {
     names(new, ask.name.as_deref(), ("email", ask.email.as_deref()))?;
+    if let Some(odd) = ask.roles.iter().flatten().find(|grant| !grant.is_grantable()) {
+        let text = format!(
+            "{} cannot be granted at the {}: owner, admin and billing are roles of the organization, group_admin of a group, auditor of \
+             either; member and service_account follow from kind.",
+            odd.role.word(),
+            odd.scope().plain()
+        );
+        return Err(Fault::parameter("roles", text));
+    }
     Ok(ask)
 }
 

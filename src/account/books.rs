@@ -66,6 +66,9 @@ impl Account {
         if let Err(refusal) = self.prove(caller, caller.kind, now) {
             return Turn::refused(refusal);
         }
+        if let Err(turn) = self.may_read_books(caller) {
+            return turn;
+        }
         let (entry, open) = match self.bookings.get(id) {
             Some(Booking::Posted { entry, .. }) => {
                 let key = entry.call.as_ref().map_or("", |call| call.api_key_id.as_str());

@@ -29,6 +29,10 @@ pub enum Refusal {
     NoRetention {
         message: String,
     },
+    /// The roles of who asks do not open it.
+    Role {
+        message: String,
+    },
     /// As many sessions are counted as may be.
     Sessions,
     /// There is no open hold to extend, or it is too late to make one.
@@ -73,6 +77,7 @@ json::variants!(Refusal, Self::UnknownKey, {
     Credits { available, estimate } = "credits",
     MemberDisabled = "member_disabled",
     NoRetention { message } = "no_retention",
+    Role { message } = "role",
     Sessions = "sessions",
     Closed = "closed",
     InFlight = "in_flight",
@@ -110,7 +115,7 @@ impl Conflict {
             Self::GroupNotEmpty => {
                 ("group_not_empty", "The group still has groups or members. Archive, move or disable them first.")
             }
-            Self::LastOwner => ("last_owner", "This is the organisation's last owner, who cannot be disabled."),
+            Self::LastOwner => ("last_owner", "This is the organisation's last owner, who stays one."),
         };
         Fault::new(409, "conflict_error", code, text)
     }
@@ -167,6 +172,7 @@ impl Refusal {
             )
             .retry_after(1),
             Self::NoRetention { message } => Fault::forbidden("routing_policy_denied", message.clone()),
+            Self::Role { message } => Fault::forbidden("role_required", message.clone()),
             Self::MemberDisabled => {
                 Fault::forbidden("member_disabled", "The member whose key this is was disabled. Ask your admin.")
             }

@@ -1080,3 +1080,164 @@ fn who_asks_the_same_again_was_not_content() {
     let after = kept.account.lessons.seen.weight(7, "m");
     assert!((before - after).abs() < 1e-6, "that was long ago");
 }
+
+/// An organisation of two groups with a lead, a member and an auditor, each with an admin key of its own: `key_<name>`.
+fn staffed() -> Kept {
+    let mut kept = Kept::new("100");
+    kept.make("groups", "research", &json!({"name": "Research"}));
+    kept.make("groups", "labs", &json!({"name": "Labs", "parent_id": "grp_research"}));
+    kept.make("groups", "sales", &json!({"name": "Sales"}));
+    let lead = json!([{"role": "group_admin", "scope": "grp_research"}]);
+    for (name, group, roles) in [
+        ("lead", "grp_research", lead),
+        ("ada", "grp_labs", json!([])),
+        ("bob", "grp_sales", json!([])),
+        ("boss", "grp_sales", json!([{"role": "admin"}])),
+        ("purse", "grp_sales", json!([{"role": "billing", "scope": "organization"}])),
+        ("eye", "grp_sales", json!([{"role": "auditor"}])),
+    ] {
+        let made = kept.make("members", name, &json!({"name": name, "group_id": group, "roles": roles}));
+        assert!(matches!(made, Answer::Told { status: 201, .. }), "{made:?}");
+        let key = json!({"name": name, "kind": "admin", "owner_member_id": format!("mem_{name}")});
+        assert!(matches!(kept.make("api_keys", name, &key), Answer::Told { status: 201, .. }));
+    }
+    kept.make("api_keys", "ada1", &json!({"name": "ada's", "owner_member_id": "mem_ada"}));
+    kept.make("api_keys", "bob1", &json!({"name": "bob's", "owner_member_id": "mem_bob"}));
+    kept
+}
+
+impl Kept {
+    /// What an act by the holder of an admin key comes to: `ok`, or the code of the refusal.
+    fn acts(&mut self, name: &str, method: &str, path: &str, body: &Value) -> String {
+        let key = MadeKey { id: "key_new".into(), digest: "digest of key_new".into(), redacted: "mr_…".into() };
+        let (method, path) = (method.to_owned(), format!("/admin/v1/{path}"));
+        let ask = AdminAsk { method, path, body: body.to_string(), fresh: "new".into(), key: Some(key) };
+        match self.send(Letter::Admin { caller: caller(&format!("key_{name}"), KeyKind::Admin), ask }) {
+            Answer::Told { status, .. } if status < 300 => "ok".to_owned(),
+            other => refused(&other).to_owned(),
+        }
+    }
+
+    fn sees(&mut self, name: &str, rows: &str) -> Vec<String> {
+        let (method, path) = ("GET".to_owned(), format!("/admin/v1/{rows}"));
+        let ask = AdminAsk { method, path, ..AdminAsk::default() };
+        match self.send(Letter::Admin { caller: caller(&format!("key_{name}"), KeyKind::Admin), ask }) {
+            Answer::Told { status: 200, body } => {
+                let id = |row: &Value| row["id"].as_str().expect("an id").to_owned();
+                body["data"].as_array().expect("a list").iter().map(id).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn roles_open_what_the_table_says_on_the_object_that_was_loaded() {
+    let (limit, nothing, no, gone) = (json!({"limit_usd": "5"}), Value::Null, "role_required", "not_found");
+    let policy = json!({"deny": ["acme/m"]});
+    let provider = json!({"dialect": "openai_chat", "base_url": "https://llm.acme.com", "models": [{"id": "m", "input_usd_per_mtok": "1",
+        "output_usd_per_mtok": "1"}]});
+    // For each act what becomes of it: by owner, admin, billing, group admin, auditor, member.
+    let cases: &[(&str, &str, &Value, [&str; 6])] = &[
+        ("PUT", "organization/budgets/day", &limit, ["ok", "ok", no, no, no, no]),
+        ("PUT", "groups/grp_research/budgets/day", &limit, ["ok", "ok", no, no, no, gone]),
+        ("PUT", "groups/grp_labs/budgets/day", &limit, ["ok", "ok", no, "ok", no, gone]),
+        ("PUT", "groups/grp_sales/budgets/day", &limit, ["ok", "ok", no, gone, no, gone]),
+        ("PUT", "members/mem_ada/budgets/day", &limit, ["ok", "ok", no, "ok", no, no]),
+        ("PUT", "api_keys/key_ada1/budgets/day", &limit, ["ok", "ok", no, "ok", no, no]),
+        ("PUT", "api_keys/key_bob1/budgets/day", &limit, ["ok", "ok", no, gone, no, gone]),
+        ("GET", "groups/grp_labs/budgets/day", &nothing, ["ok", "ok", "ok", "ok", "ok", gone]),
+        ("GET", "members/mem_ada/budgets/day", &nothing, ["ok", "ok", "ok", "ok", "ok", "ok"]),
+        ("GET", "members/mem_bob/budgets", &nothing, ["ok", "ok", "ok", gone, "ok", gone]),
+        ("PUT", "api_keys/key_ada1/rate_limits", &json!({"rpm": 9}), ["ok", "ok", no, "ok", no, no]),
+        ("PUT", "api_keys/key_ada1/routing_policy", &policy, ["ok", "ok", no, "ok", no, "ok"]),
+        ("PUT", "members/mem_ada/routing_policy", &policy, ["ok", "ok", no, "ok", no, no]),
+        ("PUT", "groups/grp_research/routing_policy", &policy, ["ok", "ok", no, no, no, gone]),
+        ("PUT", "organization/routing_policy", &policy, ["ok", "ok", no, no, no, no]),
+        ("GET", "api_keys/key_ada1", &nothing, ["ok", "ok", no, "ok", "ok", "ok"]),
+        ("GET", "api_keys/key_bob1", &nothing, ["ok", "ok", no, gone, "ok", gone]),
+        ("POST", "api_keys", &json!({"name": "x", "owner_member_id": "mem_ada"}), ["ok", "ok", no, "ok", no, "ok"]),
+        ("POST", "api_keys", &json!({"name": "x", "owner_member_id": "mem_bob"}), ["ok", "ok", no, no, no, no]),
+        (
+            "POST",
+            "api_keys",
+            &json!({"name": "x", "kind": "admin", "owner_member_id": "mem_ada"}),
+            ["ok", "ok", no, no, no, no],
+        ),
+        ("POST", "groups", &json!({"name": "x"}), ["ok", "ok", no, no, no, no]),
+        ("POST", "groups", &json!({"name": "x", "parent_id": "grp_research"}), ["ok", "ok", no, "ok", no, no]),
+        ("POST", "groups", &json!({"name": "x", "parent_id": "grp_sales"}), ["ok", "ok", no, no, no, no]),
+        ("PATCH", "groups/grp_labs", &json!({"name": "x"}), ["ok", "ok", no, "ok", no, gone]),
+        ("PATCH", "groups/grp_research", &json!({"name": "x"}), ["ok", "ok", no, no, no, gone]),
+        ("POST", "members", &json!({"name": "x", "group_id": "grp_labs"}), ["ok", "ok", no, "ok", no, no]),
+        ("POST", "members", &json!({"name": "x", "group_id": "grp_sales"}), ["ok", "ok", no, no, no, no]),
+        ("PATCH", "members/mem_ada", &json!({"name": "x"}), ["ok", "ok", no, "ok", no, no]),
+        ("PATCH", "members/mem_bob", &json!({"name": "x"}), ["ok", "ok", no, gone, no, gone]),
+        ("PATCH", "members/mem_ada", &json!({"group_id": "grp_sales"}), ["ok", "ok", no, no, no, no]),
+        ("GET", "wallet", &nothing, ["ok", "ok", "ok", no, "ok", no]),
+        ("GET", "router_lift", &nothing, ["ok", "ok", "ok", no, "ok", no]),
+        ("PUT", "providers/acme", &provider, ["ok", "ok", no, no, no, no]),
+        ("GET", "providers", &nothing, ["ok"; 6]),
+        ("POST", "members/mem_ada/disable", &nothing, ["ok", "ok", no, "ok", no, no]),
+        ("DELETE", "api_keys/key_ada1", &nothing, ["ok", "ok", no, "ok", no, "ok"]),
+    ];
+    for (method, path, body, meant) in cases {
+        for (name, meant) in ["admin", "boss", "purse", "lead", "eye", "ada"].into_iter().zip(meant) {
+            // What is read has to be there.
+            let mut kept = staffed();
+            if *method == "GET" && path.ends_with("budgets/day") {
+                kept.admin("PUT", path, &limit);
+            }
+            assert_eq!(kept.acts(name, method, path, body), *meant, "{name}: {method} {path} {body}");
+        }
+    }
+}
+
+#[test]
+fn lists_show_what_may_be_read_and_nobody_rises_by_itself() {
+    let mut kept = staffed();
+    assert_eq!(kept.sees("lead", "groups"), ["grp_labs", "grp_research"]);
+    assert_eq!(kept.sees("lead", "members"), ["mem_ada", "mem_lead"]);
+    assert_eq!(kept.sees("lead", "api_keys"), ["key_ada", "key_ada1", "key_lead"]);
+    assert_eq!((kept.sees("ada", "members"), kept.sees("ada", "groups").len()), (vec!["mem_ada".to_owned()], 0));
+    assert_eq!((kept.sees("eye", "members").len(), kept.sees("purse", "api_keys")), (7, vec!["key_purse".to_owned()]));
+    let roles = |grants: Value| json!({"roles": grants});
+    for (name, member, grants, meant) in [
+        ("lead", "mem_ada", json!([{"role": "group_admin", "scope": "grp_labs"}]), "ok"),
+        ("lead", "mem_ada", json!([{"role": "auditor", "scope": "grp_research"}]), "ok"),
+        ("lead", "mem_ada", json!([{"role": "group_admin", "scope": "grp_sales"}]), "role_required"),
+        ("lead", "mem_ada", json!([{"role": "admin"}]), "role_required"),
+        ("lead", "mem_ada", json!([{"role": "auditor"}]), "role_required"),
+        ("boss", "mem_ada", json!([{"role": "owner"}]), "role_required"),
+        ("boss", "mem_boss", json!([{"role": "owner"}]), "role_required"),
+        ("boss", "mem_owner", json!([]), "role_required"),
+        ("boss", "mem_ada", json!([{"role": "admin"}]), "ok"),
+        ("ada", "mem_ada", json!([{"role": "admin"}]), "ok"),
+        ("admin", "mem_owner", json!([{"role": "admin"}]), "last_owner"),
+        ("admin", "mem_ada", json!([{"role": "owner"}]), "ok"),
+        ("admin", "mem_owner", json!([]), "ok"),
+        ("ada", "mem_owner", json!([{"role": "billing"}]), "ok"),
+        ("admin", "mem_owner", json!([{"role": "owner"}]), "role_required"),
+    ] {
+        assert_eq!(
+            kept.acts(name, "PATCH", &format!("members/{member}"), &roles(grants.clone())),
+            meant,
+            "{name} {member} {grants}"
+        );
+    }
+    for grants in
+        [json!([{"role": "admin", "scope": "grp_labs"}]), json!([{"role": "group_admin"}]), json!([{"role": "member"}])]
+    {
+        assert_eq!(kept.acts("ada", "PATCH", "members/mem_bob", &roles(grants)), "invalid_parameter");
+    }
+    assert_eq!(
+        kept.acts("ada", "PATCH", "members/mem_bob", &roles(json!([{"role": "auditor", "scope": "grp_none"}]))),
+        "not_found"
+    );
+    // A credential of this plane is worth what its owner is: none is made for who has more.
+    let key = json!({"name": "x", "kind": "admin", "owner_member_id": "mem_ada"});
+    assert_eq!(
+        (kept.acts("boss", "POST", "api_keys", &key), kept.acts("ada", "POST", "api_keys", &key)),
+        ("role_required".into(), "ok".into())
+    );
+}

@@ -110,6 +110,11 @@ pub(super) fn group_told(id: &str, group: &Group, ancestors: &[String]) -> Value
 }
 
 pub(super) fn member_told(id: &str, member: &Member) -> Value {
+    let mut roles = member.all_roles();
+    // Whoever was granted a role is a member all the same.
+    if roles.len() > 1 {
+        roles.pop();
+    }
     json!({
         "object": "member",
         "id": id,
@@ -117,7 +122,7 @@ pub(super) fn member_told(id: &str, member: &Member) -> Value {
         "kind": member.kind,
         "email": member.email,
         "group_id": member.group_id,
-        "roles": [{"role": if member.owner { "owner" } else { "member" }, "scope": "organization"}],
+        "roles": roles,
         "status": if member.disabled { "disabled" } else { "active" },
         "created_at": member.created_at.rfc3339(),
     })

@@ -8,7 +8,10 @@ use super::{
     told::{group_told, member_told, rates_told},
 };
 use crate::{
-    access::{GROUP_DEPTH_MAX, Group, Member},
+    access::{
+        GROUP_DEPTH_MAX, Group, Member,
+        role::{Actor, Permission, Role},
+    },
     budget::{Place, RateLimits},
     id::Scope,
     time::Millis,
@@ -33,7 +36,7 @@ impl Account {
     }
 
     /// A group and the groups above it, deepest first.
-    fn ancestors(&self, group: Option<&str>) -> Vec<String> {
+    pub(super) fn ancestors(&self, group: Option<&str>) -> Vec<String> {
         let mut found = Vec::new();
         let mut next = group;
         while let Some((id, group)) = next.and_then(|id| Some((id, self.groups.get(id)?))) {
@@ -101,7 +104,12 @@ impl Account {
         told(200, rates_told(scope, self.rates_of(scope, &spec.unwrap_or_default()).unwrap_or_default()))
     }
 
-    pub(super) fn put_group(&mut self, id: &str, ask: GroupAsk, new: bool, now: Millis) -> Turn {
+    pub(super) fn put_group(&mut self, actor: &Actor, id: &str, ask: GroupAsk, new: bool, now: Millis) -> Turn {
+        if new
+            && let Err(turn) = self.gate_new(actor, Permission::WriteGroup, &self.group_path(ask.parent_id.as_deref()))
+        {
+            return turn;
+        }
         let old = self.groups.get(id);
         if !new && old.is_none() {
             return missing("group");
@@ -149,11 +157,24 @@ impl Account {
         self.keep_group(id, group, 200)
     }
 
-    pub(super) fn list_groups(&self) -> Turn {
-        page(self.groups.iter().map(|(id, _)| self.group_told(id)))
+    pub(super) fn list_groups(&self, actor: &Actor) -> Turn {
+        let shown = self.groups.iter().filter(|(id, _)| actor.may(Permission::Read, &self.group_path(Some(id)), false));
+        page(shown.map(|(id, _)| self.group_told(id)))
     }
 
-    pub(super) fn put_member(&mut self, id: &str, ask: MemberAsk, new: bool, now: Millis) -> Turn {
+    pub(super) fn list_members(&self, actor: &Actor) -> Turn {
+        let path = |id: &str| self.path_of(&Scope::Member(id.to_owned()));
+        let shown = self.members.iter().filter(|(id, _)| actor.may(Permission::Read, &path(id), false));
+        page(shown.map(|(id, member)| member_told(id, member)))
+    }
+
+    pub(super) fn put_member(&mut self, actor: &Actor, id: &str, ask: MemberAsk, new: bool, now: Millis) -> Turn {
+        let into = ask.group_id.as_deref();
+        if (new || into.is_some())
+            && let Err(turn) = self.gate_new(actor, Permission::WriteMember, &self.group_path(into))
+        {
+            return turn;
+        }
         let old = self.members.get(id);
         if !new && old.is_none() {
             return missing("member");
@@ -171,7 +192,26 @@ impl Account {
         member.kind = ask.kind.unwrap_or(member.kind);
         member.email = ask.email.or(member.email);
         member.group_id = ask.group_id.or(member.group_id);
+        let before = member.clone();
+        if let Some(roles) = ask.roles {
+            if let Some(turn) = roles.iter().find_map(|grant| self.absent(&grant.scope())) {
+                return turn;
+            }
+            member.owner = roles.iter().any(|grant| grant.role == Role::Owner);
+            member.roles = roles.into_iter().filter(|grant| grant.role != Role::Owner).collect();
+        }
+        // Neither who has more than the actor is changed, nor is anybody given more.
+        if let Err(turn) = self.gate_roles(actor, &before).and_then(|()| self.gate_roles(actor, &member)) {
+            return turn;
+        }
+        if before.owner && !member.owner && !before.disabled && self.owners() == 1 {
+            return conflict(Conflict::LastOwner);
+        }
         self.keep_member(id, member, if new { 201 } else { 200 })
+    }
+
+    fn owners(&self) -> usize {
+        self.members.values().filter(|member| member.owner && !member.disabled).count()
     }
 
     fn keep_member(&mut self, id: &str, member: Member, status: u16) -> Turn {
@@ -181,10 +221,12 @@ impl Account {
         self.restated(status, Turn { writes: vec![write], ..told(status, body) })
     }
 
-    pub(super) fn disable_member(&mut self, id: &str) -> Turn {
+    pub(super) fn disable_member(&mut self, actor: &Actor, id: &str) -> Turn {
         let Some(member) = self.members.get(id) else { return missing("member") };
-        let owners = self.members.values().filter(|member| member.owner && !member.disabled).count();
-        if member.owner && !member.disabled && owners == 1 {
+        if let Err(turn) = self.gate_roles(actor, member) {
+            return turn;
+        }
+        if member.owner && !member.disabled && self.owners() == 1 {
             return conflict(Conflict::LastOwner);
         }
         let member = Member { disabled: true, ..member.clone() };

@@ -1,0 +1,173 @@
+//! What an admin key may do: what the roles of its owner open, asked about the object that was loaded.
+use super::{
+    Account, Turn,
+    act::missing,
+    letter::{Caller, KeySpec, NewKey, Refusal},
+};
+use crate::{
+    access::{
+        KeyKind, Member, MemberKind,
+        role::{Actor, Permission, Role, RoleGrant},
+    },
+    endpoint::Admin,
+    id::Scope,
+};
+
+impl Member {
+    /// All roles of a member: those it was granted, and what it is by its kind.
+    #[must_use]
+    pub fn all_roles(&self) -> Vec<RoleGrant> {
+        let kind = match self.kind {
+            MemberKind::User => Role::Member,
+            MemberKind::ServiceAccount => Role::ServiceAccount,
+        };
+        let owner = self.owner.then(|| RoleGrant::of_all(Role::Owner));
+        owner.into_iter().chain(self.roles.iter().cloned()).chain([RoleGrant::of_all(kind)]).collect()
+    }
+}
+
+impl Account {
+    /// Who acts with an admin key: its owner. A key of the time before keys had owners is the organisation's own.
+    pub(super) fn actor(&self, caller: &Caller) -> Actor {
+        let owner = self.keys.get(&caller.key_id).and_then(|key| key.spec.owner_member_id.clone());
+        let roles = match &owner {
+            None => vec![RoleGrant::of_all(Role::Owner)],
+            Some(id) => self.members.get(id).map_or_else(Vec::new, Member::all_roles),
+        };
+        Actor { member: owner.unwrap_or_default(), roles }
+    }
+
+    /// The path of a scope: itself first, the organisation last.
+    pub(super) fn path_of(&self, scope: &Scope) -> Vec<Scope> {
+        match scope {
+            Scope::Organization => vec![Scope::Organization],
+            Scope::Group(id) => self.group_path(Some(id)),
+            Scope::Member(id) => {
+                let owned = KeySpec { owner_member_id: Some(id.clone()), ..KeySpec::default() };
+                self.path("", &owned).split_off(1)
+            }
+            Scope::ApiKey(id) => match self.keys.get(id) {
+                Some(key) => self.path(id, &key.spec),
+                None => vec![scope.clone(), Scope::Organization],
+            },
+        }
+    }
+
+    /// The path that stands over what is made in a group, or in none.
+    pub(super) fn group_path(&self, group: Option<&str>) -> Vec<Scope> {
+        let groups = self.ancestors(group).into_iter().map(Scope::Group);
+        groups.chain([Scope::Organization]).collect()
+    }
+
+    /// Refuses what the actor's roles do not open. What it may not even see is not there.
+    pub(super) fn gate(&self, actor: &Actor, permission: Permission, scope: &Scope) -> Result<(), Turn> {
+        let path = self.path_of(scope);
+        if actor.may(permission, &path, false) {
+            return Ok(());
+        }
+        let sees = [Permission::Read, Permission::ReadKey, Permission::ReadBudget];
+        if *scope != Scope::Organization && !sees.into_iter().any(|reads| actor.may(reads, &path, false)) {
+            return Err(missing(scope.word()));
+        }
+        Err(denied(actor, permission))
+    }
+
+    /// The same for something new under a path.
+    pub(super) fn gate_new(&self, actor: &Actor, permission: Permission, path: &[Scope]) -> Result<(), Turn> {
+        if actor.may(permission, path, true) { Ok(()) } else { Err(denied(actor, permission)) }
+    }
+
+    /// What an act needs that says all of it by its path. Acts on members and what is new look at their bodies as well.
+    pub(super) fn gate_act(&self, actor: &Actor, act: &Admin) -> Result<(), Turn> {
+        let key = |id: &String| Scope::ApiKey(id.clone());
+        let (permission, scope) = match act {
+            Admin::GetKey(id) => (Permission::ReadKey, key(id)),
+            Admin::RevokeKey(id) => {
+                let is_admin = self.keys.get(id).is_some_and(|key| key.kind == KeyKind::Admin);
+                (if is_admin { Permission::WriteAdminKey } else { Permission::WriteKey }, key(id))
+            }
+            Admin::PutBudget(scope, _)
+            | Admin::DeleteBudget(scope, _)
+            | Admin::PutOverride(scope, _)
+            | Admin::DeleteOverride(scope, _)
+            | Admin::PutRates(scope) => (Permission::WriteBudget, scope.clone()),
+            Admin::GetBudget(scope, _) | Admin::ListBudgets(scope) | Admin::GetRates(scope) => {
+                (Permission::ReadBudget, scope.clone())
+            }
+            Admin::Policy("GET", scope) => (Permission::Read, scope.clone()),
+            Admin::Policy(_, scope) => (Permission::WritePolicy, scope.clone()),
+            Admin::UpdateGroup(id) | Admin::ArchiveGroup(id) => (Permission::WriteGroup, Scope::Group(id.clone())),
+            Admin::GetGroup(id) => (Permission::Read, Scope::Group(id.clone())),
+            Admin::UpdateMember(id) | Admin::DisableMember(id) => (Permission::WriteMember, Scope::Member(id.clone())),
+            Admin::GetMember(id) => (Permission::Read, Scope::Member(id.clone())),
+            Admin::GetWallet
+            | Admin::GetLift
+            | Admin::LedgerEntries
+            | Admin::LedgerEntry(_)
+            | Admin::Recompute(_)
+            | Admin::Requests => (Permission::ReadUsage, Scope::Organization),
+            Admin::PutProvider(_) | Admin::DeleteProvider(_) | Admin::PutRoute(_) | Admin::DeleteRoute(_) => {
+                (Permission::WriteProvider, Scope::Organization)
+            }
+            // Every member may see what it may call; lists show each what it may read.
+            Admin::GetProvider(_)
+            | Admin::ListProviders
+            | Admin::GetRoute(_)
+            | Admin::ListRoutes
+            | Admin::ListKeys
+            | Admin::ListGroups
+            | Admin::ListMembers
+            | Admin::CreateKey
+            | Admin::CreateGroup
+            | Admin::CreateMember => return Ok(()),
+        };
+        self.gate(actor, permission, &scope)
+    }
+
+    /// Whether an actor may make a key: for whom, and with a key of this plane nobody gets more than its maker has.
+    pub(super) fn gate_key(&self, actor: &Actor, key: &NewKey) -> Result<(), Turn> {
+        let owner = key.spec.owner_member_id.clone();
+        let path =
+            owner.as_ref().map_or_else(|| vec![Scope::Organization], |id| self.path_of(&Scope::Member(id.clone())));
+        if key.kind == KeyKind::Inference {
+            return self.gate_new(actor, Permission::WriteKey, &path);
+        }
+        self.gate_new(actor, Permission::WriteAdminKey, &path)?;
+        owner.and_then(|id| self.members.get(&id)).map_or(Ok(()), |member| self.gate_roles(actor, member))
+    }
+
+    /// Whether a caller may read the whole ledger. An inference key is shown its own calls, whoever owns it.
+    pub(super) fn may_read_books(&self, caller: &Caller) -> Result<(), Turn> {
+        if caller.kind == KeyKind::Inference {
+            return Ok(());
+        }
+        self.gate(&self.actor(caller), Permission::ReadUsage, &Scope::Organization)
+    }
+
+    /// Whether an actor may change a member that has these roles, or give it these: none that open more than its own do there.
+    pub(super) fn gate_roles(&self, actor: &Actor, member: &Member) -> Result<(), Turn> {
+        let too_much = member.all_roles().into_iter().find(|grant| {
+            let implied = matches!(grant.role, Role::Member | Role::ServiceAccount);
+            !implied && !actor.may_grant(grant, &self.path_of(&grant.scope()))
+        });
+        too_much.map_or(Ok(()), |grant| {
+            let message = format!(
+                "Your roles ({}) do not reach as far as {} of the {}. Ask an owner.",
+                told(actor),
+                grant.role.word(),
+                grant.scope().plain()
+            );
+            Err(Turn::refused(Refusal::Role { message }))
+        })
+    }
+}
+
+fn told(actor: &Actor) -> String {
+    let words: Vec<&str> = actor.roles.iter().map(|grant| grant.role.word()).collect();
+    words.join(", ")
+}
+
+fn denied(actor: &Actor, permission: Permission) -> Turn {
+    let message = format!("Your roles ({}) may not {}. Ask an owner or an admin.", told(actor), permission.plain());
+    Turn::refused(Refusal::Role { message })
+}

@@ -243,8 +243,13 @@ async fn body_of(request: &Request, headers: &Headers) -> std::result::Result<Ve
 }
 
 fn json_response(status: u16, body: &serde_json::Value, id: &str) -> Response {
-    let headers = crate::exchange::base_headers(Surface::ChatCompletions, id, "application/json");
-    downstream::whole(status, &headers, crate::json::written(body).as_bytes())
+    let (kind, text) = match body {
+        // A table.
+        serde_json::Value::String(text) => ("text/csv; charset=utf-8", text.clone()),
+        body => ("application/json", crate::json::written(body)),
+    };
+    let headers = crate::exchange::base_headers(Surface::ChatCompletions, id, kind);
+    downstream::whole(status, &headers, text.as_bytes())
 }
 
 fn fault_response(surface: Surface, fault: &Fault, id: &str) -> Response {

@@ -84,6 +84,8 @@ pub enum Admin {
     DisableMember(String),
     GetWallet,
     GetLift,
+    /// What was used and spent: the same under both names.
+    Spend,
     PutProvider(String),
     GetProvider(String),
     ListProviders,
@@ -159,6 +161,7 @@ fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
         ["members", member, rest @ ..] => limits(&Scope::Member(id(member)), rest)?,
         ["api_keys", key, rest @ ..] => limits(&Scope::ApiKey(id(key)), rest)?,
         ["wallet"] => vec![("GET", Admin::GetWallet)],
+        ["usage" | "costs"] => vec![("GET", Admin::Spend)],
         ["router_lift"] => vec![("GET", Admin::GetLift)],
         ["providers"] => vec![("GET", Admin::ListProviders)],
         ["providers", name] => vec![

@@ -11,6 +11,8 @@ use crate::{
 };
 use serde::Serialize;
 
+pub mod spend;
+
 /// The seal of the first entry's predecessor.
 pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 

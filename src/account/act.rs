@@ -90,6 +90,7 @@ impl Account {
             Admin::ListMembers => self.list_members(actor),
             Admin::DisableMember(id) => self.disable_member(actor, &id),
             Admin::GetWallet => Turn::told(self.wallet_told(200)),
+            Admin::Spend => Self::spending_seen(actor),
             Admin::GetLift => told(200, lift::report(self.arms.rows(now))),
             other => self.act_on_tenant(other, body)?,
         })

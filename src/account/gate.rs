@@ -1,16 +1,17 @@
 //! What an admin key may do: what the roles of its owner open, asked about the object that was loaded.
 use super::{
     Account, Turn,
-    act::missing,
+    act::{self, missing},
     letter::{Caller, KeySpec, NewKey, Refusal},
 };
 use crate::{
     access::{
         KeyKind, Member, MemberKind,
-        role::{Actor, Permission, Role, RoleGrant},
+        role::{Actor, Permission, Reach, Role, RoleGrant, reach},
     },
     endpoint::Admin,
     id::Scope,
+    json::json,
 };
 
 impl Member {
@@ -114,6 +115,7 @@ impl Account {
             | Admin::ListProviders
             | Admin::GetRoute(_)
             | Admin::ListRoutes
+            | Admin::Spend
             | Admin::ListKeys
             | Admin::ListGroups
             | Admin::ListMembers
@@ -142,6 +144,19 @@ impl Account {
             return Ok(());
         }
         self.gate(&self.actor(caller), Permission::ReadUsage, &Scope::Organization)
+    }
+
+    /// The scopes whose spending an actor may see: the organisation is all of it. The journal is asked by them.
+    pub(super) fn spending_seen(actor: &Actor) -> Turn {
+        let mut scopes: Vec<Scope> = Vec::new();
+        for grant in &actor.roles {
+            scopes.extend(match reach(grant.role, Permission::ReadUsage) {
+                Reach::Inside => Some(grant.scope()),
+                Reach::Own => Some(Scope::Member(actor.member.clone())),
+                Reach::No | Reach::OwnKeys | Reach::Below => None,
+            });
+        }
+        act::told(200, json!(scopes))
     }
 
     /// Whether an actor may change a member that has these roles, or give it these: none that open more than its own do there.

@@ -16,7 +16,7 @@ use crate::{
     endpoint::{Admin, Headers, Platform, percent_decoded},
     fault::Fault,
     id::mint,
-    ledger::{Entry, EntryKind},
+    ledger::{Entry, EntryKind, spend::Question},
     money::Nanos,
     time::{Millis, Zone},
 };
@@ -43,6 +43,10 @@ pub async fn admin(act: Admin, ask: AdminAsk, headers: &Headers, query: &str, en
             send(&account, Letter::Prove(caller), env).await?;
             entries(&account, query, act == Admin::Requests, env).await
         }
+        Admin::Spend => {
+            let scopes = send(&account, Letter::Admin { caller, ask }, env).await?.1;
+            spend(&account, &scopes, query, headers, env).await
+        }
         Admin::LedgerEntry(id) => {
             let entry = entry_of(&account, caller, &id, env).await?;
             Ok((200, entry_told(&entry, false)))
@@ -50,6 +54,18 @@ pub async fn admin(act: Admin, ask: AdminAsk, headers: &Headers, query: &str, en
         Admin::Recompute(id) => Ok((200, recomputed(&entry_of(&account, caller, &id, env).await?))),
         _ => hand_over(&act, ask, &organization, caller, env).await,
     }
+}
+
+/// What was used and spent, as a list of buckets or as a table.
+async fn spend(account: &str, scopes: &Value, query: &str, headers: &Headers, env: &Env) -> Told {
+    let question = Question::of_query(query, now())?;
+    let all = scopes.as_array().is_some_and(|scopes| scopes.iter().any(|scope| scope == "organization"));
+    let rows = journal::spend(env, account, &question, (!all).then(|| crate::json::written(scopes))).await;
+    let rows = rows.map_err(|error| unavailable("The journal", &error))?;
+    if headers.get("accept").is_some_and(|types| types.contains("text/csv")) {
+        return Ok((200, question.csv(&rows)?.into()));
+    }
+    Ok((200, question.told(&rows)?))
 }
 
 /// A ULID: what stands after the prefix of an id.

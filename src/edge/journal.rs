@@ -5,7 +5,7 @@ use super::storage::{rows, text};
 use crate::{
     id::made_at,
     json,
-    ledger::Entry,
+    ledger::{Entry, spend::Question},
     money::{NANOS_MAX, Nanos},
     time::Millis,
 };
@@ -129,6 +129,24 @@ FROM entry WHERE account = ?1 AND seq <= CAST(?2 AS INTEGER)";
     let fees = fees.fold(Nanos::ZERO, Nanos::plus);
     Ok((count(row, "entries"), Nanos(parsed(row, "credits")?), Nanos(parsed(row, "posted")?), fees))
 }
+
+/// What was used and spent, by the scopes that may be seen, as a JSON list; all of it without.
+pub async fn spend(env: &Env, account: &str, question: &Question, scopes: Option<String>) -> Result<Vec<Value>> {
+    // The clock that booked an entry may have been behind: entries lie in the order of their numbers, nearly in that of times.
+    let place = |at: u64| async move {
+        let found = rows(env, BEGIN, &[account, &at.to_string()]).await?;
+        Ok::<u64, Error>(found.first().and_then(|row| parsed(row, "begin").ok()).unwrap_or(1))
+    };
+    let (start, end) = (question.start.0, question.end.0);
+    let (from, to) = (place(start.saturating_sub(CLOCKS_MS)).await?, place(end.saturating_add(CLOCKS_MS)).await?);
+    let (from, to, start, end) = (from.to_string(), to.to_string(), start.to_string(), end.to_string());
+    let mut values = vec![account, from.as_str(), to.as_str(), start.as_str(), end.as_str()];
+    values.extend(scopes.as_deref());
+    rows(env, &question.statement(scopes.is_some()), &values).await
+}
+
+/// By how much clocks may differ.
+const CLOCKS_MS: u64 = 5_000;
 
 /// Entries after one, oldest first.
 pub async fn following(env: &Env, account: &str, after: u64, through: u64, most: usize) -> Result<Vec<Entry>> {

@@ -63,6 +63,33 @@ test("the ledger is for those who may read what was spent", async () => {
   assert.deepEqual(code(await admin("PUT", "/organization/budgets/day", { limit_usd: "9" }, key.body.secret)), [403, "role_required"]);
 });
 
+test("what was spent is told in buckets, by who and what, as far as it may be seen", async () => {
+  const mine = await here.ask(own.key, { model: "openai/gpt-5-nano", messages: [{ role: "user", content: "Hi." }], max_tokens: 20 });
+  assert.equal(mine.status, 200);
+  const total = await until("both calls are told", async () => {
+    const { status, body } = await admin("GET", "/costs?bucket_width=1d&group_by=group,member");
+    assert.equal(status, 200, JSON.stringify(body));
+    const results = body.data.flatMap((bucket) => bucket.results);
+    return results.reduce((sum, { requests }) => sum + requests, 0) === 2 ? body : null;
+  });
+  assert.deepEqual([total.object, total.data[0].object, total.has_more], ["list", "bucket", false]);
+  const results = total.data[0].results;
+  assert.equal(results.length, 2, JSON.stringify(results));
+  const wallet = (await admin("GET", "/wallet")).body;
+  const nanos = (usd) => Math.round(Number(usd) * 1e9);
+  assert.equal(results.reduce((sum, { amount_usd }) => sum + nanos(amount_usd), 0), nanos(wallet.posted_usd), "to the nano");
+  assert.ok(results.every(({ input_tokens, output_tokens }) => input_tokens > 0 && output_tokens > 0));
+  const seen = await leads("GET", "/usage?group_by[]=member&group_by[]=model");
+  assert.equal(seen.status, 200, JSON.stringify(seen.body));
+  assert.deepEqual(seen.body.data.flatMap((bucket) => bucket.results).map(({ requests }) => requests), [1], "only its group's");
+  const table = await fetch(new URL("/admin/v1/usage?group_by=model", here.url), { headers: { authorization: `Bearer ${own.adminKey}`, accept: "text/csv" } });
+  assert.match(table.headers.get("content-type"), /^text\/csv/);
+  assert.match(await table.text(), /^start_time,model,requests,.*amount_usd\r\n20\d\d-.*"openai\/gpt-5-nano",1,\d+,/s);
+  assert.deepEqual(code(await admin("GET", "/usage?bucket_width=1y")), [400, "invalid_parameter"]);
+  const later = await admin("GET", "/usage?start_time=2026-01-01&end_time=2026-01-02");
+  assert.deepEqual(later.body.data, []);
+});
+
 test("who is disabled has no key that opens anything, and the last owner stays", async () => {
   const members = await admin("GET", "/members");
   const owner = members.body.data.find(({ roles }) => roles.some(({ role }) => role === "owner"));

@@ -198,13 +198,21 @@ pub struct MemberAsk {
 
 json::members!(strict default MemberAsk { name, kind, email, group_id, roles });
 
+/// `POST /groups/{id}/move`: under which group, or to the top.
+#[derive(Debug, Default)]
+pub struct MoveAsk {
+    pub parent_id: Option<String>,
+}
+
+json::members!(strict default MoveAsk { parent_id });
+
 /// Checks what is said of a group.
 ///
 /// # Errors
 /// 400 naming the member out of bounds.
 pub fn group(ask: GroupAsk, new: bool) -> Result<GroupAsk, Fault> {
     if !new && ask.parent_id.is_some() {
-        return Err(Fault::parameter("parent_id", "A group stays where it was made: this version moves none."));
+        return Err(Fault::parameter("parent_id", "A group is moved by POST /admin/v1/groups/{id}/move."));
     }
     names(new, ask.name.as_deref(), ("cost_center", ask.cost_center.as_deref()))?;
     Ok(ask)

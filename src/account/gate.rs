@@ -97,7 +97,9 @@ impl Account {
             }
             Admin::Policy("GET", scope) => (Permission::Read, scope.clone()),
             Admin::Policy(_, scope) => (Permission::WritePolicy, scope.clone()),
-            Admin::UpdateGroup(id) | Admin::ArchiveGroup(id) => (Permission::WriteGroup, Scope::Group(id.clone())),
+            Admin::UpdateGroup(id) | Admin::ArchiveGroup(id) | Admin::MoveGroup(id) => {
+                (Permission::WriteGroup, Scope::Group(id.clone()))
+            }
             Admin::GetGroup(id) => (Permission::Read, Scope::Group(id.clone())),
             Admin::UpdateMember(id) | Admin::DisableMember(id) => (Permission::WriteMember, Scope::Member(id.clone())),
             Admin::GetMember(id) => (Permission::Read, Scope::Member(id.clone())),

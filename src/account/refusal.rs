@@ -98,19 +98,22 @@ json::variants!(Refusal, Self::UnknownKey, {
 #[serde(rename_all = "snake_case")]
 pub enum Conflict {
     GroupDepth,
+    GroupCycle,
     GroupArchived,
     GroupNotEmpty,
     LastOwner,
 }
 
 json::words!(Conflict {
-    GroupDepth = "group_depth", GroupArchived = "group_archived", GroupNotEmpty = "group_not_empty", LastOwner = "last_owner",
+    GroupDepth = "group_depth", GroupCycle = "group_cycle", GroupArchived = "group_archived", GroupNotEmpty = "group_not_empty",
+    LastOwner = "last_owner",
 });
 
 impl Conflict {
     fn to_fault(self) -> Fault {
         let (code, text) = match self {
             Self::GroupDepth => ("group_depth_exceeded", "Groups lie at most four levels deep."),
+            Self::GroupCycle => ("group_cycle", "A group cannot lie in itself or in one of its own."),
             Self::GroupArchived => ("group_archived", "The group was archived. Choose another."),
             Self::GroupNotEmpty => {
                 ("group_not_empty", "The group still has groups or members. Archive, move or disable them first.")

@@ -1241,3 +1241,33 @@ fn lists_show_what_may_be_read_and_nobody_rises_by_itself() {
         ("role_required".into(), "ok".into())
     );
 }
+
+#[test]
+fn a_group_moves_with_all_that_is_in_it() {
+    let mut kept = staffed();
+    let moved = |kept: &mut Kept, name: &str, id: &str, parent: Option<&str>| {
+        kept.acts(name, "POST", &format!("groups/{id}/move"), &json!({"parent_id": parent}))
+    };
+    assert_eq!(moved(&mut kept, "admin", "grp_labs", Some("grp_sales")), "ok");
+    let spec = kept.account.keys.get("key_ada1").expect("a key").spec.clone();
+    let path = kept.account.path("key_ada1", &spec);
+    let group = |id: &str| Scope::Group(id.into());
+    let stands_under =
+        [Scope::ApiKey("key_ada1".into()), Scope::Member("mem_ada".into()), group("grp_labs"), group("grp_sales")];
+    assert_eq!(path, [&stands_under[..], &[Scope::Organization]].concat());
+    assert_eq!(moved(&mut kept, "lead", "grp_labs", Some("grp_research")), "not_found", "it is no longer the lead's");
+    assert_eq!(moved(&mut kept, "admin", "grp_sales", Some("grp_labs")), "group_cycle");
+    assert_eq!(moved(&mut kept, "admin", "grp_sales", Some("grp_sales")), "group_cycle");
+    assert_eq!(moved(&mut kept, "admin", "grp_labs", Some("grp_none")), "not_found");
+    assert_eq!(moved(&mut kept, "admin", "grp_labs", None), "ok");
+    for (name, parent) in [("one", "grp_research"), ("two", "grp_one"), ("three", "grp_two")] {
+        kept.make("groups", name, &json!({"name": name, "parent_id": parent}));
+    }
+    assert_eq!(moved(&mut kept, "lead", "grp_two", Some("grp_research")), "ok");
+    assert_eq!(moved(&mut kept, "lead", "grp_two", None), "role_required");
+    kept.make("groups", "four", &json!({"name": "four", "parent_id": "grp_three"}));
+    assert_eq!(moved(&mut kept, "admin", "grp_two", Some("grp_one")), "group_depth_exceeded", "three levels under two");
+    let before = kept.account.groups.clone();
+    kept.account = kept.reloaded();
+    assert_eq!(kept.account.groups, before);
+}

@@ -157,6 +157,30 @@ impl Account {
         self.keep_group(id, group, 200)
     }
 
+    /// Moves a group with all that is in it. What was booked stays booked on the old path; budgets of the new one count from the next call.
+    pub(super) fn move_group(&mut self, actor: &Actor, id: &str, parent: Option<String>) -> Turn {
+        if let Err(turn) = self.gate_new(actor, Permission::WriteGroup, &self.group_path(parent.as_deref())) {
+            return turn;
+        }
+        let above = self.ancestors(parent.as_deref());
+        let Some(group) = self.groups.get(id) else { return missing("group") };
+        match parent.as_ref().map(|parent| self.groups.get(parent)) {
+            Some(None) => return missing("group"),
+            Some(Some(parent)) if parent.archived => return conflict(Conflict::GroupArchived),
+            _ if above.iter().any(|one| one == id) => return conflict(Conflict::GroupCycle),
+            _ if above.len() + self.height(id) > GROUP_DEPTH_MAX => return conflict(Conflict::GroupDepth),
+            _ => {}
+        }
+        let group = Group { parent_id: parent, ..group.clone() };
+        self.keep_group(id, group, 200)
+    }
+
+    /// How many levels a group and those in it take.
+    fn height(&self, id: &str) -> usize {
+        let depth = |other: &str| self.ancestors(Some(other)).iter().position(|above| above == id);
+        self.groups.iter().filter_map(|(other, _)| depth(other)).max().unwrap_or_default() + 1
+    }
+
     pub(super) fn list_groups(&self, actor: &Actor) -> Turn {
         let shown = self.groups.iter().filter(|(id, _)| actor.may(Permission::Read, &self.group_path(Some(id)), false));
         page(shown.map(|(id, _)| self.group_told(id)))

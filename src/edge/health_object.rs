@@ -140,7 +140,7 @@ impl HealthObject {
             return Ok(());
         }
         self.published.set(now());
-        let text = self.health.borrow().as_ref().map(json::write).unwrap_or_default();
+        let text = self.health.borrow().as_ref().map_or_default(json::write);
         storage::exec(&self.state, "INSERT OR REPLACE INTO health VALUES(1, ?1)", &[&text]).map_err(JsValue::from)?;
         Ok(())
     }

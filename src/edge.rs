@@ -98,44 +98,45 @@ async fn answer(
     chance: u128,
 ) -> std::result::Result<Response, Fault> {
     let (path, query) = path_of(&url);
-    let told = |(status, body): (u16, serde_json::Value)| json_response(status, &body, id);
-    let found = |body| told((200, body));
-    match Endpoint::of(method, path)? {
+    let endpoint = Endpoint::of(method, path)?;
+    // Each wait stands once, whoever waits: every place that waits weighs.
+    if matches!(endpoint, Endpoint::Feedback | Endpoint::Admin(_) | Endpoint::Platform(_)) {
+        snapshot::world(env, &ctx, None).await;
+    }
+    if matches!(endpoint, Endpoint::CountTokens) {
+        // Where nothing is spent, nobody asks whether the key was revoked since.
+        control::caller_of(&headers, env)?;
+    }
+    let body = match endpoint {
+        Endpoint::Chat(_) | Endpoint::CountTokens | Endpoint::Feedback | Endpoint::Admin(_) | Endpoint::Platform(_) => {
+            body_of(&request, &headers).await
+        }
+        _ => Ok(Vec::new()),
+    };
+    let body = match (body, &endpoint) {
+        (Err(fault), Endpoint::Chat(surface)) => return Ok(fault_response(*surface, &fault, id)),
+        (body, _) => body?,
+    };
+    let found = |body| (200, body);
+    let (status, body) = match endpoint {
+        Endpoint::Chat(surface) => return chat(surface, url, headers, body, chance, request, env, ctx).await,
         Endpoint::Receipt(request) => receipts::get(&request, &headers, env).await.map(found),
         Endpoint::ReceiptKeys => receipts::keys(env).await.map(found),
-        Endpoint::Feedback => {
-            snapshot::world(env, &ctx, None).await;
-            let body = body_of(&request, &headers).await?;
-            feedback::take(&headers, &body, env).await.map(told)
-        }
-        Endpoint::Key => control::key(&headers, env).await.map(told),
+        Endpoint::Feedback => feedback::take(&headers, &body, env).await,
+        Endpoint::Key => control::key(&headers, env).await,
         Endpoint::Healthz => Ok(found(crate::json::json!({"status": "ok"}))),
-        Endpoint::Chat(surface) => match body_of(&request, &headers).await {
-            Ok(body) => chat(surface, url, headers, body, chance, request, env, ctx).await,
-            Err(fault) => Ok(fault_response(surface, &fault, id)),
-        },
-        Endpoint::CountTokens => {
-            // Where nothing is spent, nobody asks whether the key was revoked since.
-            control::caller_of(&headers, env)?;
-            let body = body_of(&request, &headers).await?;
-            crate::exchange::count_tokens(&headers, body).map(found)
-        }
+        Endpoint::CountTokens => crate::exchange::count_tokens(&headers, body).map(found),
         Endpoint::Models => models::list(&headers, env, &ctx).await.map(found),
         Endpoint::Model(model) => models::get(&model, &headers, env, &ctx).await.map(found),
         Endpoint::Admin(act) => {
-            snapshot::world(env, &ctx, None).await;
-            let body = body_of(&request, &headers).await?;
             let body =
                 String::from_utf8(body).map_err(|_| Fault::invalid("malformed_json", "The body is not UTF-8."))?;
             let ask = AdminAsk { method: method.to_owned(), path: path.to_owned(), body, ..AdminAsk::default() };
-            control::admin(act, ask, &headers, query, env).await.map(told)
+            control::admin(act, ask, &headers, query, env).await
         }
-        Endpoint::Platform(act) => {
-            snapshot::world(env, &ctx, None).await;
-            let body = body_of(&request, &headers).await?;
-            control::platform(act, &headers, &body, query, env).await.map(told)
-        }
-    }
+        Endpoint::Platform(act) => control::platform(act, &headers, &body, query, env).await,
+    }?;
+    Ok(json_response(status, &body, id))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one request and its surroundings, handed on once")]

@@ -279,8 +279,9 @@ pub async fn platform(act: Platform, headers: &Headers, body: &[u8], query: &str
     }
     match act {
         Platform::CreateOrganization => create_organization(body, env).await,
-        Platform::Credit(organization) => credit(&organization, body, false, env).await,
-        Platform::Adjust(organization) => credit(&organization, body, true, env).await,
+        Platform::Credit(ref organization) | Platform::Adjust(ref organization) => {
+            credit(organization, body, matches!(act, Platform::Adjust(_)), env).await
+        }
         Platform::Refund(organization) => refund(&organization, body, env).await,
         Platform::Reconcile => reconcile(query, env).await,
         Platform::GetCatalog => {

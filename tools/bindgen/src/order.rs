@@ -12,7 +12,7 @@ use wasm_encoder::{
 use wasmparser::{CodeSectionReader, FunctionBody, FunctionSectionReader, Operator, Parser, Payload, TypeRef};
 
 /// How far back functions are compared, in bytes: somewhat less than compression looks, which also remembers how near.
-const WINDOW: usize = 24_000;
+const WINDOW: usize = 29_000;
 /// The bytes of a piece; two functions are alike by as many pieces as they share.
 const PIECE: usize = 6;
 /// A piece in more functions than this is in every window and tells nothing.
@@ -112,12 +112,14 @@ fn most_called(bodies: &[FunctionBody<'_>], imported: u32) -> Result<Vec<usize>,
 /// counts by its power: by itself it would put all that is large first, and a share would put all that is tiny.
 fn by_likeness(bodies: &[&[u8]], first: &[usize]) -> Vec<usize> {
     let (pieces, holders) = shared(bodies);
-    let mut window = Window { seen: vec![0; holders.len()], known: vec![0; bodies.len()], holders };
+    // What few have tells more. Whole numbers, because their sum does not depend on the order.
+    let weights = holders.iter().map(|of| (1_000_000 / of.len() as u64).isqrt()).collect();
+    let mut window = Window { seen: vec![0; holders.len()], known: vec![0; bodies.len()], weights, holders };
     let rest = (0..bodies.len()).filter(|function| !first.contains(function)).collect();
     let (mut order, mut oldest, mut bytes) = (Vec::new(), 0, 0);
     for mut left in [first.to_vec(), rest] {
         while let Some(at) = (0..left.len()).max_by(|&a, &b| {
-            let likeness = |at: usize| f64::from(window.known[left[at]]) / (bodies[left[at]].len() as f64).powf(0.6);
+            let likeness = |at: usize| window.known[left[at]] as f64 / (bodies[left[at]].len() as f64).powf(0.7);
             let size = |at: usize| bodies[left[at]].len();
             // The first of equals, so that the order is the same each time.
             likeness(a).total_cmp(&likeness(b)).then(size(a).cmp(&size(b))).then(b.cmp(&a))
@@ -141,8 +143,9 @@ fn by_likeness(bodies: &[&[u8]], first: &[usize]) -> Vec<usize> {
 struct Window {
     /// How many of its functions have each piece.
     seen: Vec<u32>,
-    /// How many of each function's pieces are in it.
-    known: Vec<u32>,
+    /// What those of each function's pieces weigh that are in it.
+    known: Vec<u64>,
+    weights: Vec<u64>,
     /// Which functions have each piece.
     holders: Vec<Vec<usize>>,
 }
@@ -152,7 +155,7 @@ impl Window {
         for &piece in pieces {
             self.seen[piece] += 1;
             if self.seen[piece] == 1 {
-                self.holders[piece].iter().for_each(|&function| self.known[function] += 1);
+                self.holders[piece].iter().for_each(|&function| self.known[function] += self.weights[piece]);
             }
         }
     }
@@ -161,7 +164,7 @@ impl Window {
         for &piece in pieces {
             self.seen[piece] -= 1;
             if self.seen[piece] == 0 {
-                self.holders[piece].iter().for_each(|&function| self.known[function] -= 1);
+                self.holders[piece].iter().for_each(|&function| self.known[function] -= self.weights[piece]);
             }
         }
     }

@@ -9,20 +9,20 @@ use serde::{
         SerializeTupleStruct, SerializeTupleVariant, Serializer,
     },
 };
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// A value's JSON.
 #[must_use]
 pub fn write<T: Serialize + ?Sized>(value: &T) -> String {
-    String::from_utf8(write_bytes(value)).unwrap_or_default()
+    let mut out = Out(String::with_capacity(128));
+    // Plain data always can be written; what could not would be nothing.
+    if value.serialize(&mut out).is_err() { String::new() } else { out.0 }
 }
 
 /// A value's JSON as bytes.
 #[must_use]
 pub fn write_bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut out = Out(Vec::with_capacity(128));
-    // Plain data always can be written; what could not would be nothing.
-    if value.serialize(&mut out).is_err() { Vec::new() } else { out.0 }
+    write(value).into_bytes()
 }
 
 /// A type said that it cannot be written: none of ours does.
@@ -46,15 +46,15 @@ impl ser::Error for Unwritable {
 type Written = Result<(), Unwritable>;
 
 /// What is written so far. An object or a list has begun with its brace or bracket, so that the last byte tells whether what
-/// comes is its first: no value ends with one that opens.
-struct Out(Vec<u8>);
+/// comes is its first: no value ends with one that opens. It is text from the beginning, that nobody has to look at it again.
+struct Out(String);
 
 impl Out {
     /// The comma before a member or an item, but for the first.
     #[inline(never)]
     fn next(&mut self) {
-        if !matches!(self.0.last(), Some(b'{' | b'[')) {
-            self.0.push(b',');
+        if !matches!(self.0.as_bytes().last(), Some(b'{' | b'[')) {
+            self.0.push(',');
         }
     }
 
@@ -63,42 +63,72 @@ impl Out {
     fn name(&mut self, name: &str) {
         self.next();
         self.string(name);
-        self.0.push(b':');
+        self.0.push(':');
     }
 
     /// The beginning of a variant that holds something, which begins with `open`.
     #[inline(never)]
     fn variant(&mut self, name: &str, open: &str) {
-        self.0.push(b'{');
+        self.0.push('{');
         self.name(name);
         self.put(open);
     }
 
     #[inline(never)]
     fn put(&mut self, plain: &str) {
-        self.0.extend_from_slice(plain.as_bytes());
+        self.0.push_str(plain);
     }
-
-    // A vector takes all that is written, so none of these fails.
 
     #[inline(never)]
     fn string(&mut self, text: &str) {
-        let _ = serde_json::to_writer(&mut self.0, text);
+        self.0.reserve(text.len() + 2);
+        self.0.push('"');
+        let mut rest = text;
+        while let Some(at) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+            let (plain, from) = rest.split_at(at);
+            let (special, after) = from.split_at(1);
+            self.0.push_str(plain);
+            self.special(special);
+            rest = after;
+        }
+        self.0.push_str(rest);
+        self.0.push('"');
+    }
+
+    /// A character that does not stand in a string as it is.
+    #[inline(never)]
+    fn special(&mut self, one: &str) {
+        let short = match one {
+            "\"" => "\\\"",
+            "\\" => "\\\\",
+            "\n" => "\\n",
+            "\r" => "\\r",
+            "\t" => "\\t",
+            "\u{8}" => "\\b",
+            "\u{c}" => "\\f",
+            _ => {
+                let code = one.bytes().next().unwrap_or_default();
+                // Text takes all that is written.
+                let _ = write!(self.0, "\\u{code:04x}");
+                return;
+            }
+        };
+        self.0.push_str(short);
     }
 
     #[inline(never)]
     fn whole(&mut self, number: u64) {
-        let _ = serde_json::to_writer(&mut self.0, &number);
+        let _ = write!(self.0, "{number}");
     }
 
     #[inline(never)]
     fn signed(&mut self, number: i64) {
-        let _ = serde_json::to_writer(&mut self.0, &number);
+        let _ = write!(self.0, "{number}");
     }
 
     #[inline(never)]
     fn float(&mut self, number: f64) {
-        let _ = serde_json::to_writer(&mut self.0, &number);
+        self.put(&serde_json::to_string(&number).unwrap_or_default());
     }
 }
 
@@ -134,11 +164,11 @@ impl Serializer for &mut Out {
         serialize_u16(u16) |out, value| out.whole(value.into());
         serialize_u32(u32) |out, value| out.whole(value.into());
         serialize_u64(u64) |out, value| out.whole(value);
-        serialize_f32(f32) |out, value| drop(serde_json::to_writer(&mut out.0, &value));
+        serialize_f32(f32) |out, value| out.put(&serde_json::to_string(&value).unwrap_or_default());
         serialize_f64(f64) |out, value| out.float(value);
         serialize_char(char) |out, value| out.string(value.encode_utf8(&mut [0; 4]));
         serialize_str(&str) |out, value| out.string(value);
-        serialize_bytes(&[u8]) |out, value| drop(serde_json::to_writer(&mut out.0, value));
+        serialize_bytes(&[u8]) |out, value| out.put(&serde_json::to_string(value).unwrap_or_default());
         serialize_unit_struct(&'static str) |out, _name| out.put("null");
     }
 
@@ -278,9 +308,9 @@ impl SerializeMap for &mut Out {
         let start = self.0.len();
         key.serialize(&mut **self)?;
         // A name is a string whatever it was.
-        if self.0.get(start) != Some(&b'"') {
-            self.0.insert(start, b'"');
-            self.0.push(b'"');
+        if self.0.as_bytes().get(start) != Some(&b'"') {
+            self.0.insert(start, '"');
+            self.0.push('"');
         }
         Ok(())
     }
@@ -365,7 +395,12 @@ mod tests {
 
     #[test]
     fn every_shape_is_written_as_serde_json_writes_it() {
-        for (name, y) in [("", None), ("é\u{1}\"\\/\u{2028}", Some(9)), ("}", Some(0))] {
+        for (name, y) in [
+            ("", None),
+            ("\u{0}\u{8}\u{9}\u{a}\u{c}\u{d}\u{1f}\u{7f}\u{80}", Some(1)),
+            ("é\u{1}\"\\/\u{2028}", Some(9)),
+            ("}", Some(0)),
+        ] {
             let whole = whole(name, y);
             assert_eq!(write(&whole), serde_json::to_string(&whole).expect("plain data"));
         }

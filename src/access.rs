@@ -225,8 +225,8 @@ pub struct Member {
     /// May not be disabled while it is the only one.
     pub owner: bool,
     /// The roles it was granted beside.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub roles: Vec<role::RoleGrant>,
+    #[serde(skip_serializing_if = "role::Grants::is_empty")]
+    pub roles: role::Grants,
     pub created_at: Millis,
     pub disabled: bool,
 }

@@ -4,6 +4,7 @@
 //! rule; the account asks it about the object it has loaded, never about a path of a URL.
 use crate::{id::Scope, json};
 use serde::Serialize;
+use serde_json::Value;
 
 /// What a member may be. The first four are granted; the last two follow from what kind of member it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,6 +81,31 @@ impl RoleGrant {
     }
 }
 
+/// The roles of a member as they are stored. What a newer version granted, and this one does not know, opens nothing here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Grants(pub Vec<RoleGrant>);
+
+impl json::Read for Grants {
+    fn blank() -> Self {
+        Self::default()
+    }
+
+    fn fill(&mut self, value: Value) -> json::Filled {
+        let grants = value.as_array().into_iter().flatten();
+        self.0 = grants.filter_map(|grant| json::from_value(grant.clone()).ok()).collect();
+        Ok(())
+    }
+}
+
+impl Grants {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// What is done, as roles see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
@@ -145,7 +171,7 @@ pub enum Reach {
     Own,
     /// Its keys alone.
     OwnKeys,
-    /// What lies under its scope, not the scope itself: nobody sets its own limits.
+    /// What lies under its scope, but the scope itself and the member: nobody sets its own limits.
     Below,
     /// Its scope and all under it.
     Inside,
@@ -197,6 +223,8 @@ impl Actor {
             Reach::No => false,
             Reach::Own => own(0),
             Reach::OwnKeys => own(usize::from(!new)),
+            // Nobody sets its own limits, wherever it sits.
+            Reach::Below if own(0) => false,
             Reach::Below if !new => path.iter().skip(1).any(|above| *above == grant.scope()),
             Reach::Below | Reach::Inside => path.contains(&grant.scope()),
         })
@@ -210,7 +238,8 @@ impl Actor {
             matches!(wanted, Reach::No | Reach::Own | Reach::OwnKeys) || self.reaches_as_far(*permission, wanted, path)
         };
         let is_owner = self.roles.iter().any(|held| held.role == Role::Owner);
-        (grant.role != Role::Owner || is_owner) && Permission::ALL.iter().all(covers)
+        let writes = self.may(Permission::WriteMember, path, true);
+        (grant.role != Role::Owner || is_owner) && writes && Permission::ALL.iter().all(covers)
     }
 
     fn reaches_as_far(&self, permission: Permission, wanted: Reach, path: &[Scope]) -> bool {
@@ -302,7 +331,8 @@ mod tests {
         };
         for role in Role::ALL {
             let scope = if role == Role::GroupAdmin { group("research") } else { Scope::Organization };
-            let actor = actor("ada", role, scope);
+            // Who leads a group sits in it, and is not one of those it leads.
+            let actor = actor(if role == Role::GroupAdmin { "eve" } else { "ada" }, role, scope);
             for permission in Permission::ALL {
                 let may: Vec<&str> =
                     OBJECTS.into_iter().filter(|object| actor.may(permission, &path(object), false)).collect();

@@ -9,7 +9,7 @@ use crate::json::{json, list_of};
 use crate::{
     access::{
         KeyKind, NamedRoute, OwnProvider,
-        role::{Actor, Permission},
+        role::{Actor, Permission, Role},
     },
     budget::{Budget, Extra},
     endpoint::{Admin, Endpoint},
@@ -89,7 +89,7 @@ impl Account {
             Admin::UpdateMember(id) => self.put_member(actor, &id, asks::member(asks::read(body)?, false)?, false, now),
             Admin::GetMember(id) => found("member", self.members.get(&id).map(|member| member_told(&id, member))),
             Admin::ListMembers => self.list_members(actor),
-            Admin::DisableMember(id) => self.disable_member(actor, &id),
+            Admin::DisableMember(id) => self.disable_member(actor, &id, now),
             Admin::GetWallet => Turn::told(self.wallet_told(200)),
             Admin::Spend => Self::spending_seen(actor),
             Admin::GetLift => told(200, lift::report(self.arms.rows(now))),
@@ -177,18 +177,18 @@ impl Account {
         if self.keys.len() >= 100 * ROWS_MAX {
             return too_many("keys");
         }
-        match key.spec.owner_member_id.as_ref().map(|id| self.members.get(id)) {
-            // Whoever may not make keys for others makes its own.
-            None if actor.may(Permission::WriteKey, &[Scope::Organization], true) => {
-                key.spec.owner_member_id = self.first_owner();
-            }
-            None => key.spec.owner_member_id = Some(actor.member.clone()),
-            Some(None) => return missing("member"),
-            Some(Some(member)) if member.disabled => return Turn::refused(Refusal::MemberDisabled),
-            Some(Some(_)) => {}
+        if key.spec.owner_member_id.is_none() {
+            // An owner's are the first owner's; whoever else makes a key makes its own.
+            let owns = actor.roles.iter().any(|grant| grant.role == Role::Owner);
+            key.spec.owner_member_id = if owns { self.first_owner() } else { Some(actor.member.clone()) };
         }
         if let Err(turn) = self.gate_key(actor, &key) {
             return turn;
+        }
+        match key.spec.owner_member_id.as_ref().map(|id| self.members.get(id)) {
+            Some(None) => return missing("member"),
+            Some(Some(member)) if member.disabled => return Turn::refused(Refusal::MemberDisabled),
+            None | Some(Some(_)) => {}
         }
         let id = key.id.clone();
         let write = self.keep_key(key, now);
@@ -205,11 +205,12 @@ impl Account {
     }
 
     fn revoke_key(&mut self, id: &str, now: Millis) -> Turn {
-        let opens = |key: &&StoredKey| key.kind == KeyKind::Admin && !key.revoked && !key.spec.has_expired(now);
-        let last_admin = self.keys.values().filter(opens).count() == 1;
+        let Some(owner) = self.keys.get(id).map(|key| key.spec.owner_member_id.clone()) else { return missing("key") };
+        let owns = owner.as_ref().is_none_or(|id| self.members.get(id).is_some_and(|member| member.owner));
+        let last_admin = owns && self.owner_keys(None, now) == 1;
         let Some(key) = self.keys.get_mut(id) else { return missing("key") };
-        if key.kind == KeyKind::Admin && last_admin && !key.revoked {
-            let message = "This is the last admin key. Create another before you revoke it.".to_owned();
+        if key.kind == KeyKind::Admin && last_admin && !key.revoked && !key.spec.has_expired(now) {
+            let message = "This is the last admin key of an owner. Create another before you revoke it.".to_owned();
             return Turn::refused(Refusal::Invalid { param: "id".into(), message });
         }
         key.revoked = true;

@@ -17,6 +17,7 @@ use std::rc::Rc;
 /// The longest life of a key: a year.
 const EXPIRES_IN_SECONDS_MAX: u64 = 31_536_000;
 const NAME_MAX: usize = 200;
+const ROLES_MAX: usize = 32;
 
 /// Reads a body into its form.
 ///
@@ -224,6 +225,9 @@ pub fn group(ask: GroupAsk, new: bool) -> Result<GroupAsk, Fault> {
 /// 400 naming the member out of bounds.
 pub fn member(ask: MemberAsk, new: bool) -> Result<MemberAsk, Fault> {
     names(new, ask.name.as_deref(), ("email", ask.email.as_deref()))?;
+    if ask.roles.as_ref().is_some_and(|roles| roles.len() > ROLES_MAX) {
+        return Err(Fault::parameter("roles", format!("A member has at most {ROLES_MAX} roles.")));
+    }
     if let Some(odd) = ask.roles.iter().flatten().find(|grant| !grant.is_grantable()) {
         let text = format!(
             "{} cannot be granted at the {}: owner, admin and billing are roles of the organization, group_admin of a group, auditor of \

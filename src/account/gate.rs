@@ -1,6 +1,6 @@
 //! What an admin key may do: what the roles of its owner open, asked about the object that was loaded.
 use super::{
-    Account, Turn,
+    Account, StoredKey, Turn,
     act::{self, missing},
     letter::{Caller, KeySpec, NewKey, Refusal},
 };
@@ -12,7 +12,11 @@ use crate::{
     endpoint::Admin,
     id::Scope,
     json::json,
+    time::Millis,
 };
+
+/// Keys of one member, revoked ones too, where it or its group admin makes them: all of an organisation's are in memory.
+const KEYS_MAX_MEMBER: usize = 100;
 
 impl Member {
     /// All roles of a member: those it was granted, and what it is by its kind.
@@ -23,7 +27,7 @@ impl Member {
             MemberKind::ServiceAccount => Role::ServiceAccount,
         };
         let owner = self.owner.then(|| RoleGrant::of_all(Role::Owner));
-        owner.into_iter().chain(self.roles.iter().cloned()).chain([RoleGrant::of_all(kind)]).collect()
+        owner.into_iter().chain(self.roles.0.iter().cloned()).chain([RoleGrant::of_all(kind)]).collect()
     }
 }
 
@@ -64,13 +68,24 @@ impl Account {
     pub(super) fn gate(&self, actor: &Actor, permission: Permission, scope: &Scope) -> Result<(), Turn> {
         let path = self.path_of(scope);
         if actor.may(permission, &path, false) {
-            return Ok(());
+            // Nor does anybody act on who has more.
+            let reads = [Permission::Read, Permission::ReadKey, Permission::ReadBudget, Permission::ReadUsage];
+            return if reads.contains(&permission) { Ok(()) } else { self.gate_member(actor, &path) };
         }
         let sees = [Permission::Read, Permission::ReadKey, Permission::ReadBudget];
         if *scope != Scope::Organization && !sees.into_iter().any(|reads| actor.may(reads, &path, false)) {
             return Err(missing(scope.word()));
         }
         Err(denied(actor, permission))
+    }
+
+    /// Refuses to act on what belongs to a member whose roles open more than the actor's.
+    fn gate_member(&self, actor: &Actor, path: &[Scope]) -> Result<(), Turn> {
+        let other = path.iter().find_map(|scope| match scope {
+            Scope::Member(id) if *id != actor.member => self.members.get(id),
+            _ => None,
+        });
+        other.map_or(Ok(()), |member| self.gate_roles(actor, member))
     }
 
     /// The same for something new under a path.
@@ -84,6 +99,9 @@ impl Account {
         let (permission, scope) = match act {
             Admin::GetKey(id) => (Permission::ReadKey, key(id)),
             Admin::RevokeKey(id) => {
+                if let Some(key) = self.keys.get(id).filter(|key| key.kind == KeyKind::Admin) {
+                    self.gate_owner(actor, key.spec.owner_member_id.as_ref())?;
+                }
                 let is_admin = self.keys.get(id).is_some_and(|key| key.kind == KeyKind::Admin);
                 (if is_admin { Permission::WriteAdminKey } else { Permission::WriteKey }, key(id))
             }
@@ -134,10 +152,41 @@ impl Account {
         let path =
             owner.as_ref().map_or_else(|| vec![Scope::Organization], |id| self.path_of(&Scope::Member(id.clone())));
         if key.kind == KeyKind::Inference {
-            return self.gate_new(actor, Permission::WriteKey, &path);
+            self.gate_new(actor, Permission::WriteKey, &path)?;
+            let of_its_own = self.keys.values().filter(|known| known.spec.owner_member_id == owner).count();
+            let bounded = !actor.may(Permission::WriteKey, &[Scope::Organization], true);
+            return if bounded && of_its_own >= KEYS_MAX_MEMBER {
+                Err(act::too_many("keys of this member"))
+            } else {
+                self.gate_member(actor, &path)
+            };
         }
         self.gate_new(actor, Permission::WriteAdminKey, &path)?;
-        owner.and_then(|id| self.members.get(&id)).map_or(Ok(()), |member| self.gate_roles(actor, member))
+        self.gate_owner(actor, owner.as_ref())
+    }
+
+    /// Whether an actor may make or revoke an admin key of this owner. Whose it is that has none opens everything.
+    fn gate_owner(&self, actor: &Actor, owner: Option<&String>) -> Result<(), Turn> {
+        match owner.and_then(|id| self.members.get(id)) {
+            Some(member) => self.gate_roles(actor, member),
+            None if actor.roles.iter().any(|grant| grant.role == Role::Owner) => Ok(()),
+            None => Err(denied(actor, Permission::WriteAdminKey)),
+        }
+    }
+
+    /// The admin keys that open everything and are not of a member, now: one has to stay, or nobody could make another.
+    pub(super) fn owner_keys(&self, but_of: Option<&str>, now: Millis) -> usize {
+        let opens = |key: &&StoredKey| {
+            let owner = key.spec.owner_member_id.as_deref();
+            let owns =
+                owner.is_none_or(|id| self.members.get(id).is_some_and(|member| member.owner && !member.disabled));
+            key.kind == KeyKind::Admin
+                && !key.revoked
+                && !key.spec.has_expired(now)
+                && owns
+                && (owner.is_none() || owner != but_of)
+        };
+        self.keys.values().filter(opens).count()
     }
 
     /// Whether a caller may read the whole ledger. An inference key is shown its own calls, whoever owns it.

@@ -1212,32 +1212,42 @@ fn lists_show_what_may_be_read_and_nobody_rises_by_itself() {
         ("boss", "mem_boss", json!([{"role": "owner"}]), "role_required"),
         ("boss", "mem_owner", json!([]), "role_required"),
         ("boss", "mem_ada", json!([{"role": "admin"}]), "ok"),
-        ("ada", "mem_ada", json!([{"role": "admin"}]), "ok"),
-        ("admin", "mem_owner", json!([{"role": "admin"}]), "last_owner"),
-        ("admin", "mem_ada", json!([{"role": "owner"}]), "ok"),
-        ("admin", "mem_owner", json!([]), "ok"),
-        ("ada", "mem_owner", json!([{"role": "billing"}]), "ok"),
-        ("admin", "mem_owner", json!([{"role": "owner"}]), "role_required"),
     ] {
-        assert_eq!(
-            kept.acts(name, "PATCH", &format!("members/{member}"), &roles(grants.clone())),
-            meant,
-            "{name} {member} {grants}"
-        );
+        let path = format!("members/{member}");
+        assert_eq!(kept.acts(name, "PATCH", &path, &roles(grants.clone())), meant, "{name} {member} {grants}");
     }
+    // Whoever rises needs a new key: who made the old one could not give what it is now. And an owner with a key stays.
+    for (key, name, member, grants, meant) in [
+        ("ada2", "ada", "mem_ada", json!([{"role": "admin"}]), "revoked_key"),
+        ("ada3", "ada2", "mem_ada", json!([{"role": "admin"}]), "ok"),
+        ("", "admin", "mem_owner", json!([{"role": "admin"}]), "last_owner"),
+        ("", "admin", "mem_ada", json!([{"role": "owner"}]), "ok"),
+        ("", "admin", "mem_owner", json!([]), "last_owner"),
+        ("ada4", "admin", "mem_owner", json!([]), "ok"),
+        ("", "ada4", "mem_owner", json!([{"role": "billing"}]), "ok"),
+        ("", "admin", "mem_owner", json!([{"role": "owner"}]), "revoked_key"),
+    ] {
+        if !key.is_empty() {
+            kept.make("api_keys", key, &json!({"name": key, "kind": "admin", "owner_member_id": "mem_ada"}));
+        }
+        let path = format!("members/{member}");
+        assert_eq!(kept.acts(name, "PATCH", &path, &roles(grants.clone())), meant, "{name} {member} {grants}");
+    }
+    kept.account = kept.reloaded();
+    assert_eq!(kept.acts("ada", "GET", "groups", &Value::Null), "revoked_key", "for good");
     for grants in
         [json!([{"role": "admin", "scope": "grp_labs"}]), json!([{"role": "group_admin"}]), json!([{"role": "member"}])]
     {
-        assert_eq!(kept.acts("ada", "PATCH", "members/mem_bob", &roles(grants)), "invalid_parameter");
+        assert_eq!(kept.acts("ada4", "PATCH", "members/mem_bob", &roles(grants)), "invalid_parameter");
     }
     assert_eq!(
-        kept.acts("ada", "PATCH", "members/mem_bob", &roles(json!([{"role": "auditor", "scope": "grp_none"}]))),
+        kept.acts("ada4", "PATCH", "members/mem_bob", &roles(json!([{"role": "auditor", "scope": "grp_none"}]))),
         "not_found"
     );
     // A credential of this plane is worth what its owner is: none is made for who has more.
     let key = json!({"name": "x", "kind": "admin", "owner_member_id": "mem_ada"});
     assert_eq!(
-        (kept.acts("boss", "POST", "api_keys", &key), kept.acts("ada", "POST", "api_keys", &key)),
+        (kept.acts("boss", "POST", "api_keys", &key), kept.acts("ada4", "POST", "api_keys", &key)),
         ("role_required".into(), "ok".into())
     );
 }
@@ -1270,4 +1280,56 @@ fn a_group_moves_with_all_that_is_in_it() {
     let before = kept.account.groups.clone();
     kept.account = kept.reloaded();
     assert_eq!(kept.account.groups, before);
+}
+
+#[test]
+fn nobody_acts_on_who_has_more_or_on_its_own_limits() {
+    let mut kept = staffed();
+    let (limit, nothing, no) = (json!({"limit_usd": "5"}), Value::Null, "role_required");
+    // An owner's key is not an admin's to revoke, and the last one is nobody's.
+    assert_eq!(kept.acts("boss", "DELETE", "api_keys/key_admin", &nothing), no);
+    assert_eq!(kept.acts("admin", "DELETE", "api_keys/key_admin", &nothing), "invalid_parameter");
+    assert_eq!(kept.acts("boss", "DELETE", "api_keys/key_lead", &nothing), "ok");
+    kept.make("api_keys", "lead2", &json!({"name": "lead", "kind": "admin", "owner_member_id": "mem_lead"}));
+    for path in ["members/mem_lead/budgets/day", "api_keys/key_lead2/budgets/day", "groups/grp_research/budgets/day"] {
+        assert_eq!(kept.acts("lead2", "PUT", path, &limit), no, "{path}");
+    }
+    assert_eq!(kept.acts("lead2", "PATCH", "members/mem_lead", &json!({"group_id": "grp_labs"})), no);
+    // An admin who sits in a group is not under its lead.
+    assert_eq!(kept.acts("admin", "PATCH", "members/mem_boss", &json!({"group_id": "grp_labs"})), "ok");
+    for (method, path, body) in [
+        ("PUT", "members/mem_boss/budgets/day", &limit),
+        ("POST", "members/mem_boss/disable", &nothing),
+        ("POST", "api_keys", &json!({"name": "x", "owner_member_id": "mem_boss"})),
+    ] {
+        assert_eq!(kept.acts("lead2", method, path, body), no, "{path}");
+    }
+    // What is held for the whole organisation is not passed on by who leads a group.
+    let both = json!([{"role": "group_admin", "scope": "grp_research"}, {"role": "auditor"}, {"role": "auditor"}]);
+    assert_eq!(kept.acts("admin", "PATCH", "members/mem_lead", &json!({"roles": both})), "ok");
+    assert_eq!(kept.account.members.get("mem_lead").map(|member| member.roles.0.len()), Some(2), "twice is once");
+    kept.make("api_keys", "lead3", &json!({"name": "lead", "kind": "admin", "owner_member_id": "mem_lead"}));
+    let auditor = json!({"roles": [{"role": "auditor"}]});
+    assert_eq!(kept.acts("lead3", "PATCH", "members/mem_ada", &auditor), no);
+    let many = vec![json!({"role": "auditor"}); 33];
+    assert_eq!(kept.acts("admin", "PATCH", "members/mem_ada", &json!({"roles": many})), "invalid_parameter");
+    // Keys without an owner are their maker's, unless that is an owner.
+    let told = |kept: &mut Kept, name: &str| {
+        kept.acts(name, "POST", "api_keys", &json!({"name": "x"}));
+        kept.account.keys.get("key_new").and_then(|key| key.spec.owner_member_id.clone()).unwrap_or_default()
+    };
+    assert_eq!((told(&mut kept, "boss"), told(&mut kept, "admin")), ("mem_boss".to_owned(), "mem_owner".to_owned()));
+    for number in 0..100 {
+        kept.make("api_keys", &format!("n{number}"), &json!({"name": "n", "owner_member_id": "mem_ada"}));
+    }
+    assert_eq!(kept.acts("ada", "POST", "api_keys", &json!({"name": "one more"})), "invalid_parameter");
+}
+
+#[test]
+fn a_role_that_is_not_known_here_opens_nothing_and_breaks_nothing() {
+    let mut kept = staffed();
+    let row = kept.records.get_mut(&("member".to_owned(), "mem_lead".to_owned())).expect("a row");
+    *row = row.replace("group_admin", "emperor");
+    kept.account = kept.reloaded();
+    assert_eq!(kept.acts("lead", "GET", "groups/grp_labs", &Value::Null), "not_found");
 }

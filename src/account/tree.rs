@@ -1,6 +1,6 @@
 //! The tree of an organisation: groups, members, and the path a key stands under.
 use super::{
-    Account, StoredRates, Turn,
+    Account, StoredRates, Turn, Write,
     act::{ROWS_MAX, missing, page, told, too_many},
     ask::{GroupAsk, MemberAsk},
     letter::{Conflict, KeySpec, Refusal},
@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     access::{
-        GROUP_DEPTH_MAX, Group, Member,
-        role::{Actor, Permission, Role},
+        GROUP_DEPTH_MAX, Group, KeyKind, Member,
+        role::{Actor, Grants, Permission, Role, RoleGrant},
     },
     budget::{Place, RateLimits},
     id::Scope,
@@ -222,16 +222,44 @@ impl Account {
                 return turn;
             }
             member.owner = roles.iter().any(|grant| grant.role == Role::Owner);
-            member.roles = roles.into_iter().filter(|grant| grant.role != Role::Owner).collect();
+            let mut granted: Vec<RoleGrant> = Vec::new();
+            for grant in roles {
+                if grant.role != Role::Owner && !granted.contains(&grant) {
+                    granted.push(grant);
+                }
+            }
+            member.roles = Grants(granted);
         }
         // Neither who has more than the actor is changed, nor is anybody given more.
         if let Err(turn) = self.gate_roles(actor, &before).and_then(|()| self.gate_roles(actor, &member)) {
             return turn;
         }
-        if before.owner && !member.owner && !before.disabled && self.owners() == 1 {
+        if before.owner && !member.owner && !before.disabled && self.is_last_owner(id, now) {
             return conflict(Conflict::LastOwner);
         }
-        self.keep_member(id, member, if new { 201 } else { 200 })
+        // Who made its admin keys could give what it was, not what it becomes.
+        let rises = member.all_roles().iter().any(|grant| !before.all_roles().contains(grant));
+        let revoked = if rises && !new && actor.member != id { self.revoke_admin_keys(id) } else { Vec::new() };
+        let mut turn = self.keep_member(id, member, if new { 201 } else { 200 });
+        turn.writes.extend(revoked);
+        turn
+    }
+
+    fn revoke_admin_keys(&mut self, member: &str) -> Vec<Write> {
+        let mut writes = Vec::new();
+        for (id, key) in self.keys.iter_mut() {
+            let its = key.spec.owner_member_id.as_deref() == Some(member);
+            if its && key.kind == KeyKind::Admin && !key.revoked {
+                key.revoked = true;
+                writes.push(record("key", id, Some(&*key)));
+            }
+        }
+        writes
+    }
+
+    /// Whether nobody else could make owners: no other is one, or none of the others has a key.
+    fn is_last_owner(&self, id: &str, now: Millis) -> bool {
+        self.owners() == 1 || self.owner_keys(Some(id), now) == 0
     }
 
     fn owners(&self) -> usize {
@@ -245,12 +273,12 @@ impl Account {
         self.restated(status, Turn { writes: vec![write], ..told(status, body) })
     }
 
-    pub(super) fn disable_member(&mut self, actor: &Actor, id: &str) -> Turn {
+    pub(super) fn disable_member(&mut self, actor: &Actor, id: &str, now: Millis) -> Turn {
         let Some(member) = self.members.get(id) else { return missing("member") };
         if let Err(turn) = self.gate_roles(actor, member) {
             return turn;
         }
-        if member.owner && !member.disabled && self.owners() == 1 {
+        if member.owner && !member.disabled && self.is_last_owner(id, now) {
             return conflict(Conflict::LastOwner);
         }
         let member = Member { disabled: true, ..member.clone() };

@@ -61,7 +61,10 @@ async fn spend(account: &str, scopes: &Value, query: &str, headers: &Headers, en
     let question = Question::of_query(query, now())?;
     let all = scopes.as_array().is_some_and(|scopes| scopes.iter().any(|scope| scope == "organization"));
     let rows = journal::spend(env, account, &question, (!all).then(|| crate::json::written(scopes))).await;
-    let rows = rows.map_err(|error| unavailable("The journal", &error))?;
+    let rows = rows.map_err(|error| unavailable("The journal", &error))?.ok_or_else(|| {
+        let text = format!("There are more than {} calls in that time. Ask for a shorter one.", journal::SPAN_MAX);
+        Fault::parameter("start_time", text)
+    })?;
     if headers.get("accept").is_some_and(|types| types.contains("text/csv")) {
         return Ok((200, question.csv(&rows)?.into()));
     }

@@ -130,8 +130,13 @@ FROM entry WHERE account = ?1 AND seq <= CAST(?2 AS INTEGER)";
     Ok((count(row, "entries"), Nanos(parsed(row, "credits")?), Nanos(parsed(row, "posted")?), fees))
 }
 
-/// What was used and spent, by the scopes that may be seen, as a JSON list; all of it without.
-pub async fn spend(env: &Env, account: &str, question: &Question, scopes: Option<String>) -> Result<Vec<Value>> {
+/// What was used and spent, by the scopes that may be seen, as a JSON list; all of it without. `None` where that is too much to look at.
+pub async fn spend(
+    env: &Env,
+    account: &str,
+    question: &Question,
+    scopes: Option<String>,
+) -> Result<Option<Vec<Value>>> {
     // The clock that booked an entry may have been behind: entries lie in the order of their numbers, nearly in that of times.
     let place = |at: u64| async move {
         let found = rows(env, BEGIN, &[account, &at.to_string()]).await?;
@@ -139,11 +144,17 @@ pub async fn spend(env: &Env, account: &str, question: &Question, scopes: Option
     };
     let (start, end) = (question.start.0, question.end.0);
     let (from, to) = (place(start.saturating_sub(CLOCKS_MS)).await?, place(end.saturating_add(CLOCKS_MS)).await?);
+    if to.saturating_sub(from) > SPAN_MAX {
+        return Ok(None);
+    }
     let (from, to, start, end) = (from.to_string(), to.to_string(), start.to_string(), end.to_string());
     let mut values = vec![account, from.as_str(), to.as_str(), start.as_str(), end.as_str()];
     values.extend(scopes.as_deref());
-    rows(env, &question.statement(scopes.is_some()), &values).await
+    rows(env, &question.statement(scopes.is_some()), &values).await.map(Some)
 }
+
+/// Entries that one question looks at: all accounts share one database, which answers one at a time.
+pub const SPAN_MAX: u64 = 200_000;
 
 /// By how much clocks may differ.
 const CLOCKS_MS: u64 = 5_000;

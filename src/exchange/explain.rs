@@ -23,6 +23,13 @@ impl Exchange {
         });
         let others = self.with_seen(Settled::default()).cost;
         let cost = settled.map_or(Nanos::ZERO, |settled| settled.cost.minus(others));
+        let mut attempts = self.attempt_records(cost);
+        if self.conduct().checks.is_empty() {
+            // What was only learned from is of no concern to who asked for no checks.
+            for attempt in &mut attempts {
+                attempt.verdict.clear();
+            }
+        }
         json!({
             "mode": plan.map(|plan| plan.mode.word()),
             "reason": self.reason(),
@@ -33,7 +40,7 @@ impl Exchange {
             "health_id": self.case.world.health.id,
             "seed": self.case.seed.to_string(),
             "candidates": candidates,
-            "attempts": told_by_text(&self.attempt_records(cost)),
+            "attempts": told_by_text(&attempts),
         })
     }
 }

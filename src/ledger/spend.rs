@@ -138,7 +138,8 @@ impl Question {
         let bucket = self.width_ms.map_or("0".to_owned(), |ms| format!("at - at % {ms}"));
         let mut columns = vec![format!("{bucket} AS bucket")];
         columns.extend(self.by.iter().map(|by| format!("{} AS {}", by.column(), by.name())));
-        columns.extend(COUNTS.iter().map(|(name, summed)| format!("sum({summed}) AS {name}")));
+        // No call counts a million million tokens; sums that overflow would fail for good.
+        columns.extend(COUNTS.iter().map(|(name, summed)| format!("sum(min({summed}, 1000000000000)) AS {name}")));
         columns.push("CAST(sum(-amount) AS TEXT) AS nanos".to_owned());
         let groups: Vec<String> = (1..=1 + self.by.len()).map(|number| number.to_string()).collect();
         let seen = if some_scopes {

@@ -15,6 +15,7 @@ use megarouter::{
         case::Case,
         expected,
         learner::{Learner, Outcome},
+        seen::Seen,
         taught::Taught,
     },
 };
@@ -156,7 +157,7 @@ impl<'a> Judged<'a> {
             let outcomes: Vec<_> = (0..field.columns.len()).map(outcome).collect();
             learner.learn(&number.to_string(), case(row, prior(row)), &outcomes);
         }
-        Taught::of_text(&learner.taught().to_text()).unwrap_or_default()
+        Taught::of_text(&learner.taught(&Seen::default()).to_text()).unwrap_or_default()
     }
 
     fn estimate(&self, case: &Case) -> Vec<f32> {

@@ -24,6 +24,8 @@ async function fetched(path) {
   return body;
 }
 
+if (LIMIT && !(Number(LIMIT) > 0)) fail("LIMIT is a number of rows.");
+
 /** The newest rows, oldest first: what was decided first is planned again first. */
 async function newest(most) {
   const rows = [];

@@ -232,6 +232,9 @@ function greet(own, sandboxUrl) {
   ];
   console.log(`\nMegaRouter is ready.\n\n${rows.map(([name, value]) => `  ${name.padEnd(15)} ${value}`).join("\n")}
 
+For the lines of the README:
+  export KEY=${own.inference_key} ADMIN=${own.admin_key} SANDBOX=${sandboxUrl || "off"}
+
 Ask; the router picks the model:
   curl -N ${base}/v1/chat/completions ${key} ${json} \\
     -d '{"model":"auto","stream":true,"messages":[{"role":"user","content":"Hello!"}]}'

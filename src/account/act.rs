@@ -82,6 +82,8 @@ impl Account {
             Admin::GetGroup(id) => found("group", self.groups.contains_key(&id).then(|| self.group_told(&id))),
             Admin::ListGroups => self.list_groups(actor),
             Admin::ArchiveGroup(id) => self.archive_group(&id),
+            // Nothing said is to the top.
+            Admin::MoveGroup(id) if body.is_empty() => self.move_group(actor, &id, None),
             Admin::MoveGroup(id) => self.move_group(actor, &id, asks::read::<asks::MoveAsk>(body)?.parent_id),
             Admin::CreateMember => {
                 self.put_member(actor, &format!("mem_{fresh}"), asks::member(asks::read(body)?, true)?, true, now)

@@ -514,6 +514,10 @@ pub fn safe_base_url(url: &str, private_allowed: bool) -> Result<(), &'static st
         return Err("base_url has a host and a path, no credential, query or fragment.");
     }
     if private_allowed {
+        // Not even on a development machine: there a cloud keeps its machines' credentials.
+        if rest.starts_with("169.254.") || rest.to_ascii_lowercase().starts_with("[fe80") {
+            return Err("base_url is a link-local address.");
+        }
         return if rest.is_empty() { Err("base_url needs a host.") } else { Ok(()) };
     }
     let host = rest.split('/').next().unwrap_or_default();
@@ -557,6 +561,11 @@ mod tests {
             assert!(safe_base_url(bad, false).is_err(), "{bad}");
         }
         assert_eq!(safe_base_url("http://127.0.0.1:9000/acme", true), Ok(()));
+        assert!(
+            safe_base_url("http://169.254.169.254/v1", true).is_err()
+                && safe_base_url("http://[FE80::1]/v1", true).is_err()
+        );
+        assert_eq!(safe_base_url("http://127.0.0.1:9/v1", true), Ok(()));
     }
 
     #[test]

@@ -234,6 +234,9 @@ fn told(actor: &Actor) -> String {
 }
 
 fn denied(actor: &Actor, permission: Permission) -> Turn {
-    let message = format!("Your roles ({}) may not {}. Ask an owner or an admin.", told(actor), permission.plain());
+    let open = |role: &&Role| reach(**role, permission) != Reach::No;
+    let who: Vec<&str> = Role::ALL.iter().filter(open).map(|role| role.word()).collect();
+    let message =
+        format!("Your roles ({}) may not {}. It takes one of {}.", told(actor), permission.plain(), who.join(", "));
     Turn::refused(Refusal::Role { message })
 }

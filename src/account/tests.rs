@@ -1205,7 +1205,7 @@ fn lists_show_what_may_be_read_and_nobody_rises_by_itself() {
     for (name, member, grants, meant) in [
         ("lead", "mem_ada", json!([{"role": "group_admin", "scope": "grp_labs"}]), "ok"),
         ("lead", "mem_ada", json!([{"role": "auditor", "scope": "grp_research"}]), "ok"),
-        ("lead", "mem_ada", json!([{"role": "group_admin", "scope": "grp_sales"}]), "role_required"),
+        ("lead", "mem_ada", json!([{"role": "group_admin", "scope": "grp_sales"}]), "not_found"),
         ("lead", "mem_ada", json!([{"role": "admin"}]), "role_required"),
         ("lead", "mem_ada", json!([{"role": "auditor"}]), "role_required"),
         ("boss", "mem_ada", json!([{"role": "owner"}]), "role_required"),

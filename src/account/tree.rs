@@ -77,6 +77,12 @@ impl Account {
         (!there).then(|| missing(scope.word()))
     }
 
+    /// The answer where there is no such scope, or none that the actor may see.
+    fn unseen(&self, actor: &Actor, scope: &Scope) -> Option<Turn> {
+        let seen = *scope == Scope::Organization || actor.may(Permission::Read, &self.path_of(scope), false);
+        self.absent(scope).or_else(|| (!seen).then(|| missing(scope.word())))
+    }
+
     pub(super) fn put_rates(&mut self, scope: &Scope, limits: RateLimits) -> Turn {
         if let Some(turn) = self.absent(scope) {
             return turn;
@@ -218,7 +224,7 @@ impl Account {
         member.group_id = ask.group_id.or(member.group_id);
         let before = member.clone();
         if let Some(roles) = ask.roles {
-            if let Some(turn) = roles.iter().find_map(|grant| self.absent(&grant.scope())) {
+            if let Some(turn) = roles.iter().find_map(|grant| self.unseen(actor, &grant.scope())) {
                 return turn;
             }
             member.owner = roles.iter().any(|grant| grant.role == Role::Owner);

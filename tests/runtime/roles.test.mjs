@@ -38,7 +38,7 @@ test("a group admin runs its group, and nothing else", async () => {
   ]) {
     const answer = await leads("PUT", path, limit);
     assert.equal(answer.status, expected, JSON.stringify([path, answer.body]));
-    if (expected === 403) assert.match(answer.body.error.message, /group_admin, member.*budgets.*admin/);
+    if (expected === 403) assert.match(answer.body.error.message, /group_admin, member.*budgets.*takes one of owner, admin/);
   }
   assert.deepEqual(code(await leads("POST", "/api_keys", { name: "x", kind: "admin" })), [403, "role_required"]);
   assert.deepEqual(code(await leads("GET", "/wallet")), [403, "role_required"]);

@@ -59,6 +59,8 @@ pub struct Report {
     pub requests: usize,
     /// Of no use here: their figures cannot be read, or nothing could serve them now.
     pub skipped: usize,
+    /// Left to chance then, to explore or as control: no choice to compare with.
+    pub drawn: usize,
     pub was: Sum,
     pub would: Sum,
     /// From which deployment to which, and how often.
@@ -83,6 +85,10 @@ pub fn backtest(rows: &[Decided], catalog: &Rc<Catalog>, mode: Option<Mode>) -> 
     let habits = habits(rows, catalog);
     let mut report = Report::default();
     for row in rows {
+        if matches!(row.record.choice.why, Why::Explored | Why::Control) {
+            report.drawn += 1;
+            continue;
+        }
         let mut chosen = row.record.candidates.get(row.record.choice.place).cloned();
         if let (Some(chosen), Why::Warm) = (&mut chosen, row.record.choice.why) {
             warm(chosen);
@@ -260,6 +266,7 @@ impl Report {
         json!({
             "requests": self.requests,
             "skipped": self.skipped,
+            "drawn": self.drawn,
             "was": of(&self.was),
             "would": of(&self.would),
             "cost_change": self.change(|sum| sum.cost),
@@ -284,8 +291,8 @@ impl Report {
         let (count, mut text) = (count(self.requests).max(1.0), String::new());
         let mut say = |line: String| text.extend([line.as_str(), "\n"]);
         say(format!(
-            "{} decisions; {} rows without one, {} that cannot be planned again",
-            self.requests, undecided, self.skipped
+            "{} decisions; {} were left to chance, {undecided} rows have none, {} cannot be planned again",
+            self.requests, self.drawn, self.skipped
         ));
         if self.requests == 0 {
             return text;

@@ -43,7 +43,7 @@ fn rows() -> Result<(Vec<Decided>, usize), String> {
 fn all_the_same(rows: &[Decided], undecided: usize) -> Result<bool, String> {
     if rows.is_empty() {
         return Err(format!(
-            "No decision is kept of it ({undecided} rows): the caller named the deployment, or nobody answered."
+            "No decision is kept of it ({undecided} rows): the caller named the deployment, only one could be asked, or nobody answered."
         ));
     }
     let mut all = true;

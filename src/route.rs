@@ -10,7 +10,6 @@ use crate::{
     endpoint::{Overrides, Priority, Rescue, Surface},
     fault::Fault,
     id::Dice,
-    mode::Mode,
     money::Nanos,
     price,
     quality::Checks,
@@ -73,7 +72,6 @@ pub struct Plan {
     pub candidates: Vec<Candidate>,
     /// Everything that was looked at, for `explain`.
     pub considered: Vec<Considered>,
-    pub mode: Mode,
     pub reason: Reason,
     pub conduct: Conduct,
     pub terms: Terms,
@@ -222,7 +220,7 @@ impl Standing for Candidate {
 pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<Plan, Fault> {
     known_providers(question, world)?;
     let selection = Selection::of(question, world)?;
-    let (mode, checks) = (selection.mode, selection.checks(question));
+    let checks = selection.checks(question);
     // What is to be checked comes in one piece: a hold for its beginning alone would not do.
     let question = &Question { stream: question.stream && checks.is_empty(), ..*question };
     let (mut candidates, considered) = eligible::sift(question, &selection, world);
@@ -243,7 +241,7 @@ pub fn plan(question: &Question<'_>, world: &World, dice: &mut Dice) -> Result<P
     let is_a_choice = candidates.len() > 1 && !terms.in_given_order && !selection.is_weighted();
     let narrowing = |one: &Considered| one.why.is_some_and(eligible::is_narrowing);
     let narrowed = !selection.chooses() || selection.reason != Reason::Mode || considered.iter().any(narrowing);
-    Ok(Plan { candidates, considered, mode, reason, conduct, terms, choice: None, is_a_choice, narrowed })
+    Ok(Plan { candidates, considered, reason, conduct, terms, choice: None, is_a_choice, narrowed })
 }
 
 /// Refuses a wish for a provider nobody knows: a slip would leave out everything.

@@ -144,6 +144,12 @@ impl Permission {
         Self::ReadUsage,
     ];
 
+    /// Whether it only shows.
+    #[must_use]
+    pub fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::ReadKey | Self::ReadBudget | Self::ReadUsage)
+    }
+
     /// What it opens, in a sentence.
     #[must_use]
     pub fn plain(self) -> &'static str {
@@ -230,6 +236,12 @@ impl Actor {
         })
     }
 
+    /// Whether it is an owner.
+    #[must_use]
+    pub fn is_owner(&self) -> bool {
+        self.roles.iter().any(|grant| grant.role == Role::Owner)
+    }
+
     /// Whether it may grant a role at a scope: none that opens more than its own roles do there.
     #[must_use]
     pub fn may_grant(&self, grant: &RoleGrant, path: &[Scope]) -> bool {
@@ -237,9 +249,8 @@ impl Actor {
             let wanted = reach(grant.role, *permission);
             matches!(wanted, Reach::No | Reach::Own | Reach::OwnKeys) || self.reaches_as_far(*permission, wanted, path)
         };
-        let is_owner = self.roles.iter().any(|held| held.role == Role::Owner);
         let writes = self.may(Permission::WriteMember, path, true);
-        (grant.role != Role::Owner || is_owner) && writes && Permission::ALL.iter().all(covers)
+        (grant.role != Role::Owner || self.is_owner()) && writes && Permission::ALL.iter().all(covers)
     }
 
     fn reaches_as_far(&self, permission: Permission, wanted: Reach, path: &[Scope]) -> bool {
@@ -295,6 +306,7 @@ mod tests {
         let (none, own): (&[&str], &[&str]) = (&[], &["ada", "ada's key"]);
         let (inside, below): (&[&str], &[&str]) =
             (&["research", "labs", "ada", "ada's key"], &["labs", "ada", "ada's key"]);
+        // Told apart here once more: the table is held against it.
         let reads = |permission| {
             use Permission::{Read, ReadBudget, ReadKey, ReadUsage};
             [Read, ReadBudget, ReadUsage, ReadKey].contains(&permission)

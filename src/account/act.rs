@@ -9,7 +9,7 @@ use crate::json::{json, list_of};
 use crate::{
     access::{
         KeyKind, NamedRoute, OwnProvider,
-        role::{Actor, Permission, Role},
+        role::{Actor, Permission},
     },
     budget::{Budget, Extra},
     endpoint::{Admin, Endpoint},
@@ -181,8 +181,7 @@ impl Account {
         }
         if key.spec.owner_member_id.is_none() {
             // An owner's are the first owner's; whoever else makes a key makes its own.
-            let owns = actor.roles.iter().any(|grant| grant.role == Role::Owner);
-            key.spec.owner_member_id = if owns { self.first_owner() } else { Some(actor.member.clone()) };
+            key.spec.owner_member_id = if actor.is_owner() { self.first_owner() } else { Some(actor.member.clone()) };
         }
         if let Err(turn) = self.gate_key(actor, &key) {
             return turn;

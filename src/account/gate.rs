@@ -69,8 +69,7 @@ impl Account {
         let path = self.path_of(scope);
         if actor.may(permission, &path, false) {
             // Nor does anybody act on who has more.
-            let reads = [Permission::Read, Permission::ReadKey, Permission::ReadBudget, Permission::ReadUsage];
-            return if reads.contains(&permission) { Ok(()) } else { self.gate_member(actor, &path) };
+            return if permission.reads() { Ok(()) } else { self.gate_member(actor, &path) };
         }
         let sees = [Permission::Read, Permission::ReadKey, Permission::ReadBudget];
         if *scope != Scope::Organization && !sees.into_iter().any(|reads| actor.may(reads, &path, false)) {
@@ -88,7 +87,7 @@ impl Account {
         other.map_or(Ok(()), |member| self.gate_roles(actor, member))
     }
 
-    /// The same for something new under a path.
+    /// Refuses what the actor's roles do not open for something new under a path.
     pub(super) fn gate_new(&self, actor: &Actor, permission: Permission, path: &[Scope]) -> Result<(), Turn> {
         if actor.may(permission, path, true) { Ok(()) } else { Err(denied(actor, permission)) }
     }
@@ -99,11 +98,11 @@ impl Account {
         let (permission, scope) = match act {
             Admin::GetKey(id) => (Permission::ReadKey, key(id)),
             Admin::RevokeKey(id) => {
-                if let Some(key) = self.keys.get(id).filter(|key| key.kind == KeyKind::Admin) {
+                let admin = self.keys.get(id).filter(|key| key.kind == KeyKind::Admin);
+                if let Some(key) = admin {
                     self.gate_owner(actor, key.spec.owner_member_id.as_ref())?;
                 }
-                let is_admin = self.keys.get(id).is_some_and(|key| key.kind == KeyKind::Admin);
-                (if is_admin { Permission::WriteAdminKey } else { Permission::WriteKey }, key(id))
+                (if admin.is_some() { Permission::WriteAdminKey } else { Permission::WriteKey }, key(id))
             }
             Admin::PutBudget(scope, _)
             | Admin::DeleteBudget(scope, _)
@@ -169,12 +168,12 @@ impl Account {
     fn gate_owner(&self, actor: &Actor, owner: Option<&String>) -> Result<(), Turn> {
         match owner.and_then(|id| self.members.get(id)) {
             Some(member) => self.gate_roles(actor, member),
-            None if actor.roles.iter().any(|grant| grant.role == Role::Owner) => Ok(()),
+            None if actor.is_owner() => Ok(()),
             None => Err(denied(actor, Permission::WriteAdminKey)),
         }
     }
 
-    /// The admin keys that open everything and are not of a member, now: one has to stay, or nobody could make another.
+    /// How many admin keys open everything now, those of one member aside: one has to stay, or nobody could make another.
     pub(super) fn owner_keys(&self, but_of: Option<&str>, now: Millis) -> usize {
         let opens = |key: &&StoredKey| {
             let owner = key.spec.owner_member_id.as_deref();

@@ -153,7 +153,6 @@ impl Account {
         }
     }
 
-    /// Takes a call from the rates of its whole path, or from none.
     /// Whether a verdict may be given: it counts as a request.
     pub(super) fn admits_lesson(&mut self, caller: &Caller, now: Millis) -> Result<(), Refusal> {
         let spec = self.prove(caller, KeyKind::Inference, now)?.spec.clone();
@@ -161,6 +160,7 @@ impl Account {
         self.take_rates(&path, &spec, 0, now)
     }
 
+    /// Takes a call from the rates of its whole path, or from none.
     fn take_rates(&mut self, path: &[Scope], spec: &KeySpec, tokens: u64, now: Millis) -> Result<(), Refusal> {
         let limits: Vec<(&Scope, RateLimits)> =
             path.iter().filter_map(|scope| Some((scope, self.rates_of(scope, spec)?))).collect();

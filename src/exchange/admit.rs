@@ -80,7 +80,9 @@ impl Exchange {
             session: self.case.overrides.session.clone().unwrap_or_default(),
             policies_version: self.case.world.policies().version,
             taught: self.case.world.taught.version.clone(),
-            draws: plan.filter(|plan| plan.terms.control > 0.0).map_or_default(|plan| plan.mode.word().to_owned()),
+            draws: plan
+                .filter(|plan| plan.terms.control > 0.0)
+                .map_or_default(|plan| plan.terms.mode.word().to_owned()),
         };
         self.held_at = now;
         self.phase = Phase::Holding { tries };

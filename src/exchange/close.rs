@@ -233,7 +233,7 @@ impl Exchange {
             model_requested: self.case.request.model.clone(),
             provider: ids(|deployment| &deployment.provider.id),
             model: ids(|deployment| &deployment.model),
-            mode: self.plan().map_or_default(|plan| plan.mode.word().to_owned()),
+            mode: self.plan().map_or_default(|plan| plan.terms.mode.word().to_owned()),
             reason: self.reason().to_owned(),
             task: self.case.signals.task.word().to_owned(),
             catalog_id: self.case.world.catalog.id.clone(),

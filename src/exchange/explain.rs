@@ -31,7 +31,7 @@ impl Exchange {
             }
         }
         json!({
-            "mode": plan.map(|plan| plan.mode.word()),
+            "mode": plan.map(|plan| plan.terms.mode.word()),
             "reason": self.reason(),
             "task": self.case.overrides.task.as_deref().unwrap_or(signals.task.word()),
             "difficulty": rounded(f64::from(signals.case.hardness)),

@@ -247,7 +247,7 @@ impl Exchange {
 
     /// How long it waits its turn at a rate limit.
     fn patience_ms(&self) -> u64 {
-        let hurried = self.plan().is_some_and(|plan| plan.mode == Mode::LatencyFirst);
+        let hurried = self.plan().is_some_and(|plan| plan.terms.mode == Mode::LatencyFirst);
         match self.case.signals.priority {
             Priority::Low => RATE_LIMIT_MS_MAX_LOW,
             Priority::High => 0,

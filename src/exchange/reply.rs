@@ -61,7 +61,7 @@ impl Exchange {
         if let (Some(plan), Some(candidate)) = (self.plan(), self.candidate()) {
             headers.push(("x-megarouter-provider", candidate.deployment.provider.id.clone()));
             headers.push(("x-megarouter-model", candidate.deployment.model.clone()));
-            headers.push(("x-megarouter-mode", plan.mode.word().to_owned()));
+            headers.push(("x-megarouter-mode", plan.terms.mode.word().to_owned()));
             headers.push(("x-megarouter-reason", self.reason().to_owned()));
         }
         headers.push(("x-megarouter-attempts", self.attempts.len().to_string()));

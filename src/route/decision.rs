@@ -33,7 +33,7 @@ pub struct Features {
 pub struct Judged {
     /// What the mode made of it; higher is better.
     pub score: f64,
-    /// What the mode would make of it with the prompt in its cache.
+    /// What the mode would make of it with the prompt in its cache; the same where no session may stay.
     pub score_warm: f64,
     /// It comes last: its circuit is open, or it is spared this call.
     pub shut: bool,
@@ -154,11 +154,12 @@ impl Terms {
         };
         for candidate in candidates.iter_mut() {
             let features = *candidate.features();
-            let warm = Features { log_cost: features.log_cost_warm, ..features };
+            let cold = score(&features, &self.field);
+            let warm = || score(&Features { log_cost: features.log_cost_warm, ..features }, &self.field);
             let spared = features.throttled > 0.0 && self.draw(candidate.id()) < features.throttled;
             candidate.judge(Judged {
-                score: score(&features, &self.field),
-                score_warm: score(&warm, &self.field),
+                score: cold,
+                score_warm: if self.stays { warm() } else { cold },
                 shut: features.open || spared,
                 poor: !self.in_given_order && features.quality < floor * self.field.quality,
             });

@@ -4,6 +4,7 @@ use crate::{
     catalog::Catalog,
     chat::{Message, Part, Request, Role, Tool},
     health::{FailedAs, Health, Outcome, Sample},
+    mode::Mode,
     world::{Credential, Reach, Settings},
 };
 use serde_json::Value;
@@ -272,7 +273,7 @@ fn a_policy_sets_what_a_request_leaves_open() {
     use crate::json::json;
     let world = under(&world(ROWS), layers(json!({"mode": "latency-first"}), json!({"mode": "cost-first"})));
     let mode = |model: &str, mode| {
-        planned(&world, model, &ask(), &Overrides { mode, ..Overrides::default() }).expect("a plan").mode
+        planned(&world, model, &ask(), &Overrides { mode, ..Overrides::default() }).expect("a plan").terms.mode
     };
     assert_eq!(mode("auto", None), Mode::CostFirst);
     assert_eq!(mode("auto:balanced", None), Mode::Balanced);

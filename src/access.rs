@@ -147,10 +147,7 @@ struct Seal {
 fn seal(body: &str, pepper: &[u8]) -> Seal {
     let mut code = String::with_capacity(CODE_LEN);
     let mut digest = String::with_capacity(64);
-    // HMAC takes a key of any length: the error cannot happen, and an empty code matches nothing.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(pepper) else { return Seal { code, digest } };
-    mac.update(body.as_bytes());
-    let bytes = mac.finalize().into_bytes();
+    let bytes = mac(body.as_bytes(), pepper);
     let (public, kept) = bytes.split_at(5);
     push_base32(&mut code, public.iter().fold(0, |bits, byte| (bits << 8) | u128::from(*byte)), CODE_LEN);
     for byte in kept {
@@ -159,17 +156,19 @@ fn seal(body: &str, pepper: &[u8]) -> Seal {
     Seal { code, digest }
 }
 
+/// HMAC-SHA-256.
+#[must_use]
+pub fn mac(content: &[u8], key: &[u8]) -> [u8; 32] {
+    // It takes a key of any length: the error cannot happen.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
+    mac.update(content);
+    mac.finalize().into_bytes().into()
+}
+
 /// A secret that is not kept: made again from what it is for, and from the pepper.
 #[must_use]
-pub fn derived(purpose: &str, pepper: &[u8]) -> [u8; 20] {
-    let mut secret = [0; 20];
-    if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(pepper) {
-        mac.update(purpose.as_bytes());
-        for (place, byte) in secret.iter_mut().zip(mac.finalize().into_bytes()) {
-            *place = byte;
-        }
-    }
-    secret
+pub fn derived(purpose: &str, pepper: &[u8]) -> [u8; 32] {
+    mac(format!("secret\n{purpose}").as_bytes(), pepper)
 }
 
 /// Equality that takes the same time wherever two texts of one length differ.

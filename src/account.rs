@@ -19,6 +19,7 @@ use serde::Serialize;
 use std::collections::HashMap;
 
 mod act;
+mod alerts;
 mod arms;
 pub mod ask;
 mod books;
@@ -35,6 +36,8 @@ mod told;
 mod trail;
 mod tree;
 
+use crate::alert::Webhook;
+use alerts::{Alert, WalletTerms};
 use arms::Arms;
 use defaults::Defaults;
 use ended::Ended;
@@ -185,13 +188,10 @@ struct Checkpoint {
     arms: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     seen: String,
-    #[serde(skip_serializing_if = "Trail::is_empty")]
-    trail: Trail,
 }
 
 json::members!(Checkpoint {
     seq, head, wallet, counters, journaled = 0, rates = Vec::new(), arms = String::new(), seen = String::new(),
-    trail = Trail::default(),
 });
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -218,12 +218,27 @@ pub struct Account {
     ended: Ended,
     lessons: Lessons,
     arms: Arms,
+    /// Where the trail ends, and what of it waits for the journal.
     trail: Trail,
+    audits: Vec<Entry>,
     /// What new members of a scope get.
     defaults: Table<Scope, Defaults>,
     /// When keys were used last, and when that was kept last; and which of them are to be kept.
     used: HashMap<String, (Millis, Millis)>,
     touched: Vec<String>,
+    webhooks: Table<String, Webhook>,
+    alerts: Table<String, Alert>,
+    wallet_terms: WalletTerms,
+    /// What was told of: under its name, when or how far.
+    fired: Table<String, String>,
+    /// Failures of providers in a row.
+    failures: HashMap<String, u32>,
+    /// Alerts of this instance: no two of them have one id.
+    raised: u32,
+    /// Rows that come along with the turn.
+    news: Vec<Write>,
+    /// When the next alert has to be sent.
+    deliver_at: Option<Millis>,
     /// Answers to requests that may come again, by key and `Idempotency-Key`.
     once: Table<String, Once>,
     /// Refusals kept in this hour.
@@ -268,9 +283,18 @@ impl Account {
             lessons: Lessons::default(),
             arms: Arms::default(),
             trail: Trail::default(),
+            audits: Vec::new(),
             defaults: Table::default(),
             used: HashMap::new(),
             touched: Vec::new(),
+            webhooks: Table::default(),
+            alerts: Table::default(),
+            wallet_terms: WalletTerms::default(),
+            fired: Table::default(),
+            failures: HashMap::new(),
+            raised: 0,
+            news: Vec::new(),
+            deliver_at: None,
             once: Table::default(),
             denied: (0, 0),
             warm: Table::default(),
@@ -289,10 +313,8 @@ impl Account {
         for row in records {
             account.restore(&row, &mut checkpoint).map_err(|error| format!("{} {}: {error}", row.kind, row.id))?;
         }
-        if let Some(Checkpoint { seq, head, wallet, counters, rates, journaled: through, arms, seen, trail }) =
-            checkpoint
-        {
-            account.trail = trail;
+        account.take_up_trail();
+        if let Some(Checkpoint { seq, head, wallet, counters, rates, journaled: through, arms, seen }) = checkpoint {
             arms_at = account.arms.restore(&arms);
             account.lessons.seen.restore(&seen);
             account.budgets.restore(&counters);
@@ -340,6 +362,16 @@ impl Account {
                 let at = json::read(&row.body)?;
                 self.used.insert(row.id.clone(), (at, at));
             }
+            "webhook" => self.webhooks.insert(row.id.clone(), json::read(&row.body)?),
+            "alert" => {
+                self.alerts.insert(row.id.clone(), json::read(&row.body)?);
+                // Sent as soon as the alarm rings.
+                self.deliver_at = Some(Millis(0));
+            }
+            "wallet" => self.wallet_terms = json::read(&row.body)?,
+            "fired" => self.fired.insert(row.id.clone(), json::read(&row.body)?),
+            "trail" => self.trail = json::read(&row.body)?,
+            "audit" => self.audits.push(json::read(&row.body)?),
             "once" => self.once.insert(row.id.clone(), json::read(&row.body)?),
             "tenant" => self.tenant.version = json::read(&row.body)?,
             "provider" => {
@@ -383,7 +415,6 @@ impl Account {
             let Some(Booking::Posted { entry, counted }) = self.bookings.get(id) else { continue };
             if *seq > self.seq {
                 apply(&mut self.wallet, &mut self.budgets, entry, counted, Nanos::ZERO);
-                self.trail.take(entry);
                 if let Some(call) = &entry.call {
                     self.arms.note(call, entry.at);
                 }
@@ -414,6 +445,12 @@ impl Account {
 
     /// Answers one letter.
     pub fn turn(&mut self, letter: Letter, now: Millis) -> Turn {
+        let mut turn = self.answer(letter, now);
+        turn.writes.append(&mut self.news);
+        turn
+    }
+
+    fn answer(&mut self, letter: Letter, now: Millis) -> Turn {
         match letter {
             Letter::Found { organization, admin_key, credit, owner } => {
                 self.found(organization, admin_key, credit, owner, now)
@@ -536,7 +573,7 @@ impl Account {
         self.head.clone_from(&entry.hash);
         self.wallet.held = self.wallet.held.minus(held);
         apply(&mut self.wallet, &mut self.budgets, &entry, &counted, held);
-        self.trail.take(&entry);
+        self.watch_money(&counted, now);
         self.outbox.insert((entry.seq, entry.id.clone()));
         self.flush_at.get_or_insert(now.after(self.terms.outbox_flush_ms));
         self.put(entry.id.clone(), Booking::Posted { entry, counted })
@@ -594,7 +631,7 @@ impl Account {
             }
         }
         self.flush_failures = 0;
-        self.flush_at = (!self.outbox.is_empty()).then_some(now);
+        self.flush_at = self.waits().then_some(now);
         self.checkpoint(now, &mut writes);
         writes
     }
@@ -643,7 +680,6 @@ impl Account {
                 .collect(),
             arms: self.arms.to_text(now),
             seen: self.lessons.seen.to_text(),
-            trail: self.trail.clone(),
         };
         writes.push(record("checkpoint", "", Some(&checkpoint)));
         writes.extend(self.uses_kept());
@@ -653,7 +689,7 @@ impl Account {
     #[must_use]
     pub fn wake(&self) -> Option<Millis> {
         let deadline = self.deadlines.first().map(|(at, _)| *at);
-        [self.flush_at, deadline].into_iter().flatten().min()
+        [self.flush_at, deadline, self.deliver_at].into_iter().flatten().min()
     }
 }
 

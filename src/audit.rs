@@ -1,5 +1,5 @@
-//! The audit trail: who changed what of an organisation. Each act is an entry of its ledger, sealed with all others; this room
-//! says what stands in its note and how the trail is asked.
+//! The audit trail: who changed what of an organisation. Each act is an entry without legs, sealed over the one before it;
+//! this room says what stands in its note and how the trail is asked.
 use crate::{
     catalog::sha256_hex,
     endpoint::percent_decoded,
@@ -77,11 +77,11 @@ pub fn verb(method: &str, path: &str, is_new: bool) -> &'static str {
     }
 }
 
-/// What is asked of the trail: conditions on an entry's columns and its note, each with a value.
-pub type Conditions = Vec<(&'static str, String)>;
-
-/// The note, also where an entry is of another kind: its note is no JSON.
-pub const KIND: &str = "kind = 'audit'";
+/// The journal's name for the trail of an account: a chain beside that of its ledger.
+#[must_use]
+pub fn account_of(account: &str) -> String {
+    format!("{account}/audit")
+}
 
 /// The condition of a parameter of `GET /admin/v1/audit_logs`.
 ///
@@ -93,12 +93,9 @@ pub fn condition(name: &str, value: &str) -> Result<(&'static str, String), Faul
         at.ok_or_else(|| Fault::parameter(name, format!("{name} is a moment, like 2026-12-01T00:00:00Z.")))
     };
     Ok(match percent_decoded(name).trim_end_matches("[]") {
-        "event_type" => ("iif(kind = 'audit', note ->> 'type', '') = ?", value.to_owned()),
-        "actor_id" => (
-            "? IN (iif(kind = 'audit', note ->> '$.actor.member_id', ''), iif(kind = 'audit', note ->> '$.actor.api_key_id', ''))",
-            value.to_owned(),
-        ),
-        "resource_id" => ("iif(kind = 'audit', note ->> '$.resource.id', '') = ?", value.to_owned()),
+        "event_type" => ("note ->> 'type' = ?", value.to_owned()),
+        "actor_id" => ("? IN (note ->> '$.actor.member_id', note ->> '$.actor.api_key_id')", value.to_owned()),
+        "resource_id" => ("note ->> '$.resource.id' = ?", value.to_owned()),
         "from" | "effective_at[gte]" => ("at >= CAST(? AS INTEGER)", moment()?),
         "to" | "effective_at[lt]" => ("at < CAST(? AS INTEGER)", moment()?),
         _ => {
@@ -111,7 +108,7 @@ pub fn condition(name: &str, value: &str) -> Result<(&'static str, String), Faul
 /// The condition of those who see only some scopes, told as a JSON list.
 #[must_use]
 pub fn seen(scopes: &Value) -> (&'static str, String) {
-    let inside = "EXISTS (SELECT 1 FROM json_each(iif(kind = 'audit', note, '{}'), '$.scopes') AS one, json_each(?) AS seen \
+    let inside = "EXISTS (SELECT 1 FROM json_each(note, '$.scopes') AS one, json_each(?) AS seen \
                   WHERE one.value = seen.value)";
     (inside, json::written(scopes))
 }

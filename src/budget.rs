@@ -36,7 +36,7 @@ json::words!(Enforcement { Hard = "hard", Soft = "soft" });
 pub struct Limit {
     pub limit_usd: Nanos,
     pub mode: Enforcement,
-    /// Percentages that are to alert; kept for that, nothing alerts yet.
+    /// Percentages that alert, each once in a window.
     pub thresholds: Vec<u8>,
 }
 
@@ -81,14 +81,14 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     /// The name of the window that counts here; `None` where there is none.
-    fn window_id(&self, window: Window) -> Option<String> {
+    pub fn window_id(&self, window: Window) -> Option<String> {
         match window {
             Window::Session => (!self.session.is_empty()).then(|| self.session.to_owned()),
             calendar => Some(calendar.id(self.at, self.zone)),
         }
     }
 
-    fn resets_at(&self, window: Window) -> Option<String> {
+    pub fn resets_at(&self, window: Window) -> Option<String> {
         window.ends(self.at, self.zone).map(Millis::rfc3339)
     }
 }
@@ -210,6 +210,12 @@ impl Budgets {
     #[must_use]
     pub fn budget(&self, scope: &Scope, window: Window) -> Option<&Budget> {
         self.limits.get(&(scope.clone(), window))
+    }
+
+    /// What is posted in a window.
+    #[must_use]
+    pub fn posted(&self, counted: &Counted) -> Nanos {
+        self.counts(counted).0
     }
 
     /// What a limit's window holds now.

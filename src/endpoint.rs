@@ -98,6 +98,7 @@ pub enum Admin {
     UpdateMember(String),
     DisableMember(String),
     GetWallet,
+    UpdateWallet,
     GetLift,
     /// What was used and spent: the same under both names.
     Spend,
@@ -116,6 +117,15 @@ pub enum Admin {
     /// The trail of what admins did, and where it ends.
     AuditLogs,
     AuditCheckpoints,
+    CreateWebhook,
+    ListWebhooks,
+    GetWebhook(String),
+    UpdateWebhook(String),
+    DeleteWebhook(String),
+    TestWebhook(String),
+    RotateWebhook(String),
+    ListAlerts,
+    ResendAlert(String),
 }
 
 /// The operator's plane.
@@ -189,7 +199,17 @@ fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
         ["groups", group, rest @ ..] => limits(&Scope::Group(id(group)), rest)?,
         ["members", member, rest @ ..] => limits(&Scope::Member(id(member)), rest)?,
         ["api_keys", key, rest @ ..] => limits(&Scope::ApiKey(id(key)), rest)?,
-        ["wallet"] => vec![("GET", Admin::GetWallet)],
+        ["wallet"] => vec![("GET", Admin::GetWallet), ("PATCH", Admin::UpdateWallet)],
+        ["webhook_endpoints"] => vec![("POST", Admin::CreateWebhook), ("GET", Admin::ListWebhooks)],
+        ["webhook_endpoints", hook] => vec![
+            ("GET", Admin::GetWebhook(id(hook))),
+            ("PATCH", Admin::UpdateWebhook(id(hook))),
+            ("DELETE", Admin::DeleteWebhook(id(hook))),
+        ],
+        ["webhook_endpoints", hook, "test"] => vec![("POST", Admin::TestWebhook(id(hook)))],
+        ["webhook_endpoints", hook, "rotate_secret"] => vec![("POST", Admin::RotateWebhook(id(hook)))],
+        ["alerts"] => vec![("GET", Admin::ListAlerts)],
+        ["alerts", alert, "resend"] => vec![("POST", Admin::ResendAlert(id(alert)))],
         ["usage" | "costs"] => vec![("GET", Admin::Spend)],
         ["router_lift"] => vec![("GET", Admin::GetLift)],
         ["providers"] => vec![("GET", Admin::ListProviders)],

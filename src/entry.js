@@ -29,11 +29,19 @@ const facade = (Half) => class extends DurableObject {
     const at = this.half.wake();
     if (at > 0) this.ctx.storage.setAlarm(at);
   }
+  // Beside the alarm: a receiver that hangs holds up nothing.
+  async deliver({ alert, endpoint, url, headers, body }) {
+    const answer = await fetch(url, { method: "POST", headers, body, redirect: "manual", signal: AbortSignal.timeout(15e3) }).catch(() => null);
+    await answer?.body?.cancel();
+    this.turn((half) => half.delivered(alert, endpoint, answer?.status ?? 0));
+    this.arm();
+  }
   async alarm() {
     try {
       this.turn((half) => half.ring());
       const sent = await this.half.send();
       this.turn((half) => half.sent(sent));
+      for (const one of JSON.parse(this.half.outgoing?.() ?? "[]")) this.deliver(one);
     } finally {
       this.arm();
     }

@@ -28,7 +28,7 @@ pub enum EntryKind {
     Refund,
     /// What the operator sets right, up or down.
     Adjustment,
-    /// What an admin did: moves no money, see [`crate::audit`].
+    /// What an admin did, in a chain of its own: see [`crate::audit`].
     Audit,
 }
 

@@ -3,6 +3,7 @@
 //! The rooms and the law between them are in `ARCHITECTURE.md`; `tests/tidy.rs` keeps both true.
 pub mod access;
 pub mod account;
+pub mod alert;
 pub mod analysis;
 pub mod audit;
 pub mod base64;

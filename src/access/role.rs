@@ -129,10 +129,12 @@ pub enum Permission {
     ReadUsage,
     /// Who changed what.
     ReadAudit,
+    /// Where alerts are sent.
+    WriteAlert,
 }
 
 impl Permission {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Read,
         Self::WriteGroup,
         Self::WriteMember,
@@ -145,6 +147,7 @@ impl Permission {
         Self::WriteBudget,
         Self::ReadUsage,
         Self::ReadAudit,
+        Self::WriteAlert,
     ];
 
     /// Whether it only shows.
@@ -169,6 +172,7 @@ impl Permission {
             Self::WriteBudget => "set budgets and limits here",
             Self::ReadUsage => "see what was spent here",
             Self::ReadAudit => "see who changed what",
+            Self::WriteAlert => "change alerts here",
         }
     }
 }
@@ -189,7 +193,7 @@ pub enum Reach {
 
 /// One line a permission, one column a role, in the order of [`Role::ALL`].
 #[rustfmt::skip]
-const TABLE: [[Reach; 7]; 12] = {
+const TABLE: [[Reach; 7]; 13] = {
     use Reach::{Below as B, Inside as I, No as N, Own as O, OwnKeys as K};
     //  owner admin billing group_admin auditor member service_account
     [
@@ -205,6 +209,7 @@ const TABLE: [[Reach; 7]; 12] = {
         [I, I, N, B, N, N, N], // WriteBudget
         [I, I, I, I, I, O, O], // ReadUsage
         [I, I, N, I, I, N, N], // ReadAudit
+        [I, I, I, I, N, N, N], // WriteAlert
     ]
 };
 
@@ -321,7 +326,8 @@ mod tests {
             | (Role::ServiceAccount, Permission::Read | Permission::ReadKey)
             | (Role::Member | Role::ServiceAccount, Permission::ReadAudit) => none,
             (Role::GroupAdmin, Permission::WriteAdminKey | Permission::WriteProvider) => none,
-            (Role::GroupAdmin, Permission::WriteKey) => inside,
+            (Role::GroupAdmin, Permission::WriteKey | Permission::WriteAlert) => inside,
+            (Role::Billing, Permission::WriteAlert) => all,
             (Role::Member, Permission::WriteKey | Permission::WritePolicy) => &["ada's key"],
             (Role::GroupAdmin, permission) => {
                 if reads(permission) {

@@ -63,7 +63,6 @@ impl Account {
             Admin::ListMembers => self.list_members(actor, false),
             Admin::ListServiceAccounts => self.list_members(actor, true),
             Admin::DisableMember(id) => self.disable_member(actor, &id, now),
-            Admin::GetWallet => Turn::told(self.wallet_told(200)),
             Admin::Spend => told(200, json!(Self::scopes_seen(actor, Permission::ReadUsage))),
             Admin::AuditLogs => Self::trail_seen(actor),
             Admin::AuditCheckpoints => self.trail_told(now),
@@ -152,6 +151,7 @@ impl Account {
             return missing("budget");
         }
         let mut writes = vec![Write::Record { kind: "budget", id: budget_id(scope, window), body: None }];
+        self.forget_fired(&super::alerts::fired_name(scope, window.word()));
         // A restart must not find the old counters again.
         self.checkpoint(now, &mut writes);
         Turn { writes, ..deleted("budget", window.word()) }

@@ -13,8 +13,10 @@ use crate::{
 use serde_json::Value;
 use std::rc::Rc;
 
+mod alert;
 mod key;
 
+pub use alert::{WalletAsk, WebhookAsk};
 pub use key::{AcceptAsk, InviteAsk, KeyAsk, RotateAsk, changed_key};
 
 const NAME_MAX: usize = 200;

@@ -6,6 +6,8 @@ use super::{
 };
 use crate::{
     budget::Wallet,
+    id::Scope,
+    json::json,
     ledger::{EntryKind, transfer},
     money::Nanos,
     time::Millis,
@@ -39,7 +41,12 @@ impl Account {
         let once = record("credit", &credit.id, Some(&credit.id));
         self.given.insert(credit.id.clone(), credit.id.clone());
         let entry = self.entry(credit.id, kind, credit.amount, legs, None, Some(credit.reason), now);
+        let amount = entry.amount_usd;
         let booked = self.book(entry, Vec::new(), Nanos::ZERO, now);
+        if amount > Nanos::ZERO && kind == EntryKind::Credit {
+            let data = json!({"amount_usd": amount, "available_usd": self.wallet.available()});
+            self.raise("wallet.topped_up", vec![Scope::Organization], data, None, now);
+        }
         Turn { answer: self.wallet_told(200), writes: vec![once, booked] }
     }
 

@@ -133,6 +133,11 @@ impl Account {
             | Admin::LedgerEntry(_)
             | Admin::Recompute(_)
             | Admin::Requests => (Permission::ReadUsage, Scope::Organization),
+            Admin::GetWebhook(id) => return self.gate_webhook(actor, id, true),
+            Admin::UpdateWebhook(id) | Admin::DeleteWebhook(id) | Admin::TestWebhook(id) | Admin::RotateWebhook(id) => {
+                return self.gate_webhook(actor, id, false);
+            }
+            Admin::UpdateWallet => (Permission::WriteAlert, Scope::Organization),
             Admin::AuditCheckpoints => (Permission::ReadAudit, Scope::Organization),
             Admin::PutProvider(_) | Admin::DeleteProvider(_) | Admin::PutRoute(_) | Admin::DeleteRoute(_) => {
                 (Permission::WriteProvider, Scope::Organization)
@@ -144,6 +149,10 @@ impl Account {
             | Admin::ListRoutes
             | Admin::Spend
             | Admin::AuditLogs
+            | Admin::CreateWebhook
+            | Admin::ListWebhooks
+            | Admin::ListAlerts
+            | Admin::ResendAlert(_)
             | Admin::ListKeys
             | Admin::ListGroups
             | Admin::ListMembers

@@ -74,7 +74,12 @@ impl Account {
         }
         let grant = match self.affordable(&letter, &spec, &counted, place) {
             Ok(grant) => grant,
-            Err(refusal) => return Turn::refused(refusal),
+            Err(refusal) => {
+                if let Refusal::Budget(blocked) = &refusal {
+                    self.watch_refusal(blocked, now);
+                }
+                return Turn::refused(refusal);
+            }
         };
         if letter.dry {
             let grant = self.with_hints(grant, &letter, now);
@@ -266,6 +271,7 @@ impl Account {
         }
         let mut writes = Vec::new();
         if !told {
+            self.watch_providers(&call, now);
             self.lessons.observe(&observed, &call.request_hash, now);
             let used = match outcome {
                 PostOutcome::Charge(amount) | PostOutcome::Suspense { metered: amount } => amount,
@@ -395,6 +401,7 @@ impl Account {
                 Some(Booking::Posted { .. }) | None => drop(self.deadlines.take_first(|_| true)),
             }
         }
+        writes.append(&mut self.news);
         writes
     }
 }

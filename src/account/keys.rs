@@ -64,8 +64,7 @@ impl Account {
     /// # Errors
     /// 400 for a body that cannot be taken.
     pub(super) fn act_on_key(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
-        let AdminAsk { body, keys, .. } = ask;
-        let body = body.as_bytes();
+        let (body, keys) = (ask.body.as_bytes(), ask.keys.clone());
         Ok(match act {
             Admin::CreateKey => {
                 let (kind, spec) = asks::read::<asks::KeyAsk>(body)?.spec(now)?;
@@ -96,7 +95,7 @@ impl Account {
                 None => missing("invite"),
                 Some(_) => self.revoke_key(&id, now),
             },
-            _ => Turn::refused(Refusal::NotServed("This is nothing an account answers.".to_owned())),
+            other => self.act_on_alerts(actor, other, ask, now)?,
         })
     }
 

@@ -22,6 +22,7 @@ impl Account {
             "held_usd": wallet.held,
             "posted_usd": wallet.posted,
             "credits_usd": wallet.credits,
+            "low_balance_alert_usd": self.wallet_terms.low_balance_alert_usd,
         });
         Answer::Told { status, body }
     }

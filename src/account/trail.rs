@@ -1,6 +1,6 @@
 //! Every request of the admin plane: repeated or new, allowed or not, and what is kept of it. What it changes is in [`super::act`].
 use super::{
-    Account, Turn,
+    Account, Turn, Write,
     act::missing,
     letter::{AdminAsk, Answer, Caller, Conflict, Organization, Refusal},
     record,
@@ -15,7 +15,7 @@ use crate::{
     endpoint::{Admin, Endpoint},
     id::{Scope, mint},
     json::{self, json},
-    ledger::{Entry, EntryKind},
+    ledger::{Entry, EntryKind, GENESIS},
     money::Nanos,
     time::Millis,
 };
@@ -29,6 +29,9 @@ const KEPT_MAX: usize = 1_000;
 /// Refusals of one hour that are kept: a key that tries everything must not fill the journal.
 const DENIED_MAX: u32 = 100;
 const HOUR_MS: u64 = 3_600_000;
+
+/// Rows of entries that wait for the journal.
+const KIND: &str = "audit";
 
 /// The answer to a request that may come again.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -45,30 +48,21 @@ json::members!(Once { at, hash, status, body = Value::Null });
 /// Where the audit trail ends: how many entries it has, and the seal of the last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Trail {
-    pub number: u64,
-    pub head: String,
+    seq: u64,
+    head: String,
 }
 
-json::members!(default Trail { number, head });
+json::members!(default Trail { seq, head });
 
 impl Default for Trail {
     fn default() -> Self {
-        Self { number: 0, head: crate::ledger::GENESIS.to_owned() }
+        Self { seq: 0, head: GENESIS.to_owned() }
     }
 }
 
 impl Trail {
-    /// Takes in an entry, if it is one of the trail.
-    pub fn take(&mut self, entry: &Entry) {
-        if entry.kind == EntryKind::Audit {
-            self.number += 1;
-            self.head.clone_from(&entry.hash);
-        }
-    }
-
-    /// Whether nothing was done yet.
-    pub fn is_empty(&self) -> bool {
-        self.number == 0
+    fn after(entry: &Entry) -> Self {
+        Self { seq: entry.seq, head: entry.hash.clone() }
     }
 }
 
@@ -149,7 +143,7 @@ impl Account {
         }
         for id in gone {
             self.once.remove(&id);
-            turn.writes.push(super::Write::Record { kind: "once", id, body: None });
+            turn.writes.push(Write::Record { kind: "once", id, body: None });
         }
         let kept = Once { at: now, hash, status: *status, body: body.clone() };
         turn.writes.push(record("once", &id, Some(&kept)));
@@ -183,6 +177,7 @@ impl Account {
         let id = if object.is_null() { row } else { text("id") };
         let scope = scope_of(kind, id).or_else(|| scope_of(rows.trim_end_matches('s'), row));
         let (was, is) = if decision == "denied" { Default::default() } else { audit::difference(before, &after) };
+        let over = self.path_of(&scope.unwrap_or(Scope::Organization));
         let note = json!({
             "type": format!("{kind}.{}", audit::verb(&ask.method, path, before.is_null())),
             "decision": decision,
@@ -190,18 +185,22 @@ impl Account {
                 "member_id": actor.member, "api_key_id": caller.key_id, "ip": ask.ip, "user_agent": ask.user_agent,
             },
             "resource": {"type": kind, "id": id, "path": path},
-            "scopes": self.path_of(&scope.unwrap_or(Scope::Organization)),
+            "scopes": over,
             "before": was,
             "after": is,
-            "number": self.trail.number + 1,
-            "previous": self.trail.head,
         });
+        let event = note.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
         turn.writes.push(self.book_audit(&note, now));
+        // Only where somebody asked for it: each is a row.
+        if self.webhooks.values().any(|hook| hook.wants(&event)) {
+            let data = json!({"actor": note.get("actor"), "resource": note.get("resource"), "decision": decision});
+            self.raise(&event, over, data, None, now);
+        }
         turn
     }
 
     /// The first entry of a trail: the operator made the organisation.
-    pub(super) fn founded(&mut self, now: Millis) -> super::Write {
+    pub(super) fn founded(&mut self, now: Millis) -> Write {
         let Organization { id, name, timezone, .. } = &self.organization;
         let note = json!({
             "type": "organization.created",
@@ -211,16 +210,66 @@ impl Account {
             "scopes": [Scope::Organization],
             "before": null,
             "after": {"name": name, "timezone": timezone},
-            "number": self.trail.number + 1,
-            "previous": self.trail.head,
         });
         self.book_audit(&note, now)
     }
 
-    fn book_audit(&mut self, note: &Value, now: Millis) -> super::Write {
-        let id = mint("aud", now, u128::from(self.seq + 1));
-        let entry = self.entry(id, EntryKind::Audit, Nanos::ZERO, Vec::new(), None, Some(json::written(note)), now);
-        self.book(entry, Vec::new(), Nanos::ZERO, now)
+    /// An entry of a chain of its own, beside the ledger's: no money moves.
+    fn book_audit(&mut self, note: &Value, now: Millis) -> Write {
+        let seq = self.trail.seq + 1;
+        let entry = Entry {
+            seq,
+            id: mint("aud", now, u128::from(seq)),
+            kind: EntryKind::Audit,
+            at: now,
+            amount_usd: Nanos::ZERO,
+            legs: Vec::new(),
+            call: None,
+            note: Some(json::written(note)),
+            prev_hash: self.trail.head.clone(),
+            hash: String::new(),
+        }
+        .sealed();
+        self.trail = Trail::after(&entry);
+        self.flush_at.get_or_insert(now.after(self.terms.outbox_flush_ms));
+        let write = record(KIND, &row_of(seq), Some(&entry));
+        self.audits.push(entry);
+        write
+    }
+
+    /// After a start: the trail ends with the last entry that waits, or with what the journal has.
+    pub(super) fn take_up_trail(&mut self) {
+        self.audits.sort_unstable_by_key(|entry| entry.seq);
+        if let Some(last) = self.audits.last() {
+            self.trail = Trail::after(last);
+            self.flush_at = Some(Millis(0));
+        }
+    }
+
+    /// Whether something waits for the journal.
+    pub(super) fn waits(&self) -> bool {
+        !self.outbox.is_empty() || !self.audits.is_empty()
+    }
+
+    /// The entries of the trail that the journal needs next, if it is time.
+    #[must_use]
+    pub fn trail_due(&self, now: Millis) -> Vec<Entry> {
+        let due = self.flush_at.is_some_and(|at| at <= now);
+        self.audits.iter().take(if due { super::JOURNAL_BATCH } else { 0 }).cloned().collect()
+    }
+
+    /// The journal has the trail up to an entry.
+    pub fn trail_journaled(&mut self, through: u64, now: Millis) -> Vec<Write> {
+        let (gone, left): (Vec<Entry>, Vec<Entry>) =
+            std::mem::take(&mut self.audits).into_iter().partition(|entry| entry.seq <= through);
+        self.audits = left;
+        if !gone.is_empty() {
+            self.flush_at = self.waits().then_some(now);
+        }
+        let mut writes: Vec<Write> =
+            gone.iter().map(|entry| Write::Record { kind: KIND, id: row_of(entry.seq), body: None }).collect();
+        writes.extend(gone.last().map(|last| record("trail", "", Some(&Trail::after(last)))));
+        writes
     }
 
     fn counts_denial(&mut self, now: Millis) -> bool {
@@ -246,12 +295,17 @@ impl Account {
         let body = json!({
             "object": "audit_checkpoint",
             "organization_id": self.organization.id,
-            "number": self.trail.number,
+            "seq": self.trail.seq,
             "hash": self.trail.head,
             "at": now.rfc3339(),
         });
-        if self.trail.is_empty() { missing("audit entry") } else { super::act::told(200, body) }
+        if self.trail.seq == 0 { missing("audit entry") } else { super::act::told(200, body) }
     }
+}
+
+/// The row of an entry: in their order.
+fn row_of(seq: u64) -> String {
+    format!("{seq:020}")
 }
 
 /// The scope an object is, by its kind.
@@ -271,12 +325,16 @@ mod tests {
     use super::*;
 
     fn trail(kept: &mut Kept) -> Vec<(Entry, Value)> {
-        let entries = kept.flush().into_iter().filter(|entry| entry.kind == EntryKind::Audit);
+        kept.now = kept.now.after(1_000);
+        let due = kept.account.trail_due(kept.now);
+        let (last, now) = (due.last().map_or(0, |entry| entry.seq), kept.now);
+        let writes = kept.account.trail_journaled(last, now);
+        kept.write(writes);
         let with_note = |entry: Entry| {
             let note = json::read(entry.note.as_deref().unwrap_or_default()).expect("JSON");
             (entry, note)
         };
-        entries.map(with_note).collect()
+        due.into_iter().map(with_note).collect()
     }
 
     #[test]
@@ -303,14 +361,18 @@ mod tests {
         assert_eq!(renamed["scopes"], json!(["group:grp_g", "organization"]));
         assert_eq!(rows[4].1["scopes"], renamed["scopes"], "a budget stands where its group does");
         assert_eq!((&rows[5].1["after"], &rows[5].1["before"]["limit_usd"]), (&Value::Null, &json!("5")));
-        let mut previous = crate::ledger::GENESIS.to_owned();
-        for (number, (entry, note)) in (1..).zip(&rows) {
+        let mut previous = GENESIS.to_owned();
+        for (seq, (entry, _)) in (1..).zip(&rows) {
             assert!(entry.is_sound());
-            assert_eq!((note["number"].as_u64(), note["previous"].as_str()), (Some(number), Some(previous.as_str())));
+            assert_eq!((entry.seq, &entry.prev_hash), (seq, &previous));
             previous.clone_from(&entry.hash);
         }
         kept.account = kept.reloaded();
-        assert_eq!(kept.account.trail, Trail { number: 6, head: previous });
+        assert_eq!(kept.account.trail, Trail { seq: 6, head: previous });
+        assert!(trail(&mut kept).is_empty(), "the journal has them");
+        kept.make("groups", "h", &json!({"name": "Sales"}));
+        kept.account = kept.reloaded();
+        assert_eq!((kept.account.trail.seq, trail(&mut kept).len()), (7, 1), "what it has not is not lost");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use crate::{
         Account, Row, Terms, Write,
         letter::{self, Answer, Letter, Refusal},
     },
-    ledger::Entry,
+    audit, json,
+    ledger::{Entry, EntryKind},
     time::Millis,
 };
 use js_sys::Uint8Array;
@@ -53,6 +54,8 @@ pub struct AccountObject {
     account: RefCell<Option<Account>>,
     /// What the alarm is set to, as far as this instance knows.
     armed: Cell<Millis>,
+    /// The last entry of the trail that the journal has.
+    trailed: Cell<u64>,
 }
 
 // What a panic may leave half changed is dropped with the instance: the class in `entry.js` makes a new one after a throw.
@@ -123,9 +126,11 @@ impl AccountObject {
         }
     }
 
-    fn due(&self) -> Vec<Entry> {
-        let slot = self.account.borrow();
-        slot.as_ref().map_or_else(Vec::new, |account| account.due(now()).into_iter().cloned().collect())
+    /// Entries of the ledger, and of the trail.
+    fn due(&self) -> (Vec<Entry>, Vec<Entry>) {
+        let (slot, at) = (self.account.borrow(), now());
+        let due = |account: &Account| (account.due(at).into_iter().cloned().collect(), account.trail_due(at));
+        slot.as_ref().map_or_default(due)
     }
 }
 
@@ -136,7 +141,7 @@ impl AccountObject {
     pub fn new(state: JsValue, env: Env, name: String) -> Self {
         let terms = secrets::terms(&env);
         let armed = Cell::new(Millis(u64::MAX));
-        Self { state, env, name, terms, account: RefCell::new(None), armed }
+        Self { state, env, name, terms, account: RefCell::new(None), armed, trailed: Cell::new(0) }
     }
 
     /// One turn: a letter in, its answer out.
@@ -176,17 +181,38 @@ impl AccountObject {
 
     /// Writes due entries to the journal. Resolves to the last one it has, 0 if none was due, -1 if it failed.
     pub async fn send(&self) -> f64 {
-        let due = self.due();
-        let Some(last) = due.last() else { return 0.0 };
+        let (due, trail) = self.due();
+        let mut seq = 0;
         // Nothing of ours is borrowed while the journal is awaited.
-        match AssertUnwindSafe(journal::append(&self.env, &self.name, &due)).await {
-            #[expect(clippy::cast_precision_loss, reason = "2^53 entries are never reached")]
-            Ok(()) => last.seq as f64,
-            Err(error) => {
-                console_error!("{}: the journal did not take {} entries: {error}", self.name, due.len());
-                -1.0
+        for (name, entries) in [(audit::account_of(&self.name), trail), (self.name.clone(), due)] {
+            let Some(last) = entries.last() else { continue };
+            if let Err(error) = AssertUnwindSafe(journal::append(&self.env, &name, &entries)).await {
+                console_error!("{name}: the journal did not take {} entries: {error}", entries.len());
+                return -1.0;
+            }
+            if last.kind == EntryKind::Audit {
+                self.trailed.set(last.seq);
+            } else {
+                seq = last.seq;
             }
         }
+        #[expect(clippy::cast_precision_loss, reason = "2^53 entries are never reached")]
+        let seq = seq as f64;
+        seq
+    }
+
+    /// Alerts to be sent now, as requests for the plumbing: a JSON list.
+    pub fn outgoing(&self) -> String {
+        let mut slot = self.account.borrow_mut();
+        let (Some(account), Some(pepper)) = (slot.as_mut(), secrets::pepper(&self.env)) else { return "[]".to_owned() };
+        let organization = self.name.trim_start_matches("org:");
+        let requests = account.sendings(now()).into_iter().map(|sending| sending.request(organization, &pepper));
+        json::written(&requests.collect::<Vec<_>>().into())
+    }
+
+    /// Takes in what the endpoint of an alert answered; 0 for nothing.
+    pub fn delivered(&self, alert: &str, endpoint: &str, status: u16) -> std::result::Result<(), JsValue> {
+        self.step(&mut |account| account.delivered(alert, endpoint, status.into(), now()))
     }
 
     /// Takes in what [`AccountObject::send`] came to.
@@ -202,7 +228,9 @@ impl AccountObject {
                 reason = "a sequence number, given by us"
             )]
             let through = through as u64;
-            if through > 0 { account.journaled(through, now()) } else { Vec::new() }
+            let mut writes = account.trail_journaled(self.trailed.get(), now());
+            writes.extend(if through > 0 { account.journaled(through, now()) } else { Vec::new() });
+            writes
         })
     }
 }

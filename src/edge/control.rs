@@ -50,8 +50,8 @@ pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str
     match act {
         Admin::LedgerEntries | Admin::Requests => {
             send(&account, Letter::Prove(caller), env).await?;
-            let kind = if act == Admin::Requests { journal::REQUESTS } else { journal::ENTRIES };
-            entries(&account, query, Filter { kind, ..Filter::default() }, env).await
+            let filter = Filter { requests: act == Admin::Requests, ..Filter::default() };
+            entries(&account, query, filter, false, env).await
         }
         Admin::Spend | Admin::AuditLogs => {
             let scopes = send(&account, Letter::Admin { caller, ask }, env).await?.1;
@@ -61,7 +61,8 @@ pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str
                 return spend(&account, scopes, query, headers, env).await;
             }
             let conditions = scopes.iter().map(audit::seen).collect();
-            entries(&account, query, Filter { kind: audit::KIND, conditions, ..Filter::default() }, env).await
+            let filter = Filter { conditions, ..Filter::default() };
+            entries(&audit::account_of(&account), query, filter, true, env).await
         }
         Admin::AuditCheckpoints => {
             let payload = send(&account, Letter::Admin { caller, ask }, env).await?.1;
@@ -214,7 +215,7 @@ pub(super) fn not_a_key_of_ours(knock: &Knock) -> Fault {
 }
 
 /// A page of the journal, newest first.
-async fn entries(account: &str, query: &str, mut filter: Filter, env: &Env) -> Told {
+async fn entries(account: &str, query: &str, mut filter: Filter, of_trail: bool, env: &Env) -> Told {
     filter.limit = 20;
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         let value = percent_decoded(&value.replace('+', " "));
@@ -228,7 +229,7 @@ async fn entries(account: &str, query: &str, mut filter: Filter, env: &Env) -> T
                     .ok_or_else(|| Fault::parameter("limit", format!("limit is a number from 1 to {PAGE_MAX}.")))?;
             }
             "after" => filter.after = Some(value),
-            _ if filter.kind == audit::KIND => filter.conditions.push(audit::condition(name, &value)?),
+            _ if of_trail => filter.conditions.push(audit::condition(name, &value)?),
             _ => {
                 let text = "The query takes limit, after, model, key and reason.";
                 filter.conditions.push(journal::of_calls(name, &value).ok_or_else(|| Fault::parameter(name, text))?);
@@ -238,10 +239,7 @@ async fn entries(account: &str, query: &str, mut filter: Filter, env: &Env) -> T
     let page = journal::read(env, account, &filter).await.map_err(|error| unavailable("The journal", &error))?;
     let (entries, more) =
         page.ok_or_else(|| Fault::parameter("after", "after is the id of an entry, the last of the page before."))?;
-    let tell = |entry: &Entry| match filter.kind {
-        audit::KIND => audit::told(entry),
-        kind => entry_told(entry, kind == journal::REQUESTS),
-    };
+    let tell = |entry: &Entry| if of_trail { audit::told(entry) } else { entry_told(entry, filter.requests) };
     let told: Vec<Value> = entries.iter().map(tell).collect();
     Ok((200, list_of(told, more)))
 }

@@ -173,15 +173,11 @@ pub struct Filter {
     pub limit: usize,
     /// Entries before this one: an id of the page before.
     pub after: Option<String>,
-    /// Which of them, in SQL, and with values: `?` stands for its own.
-    pub kind: &'static str,
+    /// Only requests, one row each.
+    pub requests: bool,
+    /// More conditions, in SQL: `?` stands for the value of each.
     pub conditions: Vec<(&'static str, String)>,
 }
-
-/// Everything that moved money.
-pub const ENTRIES: &str = "kind <> 'audit'";
-/// Requests, one row each: another attempt of one is no request.
-pub const REQUESTS: &str = "kind = 'usage' AND id NOT LIKE '%#%'";
 
 /// The condition of a parameter that asks for some calls.
 pub fn of_calls(name: &str, value: &str) -> Option<(&'static str, String)> {
@@ -205,7 +201,11 @@ pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<Option<(V
         None => 1 << 53,
     };
     let before = before.to_string();
-    let mut clauses = vec![format!("{READ_ALL} AND seq < CAST(?2 AS INTEGER) AND {}", filter.kind)];
+    let mut clauses = vec![format!("{READ_ALL} AND seq < CAST(?2 AS INTEGER)")];
+    if filter.requests {
+        // Another attempt of a request is no request.
+        clauses.push("AND kind = 'usage' AND id NOT LIKE '%#%'".to_owned());
+    }
     let mut values = vec![account, before.as_str()];
     for (condition, wanted) in &filter.conditions {
         values.push(wanted);

@@ -3,10 +3,11 @@ use super::{random, secrets};
 use crate::{
     access::{Key, KeyKind, derived},
     account::letter::{AdminAsk, Caller, MadeKey},
+    alert,
     endpoint::Admin,
     fault::Fault,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use worker::Env;
 
 /// What keys of an organisation are made of.
@@ -37,13 +38,24 @@ impl Mint {
         organization: &str,
         env: &Env,
     ) -> Result<Option<Self>, Fault> {
-        if !matches!(act, Admin::CreateKey | Admin::RotateKey(_) | Admin::CreateInvite | Admin::AcceptInvite) {
+        let makes = matches!(
+            act,
+            Admin::CreateKey
+                | Admin::RotateKey(_)
+                | Admin::CreateInvite
+                | Admin::AcceptInvite
+                | Admin::CreateWebhook
+                | Admin::RotateWebhook(_)
+        );
+        if !makes {
             return Ok(None);
         }
         let mut mint = Self::new(organization, env)?;
         if !ask.once.is_empty() {
             let once = ["once", organization, &caller.key_id, &ask.once, &ask.path, &ask.body].join("\n");
-            mint.secret = derived(&once, &mint.pepper);
+            for (place, byte) in mint.secret.iter_mut().zip(derived(&once, &mint.pepper)) {
+                *place = byte;
+            }
         }
         Ok(Some(mint))
     }
@@ -71,8 +83,15 @@ impl Mint {
         let key = if told.get("admin_key").is_some() { told.get_mut("admin_key") } else { Some(told) };
         let Some(members) = key.and_then(Value::as_object_mut) else { return };
         let id = members.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let kind = members.get("kind").and_then(Value::as_str).unwrap_or("invite");
-        let kind = KeyKind::ALL.into_iter().find(|known| known.word() == kind).unwrap_or(KeyKind::Invite);
-        members.insert("secret".into(), self.key(kind, &id).reveal().into());
+        let shown = match members.get("secret_version").and_then(Value::as_u64) {
+            Some(version) => alert::shown(&alert::secret(&self.organization, &id, version, &self.pepper)),
+            None => self.key(kind_of(members), &id).reveal().to_owned(),
+        };
+        members.insert("secret".into(), shown.into());
     }
+}
+
+fn kind_of(members: &Map<String, Value>) -> KeyKind {
+    let kind = members.get("kind").and_then(Value::as_str).unwrap_or("invite");
+    KeyKind::ALL.into_iter().find(|known| known.word() == kind).unwrap_or(KeyKind::Invite)
 }

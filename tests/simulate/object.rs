@@ -7,7 +7,7 @@ use megarouter::{
         letter::{Answer, Letter, Summary},
     },
     id::Scope,
-    ledger::Entry,
+    ledger::{Entry, GENESIS},
     time::{Millis, Window},
 };
 use std::collections::BTreeMap;
@@ -47,11 +47,22 @@ pub struct Object {
     armed: Option<Millis>,
     /// What it is set to.
     pub alarm: Option<Millis>,
+    /// What the journal has of the trail of admins, by number, and how far this instance knows of it.
+    pub trail: BTreeMap<u64, Entry>,
+    trailed: u64,
 }
 
 impl Object {
     pub fn new(terms: Terms) -> Self {
-        Self { terms, rows: Rows::default(), account: None, armed: None, alarm: None }
+        Self {
+            terms,
+            rows: Rows::default(),
+            account: None,
+            armed: None,
+            alarm: None,
+            trail: BTreeMap::new(),
+            trailed: 0,
+        }
     }
 
     fn account(&mut self) -> &mut Account {
@@ -89,19 +100,37 @@ impl Object {
     }
 
     /// The entries that are due for the journal, if the account is in memory.
-    pub fn due(&self, now: Millis) -> Vec<Entry> {
-        self.account.as_ref().map_or_else(Vec::new, |account| account.due(now).into_iter().cloned().collect())
+    pub fn due(&mut self, now: Millis) -> Vec<Entry> {
+        let Some(account) = &self.account else { return Vec::new() };
+        for entry in account.trail_due(now) {
+            self.trailed = entry.seq;
+            let known = self.trail.entry(entry.seq).or_insert_with(|| entry.clone());
+            assert_eq!(*known, entry, "an entry of the trail is always the same");
+        }
+        account.due(now).into_iter().cloned().collect()
+    }
+
+    /// Every entry of the trail is there, sealed over the one before it.
+    pub fn trail_is_whole(&self) -> bool {
+        let mut before = GENESIS.to_owned();
+        (1..).zip(&self.trail).all(|(seq, (_, entry))| {
+            let follows = entry.seq == seq && entry.prev_hash == before && entry.is_sound();
+            before.clone_from(&entry.hash);
+            follows
+        })
     }
 
     /// What sending them came to: the last that the journal has, or that it failed.
     pub fn sent(&mut self, through: Option<u64>, now: Millis, throws: bool) -> bool {
-        self.step(throws, |account| match through {
-            None => {
+        let trailed = self.trailed;
+        self.step(throws, |account| {
+            let Some(through) = through else {
                 account.journal_failed(now);
-                Vec::new()
-            }
-            Some(0) => Vec::new(),
-            Some(through) => account.journaled(through, now),
+                return Vec::new();
+            };
+            let mut writes = account.trail_journaled(trailed, now);
+            writes.extend(if through > 0 { account.journaled(through, now) } else { Vec::new() });
+            writes
         })
     }
 
@@ -121,6 +150,7 @@ impl Object {
 
     /// The instance is gone; rows and alarm stay.
     pub fn restart(&mut self) {
+        self.trailed = 0;
         self.account = None;
         self.armed = None;
     }

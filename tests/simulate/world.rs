@@ -167,11 +167,14 @@ const DAY_MS: u64 = 86_400_000;
 /// An hour: how often the watchdog nudges every account.
 const WATCHDOG_MS: u64 = 3_600_000;
 /// What is left at the end: what admins set, and the checkpoint.
-const RECORDS: [&str; 13] = [
+const RECORDS: [&str; 16] = [
     "routing_policy",
     "credit",
     "organization",
     "used",
+    "trail",
+    "alert",
+    "fired",
     "key",
     "budget",
     "rates",
@@ -714,6 +717,7 @@ impl World {
             let known = RECORDS.contains(&kind.as_str());
             must(known, || format!("a row is left: {kind} {id}"))?;
         }
+        must(self.object.trail_is_whole(), || "the trail of admins has a gap".to_owned())?;
         self.books.check_quiet()?;
         self.object.restart();
         let told = self.object.wallet(self.clock());

@@ -1,0 +1,100 @@
+//! Bodies about alerts.
+use super::{NAME_MAX, safe_base_url};
+use crate::{
+    alert::{USUAL, Webhook},
+    fault::Fault,
+    json,
+    money::Nanos,
+    time::Millis,
+};
+
+/// An endpoint as an admin says it. Absent members stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebhookAsk {
+    url: Option<String>,
+    events: Option<Vec<String>>,
+    group_id: Option<String>,
+    description: Option<String>,
+    status: Option<String>,
+}
+
+json::members!(strict default WebhookAsk { url, events, group_id, description, status });
+
+impl WebhookAsk {
+    /// A new endpoint.
+    ///
+    /// # Errors
+    /// 400 naming the member out of bounds.
+    pub fn first(self, private_allowed: bool, now: Millis) -> Result<Webhook, Fault> {
+        let events = USUAL.map(str::to_owned).into();
+        let group_id = self.group_id.clone();
+        if self.url.is_none() {
+            return Err(Fault::parameter("url", "url says where alerts are sent: https://host/path."));
+        }
+        Self { group_id: None, ..self }
+            .over(Webhook { events, group_id, created_at: now, ..Webhook::default() }, private_allowed)
+    }
+
+    /// An endpoint with what is said of it.
+    ///
+    /// # Errors
+    /// 400 naming the member out of bounds.
+    pub fn over(self, mut hook: Webhook, private_allowed: bool) -> Result<Webhook, Fault> {
+        if self.group_id.is_some() {
+            return Err(Fault::parameter("group_id", "An endpoint stays where it was made. Make another there."));
+        }
+        if let Some(url) = self.url {
+            // Some receivers have their token in the query.
+            let bare = url.split_once('?').map_or(url.as_str(), |(bare, _)| bare);
+            let plain = url.len() <= 500 && url.bytes().all(|byte| byte.is_ascii_graphic());
+            safe_base_url(bare, private_allowed)
+                .map_err(|why| Fault::parameter("url", why.replacen("base_url", "url", 1)))?;
+            if !plain {
+                return Err(Fault::parameter("url", "url has at most 500 characters of ASCII."));
+            }
+            hook.url = url;
+        }
+        if let Some(events) = self.events {
+            let good = |event: &String| !event.is_empty() && event.len() <= 100;
+            if events.is_empty() || events.len() > 50 || !events.iter().all(good) {
+                return Err(Fault::parameter("events", "events are 1 to 50 types, like \"budget.*\" or \"*\"."));
+            }
+            hook.events = events;
+        }
+        if self.description.as_ref().is_some_and(|text| text.len() > NAME_MAX) {
+            return Err(Fault::parameter("description", format!("description has at most {NAME_MAX} characters.")));
+        }
+        hook.description = self.description.or(hook.description);
+        hook.disabled = match self.status.as_deref() {
+            None => hook.disabled,
+            Some("active") => false,
+            Some("disabled") => true,
+            Some(_) => return Err(Fault::parameter("status", "status is active or disabled.")),
+        };
+        Ok(hook)
+    }
+}
+
+/// `PATCH /admin/v1/wallet`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WalletAsk {
+    low_balance_alert_usd: Option<Nanos>,
+}
+
+json::members!(strict default WalletAsk { low_balance_alert_usd });
+
+impl WalletAsk {
+    /// Below what somebody is told; `None` for never.
+    ///
+    /// # Errors
+    /// 400 for an amount below 0.
+    pub fn mark(self) -> Result<Option<Nanos>, Fault> {
+        if self.low_balance_alert_usd.is_some_and(|mark| mark.0 < 0) {
+            return Err(Fault::parameter(
+                "low_balance_alert_usd",
+                "low_balance_alert_usd is an amount from 0, or null.",
+            ));
+        }
+        Ok(self.low_balance_alert_usd)
+    }
+}

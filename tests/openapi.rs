@@ -1,4 +1,4 @@
-//! `schema/openapi.json` beside the code: what it documents is served, what is served is documented, and its bodies are those that are read.
+//! `schema/openapi.json` beside the code: what it documents is served, what is served is documented, and bodies are read as it says.
 #![allow(clippy::tests_outside_test_module, reason = "all of this is test code")]
 use megarouter::{
     access::{NamedRoute, Written},

@@ -182,7 +182,7 @@ async function limits(scope) {
   await admin(404, "GET", `${scope}/routing_policy`);
   await admin(200, "PUT", `${scope}/routing_policy`, example("RoutingPolicy"));
   await admin(200, "GET", `${scope}/routing_policy`);
-  await admin(400, "PUT", `${scope}/routing_policy`, { mode: null });
+  await admin(400, "PUT", `${scope}/routing_policy`, { mode: null, data_policy: {} });
   await admin(200, "DELETE", `${scope}/routing_policy`);
 }
 
@@ -425,6 +425,7 @@ test("bodies have the bounds that are documented", async () => {
     }
     await bound(name, { ...example(name), nme: 1 }, false, send);
     await bound(name, [], false, send);
+    if (name === "RoutingPolicy") await bound(name, { mode: null, data_policy: {}, max_price: { input: null } }, false, send);
   }
   const send = (body) => call("POST", "/v1/chat/completions", own.key, body);
   for (const [member, good, bad] of CHAT_BOUNDS) {

@@ -32,17 +32,32 @@ pub use policy::{
 pub enum KeyKind {
     Inference,
     Admin,
+    /// Good for one act: to become a member.
+    Invite,
 }
 
-json::words!(KeyKind { Inference = "inference", Admin = "admin" });
+json::words!(KeyKind { Inference = "inference", Admin = "admin", Invite = "invite" });
 
 impl KeyKind {
+    pub const ALL: [Self; 3] = [Self::Inference, Self::Admin, Self::Invite];
+
+    /// Its word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Inference => "inference",
+            Self::Admin => "admin",
+            Self::Invite => "invite",
+        }
+    }
+
     /// The kind's mark in a key.
     #[must_use]
     pub fn mark(self) -> &'static str {
         match self {
             Self::Inference => "mr_sk_",
             Self::Admin => "mr_ak_",
+            Self::Invite => "mr_in_",
         }
     }
 }
@@ -51,7 +66,7 @@ const SECRET_LEN: usize = 32;
 const CODE_LEN: usize = 8;
 const KEY_LEN: usize = 6 + ULID_LEN + ULID_LEN + SECRET_LEN + CODE_LEN;
 
-/// A well-formed key: `mr_sk_` or `mr_ak_`, then the organisation's and the key's ULID, 160 bits of secret and the code.
+/// A well-formed key: `mr_sk_`, `mr_ak_` or `mr_in_`, then the organisation's and the key's ULID, 160 bits of secret and the code.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     pub kind: KeyKind,
@@ -68,7 +83,7 @@ impl Key {
     /// Reads a key's grammar, nothing more.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let kind = [KeyKind::Inference, KeyKind::Admin].into_iter().find(|kind| text.starts_with(kind.mark()))?;
+        let kind = KeyKind::ALL.into_iter().find(|kind| text.starts_with(kind.mark()))?;
         let rest = text.get(kind.mark().len()..)?;
         (text.len() == KEY_LEN && is_base32(rest)).then(|| Self { kind, text: text.to_owned() })
     }
@@ -98,7 +113,8 @@ impl Key {
     /// The key's own id.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("key_{}", self.text.get(6 + ULID_LEN..6 + 2 * ULID_LEN).unwrap_or_default())
+        let prefix = if self.kind == KeyKind::Invite { "inv" } else { "key" };
+        format!("{prefix}_{}", self.text.get(6 + ULID_LEN..6 + 2 * ULID_LEN).unwrap_or_default())
     }
 
     /// The digest to compare with what was kept, or `None` for a key we never made.
@@ -141,6 +157,19 @@ fn seal(body: &str, pepper: &[u8]) -> Seal {
         push_base32(&mut digest, u128::from(*byte), 2);
     }
     Seal { code, digest }
+}
+
+/// A secret that is not kept: made again from what it is for, and from the pepper.
+#[must_use]
+pub fn derived(purpose: &str, pepper: &[u8]) -> [u8; 20] {
+    let mut secret = [0; 20];
+    if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(pepper) {
+        mac.update(purpose.as_bytes());
+        for (place, byte) in secret.iter_mut().zip(mac.finalize().into_bytes()) {
+            *place = byte;
+        }
+    }
+    secret
 }
 
 /// Equality that takes the same time wherever two texts of one length differ.

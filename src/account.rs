@@ -6,7 +6,7 @@
 //! A *booking* is one row: a hold until it is posted, then its entry until the journal has it, then gone. Counters live in
 //! memory and are made again from the last checkpoint and the bookings after it.
 use crate::{
-    access::{Group, KeyKind, Member, NamedRoute, OwnProvider, Tenant, Written, same},
+    access::{Group, KeyKind, Member, NamedRoute, OwnProvider, Tenant, Written},
     budget::{Budget, Budgets, Counted, Extra, Gcra, Limit, Posted, RateLimits, Wallet},
     id::Scope,
     json,
@@ -22,20 +22,26 @@ mod act;
 mod arms;
 pub mod ask;
 mod books;
+mod defaults;
 mod ended;
 mod gate;
 mod hold;
+mod keys;
 pub mod lessons;
 pub mod letter;
 mod policy;
 mod refusal;
 mod told;
+mod trail;
 mod tree;
 
 use arms::Arms;
+use defaults::Defaults;
 use ended::Ended;
+use keys::Previous;
 use lessons::Lessons;
 use letter::{Answer, Caller, Grant, KeySpec, Letter, NewCredit, NewKey, Organization, Refusal};
+use trail::{Once, Trail};
 
 /// Counters of one row, some 150 bytes each.
 const COUNTERS_PER_ROW: usize = 5_000;
@@ -96,9 +102,22 @@ struct StoredKey {
     created_at: Millis,
     revoked: bool,
     spec: KeySpec,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<Previous>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    disabled: bool,
+    /// Of an invite: what its holder becomes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preset: Option<Box<Member>>,
 }
 
-json::members!(StoredKey { digest, redacted, kind, created_at, revoked = false, spec });
+json::members!(StoredKey { digest, redacted, kind, created_at, revoked = false, spec, previous, disabled = false, preset });
+
+impl Default for StoredKey {
+    fn default() -> Self {
+        json::Read::blank()
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Hold {
@@ -166,10 +185,13 @@ struct Checkpoint {
     arms: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     seen: String,
+    #[serde(skip_serializing_if = "Trail::is_empty")]
+    trail: Trail,
 }
 
 json::members!(Checkpoint {
     seq, head, wallet, counters, journaled = 0, rates = Vec::new(), arms = String::new(), seen = String::new(),
+    trail = Trail::default(),
 });
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -196,6 +218,16 @@ pub struct Account {
     ended: Ended,
     lessons: Lessons,
     arms: Arms,
+    trail: Trail,
+    /// What new members of a scope get.
+    defaults: Table<Scope, Defaults>,
+    /// When keys were used last, and when that was kept last; and which of them are to be kept.
+    used: HashMap<String, (Millis, Millis)>,
+    touched: Vec<String>,
+    /// Answers to requests that may come again, by key and `Idempotency-Key`.
+    once: Table<String, Once>,
+    /// Refusals kept in this hour.
+    denied: (u64, u32),
     /// Where each session's prompt was read last, and when.
     warm: Table<String, (String, Millis)>,
     /// What is given only once, with the entry that did: refunds by what was given back, credits by their own id.
@@ -235,6 +267,12 @@ impl Account {
             ended: Ended::default(),
             lessons: Lessons::default(),
             arms: Arms::default(),
+            trail: Trail::default(),
+            defaults: Table::default(),
+            used: HashMap::new(),
+            touched: Vec::new(),
+            once: Table::default(),
+            denied: (0, 0),
             warm: Table::default(),
             given: Table::default(),
             outbox: Queue::default(),
@@ -251,7 +289,10 @@ impl Account {
         for row in records {
             account.restore(&row, &mut checkpoint).map_err(|error| format!("{} {}: {error}", row.kind, row.id))?;
         }
-        if let Some(Checkpoint { seq, head, wallet, counters, rates, journaled: through, arms, seen }) = checkpoint {
+        if let Some(Checkpoint { seq, head, wallet, counters, rates, journaled: through, arms, seen, trail }) =
+            checkpoint
+        {
+            account.trail = trail;
             arms_at = account.arms.restore(&arms);
             account.lessons.seen.restore(&seen);
             account.budgets.restore(&counters);
@@ -292,6 +333,14 @@ impl Account {
             "group" => self.groups.insert(row.id.clone(), json::read(&row.body)?),
             "member" => self.members.insert(row.id.clone(), json::read(&row.body)?),
             "lesson" => self.lessons.restore(row)?,
+            "member_defaults" => {
+                self.defaults.insert(json::from_value(row.id.as_str().into())?, json::read(&row.body)?);
+            }
+            "used" => {
+                let at = json::read(&row.body)?;
+                self.used.insert(row.id.clone(), (at, at));
+            }
+            "once" => self.once.insert(row.id.clone(), json::read(&row.body)?),
             "tenant" => self.tenant.version = json::read(&row.body)?,
             "provider" => {
                 self.tenant.providers.insert(row.id.clone(), json::read::<OwnProvider>(&row.body)?);
@@ -334,6 +383,7 @@ impl Account {
             let Some(Booking::Posted { entry, counted }) = self.bookings.get(id) else { continue };
             if *seq > self.seq {
                 apply(&mut self.wallet, &mut self.budgets, entry, counted, Nanos::ZERO);
+                self.trail.take(entry);
                 if let Some(call) = &entry.call {
                     self.arms.note(call, entry.at);
                 }
@@ -389,10 +439,14 @@ impl Account {
                 }
                 Err(refusal) => Turn::refused(refusal),
             },
-            Letter::Admin { caller, ask } => match self.prove(&caller, KeyKind::Admin, now).map(|_| ()) {
-                Ok(()) => self.admin(&caller, ask, now),
-                Err(refusal) => Turn::refused(refusal),
-            },
+            Letter::Admin { caller, ask } => {
+                // An invite opens one act of this plane.
+                let plane = if caller.kind == KeyKind::Invite { KeyKind::Invite } else { KeyKind::Admin };
+                match self.prove(&caller, plane, now).map(|_| ()) {
+                    Ok(()) => self.admin(&caller, ask, now),
+                    Err(refusal) => Turn::refused(refusal),
+                }
+            }
             Letter::Prove(caller) => match self.prove(&caller, KeyKind::Admin, now) {
                 Ok(_) => self.may_read_books(&caller).map_or_else(|turn| turn, |()| Turn::told(Answer::Posted)),
                 Err(refusal) => Turn::refused(refusal),
@@ -408,7 +462,7 @@ impl Account {
     /// The key of a caller, if it is good for this plane.
     fn prove(&self, caller: &Caller, plane: KeyKind, now: Millis) -> Result<&StoredKey, Refusal> {
         let key = self.keys.get(&caller.key_id).ok_or(Refusal::UnknownKey)?;
-        if !same(key.digest.as_bytes(), caller.digest.as_bytes()) || key.kind != caller.kind {
+        if !key.is(&caller.digest, now) || key.kind != caller.kind {
             return Err(Refusal::UnknownKey);
         }
         if key.kind != plane {
@@ -419,6 +473,9 @@ impl Account {
         }
         if key.spec.has_expired(now) {
             return Err(Refusal::ExpiredKey);
+        }
+        if key.disabled {
+            return Err(Refusal::KeyDisabled);
         }
         let owner = key.spec.owner_member_id.as_ref().and_then(|id| self.members.get(id));
         if owner.is_some_and(|owner| owner.disabled) {
@@ -447,6 +504,7 @@ impl Account {
             admin.spec.owner_member_id = Some(id);
         }
         writes.push(self.keep_key(admin, now));
+        writes.push(self.founded(now));
         if let Some(credit) = credit {
             writes.extend(self.credit(credit, now).writes);
         }
@@ -478,6 +536,7 @@ impl Account {
         self.head.clone_from(&entry.hash);
         self.wallet.held = self.wallet.held.minus(held);
         apply(&mut self.wallet, &mut self.budgets, &entry, &counted, held);
+        self.trail.take(&entry);
         self.outbox.insert((entry.seq, entry.id.clone()));
         self.flush_at.get_or_insert(now.after(self.terms.outbox_flush_ms));
         self.put(entry.id.clone(), Booking::Posted { entry, counted })
@@ -584,8 +643,10 @@ impl Account {
                 .collect(),
             arms: self.arms.to_text(now),
             seen: self.lessons.seen.to_text(),
+            trail: self.trail.clone(),
         };
         writes.push(record("checkpoint", "", Some(&checkpoint)));
+        writes.extend(self.uses_kept());
     }
 
     /// When the alarm has to ring next.

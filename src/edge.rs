@@ -6,6 +6,7 @@ mod drive;
 mod feedback;
 mod health_object;
 mod journal;
+mod keys;
 mod models;
 mod random;
 mod receipts;
@@ -18,7 +19,7 @@ mod upstream;
 use crate::{
     access::{Knock, knock},
     account::letter::AdminAsk,
-    dialect,
+    audit, dialect,
     endpoint::{Endpoint, Headers, Surface},
     exchange::{Exchange, Inbound},
     fault::Fault,
@@ -118,6 +119,8 @@ async fn answer(
         (body, _) => body?,
     };
     let found = |body| (200, body);
+    // What can be changed by one who has seen it says what was seen.
+    let tagged = matches!(endpoint, Endpoint::Admin(_)) && matches!(method, "GET" | "PUT" | "PATCH");
     let (status, body) = match endpoint {
         Endpoint::Chat(surface) => return chat(surface, url, headers, body, chance, request, env, ctx).await,
         Endpoint::Receipt(request) => receipts::get(&request, &headers, env).await.map(found),
@@ -136,7 +139,7 @@ async fn answer(
         }
         Endpoint::Platform(act) => control::platform(act, &headers, &body, query, env).await,
     }?;
-    Ok(json_response(status, &body, id))
+    Ok(json_response(status, &body, id, tagged))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one request and its surroundings, handed on once")]
@@ -243,13 +246,16 @@ async fn body_of(request: &Request, headers: &Headers) -> std::result::Result<Ve
     Ok(body.unchecked_into::<js_sys::Uint8Array>().to_vec())
 }
 
-fn json_response(status: u16, body: &serde_json::Value, id: &str) -> Response {
+fn json_response(status: u16, body: &serde_json::Value, id: &str, tagged: bool) -> Response {
     let (kind, text) = match body {
         // A table.
         serde_json::Value::String(text) => ("text/csv; charset=utf-8", text.clone()),
         body => ("application/json", crate::json::written(body)),
     };
-    let headers = crate::exchange::base_headers(Surface::ChatCompletions, id, kind);
+    let mut headers = crate::exchange::base_headers(Surface::ChatCompletions, id, kind);
+    if tagged && body.get("object").is_some_and(|object| object != "list") {
+        headers.push(("etag", audit::tag(body)));
+    }
     downstream::whole(status, &headers, text.as_bytes())
 }
 

@@ -61,7 +61,19 @@ pub enum Admin {
     CreateKey,
     ListKeys,
     GetKey(String),
+    UpdateKey(String),
+    RotateKey(String),
     RevokeKey(String),
+    CreateInvite,
+    ListInvites,
+    GetInvite(String),
+    RevokeInvite(String),
+    /// With an invite in place of an admin key.
+    AcceptInvite,
+    GetOrganization,
+    UpdateOrganization,
+    /// PUT, GET or DELETE of what new members get.
+    Defaults(&'static str, Scope),
     PutBudget(Scope, Window),
     GetBudget(Scope, Window),
     DeleteBudget(Scope, Window),
@@ -80,6 +92,8 @@ pub enum Admin {
     MoveGroup(String),
     CreateMember,
     ListMembers,
+    CreateServiceAccount,
+    ListServiceAccounts,
     GetMember(String),
     UpdateMember(String),
     DisableMember(String),
@@ -99,6 +113,9 @@ pub enum Admin {
     LedgerEntry(String),
     Recompute(String),
     Requests,
+    /// The trail of what admins did, and where it ends.
+    AuditLogs,
+    AuditCheckpoints,
 }
 
 /// The operator's plane.
@@ -150,11 +167,21 @@ fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
     let id = |text: &&str| (*text).to_owned();
     let served: Vec<(&str, Admin)> = match segments {
         ["api_keys"] => vec![("POST", Admin::CreateKey), ("GET", Admin::ListKeys)],
-        ["api_keys", key] => vec![("GET", Admin::GetKey(id(key))), ("DELETE", Admin::RevokeKey(id(key)))],
+        ["api_keys", key] => vec![
+            ("GET", Admin::GetKey(id(key))),
+            ("PATCH", Admin::UpdateKey(id(key))),
+            ("DELETE", Admin::RevokeKey(id(key))),
+        ],
+        ["api_keys", key, "rotate"] => vec![("POST", Admin::RotateKey(id(key)))],
+        ["invites"] => vec![("POST", Admin::CreateInvite), ("GET", Admin::ListInvites)],
+        ["invites", "accept"] => vec![("POST", Admin::AcceptInvite)],
+        ["invites", invite] => vec![("GET", Admin::GetInvite(id(invite))), ("DELETE", Admin::RevokeInvite(id(invite)))],
+        ["organization"] => vec![("GET", Admin::GetOrganization), ("PATCH", Admin::UpdateOrganization)],
         ["groups"] => vec![("POST", Admin::CreateGroup), ("GET", Admin::ListGroups)],
         ["groups", group] => vec![("GET", Admin::GetGroup(id(group))), ("PATCH", Admin::UpdateGroup(id(group)))],
         ["groups", group, "archive"] => vec![("POST", Admin::ArchiveGroup(id(group)))],
         ["groups", group, "move"] => vec![("POST", Admin::MoveGroup(id(group)))],
+        ["service_accounts"] => vec![("POST", Admin::CreateServiceAccount), ("GET", Admin::ListServiceAccounts)],
         ["members"] => vec![("POST", Admin::CreateMember), ("GET", Admin::ListMembers)],
         ["members", member] => vec![("GET", Admin::GetMember(id(member))), ("PATCH", Admin::UpdateMember(id(member)))],
         ["members", member, "disable" | "archive"] => vec![("POST", Admin::DisableMember(id(member)))],
@@ -181,6 +208,8 @@ fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
         ["ledger", "entries", entry, "recompute"] => vec![("GET", Admin::Recompute(percent_decoded(entry)))],
         ["ledger", "entries"] => vec![("GET", Admin::LedgerEntries)],
         ["requests"] => vec![("GET", Admin::Requests)],
+        ["audit_logs"] => vec![("GET", Admin::AuditLogs)],
+        ["audit_logs", "checkpoints"] => vec![("GET", Admin::AuditCheckpoints)],
         _ => return None,
     };
     let served: Vec<(&str, Endpoint)> = served.into_iter().map(|(verb, act)| (verb, Endpoint::Admin(act))).collect();
@@ -205,6 +234,7 @@ fn limits(scope: &Scope, segments: &[&str]) -> Option<Vec<(&'static str, Admin)>
             vec![("PUT", Admin::PutOverride(scope.clone(), window)), ("DELETE", Admin::DeleteOverride(scope, window))]
         }
         ["rate_limits"] => vec![("PUT", Admin::PutRates(scope.clone())), ("GET", Admin::GetRates(scope))],
+        ["member_defaults"] => ["PUT", "GET", "DELETE"].map(|verb| (verb, Admin::Defaults(verb, scope.clone()))).into(),
         ["routing_policy"] => ["PUT", "GET", "DELETE"].map(|verb| (verb, Admin::Policy(verb, scope.clone()))).into(),
         _ => return None,
     })

@@ -28,9 +28,13 @@ pub enum EntryKind {
     Refund,
     /// What the operator sets right, up or down.
     Adjustment,
+    /// What an admin did: moves no money, see [`crate::audit`].
+    Audit,
 }
 
-json::words!(EntryKind { Credit = "credit", Usage = "usage", Refund = "refund", Adjustment = "adjustment" });
+json::words!(EntryKind {
+    Credit = "credit", Usage = "usage", Refund = "refund", Adjustment = "adjustment", Audit = "audit",
+});
 
 impl EntryKind {
     /// Whether it changes what was paid in; else it changes what was spent.

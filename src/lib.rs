@@ -4,6 +4,7 @@
 pub mod access;
 pub mod account;
 pub mod analysis;
+pub mod audit;
 pub mod base64;
 pub mod body;
 pub mod budget;

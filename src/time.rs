@@ -83,6 +83,13 @@ impl Millis {
         Some(Self(local.0.checked_add_signed(-ahead * 60_000)?))
     }
 
+    /// The same with milliseconds, like `2026-12-01T00:00:00.123Z`.
+    #[must_use]
+    pub fn rfc3339_ms(self) -> String {
+        let told = self.rfc3339();
+        format!("{}.{:03}Z", told.trim_end_matches('Z'), self.0 % 1_000)
+    }
+
     /// A date of HTTP, `Wed, 25 Nov 2026 13:05:00 GMT`: the form of RFC 9110, section 5.6.7, that is sent today.
     #[must_use]
     pub fn of_http_date(text: &str) -> Option<Self> {

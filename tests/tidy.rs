@@ -9,7 +9,7 @@ use std::{
 const LAW: [&[&str]; 7] = [
     &["money", "time", "id", "mode", "table", "json", "base64"],
     &["body", "chat", "usage", "sse", "eventstream", "fault", "endpoint"],
-    &["catalog", "price", "health", "access", "analysis", "quality", "ledger", "receipt", "payment"],
+    &["catalog", "price", "health", "access", "analysis", "quality", "ledger", "audit", "receipt", "payment"],
     &["budget", "world"],
     &["account", "dialect", "route"],
     &["exchange"],

@@ -127,10 +127,12 @@ pub enum Permission {
     WriteBudget,
     /// Wallet, ledger, requests, and what routing is worth.
     ReadUsage,
+    /// Who changed what.
+    ReadAudit,
 }
 
 impl Permission {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Read,
         Self::WriteGroup,
         Self::WriteMember,
@@ -142,12 +144,13 @@ impl Permission {
         Self::ReadBudget,
         Self::WriteBudget,
         Self::ReadUsage,
+        Self::ReadAudit,
     ];
 
     /// Whether it only shows.
     #[must_use]
     pub fn reads(self) -> bool {
-        matches!(self, Self::Read | Self::ReadKey | Self::ReadBudget | Self::ReadUsage)
+        matches!(self, Self::Read | Self::ReadKey | Self::ReadBudget | Self::ReadUsage | Self::ReadAudit)
     }
 
     /// What it opens, in a sentence.
@@ -165,6 +168,7 @@ impl Permission {
             Self::ReadBudget => "see budgets here",
             Self::WriteBudget => "set budgets and limits here",
             Self::ReadUsage => "see what was spent here",
+            Self::ReadAudit => "see who changed what",
         }
     }
 }
@@ -185,7 +189,7 @@ pub enum Reach {
 
 /// One line a permission, one column a role, in the order of [`Role::ALL`].
 #[rustfmt::skip]
-const TABLE: [[Reach; 7]; 11] = {
+const TABLE: [[Reach; 7]; 12] = {
     use Reach::{Below as B, Inside as I, No as N, Own as O, OwnKeys as K};
     //  owner admin billing group_admin auditor member service_account
     [
@@ -200,6 +204,7 @@ const TABLE: [[Reach; 7]; 11] = {
         [I, I, I, I, I, O, O], // ReadBudget
         [I, I, N, B, N, N, N], // WriteBudget
         [I, I, I, I, I, O, O], // ReadUsage
+        [I, I, N, I, I, N, N], // ReadAudit
     ]
 };
 
@@ -308,13 +313,13 @@ mod tests {
             (&["research", "labs", "ada", "ada's key"], &["labs", "ada", "ada's key"]);
         // Told apart here once more: the table is held against it.
         let reads = |permission| {
-            use Permission::{Read, ReadBudget, ReadKey, ReadUsage};
-            [Read, ReadBudget, ReadUsage, ReadKey].contains(&permission)
+            use Permission::{Read, ReadAudit, ReadBudget, ReadKey, ReadUsage};
+            [Read, ReadBudget, ReadUsage, ReadKey, ReadAudit].contains(&permission)
         };
         let meant = |role: Role, permission: Permission| match (role, permission) {
-            (Role::Billing, Permission::ReadKey) | (Role::ServiceAccount, Permission::Read | Permission::ReadKey) => {
-                none
-            }
+            (Role::Billing, Permission::ReadKey | Permission::ReadAudit)
+            | (Role::ServiceAccount, Permission::Read | Permission::ReadKey)
+            | (Role::Member | Role::ServiceAccount, Permission::ReadAudit) => none,
             (Role::GroupAdmin, Permission::WriteAdminKey | Permission::WriteProvider) => none,
             (Role::GroupAdmin, Permission::WriteKey) => inside,
             (Role::Member, Permission::WriteKey | Permission::WritePolicy) => &["ada's key"],

@@ -1,18 +1,18 @@
 //! What admins do to an account: keys, budgets, wallet, own providers, named routes.
 use super::{
     Account, StoredBudget, StoredKey, Turn, Write, ask as asks,
-    letter::{AdminAsk, Answer, Caller, MadeKey, NewKey, Refusal},
+    letter::{AdminAsk, Answer, Refusal},
     record,
-    told::{key_told, member_told, provider_told, route_told},
+    told::{member_told, provider_told, route_told},
 };
 use crate::json::{json, list_of};
 use crate::{
     access::{
-        KeyKind, NamedRoute, OwnProvider,
+        KeyKind, MemberKind, NamedRoute, OwnProvider,
         role::{Actor, Permission},
     },
     budget::{Budget, Extra},
-    endpoint::{Admin, Endpoint},
+    endpoint::Admin,
     fault::Fault,
     id::Scope,
     quality::lift,
@@ -24,38 +24,60 @@ use serde_json::Value;
 pub(super) const ROWS_MAX: usize = 1_000;
 
 impl Account {
-    pub(super) fn admin(&mut self, caller: &Caller, ask: AdminAsk, now: Millis) -> Turn {
-        let act = match Endpoint::of(&ask.method, &ask.path) {
-            Ok(Endpoint::Admin(act)) => act,
-            Ok(_) => return Turn::refused(Refusal::NotServed("This is nothing an account answers.".to_owned())),
-            Err(fault) => return Turn::refused(fault.into()),
-        };
-        let actor = self.actor(caller);
-        if let Err(turn) = self.gate_act(&actor, &act) {
-            return turn;
-        }
-        self.act(&actor, act, ask, now).unwrap_or_else(|fault| Turn::refused(fault.into()))
+    /// # Errors
+    /// 400 for a body that cannot be taken.
+    pub(super) fn act(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+        let (body, fresh) = (ask.body.as_bytes(), ask.fresh.as_str());
+        Ok(match act {
+            Admin::ListKeys => {
+                let shown =
+                    |id: &str, key: &StoredKey| actor.may(Permission::ReadKey, &self.path(id, &key.spec), false);
+                let shown = self.keys.iter().filter(|(id, key)| key.kind != KeyKind::Invite && shown(id, key));
+                page(shown.map(|(id, _)| self.key_told(id, now)))
+            }
+            Admin::GetKey(id) => {
+                let there = self.keys.get(&id).is_some_and(|key| key.kind != KeyKind::Invite);
+                found("key", there.then(|| self.key_told(&id, now)))
+            }
+            Admin::GetOrganization => told(200, self.organization_told()),
+            Admin::UpdateOrganization => self.rename(asks::read(body)?)?,
+            Admin::CreateGroup => {
+                self.put_group(actor, &format!("grp_{fresh}"), asks::group(asks::read(body)?, true)?, true, now)
+            }
+            Admin::UpdateGroup(id) => self.put_group(actor, &id, asks::group(asks::read(body)?, false)?, false, now),
+            Admin::GetGroup(id) => found("group", self.groups.contains_key(&id).then(|| self.group_told(&id))),
+            Admin::ListGroups => self.list_groups(actor),
+            Admin::ArchiveGroup(id) => self.archive_group(&id),
+            // Nothing said is to the top.
+            Admin::MoveGroup(id) if body.is_empty() => self.move_group(actor, &id, None),
+            Admin::MoveGroup(id) => self.move_group(actor, &id, asks::read::<asks::MoveAsk>(body)?.parent_id),
+            Admin::CreateMember | Admin::CreateServiceAccount => {
+                let mut member = asks::member(asks::read(body)?, true)?;
+                if act == Admin::CreateServiceAccount {
+                    member.kind = Some(MemberKind::ServiceAccount);
+                }
+                self.put_member(actor, &format!("mem_{fresh}"), member, true, now)
+            }
+            Admin::UpdateMember(id) => self.put_member(actor, &id, asks::member(asks::read(body)?, false)?, false, now),
+            Admin::GetMember(id) => found("member", self.members.get(&id).map(|member| member_told(&id, member))),
+            Admin::ListMembers => self.list_members(actor, false),
+            Admin::ListServiceAccounts => self.list_members(actor, true),
+            Admin::DisableMember(id) => self.disable_member(actor, &id, now),
+            Admin::GetWallet => Turn::told(self.wallet_told(200)),
+            Admin::Spend => told(200, json!(Self::scopes_seen(actor, Permission::ReadUsage))),
+            Admin::AuditLogs => Self::trail_seen(actor),
+            Admin::AuditCheckpoints => self.trail_told(now),
+            Admin::GetLift => told(200, lift::report(self.arms.rows(now))),
+            other => self.act_on_limits(actor, other, ask, now)?,
+        })
     }
 
     /// # Errors
     /// 400 for a body that cannot be taken.
-    fn act(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
-        let AdminAsk { body, fresh, key, .. } = ask;
-        let body = body.as_bytes();
+    fn act_on_limits(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+        let body = ask.body.as_bytes();
         Ok(match act {
-            Admin::CreateKey => match (asks::read::<asks::KeyAsk>(body)?.spec(now)?, key) {
-                ((kind, spec), Some(MadeKey { id, digest, redacted })) => {
-                    self.create_key(actor, NewKey { id, digest, redacted, kind, spec }, now)
-                }
-                (_, None) => Turn::refused(Refusal::NotServed("No key was made.".to_owned())),
-            },
-            Admin::ListKeys => {
-                let shown =
-                    |id: &str, key: &StoredKey| actor.may(Permission::ReadKey, &self.path(id, &key.spec), false);
-                page(self.keys.iter().filter(|(id, key)| shown(id, key)).map(|(id, key)| key_told(id, key, now)))
-            }
-            Admin::GetKey(id) => found("key", self.keys.get(&id).map(|key| key_told(&id, key, now))),
-            Admin::RevokeKey(id) => self.revoke_key(&id, now),
+            Admin::Defaults(verb, scope) => self.act_on_defaults(verb, scope, body)?,
             Admin::PutBudget(scope, window) => {
                 let limit = asks::limit(asks::read(body)?)?;
                 let extra = self.budgets.budget(&scope, window).and_then(|budget| budget.extra);
@@ -75,33 +97,14 @@ impl Account {
             Admin::PutRates(scope) => self.put_rates(&scope, asks::rates(asks::read(body)?)?),
             Admin::GetRates(scope) => self.get_rates(&scope),
             Admin::Policy(verb, scope) => self.act_on_policy(verb, scope, body)?,
-            Admin::CreateGroup => {
-                self.put_group(actor, &format!("grp_{fresh}"), asks::group(asks::read(body)?, true)?, true, now)
-            }
-            Admin::UpdateGroup(id) => self.put_group(actor, &id, asks::group(asks::read(body)?, false)?, false, now),
-            Admin::GetGroup(id) => found("group", self.groups.contains_key(&id).then(|| self.group_told(&id))),
-            Admin::ListGroups => self.list_groups(actor),
-            Admin::ArchiveGroup(id) => self.archive_group(&id),
-            // Nothing said is to the top.
-            Admin::MoveGroup(id) if body.is_empty() => self.move_group(actor, &id, None),
-            Admin::MoveGroup(id) => self.move_group(actor, &id, asks::read::<asks::MoveAsk>(body)?.parent_id),
-            Admin::CreateMember => {
-                self.put_member(actor, &format!("mem_{fresh}"), asks::member(asks::read(body)?, true)?, true, now)
-            }
-            Admin::UpdateMember(id) => self.put_member(actor, &id, asks::member(asks::read(body)?, false)?, false, now),
-            Admin::GetMember(id) => found("member", self.members.get(&id).map(|member| member_told(&id, member))),
-            Admin::ListMembers => self.list_members(actor),
-            Admin::DisableMember(id) => self.disable_member(actor, &id, now),
-            Admin::GetWallet => Turn::told(self.wallet_told(200)),
-            Admin::Spend => Self::spending_seen(actor),
-            Admin::GetLift => told(200, lift::report(self.arms.rows(now))),
-            other => self.act_on_tenant(other, body)?,
+            other => self.act_on_tenant(actor, other, ask, now)?,
         })
     }
 
     /// # Errors
     /// 400 for a body that cannot be taken.
-    fn act_on_tenant(&mut self, act: Admin, body: &[u8]) -> Result<Turn, Fault> {
+    fn act_on_tenant(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+        let body = ask.body.as_bytes();
         Ok(match act {
             Admin::PutProvider(id) => {
                 let own = asks::read::<asks::ProviderAsk>(body)?.own(&id, self.terms.private_upstreams)?;
@@ -125,7 +128,7 @@ impl Account {
                 let gone = self.tenant.routes.remove(&alias).is_some();
                 self.delete_row(gone, "route", &alias)
             }
-            _ => Turn::refused(Refusal::NotServed("This is nothing an account answers.".to_owned())),
+            other => self.act_on_key(actor, other, ask, now)?,
         })
     }
 
@@ -164,7 +167,7 @@ impl Account {
         Turn { writes: vec![write, self.next_tenant()], ..told(200, body) }
     }
 
-    fn put_budget(&mut self, scope: &Scope, window: Window, budget: Budget, now: Millis) -> Turn {
+    pub(super) fn put_budget(&mut self, scope: &Scope, window: Window, budget: Budget, now: Millis) -> Turn {
         if let Some(turn) = self.absent(scope) {
             return turn;
         }
@@ -173,50 +176,6 @@ impl Account {
         self.budgets.put(scope.clone(), window, budget);
         let write = record("budget", &budget_id(scope, window), Some(&stored));
         Turn { writes: vec![write], ..told(200, self.budget_told(scope, window, now)) }
-    }
-
-    fn create_key(&mut self, actor: &Actor, mut key: NewKey, now: Millis) -> Turn {
-        if self.keys.len() >= 100 * ROWS_MAX {
-            return too_many("keys");
-        }
-        if key.spec.owner_member_id.is_none() {
-            // An owner's are the first owner's; whoever else makes a key makes its own.
-            key.spec.owner_member_id = if actor.is_owner() { self.first_owner() } else { Some(actor.member.clone()) };
-        }
-        if let Err(turn) = self.gate_key(actor, &key) {
-            return turn;
-        }
-        match key.spec.owner_member_id.as_ref().map(|id| self.members.get(id)) {
-            Some(None) => return missing("member"),
-            Some(Some(member)) if member.disabled => return Turn::refused(Refusal::MemberDisabled),
-            None | Some(Some(_)) => {}
-        }
-        let id = key.id.clone();
-        let write = self.keep_key(key, now);
-        let body = self.keys.get(&id).map_or(Value::Null, |key| key_told(&id, key, now));
-        Turn { writes: vec![write], ..told(201, body) }
-    }
-
-    pub(super) fn keep_key(&mut self, key: NewKey, now: Millis) -> Write {
-        let NewKey { id, digest, redacted, kind, spec } = key;
-        let stored = StoredKey { digest, redacted, kind, created_at: now, revoked: false, spec };
-        let write = record("key", &id, Some(&stored));
-        self.keys.insert(id, stored);
-        write
-    }
-
-    fn revoke_key(&mut self, id: &str, now: Millis) -> Turn {
-        let Some(owner) = self.keys.get(id).map(|key| key.spec.owner_member_id.clone()) else { return missing("key") };
-        let owns = owner.as_ref().is_none_or(|id| self.members.get(id).is_some_and(|member| member.owner));
-        let last_admin = owns && self.owner_keys(None, now) == 1;
-        let Some(key) = self.keys.get_mut(id) else { return missing("key") };
-        if key.kind == KeyKind::Admin && last_admin && !key.revoked && !key.spec.has_expired(now) {
-            let message = "This is the last admin key of an owner. Create another before you revoke it.".to_owned();
-            return Turn::refused(Refusal::Invalid { param: "id".into(), message });
-        }
-        key.revoked = true;
-        let write = record("key", id, Some(&*key));
-        Turn { writes: vec![write], ..told(200, key_told(id, key, now)) }
     }
 
     fn put_provider(&mut self, id: &str, own: OwnProvider) -> Turn {
@@ -266,7 +225,7 @@ pub(super) fn too_many(what: &str) -> Turn {
     Turn::refused(Refusal::Invalid { param: what.to_owned(), message })
 }
 
-fn deleted(object: &str, id: &str) -> Turn {
+pub(super) fn deleted(object: &str, id: &str) -> Turn {
     told(200, json!({"object": format!("{object}.deleted"), "id": id, "deleted": true}))
 }
 

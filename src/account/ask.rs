@@ -1,7 +1,6 @@
 //! The bodies admins and the operator send, read and checked: what is wrong is said before any account is woken.
-use super::letter::KeySpec;
 use crate::{
-    access::{KeyKind, MemberKind, NamedRoute, OwnProvider, Secret, Written, role::RoleGrant},
+    access::{MemberKind, NamedRoute, OwnProvider, Secret, Written, role::RoleGrant},
     budget::{Extra, Limit, RateLimits},
     catalog::{Ability, AbortStopsBilling, Dialect, Modality, ModelRow, Prices, Provider, deployment},
     endpoint::{DEADLINE_MS_MAX, WEIGHTS, Weights},
@@ -14,8 +13,10 @@ use crate::{
 use serde_json::Value;
 use std::rc::Rc;
 
-/// The longest life of a key: a year.
-const EXPIRES_IN_SECONDS_MAX: u64 = 31_536_000;
+mod key;
+
+pub use key::{AcceptAsk, InviteAsk, KeyAsk, RotateAsk, changed_key};
+
 const NAME_MAX: usize = 200;
 const ROLES_MAX: usize = 32;
 
@@ -108,58 +109,6 @@ fn reasoned(reason: &str) -> Result<(), Fault> {
         return Err(Fault::parameter("reason", "Give a reason of 1 to 1000 characters: it stands in the ledger."));
     }
     Ok(())
-}
-
-/// `POST /admin/v1/api_keys`
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct KeyAsk {
-    name: String,
-    kind: Option<KeyKind>,
-    owner_member_id: Option<String>,
-    model_allowlist: Option<Vec<String>>,
-    provider_allowlist: Option<Vec<String>>,
-    rpm: Option<u64>,
-    tpm: Option<u64>,
-    concurrency: Option<u64>,
-    expires_in_seconds: Option<u64>,
-}
-
-json::members!(strict KeyAsk {
-    name, kind, owner_member_id, model_allowlist, provider_allowlist, rpm, tpm, concurrency, expires_in_seconds,
-});
-
-impl KeyAsk {
-    /// The kind and the rules of the key.
-    ///
-    /// # Errors
-    /// 400 naming the member out of bounds.
-    pub fn spec(self, now: Millis) -> Result<(KeyKind, KeySpec), Fault> {
-        named(&self.name)?;
-        rates(RateLimits { rpm: self.rpm, tpm: self.tpm, concurrency: self.concurrency })?;
-        if self.expires_in_seconds.is_some_and(|seconds| seconds == 0 || seconds > EXPIRES_IN_SECONDS_MAX) {
-            let text =
-                format!("expires_in_seconds is a number from 1 to {EXPIRES_IN_SECONDS_MAX}, or left out for never.");
-            return Err(Fault::parameter("expires_in_seconds", text));
-        }
-        for (list, member) in
-            [(&self.model_allowlist, "model_allowlist"), (&self.provider_allowlist, "provider_allowlist")]
-        {
-            if list.as_ref().is_some_and(|list| !names_fit(list, 1_000)) {
-                return Err(Fault::parameter(member, format!("{member} is a list of at most 1000 names.")));
-            }
-        }
-        let spec = KeySpec {
-            name: self.name,
-            model_allowlist: self.model_allowlist,
-            provider_allowlist: self.provider_allowlist,
-            rpm: self.rpm,
-            tpm: self.tpm,
-            concurrency: self.concurrency,
-            expires_at: self.expires_in_seconds.map(|seconds| now.seconds() + seconds),
-            owner_member_id: self.owner_member_id,
-        };
-        Ok((self.kind.unwrap_or(KeyKind::Inference), spec))
-    }
 }
 
 /// Checks rate limits.
@@ -566,22 +515,6 @@ mod tests {
                 && safe_base_url("http://[FE80::1]/v1", true).is_err()
         );
         assert_eq!(safe_base_url("http://127.0.0.1:9/v1", true), Ok(()));
-    }
-
-    #[test]
-    fn a_key_ask_is_checked() {
-        let spec = |text: &str| read::<KeyAsk>(text.as_bytes()).and_then(|ask| ask.spec(Millis(5_000)));
-        let (kind, spec_read) = spec(r#"{"name":"a","rpm":5,"expires_in_seconds":10}"#).expect("good");
-        assert_eq!((kind, spec_read.rpm, spec_read.expires_at), (KeyKind::Inference, Some(5), Some(15)));
-        for (text, param) in [
-            (r#"{"name":""}"#, Some("name")),
-            (r#"{"name":"a","rpm":0}"#, Some("rpm")),
-            (r#"{"name":"a","nme":1}"#, None),
-            ("{", None),
-        ] {
-            let fault = spec(text).expect_err(text);
-            assert_eq!((fault.status, fault.param.as_deref()), (400, param));
-        }
     }
 
     #[test]

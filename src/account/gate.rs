@@ -11,7 +11,6 @@ use crate::{
     },
     endpoint::Admin,
     id::Scope,
-    json::json,
     time::Millis,
 };
 
@@ -36,6 +35,8 @@ impl Account {
     pub(super) fn actor(&self, caller: &Caller) -> Actor {
         let owner = self.keys.get(&caller.key_id).and_then(|key| key.spec.owner_member_id.clone());
         let roles = match &owner {
+            // Whoever holds an invite is nobody yet.
+            _ if caller.kind == KeyKind::Invite => Vec::new(),
             None => vec![RoleGrant::of_all(Role::Owner)],
             Some(id) => self.members.get(id).map_or_else(Vec::new, Member::all_roles),
         };
@@ -97,7 +98,7 @@ impl Account {
         let key = |id: &String| Scope::ApiKey(id.clone());
         let (permission, scope) = match act {
             Admin::GetKey(id) => (Permission::ReadKey, key(id)),
-            Admin::RevokeKey(id) => {
+            Admin::UpdateKey(id) | Admin::RotateKey(id) | Admin::RevokeKey(id) => {
                 let admin = self.keys.get(id).filter(|key| key.kind == KeyKind::Admin);
                 if let Some(key) = admin {
                     self.gate_owner(actor, key.spec.owner_member_id.as_ref())?;
@@ -108,10 +109,16 @@ impl Account {
             | Admin::DeleteBudget(scope, _)
             | Admin::PutOverride(scope, _)
             | Admin::DeleteOverride(scope, _)
-            | Admin::PutRates(scope) => (Permission::WriteBudget, scope.clone()),
-            Admin::GetBudget(scope, _) | Admin::ListBudgets(scope) | Admin::GetRates(scope) => {
-                (Permission::ReadBudget, scope.clone())
+            | Admin::PutRates(scope)
+            | Admin::Defaults("PUT" | "DELETE", scope) => (Permission::WriteBudget, scope.clone()),
+            Admin::GetBudget(scope, _)
+            | Admin::ListBudgets(scope)
+            | Admin::GetRates(scope)
+            | Admin::Defaults(_, scope) => (Permission::ReadBudget, scope.clone()),
+            Admin::GetInvite(id) | Admin::RevokeInvite(id) => {
+                return self.gate_new(actor, Permission::WriteMember, &self.invite_path(id));
             }
+            Admin::UpdateOrganization => (Permission::WriteGroup, Scope::Organization),
             Admin::Policy("GET", scope) => (Permission::Read, scope.clone()),
             Admin::Policy(_, scope) => (Permission::WritePolicy, scope.clone()),
             Admin::UpdateGroup(id) | Admin::ArchiveGroup(id) | Admin::MoveGroup(id) => {
@@ -126,6 +133,7 @@ impl Account {
             | Admin::LedgerEntry(_)
             | Admin::Recompute(_)
             | Admin::Requests => (Permission::ReadUsage, Scope::Organization),
+            Admin::AuditCheckpoints => (Permission::ReadAudit, Scope::Organization),
             Admin::PutProvider(_) | Admin::DeleteProvider(_) | Admin::PutRoute(_) | Admin::DeleteRoute(_) => {
                 (Permission::WriteProvider, Scope::Organization)
             }
@@ -135,11 +143,18 @@ impl Account {
             | Admin::GetRoute(_)
             | Admin::ListRoutes
             | Admin::Spend
+            | Admin::AuditLogs
             | Admin::ListKeys
             | Admin::ListGroups
             | Admin::ListMembers
+            | Admin::GetOrganization
+            | Admin::CreateInvite
+            | Admin::ListInvites
+            | Admin::AcceptInvite
             | Admin::CreateKey
             | Admin::CreateGroup
+            | Admin::ListServiceAccounts
+            | Admin::CreateServiceAccount
             | Admin::CreateMember => return Ok(()),
         };
         self.gate(actor, permission, &scope)
@@ -175,17 +190,18 @@ impl Account {
 
     /// How many admin keys open everything now, those of one member aside: one has to stay, or nobody could make another.
     pub(super) fn owner_keys(&self, but_of: Option<&str>, now: Millis) -> usize {
-        let opens = |key: &&StoredKey| {
+        let of_others = |key: &&StoredKey| {
             let owner = key.spec.owner_member_id.as_deref();
-            let owns =
-                owner.is_none_or(|id| self.members.get(id).is_some_and(|member| member.owner && !member.disabled));
-            key.kind == KeyKind::Admin
-                && !key.revoked
-                && !key.spec.has_expired(now)
-                && owns
-                && (owner.is_none() || owner != but_of)
+            owner.is_none() || owner != but_of
         };
-        self.keys.values().filter(opens).count()
+        self.keys.values().filter(of_others).filter(|key| self.opens_all(key, now)).count()
+    }
+
+    /// Whether a key opens everything now: an owner's, or the organisation's own.
+    pub(super) fn opens_all(&self, key: &StoredKey, now: Millis) -> bool {
+        let owner = key.spec.owner_member_id.as_deref();
+        let owns = owner.is_none_or(|id| self.members.get(id).is_some_and(|member| member.owner && !member.disabled));
+        key.kind == KeyKind::Admin && !key.revoked && !key.disabled && !key.spec.has_expired(now) && owns
     }
 
     /// Whether a caller may read the whole ledger. An inference key is shown its own calls, whoever owns it.
@@ -196,17 +212,17 @@ impl Account {
         self.gate(&self.actor(caller), Permission::ReadUsage, &Scope::Organization)
     }
 
-    /// The scopes whose spending an actor may see: the organisation is all of it. The journal is asked by them.
-    pub(super) fn spending_seen(actor: &Actor) -> Turn {
+    /// The scopes a permission to read opens for an actor: the organisation is all of it. The journal is asked by them.
+    pub(super) fn scopes_seen(actor: &Actor, permission: Permission) -> Vec<Scope> {
         let mut scopes: Vec<Scope> = Vec::new();
         for grant in &actor.roles {
-            scopes.extend(match reach(grant.role, Permission::ReadUsage) {
+            scopes.extend(match reach(grant.role, permission) {
                 Reach::Inside => Some(grant.scope()),
                 Reach::Own => Some(Scope::Member(actor.member.clone())),
                 Reach::No | Reach::OwnKeys | Reach::Below => None,
             });
         }
-        act::told(200, json!(scopes))
+        scopes
     }
 
     /// Whether an actor may change a member that has these roles, or give it these: none that open more than its own do there.
@@ -232,7 +248,7 @@ fn told(actor: &Actor) -> String {
     words.join(", ")
 }
 
-fn denied(actor: &Actor, permission: Permission) -> Turn {
+pub(super) fn denied(actor: &Actor, permission: Permission) -> Turn {
     let open = |role: &&Role| reach(**role, permission) != Reach::No;
     let who: Vec<&str> = Role::ALL.iter().filter(open).map(|role| role.word()).collect();
     let message =

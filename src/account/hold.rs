@@ -84,6 +84,7 @@ impl Account {
             return Turn::refused(refusal);
         }
         self.count_hold(&counted, grant.amount, now);
+        self.note_use(&letter.caller.key_id, now);
         let told = self.with_hints(grant.clone(), &letter, now);
         let HoldLetter { request_id, caller, session, tokens, .. } = letter;
         let (key_id, settle_by) = (caller.key_id, now.after(self.terms.hold_settle_ms));

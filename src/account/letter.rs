@@ -209,6 +209,15 @@ pub struct NewKey {
 
 json::members!(NewKey { id, digest, redacted, kind, spec });
 
+impl NewKey {
+    /// A made key with its rules.
+    #[must_use]
+    pub fn of(made: MadeKey, spec: KeySpec) -> Self {
+        let MadeKey { id, kind, digest, redacted } = made;
+        Self { id, digest, redacted, kind, spec }
+    }
+}
+
 /// What an admin says of a key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct KeySpec {
@@ -441,19 +450,31 @@ pub struct AdminAsk {
     pub body: String,
     /// A ULID for what may be made.
     pub fresh: String,
-    /// The key that may be made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<MadeKey>,
+    /// The key that may be made, of every kind.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<MadeKey>,
+    /// Its `Idempotency-Key`, empty for none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub once: String,
+    /// Its `If-Match`, empty for none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub if_match: String,
+    /// Where it came from, for the audit trail.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ip: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user_agent: String,
 }
 
-json::members!(default AdminAsk { method, path, body, fresh, key });
+json::members!(default AdminAsk { method, path, body, fresh, keys, once, if_match, ip, user_agent });
 
 /// A key's text is known to the worker alone, which tells it once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MadeKey {
     pub id: String,
+    pub kind: KeyKind,
     pub digest: String,
     pub redacted: String,
 }
 
-json::members!(MadeKey { id, digest, redacted });
+json::members!(MadeKey { id, kind, digest, redacted });

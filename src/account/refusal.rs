@@ -25,6 +25,8 @@ pub enum Refusal {
     },
     /// The member whose key it is was disabled.
     MemberDisabled,
+    /// The key itself was, for a while.
+    KeyDisabled,
     /// A policy has nothing kept that this would keep.
     NoRetention {
         message: String,
@@ -76,6 +78,7 @@ json::variants!(Refusal, Self::UnknownKey, {
     Budget(inner) = "budget",
     Credits { available, estimate } = "credits",
     MemberDisabled = "member_disabled",
+    KeyDisabled = "key_disabled",
     NoRetention { message } = "no_retention",
     Role { message } = "role",
     Sessions = "sessions",
@@ -102,11 +105,15 @@ pub enum Conflict {
     GroupArchived,
     GroupNotEmpty,
     LastOwner,
+    /// It is not as `If-Match` has it.
+    Changed,
+    /// The `Idempotency-Key` came with another request before.
+    OtherRequest,
 }
 
 json::words!(Conflict {
     GroupDepth = "group_depth", GroupCycle = "group_cycle", GroupArchived = "group_archived", GroupNotEmpty = "group_not_empty",
-    LastOwner = "last_owner",
+    LastOwner = "last_owner", Changed = "changed", OtherRequest = "other_request",
 });
 
 impl Conflict {
@@ -119,6 +126,13 @@ impl Conflict {
                 ("group_not_empty", "The group still has groups or members. Archive, move or disable them first.")
             }
             Self::LastOwner => ("last_owner", "This is the organisation's last owner, who stays one."),
+            Self::Changed => {
+                let text = "It was changed since you read it. Read it again, and send the new ETag.";
+                return Fault::new(412, "conflict_error", "etag_mismatch", text).with_param("If-Match");
+            }
+            Self::OtherRequest => {
+                ("idempotency_key_reused", "This Idempotency-Key came with another request before. Use a new one.")
+            }
         };
         Fault::new(409, "conflict_error", code, text)
     }
@@ -142,12 +156,7 @@ impl Refusal {
     #[must_use]
     pub fn to_fault(&self) -> Fault {
         match self {
-            Self::UnknownKey => {
-                Fault::credential("invalid_key", "This key does not exist. Ask your admin for a new one.")
-            }
-            Self::RevokedKey => Fault::credential("revoked_key", "This key was revoked. Ask your admin for a new one."),
-            Self::ExpiredKey => Fault::credential("expired_key", "This key has expired. Ask your admin for a new one."),
-            Self::WrongKind => wrong_kind(),
+            Self::UnknownKey | Self::RevokedKey | Self::ExpiredKey | Self::KeyDisabled | Self::WrongKind => self.of_key(),
             Self::Stale(_) => {
                 Fault::unavailable("budget_unavailable", "The organisation changed while the call was admitted.")
             }
@@ -209,6 +218,23 @@ impl Refusal {
             Self::Malformed(message) => Fault::invalid("malformed_json", message.as_str()),
             Self::NotServed(message) => Fault::not_found("unknown_endpoint", message.as_str()),
         }
+    }
+}
+
+impl Refusal {
+    /// What is wrong with the key itself.
+    fn of_key(&self) -> Fault {
+        let (code, what) = match self {
+            Self::RevokedKey => ("revoked_key", "was revoked"),
+            Self::ExpiredKey => ("expired_key", "has expired"),
+            Self::KeyDisabled => {
+                let text = "This key was disabled. Ask your admin to enable it.";
+                return Fault::forbidden("key_disabled", text);
+            }
+            Self::WrongKind => return wrong_kind(),
+            _ => ("invalid_key", "does not exist"),
+        };
+        Fault::credential(code, format!("This key {what}. Ask your admin for a new one."))
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 const TERMS: Terms = Terms { hold_settle_ms: 1_000, outbox_flush_ms: 100, private_upstreams: false };
 const START: Millis = Millis(1_795_562_448_000);
-const ADMIN: &str = "key_admin";
+pub(super) const ADMIN: &str = "key_admin";
 const KEY: &str = "key_a";
 
 fn req(number: u128) -> String {
@@ -17,15 +17,15 @@ fn req(number: u128) -> String {
 }
 
 /// An account beside the rows it wrote, so that it can be loaded again at any time.
-struct Kept {
-    account: Account,
+pub(super) struct Kept {
+    pub(super) account: Account,
     records: BTreeMap<(String, String), String>,
     bookings: BTreeMap<String, String>,
-    now: Millis,
+    pub(super) now: Millis,
 }
 
 impl Kept {
-    fn new(credit: &str) -> Self {
+    pub(super) fn new(credit: &str) -> Self {
         let account = Account::load(TERMS, Vec::new(), Vec::new()).expect("empty");
         let mut kept = Self { account, records: BTreeMap::new(), bookings: BTreeMap::new(), now: START };
         let organization = Organization { id: "org_a".into(), name: "A".into(), ..Organization::default() };
@@ -42,7 +42,7 @@ impl Kept {
         kept
     }
 
-    fn send(&mut self, letter: Letter) -> Answer {
+    pub(super) fn send(&mut self, letter: Letter) -> Answer {
         let Turn { answer, writes } = self.account.turn(letter, self.now);
         self.write(writes);
         answer
@@ -59,13 +59,13 @@ impl Kept {
         }
     }
 
-    fn admin(&mut self, method: &str, path: &str, body: &Value) -> Answer {
+    pub(super) fn admin(&mut self, method: &str, path: &str, body: &Value) -> Answer {
         let (method, path) = (method.to_owned(), format!("/admin/v1/{path}"));
         let ask = AdminAsk { method, path, body: body.to_string(), ..AdminAsk::default() };
         self.send(Letter::Admin { caller: caller(ADMIN, KeyKind::Admin), ask })
     }
 
-    fn put(&mut self, scope: &Scope, what: &str, body: &Value) -> Answer {
+    pub(super) fn put(&mut self, scope: &Scope, what: &str, body: &Value) -> Answer {
         let whose = match scope {
             Scope::Organization => "organization".to_owned(),
             Scope::Group(id) => format!("groups/{id}"),
@@ -81,12 +81,26 @@ impl Kept {
     }
 
     /// Makes a row with an id of our choice.
-    fn make(&mut self, rows: &str, fresh: &str, body: &Value) -> Answer {
-        let key =
-            MadeKey { id: format!("key_{fresh}"), digest: format!("digest of key_{fresh}"), redacted: "mr_…".into() };
+    pub(super) fn make(&mut self, rows: &str, fresh: &str, body: &Value) -> Answer {
+        let keys = made_keys(fresh);
         let (method, path) = ("POST".to_owned(), format!("/admin/v1/{rows}"));
-        let ask = AdminAsk { method, path, body: body.to_string(), fresh: fresh.into(), key: Some(key) };
+        let ask = AdminAsk { method, path, body: body.to_string(), fresh: fresh.into(), keys, ..AdminAsk::default() };
         self.send(Letter::Admin { caller: caller(ADMIN, KeyKind::Admin), ask })
+    }
+
+    /// What the holder of an admin key asks for, with what else stands in its request.
+    pub(super) fn ask(
+        &mut self,
+        key: &str,
+        method: &str,
+        path: &str,
+        body: &Value,
+        more: impl FnOnce(&mut AdminAsk),
+    ) -> Answer {
+        let (method, path) = (method.to_owned(), format!("/admin/v1/{path}"));
+        let mut ask = AdminAsk { method, path, body: body.to_string(), ..AdminAsk::default() };
+        more(&mut ask);
+        self.send(Letter::Admin { caller: caller(key, KeyKind::Admin), ask })
     }
 
     fn revoke(&mut self, id: &str) -> Answer {
@@ -120,7 +134,7 @@ impl Kept {
     }
 
     /// The same account, made again from its rows.
-    fn reloaded(&self) -> Account {
+    pub(super) fn reloaded(&self) -> Account {
         let row = |kind: &str, id: &str, body: &str| Row { kind: kind.into(), id: id.into(), body: body.into() };
         let records = self.records.iter().map(|((kind, id), body)| row(kind, id, body)).collect();
         let bookings = self.bookings.iter().map(|(id, body)| row("booking", id, body)).collect();
@@ -136,7 +150,7 @@ impl Kept {
             "tenant": account.tenant.version})
     }
 
-    fn flush(&mut self) -> Vec<Entry> {
+    pub(super) fn flush(&mut self) -> Vec<Entry> {
         self.now = self.now.after(TERMS.outbox_flush_ms);
         let due: Vec<Entry> = self.account.due(self.now).into_iter().cloned().collect();
         if let Some(last) = due.last() {
@@ -144,6 +158,23 @@ impl Kept {
             self.write(writes);
         }
         due
+    }
+}
+
+/// Keys of every kind, as the worker makes them.
+pub(super) fn made_keys(fresh: &str) -> Vec<MadeKey> {
+    let made = |kind: KeyKind| {
+        let id = format!("{}_{fresh}", if kind == KeyKind::Invite { "inv" } else { "key" });
+        MadeKey { kind, digest: format!("digest of {id}"), redacted: "mr_…".into(), id }
+    };
+    KeyKind::ALL.map(made).into()
+}
+
+/// The body of an answer.
+pub(super) fn told_body(answer: &Answer) -> &Value {
+    match answer {
+        Answer::Told { body, .. } => body,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -195,9 +226,14 @@ fn money_goes_from_hold_to_entry() {
     assert_eq!(kept.post(&req(1), PostOutcome::Charge(Nanos(120))), Answer::Posted);
     assert_eq!(kept.account.wallet.available(), Nanos(999_999_880));
     let entries = kept.flush();
-    assert_eq!(entries.len(), 2, "the credit and the call");
+    let kinds: Vec<EntryKind> = entries.iter().map(|entry| entry.kind).collect();
+    assert_eq!(
+        kinds,
+        [EntryKind::Audit, EntryKind::Credit, EntryKind::Audit, EntryKind::Usage],
+        "founded, paid in, a key, a call"
+    );
     assert!(entries.iter().all(Entry::is_sound));
-    assert_eq!(entries[1].prev_hash, entries[0].hash);
+    assert!(entries.windows(2).all(|two| two[1].prev_hash == two[0].hash));
     kept.account = kept.reloaded();
     assert_eq!(kept.flush(), [], "the journal has them");
 }
@@ -359,7 +395,7 @@ fn a_late_posting_resolves_a_suspense() {
 fn a_journal_that_fails_is_tried_later_and_later() {
     let mut kept = Kept::new("1");
     kept.now = kept.now.after(TERMS.outbox_flush_ms);
-    assert_eq!(kept.account.due(kept.now).len(), 1);
+    assert_eq!(kept.account.due(kept.now).len(), 3);
     kept.account.journal_failed(kept.now);
     assert_eq!(kept.account.due(kept.now).len(), 0);
     assert_eq!(kept.account.wake(), Some(kept.now.after(2_000)));
@@ -386,8 +422,9 @@ fn an_overrun_is_posted_in_full_and_marked() {
     kept.hold(&req(1), 10);
     kept.post(&req(1), PostOutcome::Charge(Nanos(25)));
     let entries = kept.flush();
-    assert_eq!(entries[1].amount_usd, Nanos(-25));
-    assert!(entries[1].call.as_ref().is_some_and(|call| call.overrun));
+    let charge = entries.last().expect("the call");
+    assert_eq!(charge.amount_usd, Nanos(-25));
+    assert!(charge.call.as_ref().is_some_and(|call| call.overrun));
 }
 
 /// An account with a tree: two groups, one in the other, a member in the inner one, and the member's key.
@@ -618,7 +655,8 @@ fn other_attempts_are_booked_by_themselves() {
         kept.send(Letter::Post(letter.clone()));
         assert_eq!((kept.account.wallet.posted, kept.account.wallet.held), (Nanos(330), Nanos(500)));
     }
-    let ids: Vec<String> = kept.flush().into_iter().map(|entry| entry.id).collect();
+    let money = kept.flush().into_iter().filter(|entry| entry.kind != EntryKind::Audit);
+    let ids: Vec<String> = money.map(|entry| entry.id).collect();
     assert_eq!(ids, [mint("crd", START, 1), format!("{}#2", req(1)), req(1)]);
     kept.now = kept.now.after(86_400_000);
     let writes = kept.account.expire(kept.now);
@@ -1082,7 +1120,7 @@ fn who_asks_the_same_again_was_not_content() {
 }
 
 /// An organisation of two groups with a lead, a member and an auditor, each with an admin key of its own: `key_<name>`.
-fn staffed() -> Kept {
+pub(super) fn staffed() -> Kept {
     let mut kept = Kept::new("100");
     kept.make("groups", "research", &json!({"name": "Research"}));
     kept.make("groups", "labs", &json!({"name": "Labs", "parent_id": "grp_research"}));
@@ -1109,9 +1147,9 @@ fn staffed() -> Kept {
 impl Kept {
     /// What an act by the holder of an admin key comes to: `ok`, or the code of the refusal.
     fn acts(&mut self, name: &str, method: &str, path: &str, body: &Value) -> String {
-        let key = MadeKey { id: "key_new".into(), digest: "digest of key_new".into(), redacted: "mr_…".into() };
+        let keys = made_keys("new");
         let (method, path) = (method.to_owned(), format!("/admin/v1/{path}"));
-        let ask = AdminAsk { method, path, body: body.to_string(), fresh: "new".into(), key: Some(key) };
+        let ask = AdminAsk { method, path, body: body.to_string(), fresh: "new".into(), keys, ..AdminAsk::default() };
         match self.send(Letter::Admin { caller: caller(&format!("key_{name}"), KeyKind::Admin), ask }) {
             Answer::Told { status, .. } if status < 300 => "ok".to_owned(),
             other => refused(&other).to_owned(),

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::json::{json, told_by_text};
 use crate::{
-    access::{Group, Member, OwnProvider},
+    access::{Group, Member, OwnProvider, role::RoleGrant},
     budget::{Place, RateLimits},
     id::Scope,
     time::{Millis, Window},
@@ -53,7 +53,7 @@ impl Account {
     pub(super) fn holder_told(&self, id: &str, key: &StoredKey, session: &str, now: Millis) -> Answer {
         let path = self.path(id, &key.spec);
         let place = self.place(&path, session, now);
-        let mut body = key_told(id, key, now);
+        let mut body = self.key_told(id, now);
         let limits: Vec<Value> = path.iter().flat_map(|scope| self.limits_told(scope, place)).collect();
         let available = self.wallet.available();
         let left = self.budgets.room(&self.budgets.counted(place), now).min(available);
@@ -109,12 +109,16 @@ pub(super) fn group_told(id: &str, group: &Group, ancestors: &[String]) -> Value
     })
 }
 
-pub(super) fn member_told(id: &str, member: &Member) -> Value {
+fn roles_told(member: &Member) -> Vec<RoleGrant> {
     let mut roles = member.all_roles();
     // Whoever was granted a role is a member all the same.
     if roles.len() > 1 {
         roles.pop();
     }
+    roles
+}
+
+pub(super) fn member_told(id: &str, member: &Member) -> Value {
     json!({
         "object": "member",
         "id": id,
@@ -122,7 +126,7 @@ pub(super) fn member_told(id: &str, member: &Member) -> Value {
         "kind": member.kind,
         "email": member.email,
         "group_id": member.group_id,
-        "roles": roles,
+        "roles": roles_told(member),
         "status": if member.disabled { "disabled" } else { "active" },
         "created_at": member.created_at.rfc3339(),
     })
@@ -139,16 +143,9 @@ pub(super) fn rates_told(scope: &Scope, limits: RateLimits) -> Value {
     })
 }
 
-pub(super) fn key_told(id: &str, key: &StoredKey, now: Millis) -> Value {
+pub(super) fn key_told(id: &str, key: &StoredKey, used: Option<Millis>, now: Millis) -> Value {
     let KeySpec { name, model_allowlist, provider_allowlist, rpm, tpm, concurrency, expires_at, owner_member_id } =
         &key.spec;
-    let status = if key.revoked {
-        "revoked"
-    } else if key.spec.has_expired(now) {
-        "expired"
-    } else {
-        "active"
-    };
     json!({
         "object": "api_key",
         "id": id,
@@ -156,14 +153,32 @@ pub(super) fn key_told(id: &str, key: &StoredKey, now: Millis) -> Value {
         "kind": key.kind,
         "owner_member_id": owner_member_id,
         "redacted_value": key.redacted,
-        "status": status,
+        "status": key.status(now),
         "created_at": key.created_at.rfc3339(),
         "expires_at": expires_at.map(|at| Millis(at * 1_000).rfc3339()),
+        "last_used_at": used.map(Millis::rfc3339),
         "model_allowlist": model_allowlist,
         "provider_allowlist": provider_allowlist,
         "rpm": rpm,
         "tpm": tpm,
         "concurrency": concurrency,
+    })
+}
+
+/// An invite, with what its holder becomes.
+pub(super) fn invite_told(id: &str, key: &StoredKey, now: Millis) -> Value {
+    let preset = key.preset.as_deref().cloned().unwrap_or_default();
+    json!({
+        "object": "invite",
+        "id": id,
+        "name": preset.name,
+        "email": preset.email,
+        "group_id": preset.group_id,
+        "roles": roles_told(&preset),
+        "status": key.status(now),
+        "redacted_value": key.redacted,
+        "created_at": key.created_at.rfc3339(),
+        "expires_at": key.spec.expires_at.map(|at| Millis(at * 1_000).rfc3339()),
     })
 }
 

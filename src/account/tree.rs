@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     access::{
-        GROUP_DEPTH_MAX, Group, KeyKind, Member,
+        GROUP_DEPTH_MAX, Group, KeyKind, Member, MemberKind,
         role::{Actor, Grants, Permission, Role, RoleGrant},
     },
     budget::{Place, RateLimits},
@@ -192,32 +192,53 @@ impl Account {
         page(shown.map(|(id, _)| self.group_told(id)))
     }
 
-    pub(super) fn list_members(&self, actor: &Actor) -> Turn {
+    pub(super) fn list_members(&self, actor: &Actor, services: bool) -> Turn {
         let path = |id: &str| self.path_of(&Scope::Member(id.to_owned()));
         let shown = self.members.iter().filter(|(id, _)| actor.may(Permission::Read, &path(id), false));
+        let shown = shown.filter(|(_, member)| !services || member.kind == MemberKind::ServiceAccount);
         page(shown.map(|(id, member)| member_told(id, member)))
     }
 
     pub(super) fn put_member(&mut self, actor: &Actor, id: &str, ask: MemberAsk, new: bool, now: Millis) -> Turn {
+        let old = self.members.get(id).cloned();
+        let member = match self.drafted(actor, old.as_ref(), ask) {
+            Ok(member) => member,
+            Err(turn) => return turn,
+        };
+        let Some(before) = old else {
+            return if new { self.keep_new_member(id, member, now) } else { missing("member") };
+        };
+        if before.owner && !member.owner && !before.disabled && self.is_last_owner(id, now) {
+            return conflict(Conflict::LastOwner);
+        }
+        // Who made its admin keys could give what it was, not what it becomes.
+        let rises = member.all_roles().iter().any(|grant| !before.all_roles().contains(grant));
+        let revoked = if rises && actor.member != id { self.revoke_admin_keys(id) } else { Vec::new() };
+        let mut turn = self.keep_member(id, member, 200);
+        turn.writes.extend(revoked);
+        turn
+    }
+
+    /// Whether there is room for one more member, in its group.
+    pub(super) fn admits(&self, member: &Member) -> Option<Turn> {
+        if self.members.len() >= 10 * ROWS_MAX {
+            return Some(too_many("members"));
+        }
+        match member.group_id.as_ref().map(|id| self.groups.get(id)) {
+            Some(None) => Some(missing("group")),
+            Some(Some(group)) if group.archived => Some(conflict(Conflict::GroupArchived)),
+            _ => None,
+        }
+    }
+
+    /// A member as it would be with what is asked, where the actor may make it so.
+    pub(super) fn drafted(&self, actor: &Actor, old: Option<&Member>, ask: MemberAsk) -> Result<Member, Turn> {
         let into = ask.group_id.as_deref();
-        if (new || into.is_some())
-            && let Err(turn) = self.gate_new(actor, Permission::WriteMember, &self.group_path(into))
-        {
-            return turn;
+        if old.is_none() || into.is_some() {
+            self.gate_new(actor, Permission::WriteMember, &self.group_path(into))?;
         }
-        let old = self.members.get(id);
-        if !new && old.is_none() {
-            return missing("member");
-        }
-        if new && self.members.len() >= 10 * ROWS_MAX {
-            return too_many("members");
-        }
-        match ask.group_id.as_ref().map(|id| self.groups.get(id)) {
-            Some(None) => return missing("group"),
-            Some(Some(group)) if group.archived => return conflict(Conflict::GroupArchived),
-            _ => {}
-        }
-        let mut member = old.cloned().unwrap_or(Member { created_at: now, ..Member::default() });
+        let moves = old.is_none() || into.is_some();
+        let mut member = old.cloned().unwrap_or_default();
         member.name = ask.name.unwrap_or(member.name);
         member.kind = ask.kind.unwrap_or(member.kind);
         member.email = ask.email.or(member.email);
@@ -225,7 +246,7 @@ impl Account {
         let before = member.clone();
         if let Some(roles) = ask.roles {
             if let Some(turn) = roles.iter().find_map(|grant| self.unseen(actor, &grant.scope())) {
-                return turn;
+                return Err(turn);
             }
             member.owner = roles.iter().any(|grant| grant.role == Role::Owner);
             let mut granted: Vec<RoleGrant> = Vec::new();
@@ -237,17 +258,19 @@ impl Account {
             member.roles = Grants(granted);
         }
         // Neither who has more than the actor is changed, nor is anybody given more.
-        if let Err(turn) = self.gate_roles(actor, &before).and_then(|()| self.gate_roles(actor, &member)) {
-            return turn;
+        self.gate_roles(actor, &before)?;
+        self.gate_roles(actor, &member)?;
+        self.admits(&member).filter(|_| moves).map_or(Ok(member), Err)
+    }
+
+    /// A new member, with the limits that new ones get there.
+    pub(super) fn keep_new_member(&mut self, id: &str, member: Member, now: Millis) -> Turn {
+        let defaults = self.defaults_for(member.group_id.as_deref());
+        let mut turn = self.keep_member(id, Member { created_at: now, ..member }, 201);
+        if let Some(defaults) = defaults {
+            let writes = self.give_defaults(&Scope::Member(id.to_owned()), defaults, now);
+            turn.writes.extend(writes);
         }
-        if before.owner && !member.owner && !before.disabled && self.is_last_owner(id, now) {
-            return conflict(Conflict::LastOwner);
-        }
-        // Who made its admin keys could give what it was, not what it becomes.
-        let rises = member.all_roles().iter().any(|grant| !before.all_roles().contains(grant));
-        let revoked = if rises && !new && actor.member != id { self.revoke_admin_keys(id) } else { Vec::new() };
-        let mut turn = self.keep_member(id, member, if new { 201 } else { 200 });
-        turn.writes.extend(revoked);
         turn
     }
 

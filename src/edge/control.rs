@@ -1,17 +1,21 @@
 //! The control plane: what admins and the operator do. Plain handlers that call pure functions; no exchange, no hot path.
 use super::{
     account_object::{account_of, ask},
-    journal, now, random, receipts, reconcile, secrets, snapshot,
+    journal,
+    journal::Filter,
+    keys::Mint,
+    now, random, receipts, reconcile, secrets, snapshot,
     snapshot::Source,
     storage,
 };
 use crate::json::{json, list_of};
 use crate::{
-    access::{Key, KeyKind, Knock, Member, NamedRoute, knock},
+    access::{KeyKind, Knock, Member, NamedRoute, knock},
     account::{
         ask as asks,
         letter::{AdminAsk, Answer, Caller, KeySpec, Letter, MadeKey, NewCredit, NewKey, NewRefund, Organization},
     },
+    audit,
     catalog::{Catalog, sha256_hex},
     endpoint::{Admin, Headers, Platform, percent_decoded},
     fault::Fault,
@@ -26,6 +30,8 @@ use worker::Env;
 /// A control-plane answer: status and JSON.
 pub type Told = Result<(u16, Value), Fault>;
 
+/// Characters of a header that are looked at: an idempotency key has at most 255.
+const HEADER_MAX: usize = 255;
 /// Entries of one page at most.
 const PAGE_MAX: usize = 100;
 
@@ -35,17 +41,31 @@ pub(super) fn unavailable(what: &str, error: &worker::Error) -> Fault {
 }
 
 /// Answers an admin: entries from the journal, everything else from the account, which is handed the request as it is.
-pub async fn admin(act: Admin, ask: AdminAsk, headers: &Headers, query: &str, env: &Env) -> Told {
+pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str, env: &Env) -> Told {
     let (organization, caller) = admin_of(headers, env)?;
+    let header = |name| headers.get(name).unwrap_or_default().chars().take(HEADER_MAX).collect();
+    (ask.once, ask.if_match) = (header("idempotency-key"), header("if-match"));
+    (ask.ip, ask.user_agent) = (header("cf-connecting-ip"), header("user-agent"));
     let account = account_of(&organization);
     match act {
         Admin::LedgerEntries | Admin::Requests => {
             send(&account, Letter::Prove(caller), env).await?;
-            entries(&account, query, act == Admin::Requests, env).await
+            let kind = if act == Admin::Requests { journal::REQUESTS } else { journal::ENTRIES };
+            entries(&account, query, Filter { kind, ..Filter::default() }, env).await
         }
-        Admin::Spend => {
+        Admin::Spend | Admin::AuditLogs => {
             let scopes = send(&account, Letter::Admin { caller, ask }, env).await?.1;
-            spend(&account, &scopes, query, headers, env).await
+            let all = scopes.as_array().is_some_and(|scopes| scopes.iter().any(|scope| scope == "organization"));
+            let scopes = (!all).then_some(scopes);
+            if act == Admin::Spend {
+                return spend(&account, scopes, query, headers, env).await;
+            }
+            let conditions = scopes.iter().map(audit::seen).collect();
+            entries(&account, query, Filter { kind: audit::KIND, conditions, ..Filter::default() }, env).await
+        }
+        Admin::AuditCheckpoints => {
+            let payload = send(&account, Letter::Admin { caller, ask }, env).await?.1;
+            Ok((200, list_of(vec![receipts::signed_payload(payload, env).await?], false)))
         }
         Admin::LedgerEntry(id) => {
             let entry = entry_of(&account, caller, &id, env).await?;
@@ -57,10 +77,10 @@ pub async fn admin(act: Admin, ask: AdminAsk, headers: &Headers, query: &str, en
 }
 
 /// What was used and spent, as a list of buckets or as a table.
-async fn spend(account: &str, scopes: &Value, query: &str, headers: &Headers, env: &Env) -> Told {
+async fn spend(account: &str, scopes: Option<Value>, query: &str, headers: &Headers, env: &Env) -> Told {
     let question = Question::of_query(query, now())?;
-    let all = scopes.as_array().is_some_and(|scopes| scopes.iter().any(|scope| scope == "organization"));
-    let rows = journal::spend(env, account, &question, (!all).then(|| crate::json::written(scopes))).await;
+    let scopes = scopes.map(|scopes| crate::json::written(&scopes));
+    let rows = journal::spend(env, account, &question, scopes).await;
     let rows = rows.map_err(|error| unavailable("The journal", &error))?.ok_or_else(|| {
         let text = format!("There are more than {} calls in that time. Ask for a shorter one.", journal::SPAN_MAX);
         Fault::parameter("start_time", text)
@@ -80,12 +100,14 @@ pub(super) fn fresh(at: Millis) -> Result<String, Fault> {
 async fn hand_over(act: &Admin, ask: AdminAsk, organization: &str, caller: Caller, env: &Env) -> Told {
     fits_catalog(act, &ask.body)?;
     let fresh = fresh(now())?;
-    let made = if *act == Admin::CreateKey { made_key(organization, &fresh, &ask.body, env)? } else { None };
-    let (secret, key) = made.unzip();
-    let letter = Letter::Admin { caller, ask: AdminAsk { fresh, key, ..ask } };
+    // A key that is made anew keeps its id.
+    let ulid = if let Admin::RotateKey(id) = act { id.clone() } else { fresh.clone() };
+    let mint = Mint::of_act(act, &ask, &caller, organization, env)?;
+    let keys = mint.as_ref().map_or_else(Vec::new, |mint| mint.kept(&ulid));
+    let letter = Letter::Admin { caller, ask: AdminAsk { fresh, keys, ..ask } };
     let (status, mut told) = send(&account_of(organization), letter, env).await?;
-    if let (Some(members), Some(secret)) = (told.as_object_mut(), secret) {
-        members.insert("secret".into(), secret.into());
+    if let Some(mint) = mint {
+        mint.reveal(&mut told);
     }
     Ok((status, told))
 }
@@ -142,19 +164,13 @@ fn fits_catalog(act: &Admin, body: &str) -> Result<(), Fault> {
     }
 }
 
-/// The key a body asks for, and its text. `None` for a body that cannot be read: the account says why.
-fn made_key(organization: &str, fresh: &str, body: &str, env: &Env) -> Result<Option<(String, MadeKey)>, Fault> {
-    let Ok((kind, _)) = asks::read::<asks::KeyAsk>(body.as_bytes()).and_then(|ask| ask.spec(now())) else {
-        return Ok(None);
-    };
-    new_key(kind, organization, fresh, env).map(Some)
-}
-
 /// The organisation and the caller of an admin key.
 fn admin_of(headers: &Headers, env: &Env) -> Result<(String, Caller), Fault> {
     let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
     match knock(headers.credential(), &pepper) {
-        Knock::Known(key, digest) if key.kind == KeyKind::Admin => Ok((key.organization(), Caller::of(&key, &digest))),
+        Knock::Known(key, digest) if key.kind != KeyKind::Inference => {
+            Ok((key.organization(), Caller::of(&key, &digest)))
+        }
         Knock::Known(..) => Err(crate::account::letter::wrong_kind()),
         Knock::Forged => {
             Err(Fault::credential("invalid_key", "This admin key is not one of ours: it was changed or cut."))
@@ -197,19 +213,9 @@ pub(super) fn not_a_key_of_ours(knock: &Knock) -> Fault {
     }
 }
 
-/// A key for an organisation: its text, and what is kept of it.
-fn new_key(kind: KeyKind, organization: &str, fresh: &str, env: &Env) -> Result<(String, MadeKey), Fault> {
-    let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
-    let mut secret = [0; 20];
-    random::fill(&mut secret)?;
-    let id = format!("key_{fresh}");
-    let key = Key::mint(kind, organization, &id, secret, &pepper);
-    let digest = key.digest(&pepper).unwrap_or_default();
-    Ok((key.reveal().to_owned(), MadeKey { id, digest, redacted: key.redacted() }))
-}
-
-async fn entries(account: &str, query: &str, requests: bool, env: &Env) -> Told {
-    let mut filter = journal::Filter { limit: 20, requests, ..journal::Filter::default() };
+/// A page of the journal, newest first.
+async fn entries(account: &str, query: &str, mut filter: Filter, env: &Env) -> Told {
+    filter.limit = 20;
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         let value = percent_decoded(&value.replace('+', " "));
         if value.is_empty() {
@@ -222,19 +228,21 @@ async fn entries(account: &str, query: &str, requests: bool, env: &Env) -> Told 
                     .ok_or_else(|| Fault::parameter("limit", format!("limit is a number from 1 to {PAGE_MAX}.")))?;
             }
             "after" => filter.after = Some(value),
-            "model" => filter.model = Some(value),
-            "key" => filter.key = Some(value),
-            "reason" => filter.reason = Some(value),
+            _ if filter.kind == audit::KIND => filter.conditions.push(audit::condition(name, &value)?),
             _ => {
                 let text = "The query takes limit, after, model, key and reason.";
-                return Err(Fault::parameter(name, text));
+                filter.conditions.push(journal::of_calls(name, &value).ok_or_else(|| Fault::parameter(name, text))?);
             }
         }
     }
     let page = journal::read(env, account, &filter).await.map_err(|error| unavailable("The journal", &error))?;
     let (entries, more) =
         page.ok_or_else(|| Fault::parameter("after", "after is the id of an entry, the last of the page before."))?;
-    let told: Vec<Value> = entries.iter().map(|entry| entry_told(entry, requests)).collect();
+    let tell = |entry: &Entry| match filter.kind {
+        audit::KIND => audit::told(entry),
+        kind => entry_told(entry, kind == journal::REQUESTS),
+    };
+    let told: Vec<Value> = entries.iter().map(tell).collect();
     Ok((200, list_of(told, more)))
 }
 
@@ -307,10 +315,11 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
         Organization { id: id.clone(), name: ask.name, timezone: ask.timezone, zone, created_at: at.seconds() };
     let member = Member { name: "first owner".into(), owner: true, created_at: at, ..Member::default() };
     let owner = Some((mint("mem", at, random::chance()?), member));
-    let fresh = fresh(at)?;
-    let (secret, MadeKey { id: key_id, digest, redacted }) = new_key(KeyKind::Admin, &id, &fresh, env)?;
+    let keys = Mint::new(&id, env)?;
     let spec = KeySpec { name: "first admin key".into(), ..KeySpec::default() };
-    let admin_key = NewKey { id: key_id.clone(), digest, redacted, kind: KeyKind::Admin, spec };
+    let made = keys.kept(&fresh(at)?).into_iter().find(|made| made.kind == KeyKind::Admin);
+    let MadeKey { id: key_id, digest, redacted, kind } = made.ok_or_else(secrets::no_pepper)?;
+    let admin_key = NewKey { id: key_id.clone(), digest, redacted, kind, spec };
     let credit = match ask.credit_usd.filter(|amount| amount.0 > 0) {
         Some(amount) => Some(NewCredit {
             id: mint("crd", at, random::chance()?),
@@ -320,7 +329,7 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
         }),
         None => None,
     };
-    let told = json!({
+    let mut told = json!({
         "organization": {
             "object": "organization",
             "id": id,
@@ -329,8 +338,9 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
             "created_at": at.rfc3339(),
             "owner_member_id": owner.as_ref().map(|(id, _)| id),
         },
-        "admin_key": {"id": key_id, "secret": secret},
+        "admin_key": {"id": key_id, "kind": "admin"},
     });
+    keys.reveal(&mut told);
     let name = organization.name.clone();
     send(&account_of(&id), Letter::Found { organization, admin_key, credit, owner }, env).await?;
     if let Err(error) = journal::add_organization(env, &id, &name, at).await {

@@ -173,11 +173,26 @@ pub struct Filter {
     pub limit: usize,
     /// Entries before this one: an id of the page before.
     pub after: Option<String>,
-    /// Only requests, one row each.
-    pub requests: bool,
-    pub model: Option<String>,
-    pub key: Option<String>,
-    pub reason: Option<String>,
+    /// Which of them, in SQL, and with values: `?` stands for its own.
+    pub kind: &'static str,
+    pub conditions: Vec<(&'static str, String)>,
+}
+
+/// Everything that moved money.
+pub const ENTRIES: &str = "kind <> 'audit'";
+/// Requests, one row each: another attempt of one is no request.
+pub const REQUESTS: &str = "kind = 'usage' AND id NOT LIKE '%#%'";
+
+/// The condition of a parameter that asks for some calls.
+pub fn of_calls(name: &str, value: &str) -> Option<(&'static str, String)> {
+    let condition = match name {
+        // By its own name, or with its provider's before it.
+        "model" => "? IN (call ->> 'model', (call ->> 'provider') || '/' || (call ->> 'model'))",
+        "key" => "call ->> 'api_key_id' = ?",
+        "reason" => "call ->> 'reason' = ?",
+        _ => return None,
+    };
+    Some((condition, value.to_owned()))
 }
 
 /// Reads entries, newest first, and whether there are more. `None` if there is no entry to go on after.
@@ -190,23 +205,11 @@ pub async fn read(env: &Env, account: &str, filter: &Filter) -> Result<Option<(V
         None => 1 << 53,
     };
     let before = before.to_string();
-    let mut clauses = vec![format!("{READ_ALL} AND seq < CAST(?2 AS INTEGER)")];
+    let mut clauses = vec![format!("{READ_ALL} AND seq < CAST(?2 AS INTEGER) AND {}", filter.kind)];
     let mut values = vec![account, before.as_str()];
-    if filter.requests {
-        // Another attempt of a request is no request.
-        clauses.push("AND kind = 'usage' AND id NOT LIKE '%#%'".to_owned());
-    }
-    let conditions = [
-        // By its own name, or with its provider's before it.
-        ("? IN (call ->> 'model', (call ->> 'provider') || '/' || (call ->> 'model'))", &filter.model),
-        ("call ->> 'api_key_id' = ?", &filter.key),
-        ("call ->> 'reason' = ?", &filter.reason),
-    ];
-    for (condition, wanted) in conditions {
-        if let Some(wanted) = wanted {
-            values.push(wanted);
-            clauses.push(format!("AND {}", condition.replace('?', &format!("?{}", values.len()))));
-        }
+    for (condition, wanted) in &filter.conditions {
+        values.push(wanted);
+        clauses.push(format!("AND {}", condition.replace('?', &format!("?{}", values.len()))));
     }
     clauses.push(format!("ORDER BY seq DESC LIMIT {}", filter.limit + 1));
     let mut found = rows(env, &clauses.join(" "), &values).await?;

@@ -37,6 +37,11 @@ pub async fn get(id: &str, headers: &Headers, env: &Env) -> Result<Value, Fault>
             format!("There is no receipt of {id:.60}. Calls that cost nothing because nothing was sent have none.");
         Fault::not_found("not_found", text)
     })?;
+    signed_payload(payload, env).await
+}
+
+/// Anything signed by the platform, as receipts are.
+pub async fn signed_payload(payload: Value, env: &Env) -> Result<Value, Fault> {
     let (signature, key_id, _) = signed(&receipt::canonical(&payload), env).await?;
     Ok(json!({"payload": payload, "signature": signature, "key_id": key_id}))
 }

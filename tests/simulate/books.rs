@@ -8,7 +8,7 @@ use crate::{
 use megarouter::{
     account::letter::{Answer, KeySpec, Letter, OtherAttempt, PostLetter, PostOutcome, Summary},
     budget::RateLimits,
-    id::{Scope, made_at},
+    id::{Scope, made_at, mint},
     ledger::{CallRecord, Entry, EntryKind, GENESIS},
     money::Nanos,
     time::{Millis, Window, Zone},
@@ -163,6 +163,9 @@ impl Books {
             (_, Some(deed), Answer::Posted | Answer::Told { status: 200 | 201, .. }) => {
                 let before = self.wallet().available;
                 self.done(deed, now);
+                if matches!(letter, Letter::Admin { .. }) {
+                    self.audit(now);
+                }
                 let after = self.wallet().available;
                 must(after >= Nanos::ZERO || after >= before, || {
                     format!("the wallet is overspent by {deed:?}: {after}")
@@ -182,6 +185,12 @@ impl Books {
             (Letter::Admin { .. }, Some(_), Answer::Refused(_)) | (Letter::Nudge, None, Answer::Posted) => Ok(()),
             _ => Err(format!("an answer nobody expects: {answer:?}")),
         }
+    }
+
+    /// What an admin did leaves a row of its own.
+    fn audit(&mut self, at: Millis) {
+        let id = mint("aud", at, self.entries.len() as u128 + 1);
+        self.entries.push(Booked { id, kind: EntryKind::Audit, amount: Nanos::ZERO, at, call: None });
     }
 
     fn credit(&mut self, id: &str, amount: Nanos, kind: EntryKind, at: Millis) {
@@ -207,7 +216,9 @@ impl Books {
                 }
                 self.zone = zone;
                 let admin = KeyBook { digest: ADMIN.digest.clone(), spec: KeySpec::default(), revoked: false };
-                self.keys.insert(ADMIN.id.clone(), admin);
+                if self.keys.insert(ADMIN.id.clone(), admin).is_none() {
+                    self.audit(now);
+                }
                 self.credit(&first_credit(), credit, EntryKind::Credit, now);
             }
             Deed::Credit { id, amount, adjusts } => {

@@ -231,7 +231,12 @@ fn put_key(made: &Made, spec: &KeySpec) -> Letter {
     let mut letter = admin("POST", "api_keys", &body);
     if let Letter::Admin { ask, .. } = &mut letter {
         let Made { id, digest, .. } = made;
-        ask.key = Some(MadeKey { id: id.clone(), digest: digest.clone(), redacted: "mr_…".to_owned() });
+        ask.keys = vec![MadeKey {
+            id: id.clone(),
+            kind: KeyKind::Inference,
+            digest: digest.clone(),
+            redacted: "mr_…".to_owned(),
+        }];
     }
     letter
 }

@@ -167,10 +167,11 @@ const DAY_MS: u64 = 86_400_000;
 /// An hour: how often the watchdog nudges every account.
 const WATCHDOG_MS: u64 = 3_600_000;
 /// What is left at the end: what admins set, and the checkpoint.
-const RECORDS: [&str; 12] = [
+const RECORDS: [&str; 13] = [
     "routing_policy",
     "credit",
     "organization",
+    "used",
     "key",
     "budget",
     "rates",

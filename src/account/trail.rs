@@ -1,0 +1,380 @@
+//! Every request of the admin plane: repeated or new, allowed or not, and what is kept of it. What it changes is in [`super::act`].
+use super::{
+    Account, Turn,
+    act::missing,
+    letter::{AdminAsk, Answer, Caller, Conflict, Organization, Refusal},
+    record,
+};
+use crate::{
+    access::{
+        KeyKind,
+        role::{Actor, Permission},
+    },
+    audit,
+    catalog::sha256_hex,
+    endpoint::{Admin, Endpoint},
+    id::{Scope, mint},
+    json::{self, json},
+    ledger::{Entry, EntryKind},
+    money::Nanos,
+    time::Millis,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+/// How long an answer is kept for who asks again with the same `Idempotency-Key`, as long as Stripe keeps its
+/// (<https://docs.stripe.com/api/idempotent_requests>), and how many are kept at most.
+const KEPT_MS: u64 = 86_400_000;
+const KEPT_MAX: usize = 1_000;
+/// Refusals of one hour that are kept: a key that tries everything must not fill the journal.
+const DENIED_MAX: u32 = 100;
+const HOUR_MS: u64 = 3_600_000;
+
+/// The answer to a request that may come again.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Once {
+    at: Millis,
+    /// Of method, path and body.
+    hash: String,
+    status: u16,
+    body: Value,
+}
+
+json::members!(Once { at, hash, status, body = Value::Null });
+
+/// Where the audit trail ends: how many entries it has, and the seal of the last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Trail {
+    pub number: u64,
+    pub head: String,
+}
+
+json::members!(default Trail { number, head });
+
+impl Default for Trail {
+    fn default() -> Self {
+        Self { number: 0, head: crate::ledger::GENESIS.to_owned() }
+    }
+}
+
+impl Trail {
+    /// Takes in an entry, if it is one of the trail.
+    pub fn take(&mut self, entry: &Entry) {
+        if entry.kind == EntryKind::Audit {
+            self.number += 1;
+            self.head.clone_from(&entry.hash);
+        }
+    }
+
+    /// Whether nothing was done yet.
+    pub fn is_empty(&self) -> bool {
+        self.number == 0
+    }
+}
+
+impl Account {
+    pub(super) fn admin(&mut self, caller: &Caller, ask: AdminAsk, now: Millis) -> Turn {
+        let act = match Endpoint::of(&ask.method, &ask.path) {
+            Ok(Endpoint::Admin(act)) => act,
+            Ok(_) => return Turn::refused(Refusal::NotServed("This is nothing an account answers.".to_owned())),
+            Err(fault) => return Turn::refused(fault.into()),
+        };
+        let actor = self.actor(caller);
+        if (caller.kind == KeyKind::Invite) != (act == Admin::AcceptInvite) {
+            return Turn::refused(Refusal::WrongKind);
+        }
+        self.note_use(&caller.key_id, now);
+        if ask.method == "GET" {
+            let gate = self.gate_act(&actor, &act);
+            return gate.map_or_else(|turn| turn, |()| self.acted(&actor, act, ask, now));
+        }
+        let once = match self.repeated(caller, &ask, now) {
+            Ok(once) => once,
+            Err(turn) => return turn,
+        };
+        let before = self.shown(&actor, &ask, now);
+        let asked = AdminAsk { body: String::new(), keys: Vec::new(), ..ask.clone() };
+        let turn = match self.gate_act(&actor, &act) {
+            Ok(()) if !audit::matches(&ask.if_match, &before) => Turn::refused(Refusal::Conflict(Conflict::Changed)),
+            Ok(()) if act == Admin::AcceptInvite => {
+                self.accept(caller, ask, now).unwrap_or_else(|fault| Turn::refused(fault.into()))
+            }
+            Ok(()) => self.acted(&actor, act, ask, now),
+            Err(turn) => turn,
+        };
+        let turn = self.audited(caller, &actor, &asked, &before, turn, now);
+        self.kept(once, turn, now)
+    }
+
+    fn acted(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Turn {
+        self.act(actor, act, ask, now).unwrap_or_else(|fault| Turn::refused(fault.into()))
+    }
+
+    /// The object of an act as it is now; null where there is none.
+    fn shown(&mut self, actor: &Actor, ask: &AdminAsk, now: Millis) -> Value {
+        let path = audit::object_path(&ask.method, &ask.path);
+        let read = path.map(|path| Endpoint::of("GET", &path));
+        let Some(Ok(Endpoint::Admin(read))) = read else { return Value::Null };
+        match self.acted(actor, read, AdminAsk::default(), now).answer {
+            Answer::Told { status: 200, body } => body,
+            _ => Value::Null,
+        }
+    }
+
+    /// The row an answer is to be kept under, or the answer that was given before.
+    fn repeated(&self, caller: &Caller, ask: &AdminAsk, now: Millis) -> Result<Option<(String, String)>, Turn> {
+        if ask.once.is_empty() || ask.method != "POST" {
+            return Ok(None);
+        }
+        let hash = sha256_hex(format!("{}\n{}", ask.path, ask.body).as_bytes());
+        let id = format!("{}:{}", caller.key_id, ask.once);
+        match self.once.get(&id) {
+            Some(kept) if kept.at.after(KEPT_MS) <= now => Ok(Some((id, hash))),
+            Some(kept) if kept.hash == hash => {
+                Err(Turn::told(Answer::Told { status: kept.status, body: kept.body.clone() }))
+            }
+            Some(_) => Err(Turn::refused(Refusal::Conflict(Conflict::OtherRequest))),
+            None => Ok(Some((id, hash))),
+        }
+    }
+
+    /// Keeps the answer of what was done, in place of those that are too old.
+    fn kept(&mut self, once: Option<(String, String)>, mut turn: Turn, now: Millis) -> Turn {
+        let (Some((id, hash)), Answer::Told { status, body }) = (once, &turn.answer) else { return turn };
+        let stale = |kept: &Once| kept.at.after(KEPT_MS) <= now;
+        let mut gone: Vec<String> =
+            self.once.iter().filter(|(_, kept)| stale(kept)).map(|(id, _)| id.clone()).collect();
+        if self.once.len() - gone.len() >= KEPT_MAX {
+            gone.extend(self.once.iter().min_by_key(|(_, kept)| kept.at).map(|(id, _)| id.clone()));
+        }
+        for id in gone {
+            self.once.remove(&id);
+            turn.writes.push(super::Write::Record { kind: "once", id, body: None });
+        }
+        let kept = Once { at: now, hash, status: *status, body: body.clone() };
+        turn.writes.push(record("once", &id, Some(&kept)));
+        self.once.insert(id, kept);
+        turn
+    }
+
+    /// Books what was done, or refused for want of a role.
+    fn audited(
+        &mut self,
+        caller: &Caller,
+        actor: &Actor,
+        ask: &AdminAsk,
+        before: &Value,
+        mut turn: Turn,
+        now: Millis,
+    ) -> Turn {
+        let (decision, after) = match &turn.answer {
+            Answer::Told { body, .. } if body.get("deleted").is_some() => ("allowed", Value::Null),
+            // Who accepts an invite is told of the member it became, and of its key.
+            Answer::Told { body, .. } => ("allowed", body.get("member").unwrap_or(body).clone()),
+            Answer::Refused(Refusal::Role { .. }) if self.counts_denial(now) => ("denied", Value::Null),
+            _ => return turn,
+        };
+        let object = if after.is_null() { before } else { &after };
+        let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+        let path = ask.path.trim_start_matches("/admin/v1/").trim_end_matches('/');
+        let mut parts = path.split('/');
+        let (rows, row) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let kind = if object.is_null() { rows.trim_end_matches('s') } else { text("object") };
+        let id = if object.is_null() { row } else { text("id") };
+        let scope = scope_of(kind, id).or_else(|| scope_of(rows.trim_end_matches('s'), row));
+        let (was, is) = if decision == "denied" { Default::default() } else { audit::difference(before, &after) };
+        let note = json!({
+            "type": format!("{kind}.{}", audit::verb(&ask.method, path, before.is_null())),
+            "decision": decision,
+            "actor": {
+                "member_id": actor.member, "api_key_id": caller.key_id, "ip": ask.ip, "user_agent": ask.user_agent,
+            },
+            "resource": {"type": kind, "id": id, "path": path},
+            "scopes": self.path_of(&scope.unwrap_or(Scope::Organization)),
+            "before": was,
+            "after": is,
+            "number": self.trail.number + 1,
+            "previous": self.trail.head,
+        });
+        turn.writes.push(self.book_audit(&note, now));
+        turn
+    }
+
+    /// The first entry of a trail: the operator made the organisation.
+    pub(super) fn founded(&mut self, now: Millis) -> super::Write {
+        let Organization { id, name, timezone, .. } = &self.organization;
+        let note = json!({
+            "type": "organization.created",
+            "decision": "allowed",
+            "actor": {"member_id": null, "api_key_id": null, "ip": "", "user_agent": ""},
+            "resource": {"type": "organization", "id": id, "path": "organization"},
+            "scopes": [Scope::Organization],
+            "before": null,
+            "after": {"name": name, "timezone": timezone},
+            "number": self.trail.number + 1,
+            "previous": self.trail.head,
+        });
+        self.book_audit(&note, now)
+    }
+
+    fn book_audit(&mut self, note: &Value, now: Millis) -> super::Write {
+        let id = mint("aud", now, u128::from(self.seq + 1));
+        let entry = self.entry(id, EntryKind::Audit, Nanos::ZERO, Vec::new(), None, Some(json::written(note)), now);
+        self.book(entry, Vec::new(), Nanos::ZERO, now)
+    }
+
+    fn counts_denial(&mut self, now: Millis) -> bool {
+        let hour = now.0 / HOUR_MS;
+        if self.denied.0 != hour {
+            self.denied = (hour, 0);
+        }
+        self.denied.1 += 1;
+        self.denied.1 <= DENIED_MAX
+    }
+
+    /// The scopes whose trail an actor may read; the journal is asked by them.
+    pub(super) fn trail_seen(actor: &Actor) -> Turn {
+        let scopes = Self::scopes_seen(actor, Permission::ReadAudit);
+        if scopes.is_empty() {
+            return super::gate::denied(actor, Permission::ReadAudit);
+        }
+        super::act::told(200, json!(scopes))
+    }
+
+    /// Where the trail ends, to be signed.
+    pub(super) fn trail_told(&self, now: Millis) -> Turn {
+        let body = json!({
+            "object": "audit_checkpoint",
+            "organization_id": self.organization.id,
+            "number": self.trail.number,
+            "hash": self.trail.head,
+            "at": now.rfc3339(),
+        });
+        if self.trail.is_empty() { missing("audit entry") } else { super::act::told(200, body) }
+    }
+}
+
+/// The scope an object is, by its kind.
+fn scope_of(kind: &str, id: &str) -> Option<Scope> {
+    let id = id.to_owned();
+    match kind {
+        "api_key" => Some(Scope::ApiKey(id)),
+        "group" => Some(Scope::Group(id)),
+        "member" => Some(Scope::Member(id)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{ADMIN, Kept, staffed, told_body};
+    use super::*;
+
+    fn trail(kept: &mut Kept) -> Vec<(Entry, Value)> {
+        let entries = kept.flush().into_iter().filter(|entry| entry.kind == EntryKind::Audit);
+        let with_note = |entry: Entry| {
+            let note = json::read(entry.note.as_deref().unwrap_or_default()).expect("JSON");
+            (entry, note)
+        };
+        entries.map(with_note).collect()
+    }
+
+    #[test]
+    fn what_admins_do_is_chained_and_says_what_changed() {
+        let mut kept = Kept::new("1");
+        kept.make("groups", "g", &json!({"name": "Labs"}));
+        kept.admin("PATCH", "groups/grp_g", &json!({"name": "Research"}));
+        kept.admin("PUT", "groups/grp_g/budgets/month", &json!({"limit_usd": "5"}));
+        kept.admin("DELETE", "groups/grp_g/budgets/month", &Value::Null);
+        kept.admin("PATCH", "groups/grp_x", &json!({"name": "none"}));
+        let rows = trail(&mut kept);
+        let types: Vec<&str> = rows.iter().filter_map(|(_, note)| note["type"].as_str()).collect();
+        let expected = [
+            "organization.created",
+            "api_key.created",
+            "group.created",
+            "group.updated",
+            "budget.created",
+            "budget.deleted",
+        ];
+        assert_eq!(types, expected);
+        let (_, renamed) = &rows[3];
+        assert_eq!((&renamed["before"], &renamed["after"]), (&json!({"name": "Labs"}), &json!({"name": "Research"})));
+        assert_eq!(renamed["scopes"], json!(["group:grp_g", "organization"]));
+        assert_eq!(rows[4].1["scopes"], renamed["scopes"], "a budget stands where its group does");
+        assert_eq!((&rows[5].1["after"], &rows[5].1["before"]["limit_usd"]), (&Value::Null, &json!("5")));
+        let mut previous = crate::ledger::GENESIS.to_owned();
+        for (number, (entry, note)) in (1..).zip(&rows) {
+            assert!(entry.is_sound());
+            assert_eq!((note["number"].as_u64(), note["previous"].as_str()), (Some(number), Some(previous.as_str())));
+            previous.clone_from(&entry.hash);
+        }
+        kept.account = kept.reloaded();
+        assert_eq!(kept.account.trail, Trail { number: 6, head: previous });
+    }
+
+    #[test]
+    fn no_audit_row_is_a_member_of_another_shape() {
+        let mut kept = Kept::new("1");
+        kept.admin(
+            "PUT",
+            "providers/acme",
+            &json!({"dialect": "openai_chat", "base_url": "https://llm.acme.com/v1",
+            "credential": "s3cret", "models": [{"id": "m", "input_usd_per_mtok": "1", "output_usd_per_mtok": "2"}]}),
+        );
+        let rows = trail(&mut kept);
+        let (entry, note) = rows.last().expect("a row");
+        assert_eq!(note["type"], "provider.created");
+        assert!(!entry.note.as_deref().unwrap_or_default().contains("s3cret"));
+        assert_eq!(json::written(note), entry.note.clone().unwrap_or_default(), "the text can be made again");
+    }
+
+    #[test]
+    fn refusals_for_want_of_a_role_are_kept_up_to_a_bound() {
+        let mut kept = staffed();
+        trail(&mut kept);
+        for _ in 0..=DENIED_MAX {
+            kept.ask("key_ada", "POST", "groups", &json!({"name": "Mine"}), |_| ());
+        }
+        let rows = trail(&mut kept);
+        assert_eq!(rows.len(), DENIED_MAX as usize);
+        let (_, note) = &rows[0];
+        assert_eq!((note["type"].as_str(), note["decision"].as_str()), (Some("group.created"), Some("denied")));
+        assert_eq!(note["actor"]["member_id"], "mem_ada");
+    }
+
+    #[test]
+    fn a_request_that_comes_again_gets_its_answer_again() {
+        let mut kept = Kept::new("1");
+        let mut send = |fresh: &str, body: Value, once: &str, later: u64| {
+            kept.now = kept.now.after(later);
+            kept.ask(ADMIN, "POST", "groups", &body, |ask| (ask.fresh, ask.once) = (fresh.into(), once.into()))
+        };
+        let first = send("a", json!({"name": "A"}), "k1", 0);
+        assert_eq!(told_body(&first)["id"], "grp_a");
+        assert_eq!(send("b", json!({"name": "A"}), "k1", 5), first, "the same group");
+        let other = send("c", json!({"name": "B"}), "k1", 0);
+        assert!(matches!(other, Answer::Refused(Refusal::Conflict(Conflict::OtherRequest))));
+        assert_eq!(told_body(&send("d", json!({"name": "B"}), "k2", 0))["id"], "grp_d");
+        assert_eq!(told_body(&send("e", json!({"name": "A"}), "k1", KEPT_MS))["id"], "grp_e", "a day later it is new");
+        kept.account = kept.reloaded();
+        let answer = kept.ask(ADMIN, "POST", "groups", &json!({"name": "A"}), |ask| ask.once = "k1".into());
+        assert_eq!(told_body(&answer)["id"], "grp_e");
+        assert_eq!(kept.account.once.len(), 1, "what is too old goes");
+    }
+
+    #[test]
+    fn what_changed_meanwhile_is_not_changed_again() {
+        let mut kept = Kept::new("1");
+        kept.make("groups", "g", &json!({"name": "Labs"}));
+        let tag = audit::tag(told_body(&kept.admin("GET", "groups/grp_g", &Value::Null)));
+        let mut rename = |if_match: &str| {
+            let body = json!({"name": "Research"});
+            kept.ask(ADMIN, "PATCH", "groups/grp_g", &body, |ask| ask.if_match = if_match.into())
+        };
+        assert_eq!(told_body(&rename(&tag))["name"], "Research");
+        let answer = rename(&tag);
+        assert!(matches!(answer, Answer::Refused(Refusal::Conflict(Conflict::Changed))), "{answer:?}");
+        assert!(matches!(rename("*"), Answer::Told { .. }));
+    }
+}

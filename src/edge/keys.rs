@@ -1,0 +1,78 @@
+//! Keys as they are made: their text is known here alone, and told once.
+use super::{random, secrets};
+use crate::{
+    access::{Key, KeyKind, derived},
+    account::letter::{AdminAsk, Caller, MadeKey},
+    endpoint::Admin,
+    fault::Fault,
+};
+use serde_json::Value;
+use worker::Env;
+
+/// What keys of an organisation are made of.
+pub struct Mint {
+    organization: String,
+    secret: [u8; 20],
+    pepper: Vec<u8>,
+}
+
+impl Mint {
+    /// # Errors
+    /// 503 without a pepper, or without chance.
+    pub fn new(organization: &str, env: &Env) -> Result<Self, Fault> {
+        let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
+        let mut secret = [0; 20];
+        random::fill(&mut secret)?;
+        Ok(Self { organization: organization.to_owned(), secret, pepper })
+    }
+
+    /// For an act that makes a key. Asked for again with its `Idempotency-Key`, it makes the same: no text is kept to be told again.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_act(
+        act: &Admin,
+        ask: &AdminAsk,
+        caller: &Caller,
+        organization: &str,
+        env: &Env,
+    ) -> Result<Option<Self>, Fault> {
+        if !matches!(act, Admin::CreateKey | Admin::RotateKey(_) | Admin::CreateInvite | Admin::AcceptInvite) {
+            return Ok(None);
+        }
+        let mut mint = Self::new(organization, env)?;
+        if !ask.once.is_empty() {
+            let once = ["once", organization, &caller.key_id, &ask.once, &ask.path, &ask.body].join("\n");
+            mint.secret = derived(&once, &mint.pepper);
+        }
+        Ok(Some(mint))
+    }
+
+    fn key(&self, kind: KeyKind, ulid: &str) -> Key {
+        Key::mint(kind, &self.organization, ulid, self.secret, &self.pepper)
+    }
+
+    /// What is kept of it, whichever kind it is to be.
+    pub fn kept(&self, ulid: &str) -> Vec<MadeKey> {
+        let kept = |kind: KeyKind| {
+            let key = self.key(kind, ulid);
+            MadeKey {
+                id: key.id(),
+                kind,
+                digest: key.digest(&self.pepper).unwrap_or_default(),
+                redacted: key.redacted(),
+            }
+        };
+        KeyKind::ALL.map(kept).into()
+    }
+
+    /// Adds the text to what is told of the key: by the id that is told, which is that of the first time.
+    pub fn reveal(&self, told: &mut Value) {
+        let key = if told.get("admin_key").is_some() { told.get_mut("admin_key") } else { Some(told) };
+        let Some(members) = key.and_then(Value::as_object_mut) else { return };
+        let id = members.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let kind = members.get("kind").and_then(Value::as_str).unwrap_or("invite");
+        let kind = KeyKind::ALL.into_iter().find(|known| known.word() == kind).unwrap_or(KeyKind::Invite);
+        members.insert("secret".into(), self.key(kind, &id).reveal().into());
+    }
+}

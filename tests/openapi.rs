@@ -2,7 +2,7 @@
 #![allow(clippy::tests_outside_test_module, reason = "all of this is test code")]
 use megarouter::{
     access::{NamedRoute, Written},
-    account::ask,
+    account::{ask, letter::KeySpec},
     body::Body,
     budget::{Limit, RateLimits},
     catalog::Catalog,
@@ -15,22 +15,8 @@ use std::collections::BTreeSet;
 
 /// Documented, but not served yet. Delete an operation here when the router serves it: the tests fail until then.
 const NOT_SERVED_YET: &[(&str, &str)] = &[
-    ("patch", "/admin/v1/api_keys/{key_id}"),
-    ("post", "/admin/v1/api_keys/{key_id}/rotate"),
-    ("get", "/admin/v1/service_accounts"),
-    ("post", "/admin/v1/service_accounts"),
-    ("get", "/admin/v1/organization"),
-    ("patch", "/admin/v1/organization"),
-    ("put", "/admin/v1/organization/member_defaults"),
-    ("get", "/admin/v1/organization/member_defaults"),
-    ("delete", "/admin/v1/organization/member_defaults"),
-    ("put", "/admin/v1/groups/{group_id}/member_defaults"),
-    ("get", "/admin/v1/groups/{group_id}/member_defaults"),
-    ("delete", "/admin/v1/groups/{group_id}/member_defaults"),
     ("patch", "/admin/v1/wallet"),
     ("post", "/admin/v1/wallet/topups"),
-    ("get", "/admin/v1/audit_logs"),
-    ("get", "/admin/v1/audit_logs/checkpoints"),
     ("post", "/admin/v1/webhook_endpoints"),
     ("get", "/admin/v1/webhook_endpoints"),
     ("get", "/admin/v1/webhook_endpoints/{webhook_endpoint_id}"),
@@ -40,32 +26,14 @@ const NOT_SERVED_YET: &[(&str, &str)] = &[
     ("post", "/admin/v1/webhook_endpoints/{webhook_endpoint_id}/rotate_secret"),
     ("get", "/admin/v1/alerts"),
     ("post", "/admin/v1/alerts/{alert_id}/resend"),
-    ("post", "/admin/v1/invites"),
-    ("get", "/admin/v1/invites"),
-    ("get", "/admin/v1/invites/{invite_id}"),
-    ("delete", "/admin/v1/invites/{invite_id}"),
-    ("post", "/admin/v1/invites/accept"),
     ("post", "/platform/v1/organizations/{organization_id}/reseal"),
     ("get", "/platform/v1/metrics"),
     ("post", "/platform/v1/stripe/webhook"),
 ];
 
-/// Bodies whose reader is not here to be asked: not written yet, or private to the edge (`Feedback`, `CountTokens`).
-const NO_READER: &[&str] = &[
-    "ApiKeyPatch",
-    "Rotate",
-    "MemberDefaults",
-    "WalletPatch",
-    "Topup",
-    "WebhookEndpoint",
-    "WebhookEndpointPatch",
-    "OrganizationPatch",
-    "Invite",
-    "Accept",
-    "ServiceAccount",
-    "Feedback",
-    "CountTokens",
-];
+/// Bodies whose reader is not here to be asked: not written yet, or private (`MemberDefaults`, `Feedback`, `CountTokens`).
+const NO_READER: &[&str] =
+    &["MemberDefaults", "WalletPatch", "Topup", "WebhookEndpoint", "WebhookEndpointPatch", "Feedback", "CountTokens"];
 
 /// The names of all variants, and of one: a variant that is missing here does not compile.
 macro_rules! names {
@@ -85,11 +53,13 @@ names!(ENDPOINTS, endpoint_name, Endpoint {
 });
 names!(SURFACES, surface_name, Surface { ChatCompletions, Responses, Messages, Completions, Embeddings });
 names!(ADMIN, admin_name, Admin {
-    CreateKey, ListKeys, GetKey(..), RevokeKey(..), PutBudget(..), GetBudget(..), DeleteBudget(..), ListBudgets(..), PutOverride(..),
-    DeleteOverride(..), PutRates(..), GetRates(..), Policy(..), CreateGroup, ListGroups, GetGroup(..), UpdateGroup(..), ArchiveGroup(..),
-    MoveGroup(..), CreateMember, ListMembers, GetMember(..), UpdateMember(..), DisableMember(..), GetWallet, GetLift, Spend,
-    PutProvider(..), GetProvider(..), ListProviders, DeleteProvider(..), PutRoute(..), GetRoute(..), ListRoutes, DeleteRoute(..),
-    LedgerEntries, LedgerEntry(..), Recompute(..), Requests,
+    CreateKey, ListKeys, GetKey(..), UpdateKey(..), RotateKey(..), RevokeKey(..), CreateInvite, ListInvites, GetInvite(..),
+    RevokeInvite(..), AcceptInvite, GetOrganization, UpdateOrganization, Defaults(..), PutBudget(..), GetBudget(..),
+    DeleteBudget(..), ListBudgets(..), PutOverride(..), DeleteOverride(..), PutRates(..), GetRates(..), Policy(..), CreateGroup,
+    ListGroups, GetGroup(..), UpdateGroup(..), ArchiveGroup(..), MoveGroup(..), CreateMember, ListMembers, CreateServiceAccount,
+    ListServiceAccounts, GetMember(..), UpdateMember(..), DisableMember(..), GetWallet, GetLift, Spend, PutProvider(..),
+    GetProvider(..), ListProviders, DeleteProvider(..), PutRoute(..), GetRoute(..), ListRoutes, DeleteRoute(..), LedgerEntries,
+    LedgerEntry(..), Recompute(..), Requests, AuditLogs, AuditCheckpoints,
 });
 names!(PLATFORM, platform_name, Platform {
     CreateOrganization, Credit(..), Adjust(..), Refund(..), Reconcile, GetCatalog, PutCatalog, ValidateCatalog,
@@ -253,10 +223,14 @@ fn read(name: &str, bytes: &[u8]) -> Option<Read> {
     };
     Some(match name {
         "ApiKey" => refusal(ask::read::<ask::KeyAsk>(bytes).and_then(|ask| ask.spec(NOW))),
+        "ApiKeyPatch" => refusal(ask::changed_key(&KeySpec { name: "old".into(), ..KeySpec::default() }, bytes, NOW)),
+        "Rotate" => refusal(ask::read::<ask::RotateAsk>(bytes).and_then(|ask| ask.grace(NOW))),
+        "Invite" => refusal(ask::read::<ask::InviteAsk>(bytes).and_then(|ask| ask.member(NOW))),
+        "Accept" | "OrganizationPatch" => refusal(ask::read::<ask::AcceptAsk>(bytes).and_then(ask::AcceptAsk::check)),
         "Group" => refusal(ask::read(bytes).and_then(|ask| ask::group(ask, true))),
         "GroupPatch" => refusal(ask::read(bytes).and_then(|ask| ask::group(ask, false))),
         "Move" => refusal(ask::read::<ask::MoveAsk>(bytes)),
-        "Member" => refusal(ask::read(bytes).and_then(|ask| ask::member(ask, true))),
+        "Member" | "ServiceAccount" => refusal(ask::read(bytes).and_then(|ask| ask::member(ask, true))),
         "MemberPatch" => refusal(ask::read(bytes).and_then(|ask| ask::member(ask, false))),
         "Limit" => refusal(ask::read::<Limit>(bytes).and_then(ask::limit)),
         "Override" => refusal(ask::read::<ask::OverrideAsk>(bytes).and_then(|ask| ask.extra(NOW))),
@@ -343,7 +317,7 @@ fn bodies_are_read_as_they_are_documented() {
         }
         let (known, required) = members(&document, &told.schema);
         let why = told.changed(|body| drop(body.insert("nme".into(), 1.into()))).expect_err(name);
-        assert!(why.contains("unknown field `nme`"), "{name}: {why}");
+        assert!(why.contains("unknown field `nme`") || why.starts_with("nme cannot be changed"), "{name}: {why}");
         // The reader says what it knows: the document has to know the same.
         if let Some((_, list)) = why.split_once("expected one of ") {
             let reads: BTreeSet<String> = list.split('`').skip(1).step_by(2).map(str::to_owned).collect();

@@ -65,6 +65,7 @@ def organization():
     member = own("post", "/members", {"name": "Spare", "group_id": inner})["id"]
     # Neither the key that asks nor its owner is among them: revoked or disabled, they would end the run.
     spare = own("post", "/api_keys", {"name": "spare"})["id"]
+    invite = own("post", "/invites", {})["id"]
     caller = own("post", "/api_keys", {"name": "caller"})["secret"]
     provider = DOCUMENT["components"]["requestBodies"]["Provider"]["content"]["application/json"]["example"]
     own("put", "/providers/acme", provider)
@@ -81,6 +82,7 @@ def organization():
         entry = answer.headers["x-request-id"]
     ids = {
         "key_id": [spare, "none"], "group_id": [inner, outer, "none"], "member_id": [member, "none"],
+        "invite_id": [invite, "none"],
         "entry_id": [entry, "none"], "request_id": [entry, "none"], "model": [OPENAI, "none"],
         "organization_id": [new["organization"]["id"], "org_none"],
     }

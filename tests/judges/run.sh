@@ -49,7 +49,7 @@ for judge in $judges; do
     case $judge in
         openai_tests) "$python" "$here/openai_tests.py" "$tools/suite" ;;
         langchain) "$python" "$here/langchain_run.py" ;;
-        schemathesis) "$python" "$here/fuzz.py" ;;
+        schemathesis) "$python" "$here/fuzz.py" && "$python" "$here/openapi.py" ;;
         *) "$python" "$here/agents.py" "$judge" "$tools/agents" tools/node ;;
     esac >"$state/$judge.log" 2>&1 || {
         failed=1

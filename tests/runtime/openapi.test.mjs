@@ -1,0 +1,464 @@
+// The document beside the worker: every answer of a walk through both planes, and every refusal, is as schema/openapi.json says.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import Ajv2020 from "ajv/dist/2020.js";
+import { start, until } from "./harness.mjs";
+
+const catalogText = readFileSync(new URL("../../schema/catalog.json", import.meta.url), "utf8");
+const document = JSON.parse(readFileSync(new URL("../../schema/openapi.json", import.meta.url), "utf8"));
+const METHODS = ["get", "put", "post", "patch", "delete"];
+const operations = Object.entries(document.paths).flatMap(([template, item]) =>
+  METHODS.filter((method) => item[method]).map((method) => ({ method, template, told: item[method], item })));
+
+// ---- the document -----------------------------------------------------------------------------------------------
+
+// Keywords of OpenAPI are none of JSON Schema; forms of texts are told by patterns.
+const ajv = new Ajv2020({ strict: false, validateFormats: false, allErrors: true });
+ajv.addSchema(document, "openapi");
+const escaped = (step) => encodeURIComponent(step.replaceAll("~", "~0").replaceAll("/", "~1"));
+const validators = new Map();
+
+/** What is wrong with a value by the schema at a place of the document; empty for nothing. */
+function breaches(steps, value) {
+  const place = `openapi#/${steps.map(escaped).join("/")}`;
+  if (!validators.has(place)) validators.set(place, ajv.compile({ $ref: place }));
+  const validate = validators.get(place);
+  if (validate(value)) return [];
+  return validate.errors.map(({ instancePath, message, params }) => `${instancePath} ${message} ${JSON.stringify(params)}`);
+}
+
+/** Follows a `$ref` to [its steps, what stands there]. */
+function resolved(steps) {
+  const value = steps.reduce((inside, step) => inside[step], document);
+  return value.$ref ? resolved(value.$ref.slice(2).split("/")) : [steps, value];
+}
+
+/** A request's operation: the one whose path has the fewest ids. */
+function operationOf(method, path) {
+  const pattern = (template) => template.replaceAll(".", "\\.").replace("{model}", ".+").replace(/\{\w+\}/g, "[^/]+");
+  const matches = (template) => new RegExp(`^${pattern(template)}$`).test(path);
+  const found = operations.filter((one) => one.method === method && matches(one.template));
+  return found.sort((a, b) => a.template.split("{").length - b.template.split("{").length)[0];
+}
+
+const walked = new Set(); // operations that answered 2xx
+
+/** Holds an answer against the document, and gives it back. */
+function held(method, target, answer) {
+  const path = target.split("?")[0];
+  const one = operationOf(method.toLowerCase(), path);
+  const name = `${method} ${target} ${answer.status}: ${JSON.stringify(answer.body).slice(0, 2000)}`;
+  assert.ok(one, `${name} is not documented`);
+  const { responses } = one.told;
+  const status = responses[answer.status] ? String(answer.status) : "default";
+  assert.ok(responses[status], `${name}: no such status is documented`);
+  const [steps, response] = resolved(["paths", one.template, one.method, "responses", status]);
+  for (const header of Object.keys(response.headers ?? {})) {
+    const [place, { required }] = resolved([...steps, "headers", header]);
+    const value = answer.headers.get(header);
+    assert.ok(value !== null || !required, `${name}: no ${header}`);
+    if (value !== null) assert.deepEqual(breaches([...place, "schema"], value), [], `${name}: ${header} ${value}`);
+  }
+  const type = answer.headers.get("content-type").split(";")[0];
+  assert.ok(response.content[type], `${name}: ${type}`);
+  assert.deepEqual(breaches([...steps, "content", type, "schema"], answer.body), [], name);
+  if (answer.status < 300) walked.add(`${one.method} ${one.template}`);
+  return answer;
+}
+
+// ---- the walk ---------------------------------------------------------------------------------------------------
+
+let here, own;
+before(async () => {
+  here = await start({ vars: { OUTBOX_FLUSH_MS: "50" } });
+  own = await here.newOrganization();
+});
+after(() => here.close());
+
+const call = async (method, path, token, body, more) => held(method, path, await here.call(method, path, token, body, more));
+
+/** Calls and demands a status; answers the body. */
+async function told(expected, method, path, token, body, more) {
+  const answer = await call(method, path, token, body, more);
+  assert.equal(answer.status, expected, `${method} ${path}: ${JSON.stringify(answer.body)}`);
+  return answer.body;
+}
+const admin = (expected, method, path, body, more) => told(expected, method, `/admin/v1${path}`, own.adminKey, body, more);
+const operator = (expected, method, path, body) => told(expected, method, `/platform/v1${path}`, here.operatorToken, body);
+
+/** The example of a body. */
+function example(name) {
+  const { example, examples } = document.components.requestBodies[name].content["application/json"];
+  return example ?? Object.values(examples)[0].value;
+}
+
+/** Whether the router serves an operation: some may be documented before (tests/openapi.rs lists them). */
+async function isServed({ method, template }) {
+  const path = template.replace(/\{window\}/, "day").replace(/\{\w+\}/g, "x");
+  const { status, body } = await here.call(method.toUpperCase(), path, "none", method === "get" ? undefined : "{");
+  return status !== 405 && body.error?.code !== "unknown_endpoint";
+}
+
+test("examples are what the schemas of their bodies let pass", () => {
+  for (const [name, body] of Object.entries(document.components.requestBodies)) {
+    const { example, examples } = body.content["application/json"];
+    for (const value of [...(example ? [example] : []), ...Object.values(examples ?? {}).map((one) => one.value)]) {
+      assert.deepEqual(breaches(["components", "requestBodies", name, "content", "application/json", "schema"], value), [], name);
+    }
+  }
+});
+
+test("the operator's plane", async () => {
+  const { organization, admin_key: key } = await operator(201, "POST", "/organizations", example("NewOrganization"));
+  const at = `/organizations/${organization.id}`;
+  await operator(200, "POST", `${at}/credits`, example("Credit"));
+  await operator(200, "POST", `${at}/adjustments`, example("Adjustment"));
+  await operator(404, "POST", `${at}/refunds`, example("Refund"));
+  await operator(404, "POST", "/organizations/org_none/credits", example("Credit"));
+  await operator(200, "POST", `/reconcile?organization=${organization.id}&from=1`);
+  await operator(200, "POST", "/reconcile?organization=org_none");
+  await operator(200, "POST", "/reconcile");
+  await operator(400, "POST", "/reconcile?from=soon");
+  await operator(200, "GET", "/catalog");
+  await operator(200, "POST", "/catalog/validate", catalogText);
+  await operator(200, "PUT", "/catalog?force=true", catalogText);
+  await operator(400, "PUT", "/catalog", example("Credit"));
+  await told(401, "GET", "/platform/v1/catalog", "wrong");
+  assert.match(key.secret, /^mr_ak_/);
+});
+
+test("the tree of an organisation", async () => {
+  const outer = await admin(201, "POST", "/groups", example("Group"));
+  const inner = await admin(201, "POST", "/groups", { name: "Team", parent_id: outer.id });
+  await admin(200, "GET", "/groups");
+  await admin(200, "GET", `/groups/${inner.id}`);
+  await admin(200, "PATCH", `/groups/${inner.id}`, example("GroupPatch"));
+  await admin(400, "PATCH", `/groups/${inner.id}`, { parent_id: outer.id });
+  await admin(200, "POST", `/groups/${inner.id}/move`, example("Move"));
+  await admin(200, "POST", `/groups/${inner.id}/move`, { parent_id: outer.id });
+  await admin(409, "POST", `/groups/${outer.id}/move`, { parent_id: inner.id });
+  await admin(409, "POST", `/groups/${outer.id}/archive`);
+  const person = await admin(201, "POST", "/members", { ...example("Member"), group_id: inner.id });
+  await admin(200, "GET", "/members");
+  await admin(200, "GET", `/members/${person.id}`);
+  await admin(200, "PATCH", `/members/${person.id}`, example("MemberPatch"));
+  const lead = { role: "group_admin", scope: inner.id };
+  const { roles } = await admin(200, "PATCH", `/members/${person.id}`, { roles: [lead, { role: "auditor" }] });
+  assert.deepEqual(roles, [lead, { role: "auditor", scope: "organization" }]);
+  const key = await admin(201, "POST", "/api_keys", { ...example("ApiKey"), kind: "admin", owner_member_id: person.id });
+  await told(403, "POST", "/admin/v1/groups", key.secret, example("Group"));
+  for (const scope of ["/organization", `/groups/${inner.id}`, `/members/${person.id}`, `/api_keys/${key.id}`]) await limits(scope);
+  await admin(200, "GET", "/api_keys");
+  await admin(200, "GET", `/api_keys/${key.id}`);
+  await admin(200, "DELETE", `/api_keys/${key.id}`);
+  await told(401, "GET", "/admin/v1/wallet", key.secret);
+  await admin(200, "POST", `/members/${person.id}/archive`);
+  await admin(200, "POST", `/members/${person.id}/disable`);
+  await admin(403, "POST", "/api_keys", { ...example("ApiKey"), owner_member_id: person.id });
+  const { data: [owner] } = await admin(200, "GET", "/members");
+  await admin(409, "POST", `/members/${owner.id}/disable`);
+  await admin(200, "POST", `/groups/${inner.id}/archive`);
+  await admin(409, "POST", "/groups", { name: "x", parent_id: inner.id });
+  for (const row of ["groups", "members", "api_keys"]) await admin(404, "GET", `/${row}/none`);
+});
+
+/** Budgets, limits and the policy of a scope. */
+async function limits(scope) {
+  for (const window of document.components.schemas.Window.enum) {
+    await admin(200, "PUT", `${scope}/budgets/${window}`, example("Limit"));
+    await admin(200, "GET", `${scope}/budgets/${window}`);
+  }
+  await admin(200, "PUT", `${scope}/budgets/day/override`, example("Override"));
+  await admin(200, "GET", `${scope}/budgets`);
+  await admin(200, "DELETE", `${scope}/budgets/day/override`);
+  await admin(200, "DELETE", `${scope}/budgets/session`);
+  await admin(404, "GET", `${scope}/budgets/session`);
+  await admin(404, "DELETE", `${scope}/budgets/session/override`);
+  await admin(404, "GET", `${scope}/budgets/year`);
+  await admin(200, "PUT", `${scope}/rate_limits`, example("RateLimits"));
+  await admin(200, "GET", `${scope}/rate_limits`);
+  await admin(200, "PUT", `${scope}/rate_limits`, {});
+  await admin(404, "GET", `${scope}/routing_policy`);
+  await admin(200, "PUT", `${scope}/routing_policy`, example("RoutingPolicy"));
+  await admin(200, "GET", `${scope}/routing_policy`);
+  await admin(400, "PUT", `${scope}/routing_policy`, { mode: null, data_policy: {} });
+  await admin(200, "DELETE", `${scope}/routing_policy`);
+}
+
+test("own providers and named routes", async () => {
+  const provider = { ...example("Provider"), base_url: `${here.sandboxUrl}/acme` };
+  await admin(200, "PUT", "/providers/acme", provider);
+  await admin(200, "GET", "/providers/acme");
+  await admin(200, "GET", "/providers");
+  await admin(400, "PUT", "/providers/openai", provider);
+  const targets = [{ provider: "acme", model: "m1", weight: 1 }];
+  await admin(200, "PUT", "/routes/fast", { ...example("Route"), targets, mode: "balanced", rescue: "buffer", min_tokens_per_s: 5 });
+  await admin(200, "PUT", "/routes/fast", example("Route"));
+  await admin(200, "GET", "/routes/fast");
+  await admin(200, "GET", "/routes");
+  await admin(400, "PUT", "/routes/auto", example("Route"));
+  await admin(200, "DELETE", "/routes/fast");
+  await admin(404, "DELETE", "/routes/fast");
+  await admin(200, "DELETE", "/providers/acme");
+  await admin(404, "GET", "/providers/acme");
+});
+
+test("models, and what calls leave behind", async () => {
+  const ask = (expected, path, body, token = own.key) => told(expected, "POST", path, token, body);
+  await ask(200, "/v1/chat/completions", example("Chat"));
+  await ask(200, "/v1/responses", example("Responses"));
+  await ask(200, "/v1/messages", example("Messages"));
+  await ask(200, "/v1/messages/count_tokens", example("CountTokens"));
+  await ask(200, "/v1/embeddings", example("Embeddings"));
+  await ask(200, "/v1/completions", example("Completions"));
+  await ask(400, "/v1/chat/completions", { ...example("Chat"), megarouter: { max_cost: 1 } });
+  await ask(401, "/v1/chat/completions", example("Chat"), "mr_sk_none");
+  const { data: [first] } = await told(200, "GET", "/v1/models", own.key);
+  await told(200, "GET", `/v1/models/${first.id}`, own.key);
+  await told(200, "GET", "/v1/models", undefined, undefined, { "anthropic-version": "2023-06-01" });
+  await told(404, "GET", "/v1/models/none", own.key);
+  await told(200, "GET", "/healthz");
+  await told(200, "GET", "/.well-known/megarouter-keys.json");
+  await admin(200, "PUT", "/organization/budgets/session", example("Limit"));
+  await told(200, "GET", "/v1/key", own.key, undefined, { "x-megarouter-session": "s" });
+  await told(401, "GET", "/v1/key", own.adminKey);
+  const [entry] = await until("the calls are booked", async () => {
+    const { data } = await admin(200, "GET", "/ledger/entries?limit=100");
+    const charges = data.filter(({ kind }) => kind === "usage");
+    return charges.length >= 5 && charges;
+  });
+  await admin(400, "GET", "/ledger/entries?limit=0");
+  await admin(200, "GET", `/ledger/entries/${entry.id}`);
+  await admin(200, "GET", `/ledger/entries/${entry.id}/recompute`);
+  await admin(404, "GET", "/ledger/entries/req_none/recompute");
+  assert.ok((await admin(200, "GET", "/requests?limit=100")).data.length >= 5);
+  for (const path of ["/usage", "/costs"]) {
+    await admin(200, "GET", path);
+    const { data: [bucket] } = await admin(200, "GET", `${path}?bucket_width=1d&group_by=group,member,api_key,model,provider`);
+    assert.ok(bucket.results.length > 0);
+    await admin(200, "GET", path, undefined, { accept: "text/csv" });
+    await admin(400, "GET", `${path}?bucket_width=1y`);
+  }
+  await admin(200, "GET", "/router_lift");
+  await admin(200, "GET", "/wallet");
+  await told(200, "GET", `/v1/receipts/${entry.id}`, own.key);
+  await told(200, "GET", `/v1/receipts/${entry.id}`, own.adminKey);
+  await told(404, "GET", "/v1/receipts/req_none", own.key);
+  await ask(202, "/v1/feedback", { request_id: entry.id, score: 0.9 });
+  await ask(202, "/v1/feedback", document.components.requestBodies.Feedback.content["application/json"].examples.elsewhere.value);
+  await ask(400, "/v1/feedback", {});
+  await operator(200, "POST", `/organizations/${own.id}/refunds`, { entry_id: entry.id, reason: "no answer" });
+});
+
+// ---- what may be documented before it is served -------------------------------------------------------------------
+
+/** Walks an operation's part where the router serves it. */
+async function whereServed(operationId, part) {
+  if (await isServed(operations.find(({ told }) => told.operationId === operationId))) await part();
+}
+
+test("keys change, and are given new secrets", async () => {
+  const { id } = await admin(201, "POST", "/api_keys", example("ApiKey"));
+  await whereServed("updateApiKey", () => admin(200, "PATCH", `/api_keys/${id}`, example("ApiKeyPatch")));
+  await whereServed("rotateApiKey", () => admin(200, "POST", `/api_keys/${id}/rotate`, example("Rotate")));
+});
+
+test("the organisation, invites, service accounts and what new members are given", async () => {
+  await whereServed("getOrganization", () => admin(200, "GET", "/organization"));
+  await whereServed("updateOrganization", () => admin(200, "PATCH", "/organization", example("OrganizationPatch")));
+  await whereServed("createServiceAccount", () => admin(201, "POST", "/service_accounts", example("ServiceAccount")));
+  await whereServed("listServiceAccounts", () => admin(200, "GET", "/service_accounts"));
+  await whereServed("createInvite", async () => {
+    const invite = await admin(201, "POST", "/invites", example("Invite"));
+    await admin(200, "GET", "/invites");
+    await admin(200, "GET", `/invites/${invite.id}`);
+    await told(201, "POST", "/admin/v1/invites/accept", invite.secret, example("Accept"));
+    const other = await admin(201, "POST", "/invites", {});
+    await admin(200, "DELETE", `/invites/${other.id}`);
+    await admin(404, "GET", "/invites/none");
+  });
+  await whereServed("putOrganizationMemberDefaults", async () => {
+    const { id } = await admin(201, "POST", "/groups", { name: "Defaults" });
+    for (const scope of ["/organization", `/groups/${id}`]) {
+      await admin(200, "PUT", `${scope}/member_defaults`, example("MemberDefaults"));
+      await admin(200, "GET", `${scope}/member_defaults`);
+      await admin(200, "DELETE", `${scope}/member_defaults`);
+      await admin(404, "GET", `${scope}/member_defaults`);
+    }
+  });
+});
+
+test("audit, alerts, the wallet's edge and the operator's figures", async () => {
+  await whereServed("listAuditLogs", () => admin(200, "GET", "/audit_logs?limit=100"));
+  await whereServed("listAuditCheckpoints", () => admin(200, "GET", "/audit_logs/checkpoints"));
+  await whereServed("createWebhookEndpoint", async () => {
+    const { id } = await admin(201, "POST", "/webhook_endpoints", { ...example("WebhookEndpoint"), url: `${here.sandboxUrl}/hook` });
+    await admin(200, "GET", "/webhook_endpoints");
+    await admin(200, "GET", `/webhook_endpoints/${id}`);
+    await admin(202, "POST", `/webhook_endpoints/${id}/test`);
+    await admin(200, "POST", `/webhook_endpoints/${id}/rotate_secret`);
+    const alert = await until("the test is an alert", async () => (await admin(200, "GET", "/alerts")).data[0]);
+    await admin(200, "GET", "/alerts?status=failed");
+    await admin(202, "POST", `/alerts/${alert.id}/resend`);
+    await admin(200, "PATCH", `/webhook_endpoints/${id}`, example("WebhookEndpointPatch"));
+    await admin(200, "DELETE", `/webhook_endpoints/${id}`);
+    await admin(404, "GET", `/webhook_endpoints/${id}`);
+  });
+  await whereServed("updateWallet", () => admin(200, "PATCH", "/wallet", example("WalletPatch")));
+  await whereServed("createTopup", () => admin(503, "POST", "/wallet/topups", example("Topup")));
+  await whereServed("resealOrganization", () => operator(200, "POST", `/organizations/${own.id}/reseal`));
+  await whereServed("getMetrics", () => operator(200, "GET", "/metrics"));
+});
+
+test("what changed since is not overwritten", async () => {
+  const { id } = await admin(201, "POST", "/groups", { name: "Tagged" });
+  const etag = (await call("GET", `/admin/v1/groups/${id}`, own.adminKey)).headers.get("etag");
+  await admin(200, "PATCH", `/groups/${id}`, { name: "Other" }, { "if-match": etag });
+  await admin(412, "PATCH", `/groups/${id}`, { name: "Third" }, { "if-match": etag });
+  await admin(200, "PATCH", `/groups/${id}`, { name: "Third" }, { "if-match": "*" });
+});
+
+test("what is sent twice is done once", async () => {
+  for (const path of ["/groups", "/api_keys"]) {
+    const send = (name) => call("POST", `/admin/v1${path}`, own.adminKey, { name }, { "idempotency-key": `once ${path}` });
+    const [first, second, third] = [await send("Once"), await send("Once"), await send("Twice")];
+    assert.deepEqual([first.status, second.status, second.body], [201, 201, first.body]);
+    assert.deepEqual([third.status, third.body.error?.code], [409, "idempotency_key_reused"]);
+  }
+});
+
+// ---- bodies -----------------------------------------------------------------------------------------------------
+
+const text = (length) => "x".repeat(length);
+
+/** What is at a bound and passes, and what is beyond and does not: by the schema, and by the worker. */
+const BOUNDS = [
+  ["ApiKey", "POST", "/api_keys", [
+    ["name", text(200), text(201)], ["name", "x", " "], ["rpm", 1_000_000_000, 1_000_000_001], ["tpm", 1, 0], ["concurrency", null, -1],
+    ["expires_in_seconds", 31_536_000, 31_536_001], ["expires_in_seconds", 1, 0], ["model_allowlist", [text(200)], [text(201)]],
+    ["provider_allowlist", Array(1000).fill("x"), Array(1001).fill("x")], ["kind", null, "robot"],
+  ]],
+  ["ApiKeyPatch", "PATCH", "/api_keys/{key}", [
+    ["name", text(200), null], ["rpm", null, 0], ["tpm", 1_000_000_000, 1_000_000_001], ["status", "active", "revoked"],
+    ["status", "disabled", null],
+    ["expires_in_seconds", null, 31_536_001], ["model_allowlist", null, [""]], ["provider_allowlist", [], "openai"],
+  ]],
+  ["Rotate", "POST", "/api_keys/{key}/rotate", [["grace_seconds", 86_400, 86_401], ["grace_seconds", 0, null], ["grace_seconds", 1, -1]]],
+  ["OrganizationPatch", "PATCH", "/organization", [["name", text(200), text(201)], ["name", null, " "]]],
+  ["Invite", "POST", "/invites", [
+    ["expires_in_seconds", 2_592_000, 2_592_001], ["expires_in_seconds", null, 0], ["name", null, ""], ["email", text(200), text(201)],
+    ["roles", [], [{ role: "member" }]], ["roles", null, Array(33).fill({ role: "auditor" })],
+  ]],
+  ["ServiceAccount", "POST", "/service_accounts", [["name", text(200), text(201)], ["kind", "user", "robot"]]],
+  ["MemberDefaults", "PUT", "/groups/{group}/member_defaults", [
+    ["budgets", { day: { limit_usd: 0, mode: "soft" }, lifetime: { limit_usd: "1" } }, { year: { limit_usd: "1" } }],
+    ["budgets", {}, { day: { limit_usd: "-1" } }], ["budgets", { day: { limit_usd: "1", thresholds: [] } }, { day: {} }],
+    ["rate_limits", {}, { rpm: 0 }], ["rate_limits", { tpm: null }, { nme: 1 }],
+  ]],
+  ["Group", "POST", "/groups", [["name", text(1), null], ["cost_center", text(200), text(201)], ["cost_center", null, ""]]],
+  ["Member", "POST", "/members", [
+    ["email", text(200), ""], ["kind", "service_account", "robot"], ["roles", [], Array(33).fill({ role: "auditor" })],
+    ["roles", [{ role: "billing", scope: "organization" }], [{ role: "billing", scope: "grp_x" }]], ["roles", null, [{ role: "member" }]],
+    ["roles", [{ role: "admin" }], [{ role: "group_admin" }]], ["roles", [{ role: "auditor" }], [{ role: "auditor", nme: 1 }]],
+  ]],
+  ["Limit", "PUT", "/organization/budgets/month", [
+    ["limit_usd", "9007199.254740991", "10000000"], ["limit_usd", 9007199.25, 9007199.26], ["limit_usd", 0, -1],
+    ["limit_usd", 0.5, "0.0000000001"], ["mode", "soft", null],
+    ["thresholds", Array(10).fill(1), Array(11).fill(1)], ["thresholds", [100], [101]], ["thresholds", [1], [0]],
+  ]],
+  ["Override", "PUT", "/organization/budgets/month/override", [["extra_usd", "0.000000001", "0.0"], ["extra_usd", 1, 0]]],
+  ["RateLimits", "PUT", "/groups/{group}/rate_limits", [["rpm", 1, 0], ["tpm", 1_000_000_000, 1_000_000_001], ["concurrency", null, "8"]]],
+  ["RoutingPolicy", "PUT", "/groups/{group}/routing_policy", [
+    ["mode", "balanced", "fast"], ["weights", { quality: 1000, cost: 0, latency: 0 }, { quality: 1001, cost: 0, latency: 0 }],
+    ["weights", null, { quality: 1 }], ["allow", [], ["a*"]], ["deny", ["*", "a/*"], ["*/b"]],
+    ["deny", Array(100).fill("x"), Array(101).fill("x")],
+    ["data_policy", { training: "deny", retention: "zero", regions: ["eu"] }, { regions: [""] }], ["data_policy", {}, { training: null }],
+    ["max_price", { input: "1000" }, { input: "1000.1" }], ["max_price", { output: null }, { nme: 1 }],
+    ["data_policy", { regions: null }, { nme: 1 }],
+    ["max_cost_usd", "0.000000001", "0"], ["min_quality", 1, 1.1], ["explore", 0.2, 0.21], ["control", null, -0.1],
+  ]],
+  ["Provider", "PUT", "/providers/bounds", [
+    ["base_url", "https://a.test/v1", "https://a.test/?q"], ["base_url", `https://a.test/${text(485)}`, `https://a.test/${text(486)}`],
+    ["abort_stops_billing", null, "maybe"], ["dialect", "anthropic", "smtp"], ["credential", null, 1], ["models", [model({})], []],
+    ["models", [model({ id: text(128) })], [model({ id: text(129) })]],
+    ["models", [model({ input_usd_per_mtok: 1000 })], [model({ input_usd_per_mtok: "1000.000001" })]],
+    ["models", [model({ context_length: 1 })], [model({ context_length: 0 })]],
+    ["models", [model({ supports: [] })], [model({ supports: ["flight"] })]],
+    ["models", [model({ max_output_tokens: null })], [model({ max_output_tokens: 0 })]],
+    ["models", [model({ id: "a/b" })], [model({ nme: 1 })]],
+  ]],
+  ["Route", "PUT", "/routes/bounds", [
+    ["targets", Array(32).fill({ provider: "acme", model: "m" }), Array(33).fill({ provider: "acme", model: "m" })],
+    ["targets", [{ provider: "acme", model: "m", weight: 0 }], []],
+    ["retries", 2, 3], ["min_tokens_per_s", 1000, 1001], ["fallback", true, null], ["hedge", true, "yes"], ["rescue", null, "never"],
+    ["deadlines", { head_ms: 1_140_000, stall_ms: null }, { head_ms: 1_140_001 }], ["deadlines", {}, { total_ms: 0 }],
+    ["deadlines", { total_ms: 1 }, { total: 1 }],
+    ["targets", [{ provider: "acme", model: "m", weight: null }], [{ provider: "acme", model: "m", nme: 1 }]],
+    ["escalation", { checks: ["finish"] }, { checks: ["finish"], nme: 1 }],
+    ["escalation", null, { checks: [] }], ["mode", null, "fast"],
+  ]],
+];
+const OPERATOR_BOUNDS = [
+  ["NewOrganization", "/organizations", 201, [["name", text(200), text(201)], ["credit_usd", 0, "-1"], ["credit_usd", null, "1e3"]]],
+  ["Credit", "/organizations/{own}/credits", 200, [["amount_usd", "0.000000001", "0.000"], ["amount_usd", 1, -1],
+    ["reason", text(1000), text(1001)], ["reason", "x", " "]]],
+  ["Adjustment", "/organizations/{own}/adjustments", 200, [["amount_usd", -1, "-0.0"], ["amount_usd", "0.5", 0]]],
+];
+const CHAT_BOUNDS = [
+  ["session", text(256), text(257)], ["session", null, ""], ["deadline_ms", 1_140_000, 1_140_001], ["deadline_ms", null, 0],
+  ["priority", "high", null], ["explain", "only", "no"],
+  ["max_cost_usd", null, 0], ["models", ["auto"], null], ["providers", { only: [] }, { sort: [] }],
+  ["max_price", { output: "15" }, { output: "x" }],
+  ["weights", { quality: 1, cost: 0, latency: 0.5 }, { quality: -1, cost: 0, latency: 0 }], ["rescue", "buffer", "never"],
+  ["escalate", null, "yes"],
+];
+
+function model(members) {
+  return { id: "m", input_usd_per_mtok: "1", output_usd_per_mtok: "2", ...members };
+}
+
+/** Whether the schema of a body lets it pass. */
+const fits = (name, body) => breaches(["components", "requestBodies", name, "content", "application/json", "schema"], body).length === 0;
+
+async function bound(name, body, good, send) {
+  const shown = `${name} ${JSON.stringify(body).slice(0, 300)}`;
+  assert.equal(fits(name, body), good, `${shown}: by the schema`);
+  const { status, body: answer } = await send(body);
+  assert.equal(status < 300, good, `${shown}: by the worker ${status} ${JSON.stringify(answer)}`);
+  assert.ok(good || status === 400, `${shown}: ${status}`);
+}
+
+test("bodies have the bounds that are documented", async () => {
+  const { id: group } = await admin(201, "POST", "/groups", { name: "Bounds" });
+  const { id: key } = await admin(201, "POST", "/api_keys", { name: "bounds" });
+  const rows = BOUNDS.map(([name, method, path, cases]) =>
+    [name, cases, (body) => call(method, `/admin/v1${path.replace("{group}", group).replace("{key}", key)}`, own.adminKey, body)]);
+  for (const [name, path, , cases] of OPERATOR_BOUNDS) {
+    rows.push([name, cases, (body) => call("POST", `/platform/v1${path.replace("{own}", own.id)}`, here.operatorToken, body)]);
+  }
+  for (const [name, cases, send] of rows) {
+    for (const [member, good, bad] of cases) {
+      await bound(name, { ...example(name), [member]: good }, true, send);
+      await bound(name, { ...example(name), [member]: bad }, false, send);
+    }
+    await bound(name, { ...example(name), nme: 1 }, false, send);
+    await bound(name, [], false, send);
+    if (name === "RoutingPolicy") await bound(name, { mode: null, data_policy: {}, max_price: { input: null } }, false, send);
+  }
+  const send = (body) => call("POST", "/v1/chat/completions", own.key, body);
+  for (const [member, good, bad] of CHAT_BOUNDS) {
+    await bound("Chat", { ...example("Chat"), megarouter: { explain: "only", [member]: good } }, true, send);
+    await bound("Chat", { ...example("Chat"), megarouter: { explain: "only", [member]: bad } }, false, send);
+  }
+});
+
+test("every operation that is served was walked", async () => {
+  const missing = [];
+  // Nobody here signs for Stripe, or can be paid by it.
+  const elsewhere = ["stripeWebhook", "createTopup"];
+  for (const one of operations.filter(({ told }) => !elsewhere.includes(told.operationId))) {
+    if (!walked.has(`${one.method} ${one.template}`) && await isServed(one)) missing.push(`${one.method} ${one.template}`);
+  }
+  assert.deepEqual(missing, [], "walk these too: what nobody asks may have another shape");
+});

@@ -132,15 +132,10 @@ impl Values {
 
     /// The path with its places filled, and the query.
     pub fn path(&self, template: &str) -> String {
-        let mut path = template.to_owned();
-        for (name, value) in &self.path {
-            path = path.replace(&format!("{{{name}}}"), value);
-        }
-        for (place, (name, value)) in self.query.iter().enumerate() {
-            path.push_str(if place == 0 { "?" } else { "&" });
-            path.push_str(&format!("{name}={}", escaped(value)));
-        }
-        path
+        let fill = |path: String, (name, value): (&&str, &String)| path.replace(&format!("{{{name}}}"), value);
+        let path = self.path.iter().fold(template.to_owned(), fill);
+        let pairs: Vec<String> = self.query.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+        if pairs.is_empty() { path } else { format!("{path}?{}", pairs.join("&")) }
     }
 }
 
@@ -164,10 +159,10 @@ pub fn parse(arguments: &[String]) -> Result<Parsed, String> {
     {
         return Ok(Parsed::Help(words.into_iter().skip_while(|word| word == "help").collect()));
     }
-    let (command, placed) = named(&words)?;
+    let (command, given) = named(&words)?;
     let mut values = Values::default();
     let mut places = command.args.iter().filter(|arg| arg.is_placed());
-    for value in placed {
+    for value in given {
         let arg = places.next().ok_or_else(|| wrong(command, &format!("{value:?} is one argument too many")))?;
         put(&mut values, arg, value).map_err(|why| wrong(command, &why))?;
     }
@@ -194,8 +189,11 @@ fn wrong(command: &Command, why: &str) -> String {
     format!("{why}\nusage: megarouter {}", command.usage())
 }
 
-/// Arguments by place, and flags with their values. A flag means the same kind in every command, so that this needs no command.
-fn split(arguments: &[String]) -> Result<(Vec<String>, Vec<(String, String)>), String> {
+/// Arguments by place, and flags with their values.
+type Split = (Vec<String>, Vec<(String, String)>);
+
+/// Tells them apart. A flag means the same kind in every command, so that this needs no command.
+fn split(arguments: &[String]) -> Result<Split, String> {
     let (mut words, mut flags) = (Vec::new(), Vec::new());
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -239,7 +237,7 @@ fn named(words: &[String]) -> Result<(&'static Command, &[String]), String> {
     let count = |command: &&Command| command.words.split(' ').count();
     let found = COMMANDS.iter().filter(begins).max_by_key(count);
     let Some(command) = found else {
-        let first = words.first().map(String::as_str).unwrap_or_default();
+        let first = words.first().map_or_default(String::as_str);
         let near: Vec<&str> =
             COMMANDS.iter().map(|one| one.words).filter(|one| one.split(' ').next() == Some(first)).collect();
         return Err(match near.as_slice() {

@@ -30,7 +30,7 @@ pub fn export(server: Server<'_>, token: &str, from: Option<&str>) -> Result<Vec
     let checkpoints = get(&format!("{PATH}/checkpoints"))?;
     let checkpoint = checkpoints.pointer("/data/0").ok_or("There is no checkpoint yet: nothing was done.")?;
     let last = number(checkpoint, "number").ok_or("The checkpoint has no number.")?;
-    let from = from.map(|from| format!("&from={}", escaped(from))).unwrap_or_default();
+    let from = from.map_or_default(|from| format!("&from={}", escaped(from)));
     let (mut rows, mut after) = (Vec::new(), String::new());
     loop {
         let page = get(&format!("{PATH}?limit=100{from}{after}"))?;

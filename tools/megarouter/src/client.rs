@@ -50,15 +50,15 @@ impl Answer {
     pub fn error(&self) -> String {
         let body = self.json();
         let told = |name: &str| body.pointer(&format!("/error/{name}")).and_then(Value::as_str).unwrap_or_default();
-        let mut line = format!("{} {}", self.status, told("code"));
-        match told("message") {
-            "" => line.push_str(": the answer is no error of MegaRouter's"),
-            message => line.push_str(&format!(": {message}")),
+        let line = match (told("code"), told("message")) {
+            (_, "") => format!("{}, which is no error of MegaRouter's", self.status),
+            ("", message) => format!("{}: {message}", self.status),
+            (code, message) => format!("{} {code}: {message}", self.status),
+        };
+        match self.header("x-request-id") {
+            Some(id) => format!("{line} ({id})"),
+            None => line,
         }
-        if let Some(id) = self.header("x-request-id") {
-            line.push_str(&format!(" ({id})"));
-        }
-        line
     }
 }
 
@@ -100,15 +100,12 @@ impl Client {
         for (name, value) in ask.headers {
             request = request.header(*name, value);
         }
-        let answer = match ask.body {
-            Some(body) => {
-                let request = request.header("content-type", "application/json").body(body.to_owned());
-                agent.run(request.map_err(|error| format!("The request cannot be made: {error}"))?)
-            }
-            None => {
-                let request = request.body(());
-                agent.run(request.map_err(|error| format!("The request cannot be made: {error}"))?)
-            }
+        let unmade = |error: ureq::http::Error| format!("The request cannot be made: {error}");
+        let answer = if let Some(body) = ask.body {
+            request = request.header("content-type", "application/json");
+            agent.run(request.body(body.to_owned()).map_err(unmade)?)
+        } else {
+            agent.run(request.body(()).map_err(unmade)?)
         };
         let unanswered = |error: ureq::Error| format!("{base_url} does not answer: {error}");
         read(answer.map_err(unanswered)?).map_err(unanswered)
@@ -132,4 +129,75 @@ fn tls() -> TlsConfig {
         .root_certs(RootCerts::Specific(Arc::new(roots)))
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{BufRead, BufReader, Read as _, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
+    /// Answers one request with this text, and returns what was asked.
+    fn once(answer: &'static str) -> (String, thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let served = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a caller");
+            let mut reader = BufReader::new(stream.try_clone().expect("the same stream"));
+            let (mut head, mut length) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") {
+                let mut line = String::new();
+                reader.read_line(&mut line).expect("a line");
+                head.push_str(&line);
+                if let Some(count) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+                    length = count.trim().parse().expect("a number");
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).expect("the body");
+            stream.write_all(answer.as_bytes()).expect("written");
+            head + &String::from_utf8(body).expect("text")
+        });
+        (url, served)
+    }
+
+    #[test]
+    fn a_refusal_is_an_answer() {
+        let (url, served) = once(
+            "HTTP/1.1 403 Forbidden\r\nX-Request-Id: req_1\r\nContent-Length: 54\r\n\r\n\
+             {\"error\":{\"code\":\"role_required\",\"message\":\"not you\"}}",
+        );
+        let headers = [("if-match", "\"e\"".to_owned())];
+        let ask = Ask { method: "PUT", path: "/x?y=1", token: Some("mr_ak_x"), headers: &headers, body: Some("{}") };
+        let answer = Client::new(&url).ask(&ask).expect("an answer");
+        assert_eq!((answer.status, answer.error().as_str()), (403, "403 role_required: not you (req_1)"));
+        let asked = served.join().expect("served").to_ascii_lowercase();
+        for due in [
+            "put /x?y=1 http/1.1\r\n",
+            "authorization: bearer mr_ak_x\r\n",
+            "if-match: \"e\"\r\n",
+            "application/json\r\n",
+            "\r\n\r\n{}",
+        ] {
+            assert!(asked.contains(due), "{due}: {asked}");
+        }
+    }
+
+    #[test]
+    fn a_key_does_not_follow_a_redirect() {
+        let (url, served) = once("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
+        let answer = Client::new(&url).ask(&Ask { method: "GET", path: "/", token: Some("mr_ak_x"), ..Ask::default() });
+        assert_eq!(answer.expect("the redirect itself").status, 302);
+        served.join().expect("served");
+    }
+
+    #[test]
+    fn no_key_travels_in_the_open() {
+        let ask = Ask { method: "GET", path: "/", token: Some("mr_ak_x"), ..Ask::default() };
+        let why = Client::new("http://a.example").ask(&ask).expect_err("refused");
+        assert!(why.contains("plain http") && !why.contains("mr_ak_x"));
+    }
 }

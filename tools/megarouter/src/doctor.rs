@@ -80,11 +80,12 @@ pub struct Gathered {
     pub answers: BTreeMap<&'static str, Result<Answer, String>>,
 }
 
-/// Asks what there is to ask with the credentials there are. Ends with the first request if nobody answers it.
+/// Asks what there is to ask with the credentials there are. Ends with the first
+/// request if no worker answers it: keys are not for others.
 pub fn gather(server: Server<'_>, config: &Config, clock: &dyn Fn() -> u64) -> Gathered {
     let admin = config.admin_key.as_deref();
     let key = admin.and_then(Key::parse);
-    let (own, of) = key.map(|key| (key.id(), format!("?organization={}", key.organization()))).unwrap_or_default();
+    let (own, of) = key.map_or_default(|key| (key.id(), format!("?organization={}", key.organization())));
     let forged = forged();
     let mut gathered = Gathered {
         base_url: config.base_url.clone(),
@@ -115,9 +116,9 @@ pub fn gather(server: Server<'_>, config: &Config, clock: &dyn Fn() -> u64) -> G
         if gathered.answers.is_empty() {
             gathered.now_ms = clock();
         }
-        let silent = answer.is_err() && gathered.answers.is_empty();
+        let no_worker = gathered.answers.is_empty() && !answer.as_ref().is_ok_and(Answer::is_good);
         gathered.answers.insert(probe.name, answer.map_err(|why| config.redacted(&why)));
-        if silent {
+        if no_worker {
             break;
         }
     }
@@ -132,8 +133,7 @@ fn forged() -> String {
 
 impl Gathered {
     fn text(&self, probe: &str, member: &str) -> String {
-        let body =
-            self.answers.get(probe).and_then(|answer| answer.as_ref().ok()).map(Answer::json).unwrap_or_default();
+        let body = self.answers.get(probe).and_then(|answer| answer.as_ref().ok()).map_or_default(Answer::json);
         body.get(member).and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 }

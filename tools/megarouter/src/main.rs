@@ -1,5 +1,5 @@
-//! `megarouter`: what an admin does every day. `megarouter help` lists it. The exit code is 0 when it was done, 1 when it was refused or
-//! something is wrong, 2 when the command line is.
+//! `megarouter`: what an admin does every day. `megarouter help` lists it. The exit code is 0 when it was done, 1 when it was
+//! refused or something is wrong, 2 when the command line is.
 #![forbid(unsafe_code)]
 use crate::{
     arg::{Asked, Parsed, To, Values, contents, parse},

@@ -15,7 +15,7 @@ pub fn shown(answer: &Value, columns: &[&str]) -> String {
     let mut text = table(&columns, &rows);
     if answer.get("has_more").and_then(Value::as_bool) == Some(true) {
         let last = answer.get("last_id").and_then(Value::as_str).unwrap_or_default();
-        text.push_str(&format!("There is more: --after {}\n", plain(last)));
+        text.extend(["There is more: --after ", &plain(last), "\n"]);
     }
     text
 }
@@ -56,7 +56,8 @@ fn lines(value: &Value) -> String {
     let mut pairs = Vec::new();
     collect("", value, &mut pairs);
     let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
-    pairs.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
+    let line = |(name, value): &(String, String)| format!("{name:width$}  {value}\n");
+    pairs.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 fn collect(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
@@ -111,9 +112,9 @@ mod tests {
             {"id": "mem_1", "name": "Ada\u{1b}[2J", "roles": [{"role": "owner", "scope": "organization"}], "group_id": null},
             {"id": "mem_22", "name": "Bob", "roles": [], "group_id": "grp_1"},
         ], "has_more": true, "last_id": "mem_22"});
-        let expected = "id      name      roles               group_id\n\
-                        mem_1   Ada [2J   owner@organization  -\n\
-                        mem_22  Bob       -                   grp_1\n\
+        let expected = "id      name     roles               group_id\n\
+                        mem_1   Ada [2J  owner@organization  -\n\
+                        mem_22  Bob      -                   grp_1\n\
                         There is more: --after mem_22\n";
         assert_eq!(shown(&list, &["id", "name", "roles", "group_id"]), expected);
         let wallet = json!({"object": "wallet", "available_usd": "5", "a": {"b": [1, 2]}});

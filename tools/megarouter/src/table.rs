@@ -80,7 +80,7 @@ const NAME_ID: Arg = need("NAME", To::Path("id"), Kind::Text, "the name it is ca
 const SCOPE: Arg =
     need("SCOPE", To::Path("scope"), Kind::Scope, "organization, group:grp_…, member:mem_… or key:key_…");
 const MAY_SCOPE: Arg =
-    may("SCOPE", To::Path("scope"), Kind::Scope, "as for the others; organization if it is left out");
+    may("SCOPE", To::Path("scope"), Kind::Scope, "group:grp_…, member:mem_… or key:key_…; organization if left out");
 const WINDOW: Arg = need("WINDOW", To::Path("window"), Kind::Text, "day, week, month, quarter, lifetime or session");
 const NAME: Arg = need("NAME", To::Body("name"), Kind::Text, "a name for people");
 const NEW_NAME: Arg = flag("name", To::Body("name"), Kind::Text, "another name");
@@ -135,17 +135,20 @@ pub const COMMANDS: &[Command] = &[
     row("group update", "PATCH", "/admin/v1/groups/{id}", &[ID, NEW_NAME,
         flag("cost-center", To::Body("cost_center"), Kind::Text, "a cost center")], GROUPS, "change a group"),
     row("group move", "POST", "/admin/v1/groups/{id}/move", &[ID,
-        flag("parent", To::Body("parent_id"), Kind::Text, "the group above it; to the top without")], GROUPS, "move a group with all in it"),
+        flag("parent", To::Body("parent_id"), Kind::Text, "the group above it; to the top without")],
+        GROUPS, "move a group with all in it"),
     row("group archive", "POST", "/admin/v1/groups/{id}/archive", &[ID], GROUPS, "archive an empty group"),
 
     row("member list", "GET", "/admin/v1/members", NONE, MEMBERS, "all members"),
     row("member create", "POST", "/admin/v1/members", &[NAME, EMAIL, GROUP, ROLES,
         flag("kind", To::Body("kind"), Kind::Text, "user or service_account")], MEMBERS, "make a member"),
     row("member invite", "POST", "/admin/v1/invites", &[
-        may("NAME", To::Body("name"), Kind::Text, "a name for people"), EMAIL, GROUP, ROLES, EXPIRES], INVITES, "make an invite, a secret to hand on"),
+        may("NAME", To::Body("name"), Kind::Text, "a name for people"), EMAIL, GROUP, ROLES, EXPIRES],
+        INVITES, "make an invite, a secret to hand on"),
     row("member update", "PATCH", "/admin/v1/members/{id}", &[ID, NEW_NAME, EMAIL, GROUP], MEMBERS, "change a member, or move it"),
     row("member roles", "PATCH", "/admin/v1/members/{id}", &[ID,
-        need("ROLES", To::Body("roles"), Kind::Roles, "all that are granted: owner,group_admin@grp_…; none for none")], MEMBERS, "say all roles of a member"),
+        need("ROLES", To::Body("roles"), Kind::Roles, "all that are granted: owner,group_admin@grp_…; none for none")],
+        MEMBERS, "say all roles of a member"),
     row("member disable", "POST", "/admin/v1/members/{id}/disable", &[ID], MEMBERS, "shut a member out, with all its keys"),
     row("invite list", "GET", "/admin/v1/invites", NONE, INVITES, "all invites"),
     row("invite revoke", "DELETE", "/admin/v1/invites/{id}", &[ID], INVITES, "take an invite back"),
@@ -160,7 +163,8 @@ pub const COMMANDS: &[Command] = &[
     row("key update", "PATCH", "/admin/v1/api_keys/{id}", &[ID, NEW_NAME, MODELS, PROVIDERS, RPM, TPM, CONCURRENCY, EXPIRES, STATUS],
         KEYS, "change a key"),
     row("key rotate", "POST", "/admin/v1/api_keys/{id}/rotate", &[ID,
-        flag("grace", To::Body("grace_seconds"), Kind::Seconds, "how long the old secret works, up to 1d")], KEYS, "give a key a new secret"),
+        flag("grace", To::Body("grace_seconds"), Kind::Seconds, "how long the old secret works, up to 1d")],
+        KEYS, "give a key a new secret"),
     row("key revoke", "DELETE", "/admin/v1/api_keys/{id}", &[ID], KEYS, "end a key for good"),
 
     row("budget list", "GET", "/admin/v1/{scope}/budgets", &[MAY_SCOPE], BUDGETS, "budgets of a scope"),
@@ -211,10 +215,12 @@ pub const COMMANDS: &[Command] = &[
     row("webhook update", "PATCH", "/admin/v1/webhook_endpoints/{id}", &[ID,
         flag("to-url", To::Body("url"), Kind::Text, "where to"), EVENTS, DESCRIPTION, STATUS], WEBHOOKS, "change where and what"),
     row("webhook test", "POST", "/admin/v1/webhook_endpoints/{id}/test", &[ID], WEBHOOKS, "send an event of type test"),
-    row("webhook rotate", "POST", "/admin/v1/webhook_endpoints/{id}/rotate_secret", &[ID], WEBHOOKS, "a new secret; the old one signs for a day"),
+    row("webhook rotate", "POST", "/admin/v1/webhook_endpoints/{id}/rotate_secret", &[ID], WEBHOOKS,
+        "a new secret; the old one signs for a day"),
     row("webhook delete", "DELETE", "/admin/v1/webhook_endpoints/{id}", &[ID], WEBHOOKS, "send nothing there any more"),
     row("alerts", "GET", "/admin/v1/alerts", &[
-        flag("failed", To::Fixed("status", "failed"), Kind::Switch, "only those that could not be delivered")], ALERTS, "the last events"),
+        flag("failed", To::Fixed("status", "failed"), Kind::Switch, "only those that could not be delivered")],
+        ALERTS, "the last events"),
     row("alert resend", "POST", "/admin/v1/alerts/{id}/resend", &[ID], ALERTS, "deliver an event again"),
 
     row("audit list", "GET", "/admin/v1/audit_logs", &[LIMIT, AFTER, FROM, TO,
@@ -231,7 +237,8 @@ pub const COMMANDS: &[Command] = &[
     operator("catalog show", "GET", "/platform/v1/catalog", NONE, "the catalog in force (operator)"),
     operator("catalog validate", "POST", "/platform/v1/catalog/validate", &[DOCUMENT], "check a catalog (operator)"),
     operator("catalog put", "PUT", "/platform/v1/catalog", &[DOCUMENT,
-        flag("force", To::Fixed("force", "true"), Kind::Switch, "also where a price changes by more than five times")], "put a catalog in force (operator)"),
+        flag("force", To::Fixed("force", "true"), Kind::Switch, "also where a price changes by more than five times")],
+        "put a catalog in force (operator)"),
 ];
 
 /// Flags that every command takes.

@@ -44,13 +44,26 @@ fn fail(what: impl Into<String>, todo: impl Into<String>) -> Finding {
     Finding { level: Level::Fail, what: what.into(), todo: todo.into() }
 }
 
+type Check = fn(&Gathered) -> Vec<Finding>;
+
+/// What needs an admin key, what does not, and what other keys tell.
+const OPEN: [Check; 5] = [reached, clock, models, strangers, receipts];
+const WITH_KEY: [Check; 4] = [money, events, keys, owners];
+const OTHERS: [Check; 2] = [decision, operator];
+
 /// The judgement, a finding a check.
 pub fn judge(gathered: &Gathered) -> Vec<Finding> {
-    if let Some(Err(why)) = gathered.answers.get("healthz") {
-        return vec![fail(why.as_str(), "check the URL, the name and the certificate; is the worker deployed?")];
+    let up = gathered.answers.get("healthz").is_some_and(|answer| answer.as_ref().is_ok_and(Answer::is_good));
+    if !up {
+        return reached(gathered);
     }
-    let checks = [reached, clock, models, strangers, receipts, admin, money, events, keys, owners, decision, operator];
-    checks.into_iter().flat_map(|check| check(gathered)).collect()
+    let mut found: Vec<Finding> = OPEN.iter().flat_map(|check| check(gathered)).collect();
+    match refused(gathered) {
+        Some(finding) => found.push(finding),
+        None => found.extend(std::iter::once(&(admin as Check)).chain(&WITH_KEY).flat_map(|check| check(gathered))),
+    }
+    found.extend(OTHERS.iter().flat_map(|check| check(gathered)));
+    found
 }
 
 /// A look at one answer. `None` where it was not asked for.
@@ -90,7 +103,7 @@ fn of_body(gathered: &Gathered, probe: &str, what: &str, check: impl FnOnce(&Val
 }
 
 fn rows(list: &Value) -> &[Value] {
-    list.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    list.get("data").and_then(Value::as_array).map_or_default(Vec::as_slice)
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
@@ -99,13 +112,13 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 
 fn reached(gathered: &Gathered) -> Vec<Finding> {
     let url = &gathered.base_url;
-    let healthy = match answer(gathered, "healthz", "/healthz") {
-        Some(Ok(answer)) if answer.status == 200 => good(format!("{url} is up")),
+    let healthy = match gathered.answers.get("healthz") {
+        Some(Ok(answer)) if answer.is_good() => good(format!("{url} is up")),
         Some(Ok(answer)) => fail(
-            format!("/healthz answers {}", answer.status),
+            format!("{url}/healthz answers {}", answer.status),
             "check that the URL is that of a MegaRouter, without /v1",
         ),
-        Some(Err(finding)) => finding,
+        Some(Err(why)) => fail(why.as_str(), "check the URL, the name and the certificate; is the worker deployed?"),
         None => fail("/healthz was not asked", "try again"),
     };
     let way = if is_open(url) {
@@ -148,10 +161,10 @@ fn models(gathered: &Gathered) -> Vec<Finding> {
 
 /// Who shows no key, a forged one, or one of the other plane gets nothing.
 fn strangers(gathered: &Gathered) -> Vec<Finding> {
-    let cases: [(&str, &str, &[u16]); 3] = [
-        ("stranger", "a call without a key", &[401, 402]),
-        ("forged", "a call with a forged key", &[401]),
-        ("admin_calls", "a call with the admin key", &[401]),
+    let cases = [
+        ("stranger", "a call without a key", [401, 402]),
+        ("forged", "a call with a forged key", [401; 2]),
+        ("admin_calls", "a call with the admin key", [401; 2]),
     ];
     let judged = cases.into_iter().filter_map(|(probe, what, due)| {
         Some(match answer(gathered, probe, what)? {
@@ -161,10 +174,11 @@ fn strangers(gathered: &Gathered) -> Vec<Finding> {
                 "take the worker off the net: it spends for strangers",
             ),
             Ok(answer) => {
+                let expected = if due == [401; 2] { "401" } else { "401 or 402" };
                 let level = if answer.status >= 500 { fail } else { warn };
                 level(
                     format!("{what} gets {}", answer.error()),
-                    format!("{due:?} was expected; look at the worker's log, and at KEY_PEPPER"),
+                    format!("{expected} was expected; look at the worker's log, and at KEY_PEPPER"),
                 )
             }
             Err(finding) => finding,
@@ -190,26 +204,29 @@ fn receipts(gathered: &Gathered) -> Vec<Finding> {
     })
 }
 
+/// Why nothing can be learned with the admin key: one line for all that would fail by it.
+fn refused(gathered: &Gathered) -> Option<Finding> {
+    if is_open(&gathered.base_url) {
+        return Some(warn(
+            "the admin key was not sent: most checks were left out",
+            "serve it by https, and give an https URL",
+        ));
+    }
+    if !gathered.has_admin_key {
+        return Some(warn("no admin key: most checks were left out", "set MEGAROUTER_ADMIN_KEY, or give --state"));
+    }
+    let todo = "make another, `megarouter key create NAME --kind admin`, or set the right one: it begins with mr_ak_";
+    match gathered.answers.get("own_key") {
+        None => Some(fail("MEGAROUTER_ADMIN_KEY is no admin key", todo)),
+        Some(Ok(answer)) if answer.status == 401 => {
+            Some(fail(format!("the admin key is refused: {}", answer.error()), todo))
+        }
+        Some(_) => None,
+    }
+}
+
 /// The admin key and what its owner may do.
 fn admin(gathered: &Gathered) -> Vec<Finding> {
-    if !gathered.has_admin_key {
-        return vec![warn("no admin key: most checks were left out", "set MEGAROUTER_ADMIN_KEY, or give --state")];
-    }
-    match gathered.answers.get("own_key") {
-        Some(Ok(answer)) if answer.status == 401 => {
-            return vec![fail(
-                "the admin key is refused",
-                "make another, `megarouter key create NAME --kind admin`, or set the right one",
-            )];
-        }
-        None if !is_open(&gathered.base_url) => {
-            return vec![fail(
-                "MEGAROUTER_ADMIN_KEY is no admin key",
-                "an admin key begins with mr_ak_, and is shown once, when it is made",
-            )];
-        }
-        _ => {}
-    }
     let mut found = of_body(gathered, "own_key", "the admin key", |_| Vec::new());
     found.extend(of_body(gathered, "own_member", "the admin key's owner", |member| {
         let roles: Vec<String> =
@@ -345,7 +362,7 @@ fn decision(gathered: &Gathered) -> Vec<Finding> {
                 format!("one provider only can be asked for `auto`: {only}"),
                 "set the key of another: nobody takes over when it fails",
             ),
-            several => good(format!("providers that can be asked: {}", several.join(", "))),
+            several => good(format!("providers that would be asked: {}", several.join(", "))),
         }]
     });
     if simulated {

@@ -130,6 +130,11 @@ impl Values {
         self.local.get(name).map(String::as_str)
     }
 
+    /// Whether flags say which deployment is meant.
+    pub fn names_a_deployment(&self) -> bool {
+        self.local("url").or(self.local("state")).is_some()
+    }
+
     /// The path with its places filled, and the query.
     pub fn path(&self, template: &str) -> String {
         let fill = |path: String, (name, value): (&&str, &String)| path.replace(&format!("{{{name}}}"), value);

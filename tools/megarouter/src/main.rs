@@ -40,8 +40,11 @@ fn main() -> ExitCode {
     };
     let env = |name: &str| std::env::var(name).ok();
     let config = Config::of(&asked.values, env, |path: &Path| fs::read_to_string(path).ok());
-    // A file is verified also where there is no deployment.
-    let config = if asked.command.act == Act::Verify { Ok(config.unwrap_or_default()) } else { config };
+    // A file is verified also where no deployment is named.
+    let config = match config {
+        Err(_) if asked.command.act == Act::Verify && !asked.values.names_a_deployment() => Ok(Config::default()),
+        config => config,
+    };
     let done = config
         .map_err(|why| (why, 2))
         .and_then(|config| run(&asked, &config).map_err(|why| (config.redacted(&why), 1)));
@@ -132,7 +135,7 @@ fn export(values: &Values, config: &Config, client: &Client) -> Result<bool, Str
         print(&text);
     } else {
         fs::write(file, text).map_err(|error| format!("{file} cannot be written: {error}"))?;
-        println!("{} rows and the checkpoint are in {file}", lines.len() - 1);
+        print(&format!("{} rows and the checkpoint are in {file}\n", lines.len() - 1));
     }
     Ok(true)
 }
@@ -147,7 +150,7 @@ fn verify(values: &Values, config: &Config) -> Result<bool, String> {
         }
     };
     for line in audit::verify(&file, first, &keys(values, config)?)? {
-        println!("{line}");
+        print(&format!("{line}\n"));
     }
     Ok(true)
 }
@@ -187,9 +190,8 @@ fn examine(values: &Values, config: &Config, client: &Client) -> bool {
         print(&format!("{}\n", Value::Array(findings.iter().map(told).collect())));
     } else {
         for found in &findings {
-            let todo = if found.todo.is_empty() { String::new() } else { format!("\n        → {}", found.todo) };
-            print(&format!("{:4}  {}", found.level.word(), show::plain(&config.redacted(&found.what))));
-            println!("{}", config.redacted(&todo));
+            let todo = if found.todo.is_empty() { String::new() } else { format!("        → {}\n", found.todo) };
+            print(&format!("{:4}  {}\n{todo}", found.level.word(), show::plain(&config.redacted(&found.what))));
         }
     }
     findings.iter().all(|found| found.level != Level::Fail)

@@ -33,7 +33,9 @@ fn results(row: &Value) -> Vec<Value> {
 }
 
 fn table(columns: &[&str], rows: &[Value]) -> String {
-    let head = columns.iter().map(|name| name.rsplit_once('.').map_or(*name, |(_, last)| last).to_owned()).collect();
+    let last = |name: &str| name.rsplit_once('.').map_or(name, |(_, last)| last).to_owned();
+    let alone = |name: &&str| columns.iter().filter(|other| last(other) == last(name)).count() == 1;
+    let head = columns.iter().map(|name| if alone(name) { last(name) } else { (*name).to_owned() }).collect();
     let cells = |row: &Value| columns.iter().map(|name| clipped(&cell(at(row, name)))).collect();
     let all: Vec<Vec<String>> = std::iter::once(head).chain(rows.iter().map(cells)).collect();
     let width = |column: usize| all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -120,6 +122,8 @@ mod tests {
         let wallet = json!({"object": "wallet", "available_usd": "5", "a": {"b": [1, 2]}});
         assert_eq!(shown(&wallet, &[]), "available_usd  5\na.b            1,2\n");
         assert_eq!(shown(&json!({"data": []}), &["id"]), "none\n");
+        let nested = json!({"data": [{"id": 1, "a": {"id": 2, "b": 3}}]});
+        assert_eq!(shown(&nested, &["id", "a.id", "a.b"]), "id  a.id  b\n1   2     3\n");
     }
 
     #[test]

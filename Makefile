@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test judges lint fmt audit fuzz simulate mutants chaos bench catalog catalog-put reconcile verify-receipt weights eval replay backtest deploy-check deploy clean
+.PHONY: help setup build run test judges lint fmt audit fuzz simulate mutants chaos bench catalog catalog-put reconcile verify-receipt cli weights eval replay backtest deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -56,6 +56,9 @@ replay: setup ## make the decision of a REQUEST again from its record, bit for b
 
 backtest: setup ## what another MODE= or CATALOG=file would have chosen for the last LIMIT=1000 requests; OUT=json
 	@MODE='$(MODE)' CATALOG='$(CATALOG)' LIMIT='$(LIMIT)' OUT='$(OUT)' tools/replay.sh
+
+cli: ## build the command line for admins, target/debug/megarouter; `megarouter help` tells the rest
+	@CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}" cargo build --quiet --locked --manifest-path tools/megarouter/Cargo.toml
 
 weights: setup ## train the weights of the quality prior (schema/quality.bin) from the data in tools/router
 	@tools/router.sh train

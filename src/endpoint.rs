@@ -254,7 +254,9 @@ fn limits(scope: &Scope, segments: &[&str]) -> Option<Vec<(&'static str, Admin)>
             vec![("PUT", Admin::PutOverride(scope.clone(), window)), ("DELETE", Admin::DeleteOverride(scope, window))]
         }
         ["rate_limits"] => vec![("PUT", Admin::PutRates(scope.clone())), ("GET", Admin::GetRates(scope))],
-        ["member_defaults"] => ["PUT", "GET", "DELETE"].map(|verb| (verb, Admin::Defaults(verb, scope.clone()))).into(),
+        ["member_defaults"] if matches!(scope, Scope::Organization | Scope::Group(_)) => {
+            ["PUT", "GET", "DELETE"].map(|verb| (verb, Admin::Defaults(verb, scope.clone()))).into()
+        }
         ["routing_policy"] => ["PUT", "GET", "DELETE"].map(|verb| (verb, Admin::Policy(verb, scope.clone()))).into(),
         _ => return None,
     })
@@ -284,6 +286,7 @@ fn only(method: &str, served: &[(&str, Endpoint)]) -> Result<Endpoint, Fault> {
             "method_not_allowed",
             format!("This path does not take {method}. It takes {}.", verbs.join(" and ")),
         )
+        .with("allow", verbs.join(", "))
     })
 }
 

@@ -31,7 +31,7 @@ case "${1:-}" in
     (. tools/wasm.env && cargo clippy --locked --lib $WASM_FLAGS -- -D warnings)
     printf '\n== lint: clippy, tools\n'
     # They use the library; nothing else tells that it has moved away under the bench.
-    for package in bench/pure receipt replay router; do
+    for package in bench/pure megarouter receipt replay router; do
         CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target} \
             cargo clippy --locked --all-targets --manifest-path "tools/$package/Cargo.toml" -- -D warnings
     done

@@ -2,7 +2,7 @@
 # Everything that must hold. `tools/test.sh host runtime` runs only those steps; a new step is a function and a word in `all`.
 set -eu
 cd "$(dirname "$0")/.."
-all="sandbox host doc receipt replay router runtime sdk"
+all="sandbox host doc receipt replay cli router runtime sdk"
 
 # The providers' stand-in, on its own.
 sandbox() { node_tests tests/sandbox/*.test.mjs; }
@@ -19,6 +19,9 @@ doc() { cargo test --locked --doc --quiet; }
 # both use is compiled once.
 replay() { CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target} cargo test --locked --quiet --manifest-path tools/replay/Cargo.toml; }
 receipt() { CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target} cargo test --locked --quiet --manifest-path tools/receipt/Cargo.toml; }
+
+# The command line for admins.
+cli() { CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target} cargo test --locked --quiet --manifest-path tools/megarouter/Cargo.toml; }
 
 # The trainer and the judge of the routing, optimised: the judging is arithmetic.
 router() { CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target} cargo test --locked --quiet --release --manifest-path tools/router/Cargo.toml; }

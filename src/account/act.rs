@@ -54,6 +54,9 @@ impl Account {
             Admin::CreateMember | Admin::CreateServiceAccount => {
                 let mut member = asks::member(asks::read(body)?, true)?;
                 if act == Admin::CreateServiceAccount {
+                    if member.kind == Some(MemberKind::User) {
+                        return Err(Fault::parameter("kind", "A service account is no user: leave kind out."));
+                    }
                     member.kind = Some(MemberKind::ServiceAccount);
                 }
                 self.put_member(actor, &format!("mem_{fresh}"), member, true, now)

@@ -128,7 +128,8 @@ impl Account {
         self.deliver_at = self.next_delivery();
     }
 
-    fn next_delivery(&self) -> Option<Millis> {
+    /// When the next alert has to be sent.
+    pub(super) fn next_delivery(&self) -> Option<Millis> {
         let all = self.alerts.values().flat_map(|alert| &alert.deliveries);
         all.filter(|delivery| delivery.status == Stand::Pending).map(|delivery| delivery.next_at).min()
     }

@@ -196,7 +196,7 @@ fn names(new: bool, name: Option<&str>, (member, other): (&str, Option<&str>)) -
     if let Some(name) = name.or(new.then_some("")) {
         named(name)?;
     }
-    if other.is_some_and(|text| text.is_empty() || text.len() > NAME_MAX) {
+    if other.is_some_and(|text| text.is_empty() || text.chars().count() > NAME_MAX) {
         return Err(Fault::parameter(member, format!("{member} is a text of 1 to {NAME_MAX} characters.")));
     }
     Ok(())
@@ -437,7 +437,7 @@ fn names_fit(list: &[String], most: usize) -> bool {
 }
 
 fn named(name: &str) -> Result<(), Fault> {
-    if name.trim().is_empty() || name.len() > NAME_MAX {
+    if name.trim().is_empty() || name.chars().count() > NAME_MAX {
         return Err(Fault::parameter("name", format!("name is a text of 1 to {NAME_MAX} characters.")));
     }
     Ok(())

@@ -25,7 +25,8 @@ impl Account {
         if self.organization.id.is_empty() {
             return Turn::refused(Refusal::NotFound { what: "organization".into() });
         }
-        if self.given.get(&credit.id).is_some() {
+        let name = if credit.once.is_empty() { credit.id.clone() } else { format!("once:{}", credit.once) };
+        if self.given.get(&name).is_some() {
             return Turn::told(self.wallet_told(200));
         }
         let refused =
@@ -38,8 +39,8 @@ impl Account {
         }
         let kind = if credit.adjusts { EntryKind::Adjustment } else { EntryKind::Credit };
         let legs = transfer("equity:operator".into(), self.wallet_account(), credit.amount);
-        let once = record("credit", &credit.id, Some(&credit.id));
-        self.given.insert(credit.id.clone(), credit.id.clone());
+        let once = record("credit", &name, Some(&credit.id));
+        self.given.insert(name, credit.id.clone());
         let entry = self.entry(credit.id, kind, credit.amount, legs, None, Some(credit.reason), now);
         let amount = entry.amount_usd;
         let booked = self.book(entry, Vec::new(), Nanos::ZERO, now);

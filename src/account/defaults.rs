@@ -37,18 +37,17 @@ impl Account {
         }
         let id = String::from(scope.clone());
         Ok(match verb {
-            "PUT" if matches!(scope, Scope::Organization | Scope::Group(_)) => {
+            "PUT" => {
                 let defaults = asks::read::<Defaults>(body)?.check()?;
                 let write = record(KIND, &id, Some(&defaults));
                 self.defaults.insert(scope.clone(), defaults);
                 Turn { writes: vec![write], ..told(200, self.defaults_told(&scope)) }
             }
-            "PUT" => missing("group"),
             "GET" => found(KIND, self.defaults.contains_key(&scope).then(|| self.defaults_told(&scope))),
             _ if self.defaults.remove(&scope).is_none() => missing(KIND),
             _ => {
                 let write = Write::Record { kind: KIND, id, body: None };
-                Turn { writes: vec![write], ..super::act::deleted(KIND, scope.id().unwrap_or("organization")) }
+                Turn { writes: vec![write], ..super::act::deleted(KIND, &String::from(scope)) }
             }
         })
     }

@@ -99,11 +99,7 @@ impl Account {
         let (permission, scope) = match act {
             Admin::GetKey(id) => (Permission::ReadKey, key(id)),
             Admin::UpdateKey(id) | Admin::RotateKey(id) | Admin::RevokeKey(id) => {
-                let admin = self.keys.get(id).filter(|key| key.kind == KeyKind::Admin);
-                if let Some(key) = admin {
-                    self.gate_owner(actor, key.spec.owner_member_id.as_ref())?;
-                }
-                (if admin.is_some() { Permission::WriteAdminKey } else { Permission::WriteKey }, key(id))
+                (self.gate_of_key(actor, id)?, key(id))
             }
             Admin::PutBudget(scope, _)
             | Admin::DeleteBudget(scope, _)
@@ -167,6 +163,18 @@ impl Account {
             | Admin::CreateMember => return Ok(()),
         };
         self.gate(actor, permission, &scope)
+    }
+
+    /// What it takes to change a key. No invite is one.
+    fn gate_of_key(&self, actor: &Actor, id: &str) -> Result<Permission, Turn> {
+        match self.keys.get(id) {
+            Some(key) if key.kind == KeyKind::Admin => {
+                self.gate_owner(actor, key.spec.owner_member_id.as_ref())?;
+                Ok(Permission::WriteAdminKey)
+            }
+            Some(key) if key.kind == KeyKind::Invite => Err(missing("key")),
+            _ => Ok(Permission::WriteKey),
+        }
     }
 
     /// Whether an actor may make a key: for whom, and with a key of this plane nobody gets more than its maker has.

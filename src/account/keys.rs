@@ -237,8 +237,9 @@ impl Account {
         });
         turn.writes.extend(spent.writes);
         let body = json!({
-            "object": "invite.accepted",
+            "object": "invite",
             "id": caller.key_id,
+            "status": "accepted",
             "member": member_told(&id, &member),
             "admin_key": self.key_told(&key_id, now),
         });

@@ -148,9 +148,12 @@ pub struct NewCredit {
     pub reason: String,
     /// It sets right what was wrong, and may be below 0.
     pub adjusts: bool,
+    /// The name under which it is given once, where that is another than its id: an `Idempotency-Key`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub once: String,
 }
 
-json::members!(NewCredit { id, amount, reason, adjusts = false });
+json::members!(NewCredit { id, amount, reason, adjusts = false, once = String::new() });
 
 /// A charge, or a part of it, to be given back.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::budget::Place;
+use crate::budget::{Budget, Place};
 use crate::id::mint;
 use crate::json::json;
 use crate::ledger::{Arm, Comparison};
@@ -30,7 +30,13 @@ impl Kept {
         let mut kept = Self { account, records: BTreeMap::new(), bookings: BTreeMap::new(), now: START };
         let organization = Organization { id: "org_a".into(), name: "A".into(), ..Organization::default() };
         let amount = Nanos::parse_usd(credit).expect("an amount");
-        let credit = NewCredit { id: mint("crd", START, 1), amount, reason: "start".into(), adjusts: false };
+        let credit = NewCredit {
+            id: mint("crd", START, 1),
+            amount,
+            reason: "start".into(),
+            adjusts: false,
+            once: String::new(),
+        };
         let owner = Some(("mem_owner".to_owned(), Member { owner: true, ..Member::default() }));
         kept.send(Letter::Found {
             organization,
@@ -301,6 +307,7 @@ fn an_empty_wallet_is_402_and_a_held_one_429() {
         amount: Nanos(100),
         reason: "more".into(),
         adjusts: false,
+        once: String::new(),
     }));
     assert!(matches!(kept.hold(&req(2), 200), Answer::Held(_)));
 }
@@ -562,7 +569,13 @@ fn a_late_letter_opens_nothing_again() {
     kept.hold(&req(2), 10);
     kept.send(posting(&req(2), charge));
     kept.flush();
-    let again = NewCredit { id: mint("crd", START, 1), amount: Nanos(7), reason: String::new(), adjusts: false };
+    let again = NewCredit {
+        id: mint("crd", START, 1),
+        amount: Nanos(7),
+        reason: String::new(),
+        adjusts: false,
+        once: String::new(),
+    };
     // From memory, and from the rows that are left.
     for later in [0, 60_000, 50_000] {
         kept.now = kept.now.after(later);
@@ -748,6 +761,7 @@ fn more_counters_than_a_row_holds_are_kept_in_several() {
         amount: Nanos(1),
         reason: "more".into(),
         adjusts: false,
+        once: String::new(),
     }));
     kept.flush();
     assert_eq!(rows(&kept), 0, "a row that is not needed goes");

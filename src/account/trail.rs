@@ -163,8 +163,7 @@ impl Account {
     ) -> Turn {
         let (decision, after) = match &turn.answer {
             Answer::Told { body, .. } if body.get("deleted").is_some() => ("allowed", Value::Null),
-            // Who accepts an invite is told of the member it became, and of its key.
-            Answer::Told { body, .. } => ("allowed", body.get("member").unwrap_or(body).clone()),
+            Answer::Told { body, .. } => ("allowed", body.clone()),
             Answer::Refused(Refusal::Role { .. }) if self.counts_denial(now) => ("denied", Value::Null),
             _ => return turn,
         };

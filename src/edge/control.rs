@@ -44,6 +44,12 @@ pub(super) fn unavailable(what: &str, error: &worker::Error) -> Fault {
 pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str, env: &Env) -> Told {
     let (organization, caller) = admin_of(headers, env)?;
     let header = |name| headers.get(name).unwrap_or_default().chars().take(HEADER_MAX).collect();
+    if headers.get("idempotency-key").is_some_and(|key| key.chars().count() > HEADER_MAX) {
+        return Err(Fault::parameter(
+            "Idempotency-Key",
+            format!("An Idempotency-Key has at most {HEADER_MAX} characters."),
+        ));
+    }
     (ask.once, ask.if_match) = (header("idempotency-key"), header("if-match"));
     (ask.ip, ask.user_agent) = (header("cf-connecting-ip"), header("user-agent"));
     let account = account_of(&organization);
@@ -66,7 +72,13 @@ pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str
         }
         Admin::AuditCheckpoints => {
             let payload = send(&account, Letter::Admin { caller, ask }, env).await?.1;
-            Ok((200, list_of(vec![receipts::signed_payload(payload, env).await?], false)))
+            let mut row = receipts::signed_payload(payload, env).await?;
+            if let Some(members) = row.as_object_mut() {
+                members.insert("object".into(), "audit_checkpoint".into());
+                let hash = members.get("payload").and_then(|payload| payload.get("hash")).cloned();
+                members.insert("id".into(), hash.unwrap_or_default());
+            }
+            Ok((200, list_of(vec![row], false)))
         }
         Admin::LedgerEntry(id) => {
             let entry = entry_of(&account, caller, &id, env).await?;
@@ -289,7 +301,7 @@ pub async fn platform(act: Platform, headers: &Headers, body: &[u8], query: &str
     match act {
         Platform::CreateOrganization => create_organization(body, env).await,
         Platform::Credit(ref organization) | Platform::Adjust(ref organization) => {
-            credit(organization, body, matches!(act, Platform::Adjust(_)), env).await
+            credit(organization, body, matches!(act, Platform::Adjust(_)), headers, env).await
         }
         Platform::Refund(organization) => refund(&organization, body, env).await,
         Platform::Reconcile => reconcile(query, env).await,
@@ -324,6 +336,7 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
             amount,
             reason: "operator credit".into(),
             adjusts: false,
+            once: String::new(),
         }),
         None => None,
     };
@@ -356,10 +369,11 @@ fn zone_of(timezone: &str, from: Millis) -> Result<Zone, Fault> {
     })
 }
 
-async fn credit(organization: &str, body: &[u8], adjusts: bool, env: &Env) -> Told {
+async fn credit(organization: &str, body: &[u8], adjusts: bool, headers: &Headers, env: &Env) -> Told {
     let ask = asks::read::<asks::CreditAsk>(body)?.check(adjusts)?;
     let id = mint(if adjusts { "adj" } else { "crd" }, now(), random::chance()?);
-    let letter = Letter::Credit(NewCredit { id, amount: ask.amount_usd, reason: ask.reason, adjusts });
+    let once = headers.get("idempotency-key").unwrap_or_default().chars().take(HEADER_MAX).collect();
+    let letter = Letter::Credit(NewCredit { id, amount: ask.amount_usd, reason: ask.reason, adjusts, once });
     send(&account_of(organization), letter, env).await
 }
 

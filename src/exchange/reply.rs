@@ -188,7 +188,8 @@ impl Exchange {
 pub fn base_headers(surface: Surface, request_id: &str, content_type: &'static str) -> Vec<(&'static str, String)> {
     let mut headers = vec![
         ("content-type", content_type.to_owned()),
-        ("cache-control", "no-cache".to_owned()),
+        // Answers are their caller's alone; proxies know streams by the weaker word.
+        ("cache-control", if content_type == "text/event-stream" { "no-cache" } else { "no-store" }.to_owned()),
         ("x-content-type-options", "nosniff".to_owned()),
         ("x-request-id", request_id.to_owned()),
     ];
@@ -206,17 +207,21 @@ pub fn fault_headers(surface: Surface, fault: &Fault, request_id: &str) -> Vec<(
     if let Some(seconds) = fault.retry_after_s {
         headers.push(("retry-after", seconds.to_string()));
     }
+    // RFC 9110, sections 15.5.2 and 15.5.6.
+    match fault.status {
+        401 => headers.push(("www-authenticate", "Bearer".to_owned())),
+        405 => {
+            headers
+                .extend(fault.metadata.get("allow").and_then(Value::as_str).map(|verbs| ("allow", verbs.to_owned())));
+        }
+        _ => {}
+    }
     headers
 }
 
 /// Puts a payment challenge beside the error: the header for version 2, the body's members for version 1.
 pub(super) fn add_challenge(reply: &mut Reply, challenge: Challenge) {
     reply.headers.push(("payment-required", challenge.header));
-    for header in &mut reply.headers {
-        if header.0 == "cache-control" {
-            "no-store".clone_into(&mut header.1);
-        }
-    }
     if let ReplyBody::Whole(body) = &mut reply.body {
         for (name, value) in challenge.members {
             *body = with_member(std::mem::take(body), &name, value);

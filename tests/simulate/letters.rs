@@ -127,7 +127,7 @@ impl Deed {
             Self::Found { credit, zone, owned } => found(*credit, zone, *owned),
             Self::Credit { id, amount, adjusts } => {
                 let (id, amount, reason, adjusts) = (id.clone(), *amount, "more".to_owned(), *adjusts);
-                Letter::Credit(NewCredit { id, amount, reason, adjusts })
+                Letter::Credit(NewCredit { id, amount, reason, adjusts, once: String::new() })
             }
             Self::Refund { id, of, amount } => {
                 let (id, of, amount, reason) = (id.clone(), of.clone(), *amount, "sorry".to_owned());
@@ -189,7 +189,13 @@ pub fn first_credit() -> String {
 fn found(credit: Nanos, zone: &Zone, owned: bool) -> Letter {
     let organization =
         Organization { id: ORG.to_owned(), name: "A".to_owned(), zone: zone.clone(), ..Organization::default() };
-    let credit = NewCredit { id: first_credit(), amount: credit, reason: "start".to_owned(), adjusts: false };
+    let credit = NewCredit {
+        id: first_credit(),
+        amount: credit,
+        reason: "start".to_owned(),
+        adjusts: false,
+        once: String::new(),
+    };
     let owner = owned.then(|| (OWNER.to_owned(), Member { owner: true, ..Member::default() }));
     let Made { id, digest, kind, .. } = &*ADMIN;
     let (redacted, spec) = ("mr_…".to_owned(), KeySpec::default());

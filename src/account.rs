@@ -401,6 +401,7 @@ impl Account {
                 Ok(()) => self.learn(&caller, &id, lesson, now),
                 Err(refusal) => Turn::refused(refusal),
             },
+            Letter::Reseal { swaps } => self.reseal(&swaps),
             Letter::Nudge => Turn::told(Answer::Posted),
         }
     }

@@ -135,8 +135,11 @@ pub enum Platform {
     Credit(String),
     Adjust(String),
     Refund(String),
+    /// Stored credentials under the master key that seals now.
+    Reseal(String),
     /// Holds the accounts against the journal: one, or a page of them.
     Reconcile,
+    Metrics,
     GetCatalog,
     PutCatalog,
     ValidateCatalog,
@@ -268,6 +271,8 @@ fn platform(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> 
         ["organizations", id, "credits"] => vec![("POST", Platform::Credit((*id).to_owned()))],
         ["organizations", id, "adjustments"] => vec![("POST", Platform::Adjust((*id).to_owned()))],
         ["organizations", id, "refunds"] => vec![("POST", Platform::Refund((*id).to_owned()))],
+        ["organizations", id, "reseal"] => vec![("POST", Platform::Reseal((*id).to_owned()))],
+        ["metrics"] => vec![("GET", Platform::Metrics)],
         ["reconcile"] => vec![("POST", Platform::Reconcile)],
         ["catalog"] => vec![("GET", Platform::GetCatalog), ("PUT", Platform::PutCatalog)],
         ["catalog", "validate"] => vec![("POST", Platform::ValidateCatalog)],

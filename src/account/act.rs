@@ -193,6 +193,29 @@ impl Account {
         Turn { writes: vec![write, self.next_tenant()], ..told(200, body) }
     }
 
+    /// Puts credentials in place of others, and tells all that are stored, with their providers.
+    pub(super) fn reseal(&mut self, swaps: &[(String, String)]) -> Turn {
+        let mut writes = Vec::new();
+        for (id, own) in self.tenant.providers.iter_mut() {
+            let Some(secret) = &mut own.secret else { continue };
+            let swapped = |line: &str| {
+                let new = swaps.iter().find(|(old, _)| old == line).map(|(_, new)| new.as_str());
+                new.unwrap_or(line).to_owned()
+            };
+            let lines: Vec<String> = secret.0.lines().map(swapped).collect();
+            if lines.join("\n") != secret.0 {
+                secret.0 = lines.join("\n");
+                writes.push(record("provider", id, Some(&*own)));
+            }
+        }
+        if !writes.is_empty() {
+            writes.push(self.next_tenant());
+        }
+        let stored =
+            self.tenant.providers.iter().flat_map(|(id, own)| own.secrets().map(move |line| json!([id, line])));
+        Turn { writes, ..told(200, Value::Array(stored.collect())) }
+    }
+
     pub(super) fn delete_row(&mut self, gone: bool, kind: &'static str, id: &str) -> Turn {
         if !gone {
             return missing(kind);

@@ -107,6 +107,10 @@ pub enum Letter {
         id: String,
         lesson: Lesson,
     },
+    /// Stored credentials put in place of others; tells those that are stored.
+    Reseal {
+        swaps: Vec<(String, String)>,
+    },
     /// Wakes the account, so that its alarm is set again should it have been lost.
     Nudge,
 }
@@ -125,6 +129,7 @@ json::variants!(Letter, Self::Nudge, {
     Admin { caller, ask } = "admin",
     Prove(inner) = "prove",
     Learn { caller, id, lesson } = "learn",
+    Reseal { swaps } = "reseal",
     Nudge = "nudge",
 });
 

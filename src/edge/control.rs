@@ -6,7 +6,7 @@ use super::{
     keys::Mint,
     now, random, receipts, reconcile, secrets, snapshot,
     snapshot::Source,
-    storage,
+    storage, vault,
 };
 use crate::json::{json, list_of};
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     endpoint::{Admin, Headers, Platform, percent_decoded},
     fault::Fault,
     id::mint,
-    ledger::{Entry, EntryKind, spend::Question},
+    ledger::{self, Entry, EntryKind, spend::Question},
     money::Nanos,
     time::{Millis, Zone},
 };
@@ -32,6 +32,8 @@ pub type Told = Result<(u16, Value), Fault>;
 
 /// Characters of a header that are looked at: an idempotency key has at most 255.
 const HEADER_MAX: usize = 255;
+/// A credential's length at most: some are whole JSON web tokens.
+const CREDENTIAL_BYTES_MAX: usize = 8_192;
 /// Entries of one page at most.
 const PAGE_MAX: usize = 100;
 
@@ -112,6 +114,7 @@ pub(super) fn fresh(at: Millis) -> Result<String, Fault> {
 /// Hands a request to the account.
 async fn hand_over(act: &Admin, ask: AdminAsk, organization: &str, caller: Caller, env: &Env) -> Told {
     fits_catalog(act, &ask.body)?;
+    let ask = sealed(act, ask, organization, env).await?;
     let fresh = fresh(now())?;
     // A key that is made anew keeps its id.
     let ulid = if let Admin::RotateKey(id) = act { id.clone() } else { fresh.clone() };
@@ -150,6 +153,52 @@ fn recomputed(entry: &Entry) -> Value {
         "formula": "tokens of each class x its rate, and the fee of a call, rounded once, half to even; \
                     an estimate at most what was held; nothing for an answer of no tokens",
     })
+}
+
+/// A provider's credentials, sealed before they go anywhere: one, or a list of several.
+async fn sealed(act: &Admin, ask: AdminAsk, organization: &str, env: &Env) -> Result<AdminAsk, Fault> {
+    let Admin::PutProvider(provider) = act else { return Ok(ask) };
+    // What cannot be read, the account says.
+    let Ok(Value::Object(mut body)) = crate::json::read::<Value>(&ask.body) else { return Ok(ask) };
+    let told = match body.get("credential") {
+        None | Some(Value::Null) => return Ok(ask),
+        Some(Value::Array(several)) => several.clone(),
+        Some(one) => vec![one.clone()],
+    };
+    let mut lines = Vec::with_capacity(told.len());
+    for one in &told {
+        let plain = one.as_str().filter(|plain| !plain.is_empty() && plain.len() <= CREDENTIAL_BYTES_MAX);
+        let plain = plain.filter(|plain| plain.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '));
+        let text = "credential is a text of visible ASCII characters, or a list of 1 to 9 of them.";
+        let plain = plain.filter(|_| told.len() <= 9).ok_or_else(|| Fault::parameter("credential", text))?;
+        lines.push(vault::seal(plain, organization, provider, env).await?);
+    }
+    body.insert("credential".into(), lines.join("\n").into());
+    Ok(AdminAsk { body: crate::json::written(&Value::Object(body)), ..ask })
+}
+
+/// Seals what is stored of an organisation's credentials with the master key that seals now.
+async fn reseal(organization: &str, env: &Env) -> Told {
+    let account = account_of(organization);
+    let letter = |swaps| Letter::Reseal { swaps };
+    let (_, stored) = send(&account, letter(Vec::new()), env).await?;
+    let mut swaps = Vec::new();
+    for row in stored.as_array().into_iter().flatten() {
+        let part = |place: usize| row.get(place).and_then(Value::as_str).unwrap_or_default();
+        let (provider, old) = (part(0), part(1));
+        if vault::is_current(old, env) {
+            continue;
+        }
+        let Some(plain) = vault::open(old, organization, provider, env).await else {
+            let text =
+                format!("A credential of {provider} cannot be opened: its master key is not among CREDENTIAL_KEYS.");
+            return Err(Fault::unavailable("unavailable", text));
+        };
+        swaps.push((old.to_owned(), vault::seal(&plain, organization, provider, env).await?));
+    }
+    let count = swaps.len();
+    send(&account, letter(swaps), env).await?;
+    Ok((200, json!({"object": "resealed", "id": organization, "credentials": count})))
 }
 
 /// Refuses an own provider by the name of one of the catalog, and a target that names a provider of the catalog and a model
@@ -304,6 +353,8 @@ pub async fn platform(act: Platform, headers: &Headers, body: &[u8], query: &str
             credit(organization, body, matches!(act, Platform::Adjust(_)), headers, env).await
         }
         Platform::Refund(organization) => refund(&organization, body, env).await,
+        Platform::Reseal(organization) => reseal(&organization, env).await,
+        Platform::Metrics => metrics(env).await,
         Platform::Reconcile => reconcile(query, env).await,
         Platform::GetCatalog => {
             let (catalog, source) = snapshot::catalog();
@@ -390,6 +441,13 @@ async fn refund(organization: &str, body: &[u8], env: &Env) -> Told {
     let id = mint("rfd", now(), random::chance()?);
     let letter = Letter::Refund(NewRefund { id, of: ask.entry_id, amount, reason: ask.reason });
     send(&account, letter, env).await
+}
+
+/// What the installation did, for Prometheus.
+async fn metrics(env: &Env) -> Told {
+    let rows = storage::rows(env, &ledger::metrics::statement(), &[]).await;
+    let rows = rows.map_err(|error| unavailable("The journal", &error))?;
+    Ok((200, ledger::metrics::told(&rows, &snapshot::health()).into()))
 }
 
 /// Organisations of one reconciliation: each costs a letter and a few statements.

@@ -14,6 +14,7 @@ mod reconcile;
 mod secrets;
 mod snapshot;
 mod storage;
+mod stripe;
 mod upstream;
 mod vault;
 

@@ -46,9 +46,10 @@ names!(ADMIN, admin_name, Admin {
     GetProvider(..), ListProviders, DeleteProvider(..), PutRoute(..), GetRoute(..), ListRoutes, DeleteRoute(..), LedgerEntries,
     LedgerEntry(..), Recompute(..), Requests, AuditLogs, AuditCheckpoints, CreateWebhook, ListWebhooks, GetWebhook(..),
     UpdateWebhook(..), DeleteWebhook(..), TestWebhook(..), RotateWebhook(..), ListAlerts, ResendAlert(..), UpdateWallet,
+    TopUp,
 });
 names!(PLATFORM, platform_name, Platform {
-    CreateOrganization, Credit(..), Adjust(..), Refund(..), Reseal(..), Reconcile, Metrics, GetCatalog, PutCatalog, ValidateCatalog,
+    CreateOrganization, Credit(..), Adjust(..), Refund(..), Reseal(..), Reconcile, Metrics, StripeWebhook, GetCatalog, PutCatalog, ValidateCatalog,
 });
 
 const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];

@@ -366,6 +366,7 @@ impl Account {
             }
             Admin::ResendAlert(id) => self.resend(actor, &id, now),
             Admin::GetWallet => Turn::told(self.wallet_told(200)),
+            Admin::TopUp => told(201, asks::read::<asks::TopUpAsk>(body)?.told(&format!("top_{}", ask.fresh))?),
             Admin::UpdateWallet => {
                 self.wallet_terms.low_balance_alert_usd = asks::read::<asks::WalletAsk>(body)?.mark()?;
                 self.wallet_terms.low = false;

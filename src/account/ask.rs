@@ -16,7 +16,7 @@ use std::rc::Rc;
 mod alert;
 mod key;
 
-pub use alert::{WalletAsk, WebhookAsk};
+pub use alert::{TopUpAsk, WalletAsk, WebhookAsk};
 pub use key::{AcceptAsk, InviteAsk, KeyAsk, RotateAsk, changed_key};
 
 const NAME_MAX: usize = 200;

@@ -134,6 +134,7 @@ impl Account {
                 return self.gate_webhook(actor, id, false);
             }
             Admin::UpdateWallet => (Permission::WriteAlert, Scope::Organization),
+            Admin::TopUp => (Permission::TopUp, Scope::Organization),
             Admin::AuditCheckpoints => (Permission::ReadAudit, Scope::Organization),
             Admin::PutProvider(_) | Admin::DeleteProvider(_) | Admin::PutRoute(_) | Admin::DeleteRoute(_) => {
                 (Permission::WriteProvider, Scope::Organization)

@@ -156,9 +156,12 @@ pub struct NewCredit {
     /// The name under which it is given once, where that is another than its id: an `Idempotency-Key`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub once: String,
+    /// The processor that has the money; empty where the operator gives it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub source: String,
 }
 
-json::members!(NewCredit { id, amount, reason, adjusts = false, once = String::new() });
+json::members!(NewCredit { id, amount, reason, adjusts = false, once = String::new(), source = String::new() });
 
 /// A charge, or a part of it, to be given back.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -6,7 +6,7 @@ use super::{
     keys::Mint,
     now, random, receipts, reconcile, secrets, snapshot,
     snapshot::Source,
-    storage, vault,
+    storage, stripe, vault,
 };
 use crate::json::{json, list_of};
 use crate::{
@@ -122,6 +122,9 @@ async fn hand_over(act: &Admin, ask: AdminAsk, organization: &str, caller: Calle
     let keys = mint.as_ref().map_or_else(Vec::new, |mint| mint.kept(&ulid));
     let letter = Letter::Admin { caller, ask: AdminAsk { fresh, keys, ..ask } };
     let (status, mut told) = send(&account_of(organization), letter, env).await?;
+    if *act == Admin::TopUp {
+        return stripe::session(organization, told, env).await;
+    }
     if let Some(mint) = mint {
         mint.reveal(&mut told);
     }
@@ -241,7 +244,7 @@ fn admin_of(headers: &Headers, env: &Env) -> Result<(String, Caller), Fault> {
     }
 }
 
-async fn send(account: &str, letter: Letter, env: &Env) -> Told {
+pub(super) async fn send(account: &str, letter: Letter, env: &Env) -> Told {
     match ask(env, account, &letter).await {
         Ok(Answer::Told { status, body }) => Ok((status, body)),
         Ok(Answer::Refused(refusal)) => Err(refusal.to_fault()),
@@ -335,6 +338,9 @@ fn entry_told(entry: &Entry, as_request: bool) -> Value {
 
 /// Answers the operator.
 pub async fn platform(act: Platform, headers: &Headers, body: &[u8], query: &str, env: &Env) -> Told {
+    if act == Platform::StripeWebhook {
+        return stripe::webhook(headers.get("stripe-signature").unwrap_or_default(), body, env).await;
+    }
     let token = secrets::variable(env, "OPERATOR_TOKEN");
     let shown = headers.bearer().unwrap_or_default();
     match token {
@@ -354,6 +360,7 @@ pub async fn platform(act: Platform, headers: &Headers, body: &[u8], query: &str
         }
         Platform::Refund(organization) => refund(&organization, body, env).await,
         Platform::Reseal(organization) => reseal(&organization, env).await,
+        Platform::StripeWebhook => Ok((404, Value::Null)),
         Platform::Metrics => metrics(env).await,
         Platform::Reconcile => reconcile(query, env).await,
         Platform::GetCatalog => {
@@ -388,6 +395,7 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
             reason: "operator credit".into(),
             adjusts: false,
             once: String::new(),
+            source: String::new(),
         }),
         None => None,
     };
@@ -424,7 +432,8 @@ async fn credit(organization: &str, body: &[u8], adjusts: bool, headers: &Header
     let ask = asks::read::<asks::CreditAsk>(body)?.check(adjusts)?;
     let id = mint(if adjusts { "adj" } else { "crd" }, now(), random::chance()?);
     let once = headers.get("idempotency-key").unwrap_or_default().chars().take(HEADER_MAX).collect();
-    let letter = Letter::Credit(NewCredit { id, amount: ask.amount_usd, reason: ask.reason, adjusts, once });
+    let source = String::new();
+    let letter = Letter::Credit(NewCredit { id, amount: ask.amount_usd, reason: ask.reason, adjusts, once, source });
     send(&account_of(organization), letter, env).await
 }
 

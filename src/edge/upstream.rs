@@ -53,11 +53,13 @@ impl Upstream {
     pub async fn head(self, attempt: usize, call: UpstreamCall, env: Env) -> Event {
         let UpstreamCall { headers: more, credential_header: (name, before), credential, .. } = call;
         let mut headers: Vec<(&str, String)> = vec![
-            ("content-type", "application/json".to_owned()),
             ("accept", "application/json, text/event-stream".to_owned()),
             ("user-agent", concat!("megarouter/", env!("CARGO_PKG_VERSION")).to_owned()),
         ];
-        headers.extend(more);
+        if more.iter().all(|(name, _)| *name != "content-type") {
+            headers.push(("content-type", "application/json".to_owned()));
+        }
+        headers.extend(more.into_iter().filter(|(_, value)| !value.is_empty()));
         let secret = secrets::reveal(&credential, &env).await;
         headers.extend(secret.map(|secret| (name, format!("{before}{secret}"))));
         let told = self.0.head(&crate::json::write(&headers)).await.ok().and_then(|told| told.as_string());

@@ -46,8 +46,6 @@ pub enum Kind {
     File,
     /// A text, or `-` for standard input, so that it stands in no list of processes.
     Secret,
-    /// Always this member of the body.
-    Fixed(&'static str),
 }
 
 /// An argument of a command: a flag, or one of those without a name.
@@ -81,11 +79,6 @@ pub const fn file(name: &'static str, to: To, help: &'static str) -> Arg {
     Arg { name, to, kind: Kind::File, must: true, help }
 }
 
-/// A member that is always sent, and not asked for.
-pub const fn fixed(member: &'static str, value: &'static str) -> Arg {
-    Arg { name: "", to: To::Body(member), kind: Kind::Fixed(value), must: false, help: "" }
-}
-
 impl Arg {
     /// Whether it is told by its place.
     pub fn is_placed(&self) -> bool {
@@ -95,7 +88,6 @@ impl Arg {
     /// How it stands in a line of usage, with a space before.
     pub fn usage(&self) -> String {
         match (self.kind, self.is_placed(), self.must) {
-            (Kind::Fixed(_), ..) => String::new(),
             (_, true, true) => format!(" {}", self.name),
             (_, true, false) => format!(" [{}]", self.name),
             (Kind::Switch, ..) => format!(" [--{}]", self.name),
@@ -180,11 +172,9 @@ pub fn parse(arguments: &[String]) -> Result<Parsed, String> {
         put(&mut values, arg, value).map_err(|why| wrong(command, &format!("--{name}: {why}")))?;
     }
     for arg in command.args {
-        match (arg.kind, arg.to) {
-            (Kind::Fixed(value), To::Body(member)) => drop(values.body.insert(member.into(), value.into())),
-            // Scopes that may be left out are the organisation.
-            (Kind::Scope, To::Path(name)) => drop(values.path.entry(name).or_insert_with(|| "organization".into())),
-            _ => {}
+        // Scopes that may be left out are the organisation.
+        if let (Kind::Scope, To::Path(name)) = (arg.kind, arg.to) {
+            values.path.entry(name).or_insert_with(|| "organization".into());
         }
     }
     Ok(Parsed::Command(Box::new(Asked { command, values })))

@@ -251,10 +251,7 @@ fn money(gathered: &Gathered) -> Vec<Finding> {
         let balance = if more {
             good(format!("the wallet has {available} USD"))
         } else {
-            fail(
-                format!("the wallet has {available} USD: calls get 402"),
-                "`megarouter topup USD`, or ask the operator for credit",
-            )
+            fail(format!("the wallet has {available} USD: calls get 402"), "ask the operator for credit")
         };
         let alert = match wallet.get("low_balance_alert_usd") {
             Some(Value::Null) => warn("nobody is told when the wallet runs low", "`megarouter wallet alert USD`"),

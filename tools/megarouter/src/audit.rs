@@ -115,13 +115,13 @@ pub fn verify(file: &str, partial: bool, keys: &Keys) -> Result<Vec<String>, Str
     let mut rows = rows.collect::<Result<Vec<Value>, String>>()?;
     let is_checkpoint = |row: &mut Value| text(row, "object") == "audit_checkpoint";
     let checkpoint = rows.pop_if(is_checkpoint);
-    if checkpoint.is_none() && (!partial || rows.is_empty()) {
-        return Err("The last line is no checkpoint: the end of the file was cut.".to_owned());
-    }
     let mut read = Read { seq: 0, hash: GENESIS.to_owned(), run: 1, gaps: Vec::new() };
     for (place, row) in rows.iter().enumerate() {
         let at = |why: String| format!("line {}: {}: {why}", place + 1, named(row));
         read.take(row, partial).map_err(at)?;
+    }
+    if checkpoint.is_none() && (!partial || rows.is_empty()) {
+        return Err("The last line is no checkpoint: the end of the file was cut.".to_owned());
     }
     let mut told = Vec::new();
     let ends = checkpoint.as_ref().map(|checkpoint| read.ends(checkpoint, partial)).transpose()?;

@@ -108,7 +108,8 @@ const MEMBERS: &[&str] = &["id", "name", "kind", "group_id", "roles", "status"];
 const KEYS: &[&str] =
     &["id", "name", "kind", "owner_member_id", "redacted_value", "status", "expires_at", "last_used_at"];
 const INVITES: &[&str] = &["id", "name", "email", "roles", "group_id", "status", "expires_at"];
-const BUDGETS: &[&str] = &["window", "limit_usd", "mode", "state.posted_usd", "state.held_usd", "state.resets_at"];
+const BUDGETS: &[&str] =
+    &["window", "limit_usd", "mode", "state.posted_usd", "state.held_usd", "override.extra_usd", "state.resets_at"];
 const REQUESTS: &[&str] =
     &["id", "at", "amount_usd", "api_key_id", "provider", "model", "reason", "status", "duration_ms"];
 const OWN_PROVIDERS: &[&str] = &["id", "dialect", "base_url", "has_credential"];

@@ -1,6 +1,6 @@
 //! Arguments: the command they name, and what of them goes where in its request.
 use crate::table::{COMMANDS, Command, GLOBALS};
-use megarouter::money::Nanos;
+use megarouter::{money::Nanos, time::Window};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fs, io::Read as _};
 
@@ -42,6 +42,8 @@ pub enum Kind {
     Seconds,
     /// What a limit stands at.
     Scope,
+    /// A time that a budget counts over.
+    Window,
     Roles,
     File,
     /// A text, or `-` for standard input, so that it stands in no list of processes.
@@ -247,6 +249,9 @@ fn put(values: &mut Values, arg: &Arg, text: &str) -> Result<(), String> {
     match arg.to {
         To::Path(name) if arg.kind == Kind::Scope => drop(values.path.insert(name, scope(text)?)),
         To::Path(_) if text.is_empty() => return Err(format!("{} is empty", arg.name)),
+        To::Path(_) if arg.kind == Kind::Window && Window::of_word(text).is_none() => {
+            return Err(format!("{text:?} is no window: {}", arg.help));
+        }
         To::Path(name) => drop(values.path.insert(name, escaped(text))),
         To::Query(name) => values.query.push((name, text.to_owned())),
         To::Fixed(name, value) => values.query.push((name, value.to_owned())),

@@ -84,6 +84,7 @@ fn what_is_wrong_is_said() {
         ("budget set folder:1 day 5", "no scope"),
         ("budget set group: day 5", "no scope"),
         ("budget set org day five", "decimal"),
+        ("budget set org fortnight 5", "\"fortnight\" is no window: day, week"),
     ] {
         let told = asked(line).expect_err(line);
         assert!(told.contains(why), "{line}: {told}");

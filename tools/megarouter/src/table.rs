@@ -81,7 +81,7 @@ const SCOPE: Arg =
     need("SCOPE", To::Path("scope"), Kind::Scope, "organization, group:grp_…, member:mem_… or key:key_…");
 const MAY_SCOPE: Arg =
     may("SCOPE", To::Path("scope"), Kind::Scope, "group:grp_…, member:mem_… or key:key_…; organization if left out");
-const WINDOW: Arg = need("WINDOW", To::Path("window"), Kind::Text, "day, week, month, quarter, lifetime or session");
+const WINDOW: Arg = need("WINDOW", To::Path("window"), Kind::Window, "day, week, month, quarter, lifetime or session");
 const NAME: Arg = need("NAME", To::Body("name"), Kind::Text, "a name for people");
 const NEW_NAME: Arg = flag("name", To::Body("name"), Kind::Text, "another name");
 const EMAIL: Arg = flag("email", To::Body("email"), Kind::Text, "an address");

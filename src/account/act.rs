@@ -68,7 +68,7 @@ impl Account {
             Admin::DisableMember(id) => self.disable_member(actor, &id, now),
             Admin::Spend => told(200, json!(Self::scopes_seen(actor, Permission::ReadUsage))),
             Admin::AuditLogs => Self::trail_seen(actor),
-            Admin::AuditCheckpoints => self.trail_told(now),
+            Admin::AuditCheckpoints => self.trail_told(actor, now),
             Admin::GetLift => told(200, lift::report(self.arms.rows(now))),
             other => self.act_on_limits(actor, other, ask, now)?,
         })
@@ -154,7 +154,7 @@ impl Account {
             return missing("budget");
         }
         let mut writes = vec![Write::Record { kind: "budget", id: budget_id(scope, window), body: None }];
-        self.forget_fired(&super::alerts::fired_name(scope, window.word()));
+        self.remark(scope, window, now);
         // A restart must not find the old counters again.
         self.checkpoint(now, &mut writes);
         Turn { writes, ..deleted("budget", window.word()) }
@@ -177,6 +177,7 @@ impl Account {
         let Budget { limit, extra } = budget.clone();
         let stored = StoredBudget { scope: scope.clone(), window, limit, extra };
         self.budgets.put(scope.clone(), window, budget);
+        self.remark(scope, window, now);
         let write = record("budget", &budget_id(scope, window), Some(&stored));
         Turn { writes: vec![write], ..told(200, self.budget_told(scope, window, now)) }
     }

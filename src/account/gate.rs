@@ -135,7 +135,6 @@ impl Account {
             }
             Admin::UpdateWallet => (Permission::WriteAlert, Scope::Organization),
             Admin::TopUp => (Permission::TopUp, Scope::Organization),
-            Admin::AuditCheckpoints => (Permission::ReadAudit, Scope::Organization),
             Admin::PutProvider(_) | Admin::DeleteProvider(_) | Admin::PutRoute(_) | Admin::DeleteRoute(_) => {
                 (Permission::WriteProvider, Scope::Organization)
             }
@@ -146,6 +145,7 @@ impl Account {
             | Admin::ListRoutes
             | Admin::Spend
             | Admin::AuditLogs
+            | Admin::AuditCheckpoints
             | Admin::CreateWebhook
             | Admin::ListWebhooks
             | Admin::ListAlerts

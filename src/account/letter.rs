@@ -464,6 +464,9 @@ pub struct AdminAsk {
     /// The key that may be made, of every kind.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<MadeKey>,
+    /// What stands behind the path.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub query: String,
     /// Its `Idempotency-Key`, empty for none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub once: String,
@@ -477,7 +480,7 @@ pub struct AdminAsk {
     pub user_agent: String,
 }
 
-json::members!(default AdminAsk { method, path, body, fresh, keys, once, if_match, ip, user_agent });
+json::members!(default AdminAsk { method, path, body, fresh, keys, query, once, if_match, ip, user_agent });
 
 /// A key's text is known to the worker alone, which tells it once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -52,6 +52,7 @@ pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str
             format!("An Idempotency-Key has at most {HEADER_MAX} characters."),
         ));
     }
+    query.clone_into(&mut ask.query);
     (ask.once, ask.if_match) = (header("idempotency-key"), header("if-match"));
     (ask.ip, ask.user_agent) = (header("cf-connecting-ip"), header("user-agent"));
     let account = account_of(&organization);
@@ -118,7 +119,7 @@ async fn hand_over(act: &Admin, ask: AdminAsk, organization: &str, caller: Calle
     let fresh = fresh(now())?;
     // A key that is made anew keeps its id.
     let ulid = if let Admin::RotateKey(id) = act { id.clone() } else { fresh.clone() };
-    let mint = Mint::of_act(act, &ask, &caller, organization, env)?;
+    let mint = Mint::of_act(act, &ask, &caller, organization, &fresh, env)?;
     let keys = mint.as_ref().map_or_else(Vec::new, |mint| mint.kept(&ulid));
     let letter = Letter::Admin { caller, ask: AdminAsk { fresh, keys, ..ask } };
     let (status, mut told) = send(&account_of(organization), letter, env).await?;
@@ -237,9 +238,7 @@ fn admin_of(headers: &Headers, env: &Env) -> Result<(String, Caller), Fault> {
             Ok((key.organization(), Caller::of(&key, &digest)))
         }
         Knock::Known(..) => Err(crate::account::letter::wrong_kind()),
-        Knock::Forged => {
-            Err(Fault::credential("invalid_key", "This admin key is not one of ours: it was changed or cut."))
-        }
+        Knock::Forged => Err(Fault::credential("invalid_key", "This key is not one of ours: it was changed or cut.")),
         Knock::Stranger => Err(Fault::credential("missing_key", "Send an admin key: Authorization: Bearer mr_ak_….")),
     }
 }

@@ -438,7 +438,13 @@ mod tests {
         };
         let first = send("a", json!({"name": "A"}), "k1", 0);
         assert_eq!(told_body(&first)["id"], "grp_a");
-        assert_eq!(send("b", json!({"name": "A"}), "k1", 5), first, "the same group");
+        let again = send("b", json!({"name": "A"}), "k1", 5);
+        let body = told_body(&again);
+        assert_eq!(
+            (&body["id"], &body["made"]),
+            (&json!("grp_a"), &json!("a")),
+            "the same group, and what it came with then"
+        );
         let other = send("c", json!({"name": "B"}), "k1", 0);
         assert!(matches!(other, Answer::Refused(Refusal::Conflict(Conflict::OtherRequest))));
         assert_eq!(told_body(&send("d", json!({"name": "B"}), "k2", 0))["id"], "grp_d");

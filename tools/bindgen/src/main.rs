@@ -1,6 +1,7 @@
 //! `bindgen IN.wasm OUT_DIR`: writes the JavaScript half of the worker, in the form that wrangler's bundler takes.
 //! `bindgen --order FILE.wasm`: the last step, after all that changes code.
 mod cleanups;
+mod copies;
 mod names;
 mod order;
 
@@ -25,7 +26,9 @@ const SECTION: &str = "__wasm_bindgen_unstable";
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().collect();
     match args.as_slice() {
-        [_, order, file] if order == "--order" => Ok(fs::write(file, order::ordered(&fs::read(file)?)?)?),
+        [_, order, file] if order == "--order" => {
+            Ok(fs::write(file, order::ordered(&copies::called(&fs::read(file)?)?)?)?)
+        }
         [_, input, out_dir] => bind(input, out_dir),
         _ => Err("usage: bindgen IN.wasm OUT_DIR, or bindgen --order FILE.wasm".into()),
     }

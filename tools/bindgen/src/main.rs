@@ -2,8 +2,10 @@
 //! `bindgen --order FILE.wasm`: the last step, after all that changes code.
 mod cleanups;
 mod copies;
+mod locals;
 mod names;
 mod order;
+mod weight;
 
 use std::{env, error::Error, fs, iter, path::Path};
 
@@ -27,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().collect();
     match args.as_slice() {
         [_, order, file] if order == "--order" => {
-            Ok(fs::write(file, order::ordered(&copies::called(&fs::read(file)?)?)?)?)
+            let numbered = locals::numbered(&copies::called(&fs::read(file)?)?)?;
+            Ok(fs::write(file, locals::fitted(&order::ordered(&numbered)?)?)?)
         }
         [_, input, out_dir] => bind(input, out_dir),
         _ => Err("usage: bindgen IN.wasm OUT_DIR, or bindgen --order FILE.wasm".into()),

@@ -31,8 +31,8 @@ pub fn numbered(wasm: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
     rewritten(wasm, |body, params| Ok(Body::read(body, params)?.numbered()))
 }
 
-/// The module with the numbers that compress best in its order of functions.
-pub fn fitted(wasm: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+/// The module with the numbers that compress best in its order of functions, and what they weigh then.
+pub fn fitted(wasm: &[u8]) -> Result<(u64, Vec<u8>), Box<dyn Error>> {
     let mut bodies = Vec::new();
     for payload in Parser::new(0).parse_all(wasm) {
         if let Payload::CodeSectionEntry(body) = payload? {
@@ -40,7 +40,8 @@ pub fn fitted(wasm: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
         }
     }
     let mut scales = Scales::learnt(bodies.into_iter());
-    rewritten(wasm, |body, params| Ok(Body::read(body, params)?.fitted(&mut scales)))
+    let fitted = rewritten(wasm, |body, params| Ok(Body::read(body, params)?.fitted(&mut scales)))?;
+    Ok((scales.weight(), fitted))
 }
 
 fn rewritten(

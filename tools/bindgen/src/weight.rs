@@ -26,6 +26,8 @@ pub struct Scales {
     /// The last place with each hash, and for each place the one before it.
     last: Vec<u32>,
     before: Vec<u32>,
+    /// What the text weighs.
+    weight: u64,
     symbols: [u32; SYMBOLS],
     distances: [u32; DISTANCES],
 }
@@ -50,12 +52,16 @@ impl Scales {
     }
 
     fn of(symbols: [u32; SYMBOLS], distances: [u32; DISTANCES]) -> Self {
-        Self { text: Vec::new(), last: vec![NONE; 1 << HASH_BITS], before: Vec::new(), symbols, distances }
+        Self { text: Vec::new(), last: vec![NONE; 1 << HASH_BITS], before: Vec::new(), weight: 0, symbols, distances }
     }
 
     /// Puts a text behind what is there.
     pub fn put(&mut self, text: &[u8]) {
-        self.walk(text, u32::MAX, |_, _| {});
+        self.weight += u64::from(self.walk(text, u32::MAX, |_, _| {}));
+    }
+
+    pub fn weight(&self) -> u64 {
+        self.weight
     }
 
     /// What a text would weigh behind what is there, if it is less than `most`.

@@ -1,5 +1,5 @@
-//! A copy of a known small size becomes a call of a function that makes it word by word: two bytes in place of six, and less
-//! time, because the instruction leaves the compiled code for one that is made for large sizes.
+//! A copy of a known small size becomes a call of a function that makes it word by word: two bytes in place of six. The
+//! instruction would leave the compiled code for a routine that is made for large sizes.
 use std::{collections::BTreeMap, convert::Infallible, error::Error};
 
 use wasm_encoder::{

@@ -1,5 +1,5 @@
 //! Rounds up what functions take of the stack, where it is little: with few sizes the beginnings and ends of functions are
-//! alike. Worth half a percent of the upload; a frame grows by half a kilobyte at most.
+//! alike. Worth some tenths of a percent of the upload; a frame grows by half a kilobyte at most.
 use std::{collections::BTreeSet, convert::Infallible, error::Error};
 
 use wasm_encoder::{

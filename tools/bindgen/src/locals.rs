@@ -1,9 +1,9 @@
 //! Numbers the locals of functions so that compression finds more: in code that does the same, the same local has the same
-//! number. Worth 4 % of the upload; what a function does is as before, and compiled code knows no numbers.
+//! number. Worth 3 % of the upload; what a function does is as before, and compiled code knows no numbers.
 //!
 //! First the frame (where the function's part of the stack begins, its most used local) gets one number in all functions, and
 //! the locals of each type are filled up to a round count: one that is not used costs a few bytes in two texts that are alike
-//! anyway, and nothing when it runs. Then, when the functions are in their order, each function's locals change places as long
+//! anyway, and nothing in optimised code. Then, when the functions are in their order, each function's locals change places as long
 //! as it weighs less behind those before it.
 use std::{cmp::Reverse, convert::Infallible, error::Error, mem};
 

@@ -185,7 +185,7 @@ impl Account {
         let (rows, row) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let kind = if object.is_null() { rows.trim_end_matches('s') } else { text("object") };
         // What lies under a scope is known by it.
-        let below = scope_of(rows.trim_end_matches('s'), row);
+        let below = scope_of(rows.trim_end_matches('s'), row).filter(|_| !row.is_empty());
         let id = match &below {
             Some(_) => row,
             None if text("id").is_empty() || rows == "organization" => self.organization.id.as_str(),

@@ -5,14 +5,14 @@
 use crate::{
     json::written,
     json::{self, json},
-    ledger::{CallRecord, Entry},
+    ledger::{CallRecord, Entry, EntryKind},
 };
 use serde_json::Value;
 
 /// The payload of a charge's receipt; `None` for an entry that is no charge.
 #[must_use]
 pub fn payload(organization: &str, entry: &Entry) -> Option<Value> {
-    let call = entry.call.as_ref()?;
+    let call = entry.call.as_ref().filter(|_| entry.kind == EntryKind::Usage)?;
     let mut payload = json!({
         "object": "receipt",
         "version": 1,
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use crate::{
         catalog::Rates,
-        ledger::{EntryKind, GENESIS, transfer},
+        ledger::{GENESIS, transfer},
         money::{Nanos, Pico},
         time::Millis,
         usage::Usage,

@@ -56,7 +56,7 @@ impl Account {
 
     /// Gives a charge back, or a part of it, once. The operator bears it: what is owed to the provider stays.
     pub(super) fn refund(&mut self, refund: NewRefund, now: Millis) -> Turn {
-        let NewRefund { id, of, amount, reason } = refund;
+        let NewRefund { id, of, amount, reason, call } = refund;
         if let Some(earlier) = self.given.get(&of) {
             if *earlier == id {
                 return Turn::told(self.wallet_told(200));
@@ -67,7 +67,7 @@ impl Account {
         let write = record("refund", &of, Some(&id));
         self.given.insert(of.clone(), id.clone());
         let legs = transfer("expense:absorbed".into(), self.wallet_account(), amount);
-        let entry = self.entry(id, EntryKind::Refund, amount, legs, None, Some(format!("{of}: {reason}")), now);
+        let entry = self.entry(id, EntryKind::Refund, amount, legs, call, Some(format!("{of}: {reason}")), now);
         let booked = self.book(entry, Vec::new(), Nanos::ZERO, now);
         Turn { answer: self.wallet_told(200), writes: vec![write, booked] }
     }

@@ -171,9 +171,12 @@ pub struct NewRefund {
     pub of: String,
     pub amount: Nanos,
     pub reason: String,
+    /// Whose charge it was, and for which model: costs are less by it there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallRecord>,
 }
 
-json::members!(NewRefund { id, of, amount, reason });
+json::members!(NewRefund { id, of, amount, reason, call });
 
 /// What the books say of everything the journal has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -20,7 +20,7 @@ use crate::{
     endpoint::{Admin, Headers, Platform, percent_decoded},
     fault::Fault,
     id::mint,
-    ledger::{self, Entry, EntryKind, spend::Question},
+    ledger::{self, CallRecord, Entry, EntryKind, spend::Question},
     money::Nanos,
     time::{Millis, Zone},
 };
@@ -140,7 +140,7 @@ async fn entry_of(account: &str, caller: Caller, id: &str, env: &Env) -> Result<
 
 /// A charge computed again from its entry, and whether the catalog that is in force has the same prices.
 fn recomputed(entry: &Entry) -> Value {
-    let call = entry.call.as_ref();
+    let call = entry.call.as_ref().filter(|_| entry.kind == EntryKind::Usage);
     let amount = call.map_or(entry.amount_usd, |call| Nanos(-call.recomputed().0));
     let listed = call.and_then(|call| Some(call.rates? == reconcile::listed(call)?.0));
     json!({
@@ -447,7 +447,14 @@ async fn refund(organization: &str, body: &[u8], env: &Env) -> Told {
     })?;
     let amount = ask.amount(Nanos(-charge.amount_usd.0))?;
     let id = mint("rfd", now(), random::chance()?);
-    let letter = Letter::Refund(NewRefund { id, of: ask.entry_id, amount, reason: ask.reason });
+    let call = charge.call.map(|call| CallRecord {
+        api_key_id: call.api_key_id,
+        path: call.path,
+        provider: call.provider,
+        model: call.model,
+        ..CallRecord::default()
+    });
+    let letter = Letter::Refund(NewRefund { id, of: ask.entry_id, amount, reason: ask.reason, call });
     send(&account, letter, env).await
 }
 

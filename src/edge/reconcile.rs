@@ -11,7 +11,7 @@ use crate::{
     chat::ServiceTier,
     dialect::generation_usage,
     exchange::event::{Event, Head, UpstreamCall},
-    ledger::{CallRecord, Entry, GENESIS},
+    ledger::{CallRecord, Entry, EntryKind, GENESIS},
     money::Nanos,
     usage::Usage,
 };
@@ -126,7 +126,8 @@ async fn chain(env: &Env, name: &str, summary: &Summary, from: u64, wrong: &mut 
 }
 
 fn faults(entry: &Entry, seq: u64, head: Option<&str>) -> Vec<&'static str> {
-    let charge = entry.call.as_ref().map(|call| Nanos(-call.recomputed().0));
+    let call = entry.call.as_ref().filter(|_| entry.kind == EntryKind::Usage);
+    let charge = call.map(|call| Nanos(-call.recomputed().0));
     [
         (entry.seq != seq, "there is a gap before it"),
         (head.is_some_and(|head| head != entry.prev_hash), "it does not follow the one before"),

@@ -70,7 +70,7 @@ const USUAL_MS: u64 = 30 * DAY_MS;
 const LONGEST_MS: u64 = 400 * DAY_MS;
 /// Counts of a row: the column, what it sums, the member it is told as.
 pub(super) const COUNTS: [(&str, &str); 5] = [
-    ("requests", "id NOT LIKE '%#%'"),
+    ("requests", "kind = 'usage' AND id NOT LIKE '%#%'"),
     ("input_tokens", "coalesce(call ->> '$.usage.input', 0) + coalesce(call ->> '$.usage.audio_input', 0)"),
     ("cache_read_tokens", "coalesce(call ->> '$.usage.cache_read', 0)"),
     (
@@ -148,7 +148,7 @@ impl Question {
             ""
         };
         format!(
-            "SELECT {} FROM entry WHERE account = ?1 AND kind = 'usage' AND seq >= CAST(?2 AS INTEGER) AND seq < CAST(?3 AS INTEGER) \
+            "SELECT {} FROM entry WHERE account = ?1 AND kind IN ('usage', 'refund') AND seq >= CAST(?2 AS INTEGER) AND seq < CAST(?3 AS INTEGER) \
              AND at >= CAST(?4 AS INTEGER) AND at < CAST(?5 AS INTEGER){seen} GROUP BY {} ORDER BY 1, sum(-amount) DESC LIMIT {}",
             columns.join(", "),
             groups.join(", "),

@@ -49,6 +49,9 @@ test("a charge is given back once, as an entry of its own", async () => {
   const back = await until("the refund is in the journal", async () => (await admin("/ledger/entries")).body.data.find(({ kind }) => kind === "refund"));
   assert.deepEqual([back.amount_usd, back.sound, back.note], [entry.amount_usd.slice(1), true, `${id}: a bad answer`]);
   assert.deepEqual((await admin(`/ledger/entries/${id}`)).body, entry, "the old one stays as it was");
+  const { provider, model } = entry.call;
+  const costs = (await admin("/costs?group_by=model,provider")).body.data[0].results.find((row) => row.model === model && row.provider === provider);
+  assert.deepEqual([costs.amount_usd, costs.requests], ["0", 1], "what was given back was not spent");
 });
 
 test("an adjustment goes up and down, and never below nothing", async () => {

@@ -131,7 +131,7 @@ impl Deed {
             }
             Self::Refund { id, of, amount } => {
                 let (id, of, amount, reason) = (id.clone(), of.clone(), *amount, "sorry".to_owned());
-                Letter::Refund(NewRefund { id, of, amount, reason })
+                Letter::Refund(NewRefund { id, of, amount, reason, call: None })
             }
             Self::PutKey { place, spec } => put_key(key(*place), spec),
             Self::RevokeKey(place) => admin("DELETE", &format!("api_keys/{}", key(*place).id), &Value::Null),

@@ -397,6 +397,15 @@ impl Account {
                 page(shown.map(|(id, alert)| alert.told(id)))
             }
             Admin::ResendAlert(id) => self.resend(actor, &id, now),
+            other => self.act_on_wallet(other, ask, now)?,
+        })
+    }
+
+    /// # Errors
+    /// 400 for a body that cannot be taken.
+    fn act_on_wallet(&mut self, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+        let body = ask.body.as_bytes();
+        Ok(match act {
             Admin::GetWallet => Turn::told(self.wallet_told(200)),
             Admin::TopUp => told(201, asks::read::<asks::TopUpAsk>(body)?.told(&format!("top_{}", ask.fresh))?),
             Admin::UpdateWallet => {

@@ -111,9 +111,7 @@ impl Account {
             | Admin::ListBudgets(scope)
             | Admin::GetRates(scope)
             | Admin::Defaults(_, scope) => (Permission::ReadBudget, scope.clone()),
-            Admin::GetInvite(id) | Admin::RevokeInvite(id) => {
-                return self.gate_new(actor, Permission::WriteMember, &self.invite_path(id));
-            }
+            Admin::GetInvite(id) | Admin::RevokeInvite(id) => return self.gate_invite(actor, id),
             Admin::UpdateOrganization => (Permission::WriteGroup, Scope::Organization),
             Admin::Policy("GET", scope) => (Permission::Read, scope.clone()),
             Admin::Policy(_, scope) => (Permission::WritePolicy, scope.clone()),
@@ -129,10 +127,11 @@ impl Account {
             | Admin::LedgerEntry(_)
             | Admin::Recompute(_)
             | Admin::Requests => (Permission::ReadUsage, Scope::Organization),
-            Admin::GetWebhook(id) => return self.gate_webhook(actor, id, true),
-            Admin::UpdateWebhook(id) | Admin::DeleteWebhook(id) | Admin::TestWebhook(id) | Admin::RotateWebhook(id) => {
-                return self.gate_webhook(actor, id, false);
-            }
+            Admin::GetWebhook(id)
+            | Admin::UpdateWebhook(id)
+            | Admin::DeleteWebhook(id)
+            | Admin::TestWebhook(id)
+            | Admin::RotateWebhook(id) => return self.gate_webhook(actor, id, matches!(act, Admin::GetWebhook(_))),
             Admin::UpdateWallet => (Permission::WriteAlert, Scope::Organization),
             Admin::TopUp => (Permission::TopUp, Scope::Organization),
             Admin::PutProvider(_) | Admin::DeleteProvider(_) | Admin::PutRoute(_) | Admin::DeleteRoute(_) => {
@@ -164,6 +163,10 @@ impl Account {
             | Admin::CreateMember => return Ok(()),
         };
         self.gate(actor, permission, &scope)
+    }
+
+    fn gate_invite(&self, actor: &Actor, id: &str) -> Result<(), Turn> {
+        self.gate_new(actor, Permission::WriteMember, &self.invite_path(id))
     }
 
     /// What it takes to change a key. No invite is one.

@@ -123,11 +123,12 @@ async fn hand_over(act: &Admin, ask: AdminAsk, organization: &str, caller: Calle
     let keys = mint.as_ref().map_or_else(Vec::new, |mint| mint.kept(&ulid));
     let letter = Letter::Admin { caller, ask: AdminAsk { fresh, keys, ..ask } };
     let (status, mut told) = send(&account_of(organization), letter, env).await?;
+    let made = told.as_object_mut().and_then(|members| members.remove("made"));
     if *act == Admin::TopUp {
         return stripe::session(organization, told, env).await;
     }
     if let Some(mint) = mint {
-        mint.reveal(&mut told);
+        mint.reveal(made.as_ref(), &mut told);
     }
     Ok((status, told))
 }
@@ -409,7 +410,7 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
         },
         "admin_key": {"id": key_id, "kind": "admin"},
     });
-    keys.reveal(&mut told);
+    keys.reveal(None, &mut told);
     let name = organization.name.clone();
     send(&account_of(&id), Letter::Found { organization, admin_key, credit, owner }, env).await?;
     if let Err(error) = journal::add_organization(env, &id, &name, at).await {

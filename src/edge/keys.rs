@@ -88,10 +88,9 @@ impl Mint {
     }
 
     /// Adds the text to what is told of the key: by the id that is told, which is that of the first time.
-    pub fn reveal(mut self, told: &mut Value) {
+    pub fn reveal(mut self, made: Option<&Value>, told: &mut Value) {
         // It came before: what it made then is told again.
-        let made = told.as_object_mut().and_then(|members| members.remove("made"));
-        if let Some(made) = made.as_ref().and_then(Value::as_str) {
+        if let Some(made) = made.and_then(Value::as_str) {
             self.made_at(made);
         }
         let key = if told.get("admin_key").is_some() { told.get_mut("admin_key") } else { Some(told) };

@@ -148,7 +148,8 @@ impl Question {
             ""
         };
         format!(
-            "SELECT {} FROM entry WHERE account = ?1 AND kind IN ('usage', 'refund') AND seq >= CAST(?2 AS INTEGER) AND seq < CAST(?3 AS INTEGER) \
+            "SELECT {} FROM entry WHERE account = ?1 AND kind IN ('usage', 'refund') \
+             AND seq >= CAST(?2 AS INTEGER) AND seq < CAST(?3 AS INTEGER) \
              AND at >= CAST(?4 AS INTEGER) AND at < CAST(?5 AS INTEGER){seen} GROUP BY {} ORDER BY 1, sum(-amount) DESC LIMIT {}",
             columns.join(", "),
             groups.join(", "),

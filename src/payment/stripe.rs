@@ -1,6 +1,6 @@
-//! Top-ups by card, through Stripe Checkout. Shapes are from Stripe's public API reference: <https://docs.stripe.com/api/checkout/sessions>,
-//! <https://docs.stripe.com/api/refunds>, <https://docs.stripe.com/api/disputes>, signatures from
-//! <https://docs.stripe.com/webhooks/signature>.
+//! Top-ups by card, through Stripe Checkout. Shapes are from Stripe's public API reference:
+//! <https://docs.stripe.com/api/checkout/sessions>, <https://docs.stripe.com/api/refunds>, <https://docs.stripe.com/api/disputes>,
+//! signatures from <https://docs.stripe.com/webhooks/signature>.
 use crate::{access, id::made_at, money::Nanos, time::Millis};
 use serde_json::Value;
 

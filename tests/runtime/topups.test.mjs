@@ -33,7 +33,8 @@ before(async () => {
     tell(200, processor.sessions.get(once));
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
-  here = await start({ STRIPE_SECRET_KEY: "sk_test_x", STRIPE_WEBHOOK_SECRET: SECRET, STRIPE_API_BASE: `http://127.0.0.1:${server.address().port}` });
+  const base = `http://127.0.0.1:${server.address().port}`;
+  here = await start({ vars: { STRIPE_SECRET_KEY: "sk_test_x", STRIPE_WEBHOOK_SECRET: SECRET, STRIPE_API_BASE: base } });
   own = await here.newOrganization({ name: "Acme" });
 });
 after(async () => { server.close(); await here.close(); });

@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test judges lint fmt audit fuzz simulate mutants chaos bench catalog catalog-put reconcile verify-receipt cli weights eval replay backtest deploy-check deploy clean
+.PHONY: help setup build run test judges lint fmt audit fuzz simulate mutants chaos bench catalog catalog-put reconcile verify-receipt cli wasm-hash weights eval replay backtest deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -31,6 +31,9 @@ fmt: setup ## format the Rust code
 
 audit: setup ## known vulnerabilities of the dependencies (asks the advisory database)
 	@tools/lint.sh --audit
+
+wasm-hash: setup ## the hash of the Wasm, from two builds in two folders, which must be the same
+	@tools/hash.sh
 
 fuzz: setup ## random bytes against every reader; TARGET=streams FUZZ_SECONDS=60
 	@tools/fuzz.sh $(TARGET)

@@ -21,7 +21,10 @@ case "${1:-}" in
 --fix)
     for manifest in $manifests; do cargo fmt --manifest-path "$manifest"; done ;;
 --audit)
-    deny advisories ;;
+    deny advisories || {
+        echo 'Either something is known against a dependency (above), or the advisory database could not be reached: then nothing is known.' >&2
+        exit 1
+    } ;;
 *)
     printf '\n== lint: format\n'
     for manifest in $manifests; do cargo fmt --manifest-path "$manifest" --check; done

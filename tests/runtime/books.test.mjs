@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash, createPublicKey, verify } from "node:crypto";
 import { after, before, test } from "node:test";
-import { entryOf } from "./books.mjs";
+import { entryOf, nanos } from "./books.mjs";
 import { code, start, until } from "./harness.mjs";
 
 let here, own;

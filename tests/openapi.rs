@@ -3,6 +3,7 @@
 use megarouter::{
     access::{NamedRoute, Written},
     account::{ask, letter::KeySpec},
+    alert::{self, Webhook},
     body::Body,
     budget::{Limit, RateLimits},
     catalog::Catalog,
@@ -21,9 +22,8 @@ const NOT_SERVED_YET: &[(&str, &str)] = &[
     ("post", "/platform/v1/stripe/webhook"),
 ];
 
-/// Bodies whose reader is not here to be asked: not written yet, or private (`MemberDefaults`, `Feedback`, `CountTokens`).
-const NO_READER: &[&str] =
-    &["MemberDefaults", "WalletPatch", "Topup", "WebhookEndpoint", "WebhookEndpointPatch", "Feedback", "CountTokens"];
+/// Bodies whose reader is not here to be asked: not written yet (`Topup`), or private.
+const NO_READER: &[&str] = &["MemberDefaults", "Topup", "Feedback", "CountTokens"];
 
 /// The names of all variants, and of one: a variant that is missing here does not compile.
 macro_rules! names {
@@ -227,6 +227,11 @@ fn read(name: &str, bytes: &[u8]) -> Option<Read> {
         "Override" => refusal(ask::read::<ask::OverrideAsk>(bytes).and_then(|ask| ask.extra(NOW))),
         "RateLimits" => refusal(ask::read::<RateLimits>(bytes).and_then(ask::rates)),
         "RoutingPolicy" => refusal(ask::read::<Written>(bytes).and_then(|written| ask::policy(&written))),
+        "WalletPatch" => refusal(ask::read::<ask::WalletAsk>(bytes).and_then(ask::WalletAsk::mark)),
+        "WebhookEndpoint" => refusal(ask::read::<ask::WebhookAsk>(bytes).and_then(|ask| ask.first(false, NOW))),
+        "WebhookEndpointPatch" => {
+            refusal(ask::read::<ask::WebhookAsk>(bytes).and_then(|ask| ask.over(Webhook::default(), false)))
+        }
         "Provider" => refusal(ask::read::<ask::ProviderAsk>(bytes).and_then(|ask| ask.own("acme", false))),
         "Route" => refusal(ask::read::<NamedRoute>(bytes).and_then(|route| ask::route("fast", route))),
         "NewOrganization" => refusal(ask::read::<ask::NewOrganization>(bytes).and_then(ask::NewOrganization::check)),
@@ -322,6 +327,13 @@ fn bodies_are_read_as_they_are_documented() {
             }
         }
     }
+}
+
+#[test]
+fn an_endpoint_hears_by_default_what_is_documented() {
+    let document = document();
+    let default = &document["components"]["schemas"]["EventTypes"]["default"];
+    assert_eq!(default, &Value::from(alert::USUAL.to_vec()));
 }
 
 #[test]

@@ -27,13 +27,14 @@ export async function startSandbox() {
   throw new Error("the sandbox ended before it listened");
 }
 
-/** Listens for webhooks until `close()`. `received` are their {path, headers, body}; `answers.path` is what a path answers: [status, headers]. */
+/** Listens for webhooks until `close()`. `received` are their {path, headers, body}; `answers[path]` is [status, headers, body]. */
 export async function startReceiver(answers = {}) {
   const received = [];
   const server = createServer(async (request, response) => {
     const path = request.url.split("?")[0], chunks = await request.toArray();
     received.push({ path, headers: request.headers, body: parsed(Buffer.concat(chunks).toString()) });
-    response.writeHead(...(answers[path] ?? [204])).end();
+    const [status, headers, body] = answers[path] ?? [204];
+    response.writeHead(status, headers).end(body);
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   const close = () => { server.close(); server.closeAllConnections(); };

@@ -180,7 +180,8 @@ before(async () => {
   for (const secret of Object.values(kept)) secrets.add(secret);
   [operatorToken, pepper] = [kept.OPERATOR_TOKEN, kept.KEY_PEPPER];
   operations = await served();
-  [a, b] = await Promise.all([furnished("a"), furnished("b")]);
+  a = await furnished("a"); // one after the other: what happens in the same millisecond has the same id in both
+  b = await furnished("b");
 });
 after(async () => {
   receiver?.close();
@@ -291,7 +292,8 @@ test("API2:2023 Broken Authentication: what is no good key opens no operation", 
     const path = pathOf(one.template, a.ids), plane = planeOf(one);
     const opens = secured(one).some((scheme) => Object.keys(scheme).length === 0);
     // Models are told to everybody, receipts to admins too; to count spends nothing, and looks at the key's own text alone.
-    if (opens && !token?.startsWith("mr_") || /receipts/.test(path) && why === "of an admin" || /count_tokens/.test(path) && /revoked|expired/.test(why)) return;
+    if (opens && !token?.startsWith("mr_")) return;
+    if (/receipts/.test(path) && why === "of an admin" || /count_tokens/.test(path) && /revoked|expired/.test(why)) return;
     if (KINDS.some(([there, whose]) => there.test(path) && whose.includes(why))) return;
     const answer = await call(one.method, path, token, bodyOf(one));
     const shown = `${one.method} ${path} with a key that is ${why}: ${answer.status} ${JSON.stringify(answer.body)}`;

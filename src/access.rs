@@ -281,12 +281,18 @@ json::members!(Tenant { organization, version, providers, routes, policies = Val
 pub struct OwnProvider {
     pub provider: Provider,
     pub models: Vec<ModelRow>,
+    /// Its credentials, a line each, as the worker has sealed them.
     pub secret: Option<Secret>,
 }
 
 json::members!(OwnProvider { provider, models, secret });
 
 impl OwnProvider {
+    /// Its credentials, one by one.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.secret.iter().flat_map(|secret| secret.0.lines())
+    }
+
     /// Its models, ready to be routed to. Rows were validated when they were put.
     #[must_use]
     pub fn deployments(&self) -> Vec<Rc<Deployment>> {

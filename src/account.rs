@@ -390,6 +390,11 @@ impl Account {
                 let plane = if caller.kind == KeyKind::Invite { KeyKind::Invite } else { KeyKind::Admin };
                 match self.prove(&caller, plane, now).map(|_| ()) {
                     Ok(()) => self.admin(&caller, ask, now),
+                    // Accepted before, by this very request: its answer was lost.
+                    Err(Refusal::RevokedKey) if plane == KeyKind::Invite => match self.repeated(&caller, &ask, now) {
+                        Err(turn) => turn,
+                        Ok(_) => Turn::refused(Refusal::RevokedKey),
+                    },
                     Err(refusal) => Turn::refused(refusal),
                 }
             }
@@ -401,6 +406,7 @@ impl Account {
                 Ok(()) => self.learn(&caller, &id, lesson, now),
                 Err(refusal) => Turn::refused(refusal),
             },
+            Letter::Reseal { swaps } => self.reseal(&swaps),
             Letter::Nudge => Turn::told(Answer::Posted),
         }
     }

@@ -14,7 +14,9 @@ mod reconcile;
 mod secrets;
 mod snapshot;
 mod storage;
+mod stripe;
 mod upstream;
+mod vault;
 
 use crate::{
     access::{Knock, knock},
@@ -120,6 +122,11 @@ async fn answer(
     };
     let found = |body| (200, body);
     // What can be changed by one who has seen it says what was seen.
+    let plain = if matches!(endpoint, Endpoint::Platform(_)) {
+        "text/plain; version=0.0.4; charset=utf-8"
+    } else {
+        "text/csv; charset=utf-8"
+    };
     let tagged = matches!(endpoint, Endpoint::Admin(_)) && matches!(method, "GET" | "PUT" | "PATCH");
     let (status, body) = match endpoint {
         Endpoint::Chat(surface) => return chat(surface, url, headers, body, chance, request, env, ctx).await,
@@ -139,7 +146,7 @@ async fn answer(
         }
         Endpoint::Platform(act) => control::platform(act, &headers, &body, query, env).await,
     }?;
-    Ok(json_response(status, &body, id, tagged))
+    Ok(json_response(status, &body, id, tagged, plain))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one request and its surroundings, handed on once")]
@@ -246,10 +253,10 @@ async fn body_of(request: &Request, headers: &Headers) -> std::result::Result<Ve
     Ok(body.unchecked_into::<js_sys::Uint8Array>().to_vec())
 }
 
-fn json_response(status: u16, body: &serde_json::Value, id: &str, tagged: bool) -> Response {
+fn json_response(status: u16, body: &serde_json::Value, id: &str, tagged: bool, plain: &'static str) -> Response {
     let (kind, text) = match body {
-        // A table.
-        serde_json::Value::String(text) => ("text/csv; charset=utf-8", text.clone()),
+        // A table, or figures for Prometheus.
+        serde_json::Value::String(text) => (plain, text.clone()),
         body => ("application/json", crate::json::written(body)),
     };
     let mut headers = crate::exchange::base_headers(Surface::ChatCompletions, id, kind);

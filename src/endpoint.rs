@@ -99,6 +99,7 @@ pub enum Admin {
     DisableMember(String),
     GetWallet,
     UpdateWallet,
+    TopUp,
     GetLift,
     /// What was used and spent: the same under both names.
     Spend,
@@ -135,8 +136,13 @@ pub enum Platform {
     Credit(String),
     Adjust(String),
     Refund(String),
+    /// Stored credentials under the master key that seals now.
+    Reseal(String),
     /// Holds the accounts against the journal: one, or a page of them.
     Reconcile,
+    Metrics,
+    /// Signed by Stripe, in place of the operator's token.
+    StripeWebhook,
     GetCatalog,
     PutCatalog,
     ValidateCatalog,
@@ -200,6 +206,7 @@ fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
         ["members", member, rest @ ..] => limits(&Scope::Member(id(member)), rest)?,
         ["api_keys", key, rest @ ..] => limits(&Scope::ApiKey(id(key)), rest)?,
         ["wallet"] => vec![("GET", Admin::GetWallet), ("PATCH", Admin::UpdateWallet)],
+        ["wallet", "topups"] => vec![("POST", Admin::TopUp)],
         ["webhook_endpoints"] => vec![("POST", Admin::CreateWebhook), ("GET", Admin::ListWebhooks)],
         ["webhook_endpoints", hook] => vec![
             ("GET", Admin::GetWebhook(id(hook))),
@@ -268,6 +275,9 @@ fn platform(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> 
         ["organizations", id, "credits"] => vec![("POST", Platform::Credit((*id).to_owned()))],
         ["organizations", id, "adjustments"] => vec![("POST", Platform::Adjust((*id).to_owned()))],
         ["organizations", id, "refunds"] => vec![("POST", Platform::Refund((*id).to_owned()))],
+        ["organizations", id, "reseal"] => vec![("POST", Platform::Reseal((*id).to_owned()))],
+        ["stripe", "webhook"] => vec![("POST", Platform::StripeWebhook)],
+        ["metrics"] => vec![("GET", Platform::Metrics)],
         ["reconcile"] => vec![("POST", Platform::Reconcile)],
         ["catalog"] => vec![("GET", Platform::GetCatalog), ("PUT", Platform::PutCatalog)],
         ["catalog", "validate"] => vec![("POST", Platform::ValidateCatalog)],

@@ -11,6 +11,7 @@ use crate::{
 };
 use serde::Serialize;
 
+pub mod metrics;
 pub mod spend;
 
 /// The seal of the first entry's predecessor.

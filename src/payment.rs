@@ -2,6 +2,8 @@
 //!
 //! One answer serves both generations: version 2 reads the `PAYMENT-REQUIRED` header, version 1 the body.
 //! <https://github.com/x402-foundation/x402/blob/main/specs/x402-specification-v2.md>
+pub mod stripe;
+
 use crate::base64;
 use crate::json::{json, written};
 use crate::money::Nanos;

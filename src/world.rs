@@ -25,8 +25,12 @@ pub struct Reach {
 pub enum Credential {
     /// A secret of the worker, by name.
     Named(String),
-    /// A secret of the organisation.
-    Own(Secret),
+    /// A secret of an organisation, for one of its providers.
+    Own {
+        secret: Secret,
+        organization: String,
+        provider: String,
+    },
     None,
 }
 
@@ -130,23 +134,35 @@ impl World {
     /// How to call a provider; `None` where neither a credential nor a sandbox is at hand.
     #[must_use]
     pub fn reach(&self, provider: &str) -> Option<Reach> {
-        if let Some(own) = self.tenant.as_ref().and_then(|view| view.tenant.providers.get(provider)) {
-            let credential = own.secret.clone().map_or(Credential::None, Credential::Own);
-            return Some(Reach { base_url: own.provider.base_url.clone(), credentials: vec![credential] });
+        if let Some(view) = &self.tenant
+            && let Some(own) = view.tenant.providers.get(provider)
+        {
+            let credential = |secret: &str| Credential::Own {
+                secret: Secret(secret.to_owned()),
+                organization: view.tenant.organization.clone(),
+                provider: provider.to_owned(),
+            };
+            let mut credentials: Vec<Credential> = own.secrets().map(credential).collect();
+            if credentials.is_empty() {
+                credentials.push(Credential::None);
+            }
+            return Some(Reach { base_url: own.provider.base_url.clone(), credentials });
         }
         self.settings.reach.get(provider).cloned()
     }
 
-    /// The name that the health of one of several credentials goes by.
+    /// The name that the health of one of several credentials goes by: an organisation's own is nobody else's business.
     #[must_use]
-    pub fn credential_name(provider: &str, number: usize) -> String {
-        format!("{provider}#{}", number + 1)
+    pub fn credential_name(&self, provider: &str, number: usize) -> String {
+        let own = self.tenant.as_ref().filter(|view| view.tenant.providers.get(provider).is_some());
+        let whose = own.map_or_default(|view| format!("{}/", view.tenant.organization));
+        format!("{whose}{provider}#{}", number + 1)
     }
 
     /// Whether one of several credentials was refused lately.
     #[must_use]
     pub fn is_set_aside(&self, provider: &str, number: usize, now: Millis) -> bool {
-        self.health.score(&Self::credential_name(provider, number)).is_some_and(|score| score.is_open(now))
+        self.health.score(&self.credential_name(provider, number)).is_some_and(|score| score.is_open(now))
     }
 
     /// The name a deployment's health goes by. An organisation's own deployments are nobody else's business, and calls of the flex

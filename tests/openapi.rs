@@ -15,12 +15,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// Documented, but not served yet. Delete an operation here when the router serves it: the tests fail until then.
-const NOT_SERVED_YET: &[(&str, &str)] = &[
-    ("post", "/admin/v1/wallet/topups"),
-    ("post", "/platform/v1/organizations/{organization_id}/reseal"),
-    ("get", "/platform/v1/metrics"),
-    ("post", "/platform/v1/stripe/webhook"),
-];
+const NOT_SERVED_YET: &[(&str, &str)] = &[("post", "/admin/v1/wallet/topups"), ("post", "/platform/v1/stripe/webhook")];
 
 /// Bodies whose reader is not here to be asked: not written yet (`Topup`), or private.
 const NO_READER: &[&str] = &["MemberDefaults", "Topup", "Feedback", "CountTokens"];
@@ -51,9 +46,10 @@ names!(ADMIN, admin_name, Admin {
     GetProvider(..), ListProviders, DeleteProvider(..), PutRoute(..), GetRoute(..), ListRoutes, DeleteRoute(..), LedgerEntries,
     LedgerEntry(..), Recompute(..), Requests, AuditLogs, AuditCheckpoints, CreateWebhook, ListWebhooks, GetWebhook(..),
     UpdateWebhook(..), DeleteWebhook(..), TestWebhook(..), RotateWebhook(..), ListAlerts, ResendAlert(..), UpdateWallet,
+    TopUp,
 });
 names!(PLATFORM, platform_name, Platform {
-    CreateOrganization, Credit(..), Adjust(..), Refund(..), Reconcile, GetCatalog, PutCatalog, ValidateCatalog,
+    CreateOrganization, Credit(..), Adjust(..), Refund(..), Reseal(..), Reconcile, Metrics, StripeWebhook, GetCatalog, PutCatalog, ValidateCatalog,
 });
 
 const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];

@@ -1,6 +1,6 @@
 #!/bin/sh
 # `bindgen.sh WASM OUT_DIR`: what cargo compiled, made ready for the bundler: wasm-bindgen writes its JavaScript, wasm-opt tidies up,
-# and functions that are alike come beside each other.
+# and the last step makes alike what is alike, for compression to find.
 set -eu
 cd "$(dirname "$0")/.."
 rm -rf "$2"

@@ -131,10 +131,12 @@ pub enum Permission {
     ReadAudit,
     /// Where alerts are sent.
     WriteAlert,
+    /// Money into the wallet.
+    TopUp,
 }
 
 impl Permission {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Read,
         Self::WriteGroup,
         Self::WriteMember,
@@ -148,6 +150,7 @@ impl Permission {
         Self::ReadUsage,
         Self::ReadAudit,
         Self::WriteAlert,
+        Self::TopUp,
     ];
 
     /// Whether it only shows.
@@ -173,6 +176,7 @@ impl Permission {
             Self::ReadUsage => "see what was spent here",
             Self::ReadAudit => "see who changed what",
             Self::WriteAlert => "change alerts here",
+            Self::TopUp => "top up the wallet",
         }
     }
 }
@@ -193,7 +197,7 @@ pub enum Reach {
 
 /// One line a permission, one column a role, in the order of [`Role::ALL`].
 #[rustfmt::skip]
-const TABLE: [[Reach; 7]; 13] = {
+const TABLE: [[Reach; 7]; 14] = {
     use Reach::{Below as B, Inside as I, No as N, Own as O, OwnKeys as K};
     //  owner admin billing group_admin auditor member service_account
     [
@@ -210,6 +214,7 @@ const TABLE: [[Reach; 7]; 13] = {
         [I, I, I, I, I, O, O], // ReadUsage
         [I, I, N, I, I, N, N], // ReadAudit
         [I, I, I, I, N, N, N], // WriteAlert
+        [I, N, I, N, N, N, N], // TopUp
     ]
 };
 
@@ -260,7 +265,9 @@ impl Actor {
             matches!(wanted, Reach::No | Reach::Own | Reach::OwnKeys) || self.reaches_as_far(*permission, wanted, path)
         };
         let writes = self.may(Permission::WriteMember, path, true);
-        (grant.role != Role::Owner || self.is_owner()) && writes && Permission::ALL.iter().all(covers)
+        // Money that comes in does no harm: who may not pay itself still says who may.
+        let asked = Permission::ALL.iter().filter(|permission| **permission != Permission::TopUp);
+        (grant.role != Role::Owner || self.is_owner()) && writes && asked.into_iter().all(covers)
     }
 
     fn reaches_as_far(&self, permission: Permission, wanted: Reach, path: &[Scope]) -> bool {
@@ -327,7 +334,8 @@ mod tests {
             | (Role::Member | Role::ServiceAccount, Permission::ReadAudit) => none,
             (Role::GroupAdmin, Permission::WriteAdminKey | Permission::WriteProvider) => none,
             (Role::GroupAdmin, Permission::WriteKey | Permission::WriteAlert) => inside,
-            (Role::Billing, Permission::WriteAlert) => all,
+            (Role::Billing, Permission::WriteAlert | Permission::TopUp) => all,
+            (Role::Admin | Role::GroupAdmin, Permission::TopUp) => none,
             (Role::Member, Permission::WriteKey | Permission::WritePolicy) => &["ada's key"],
             (Role::GroupAdmin, permission) => {
                 if reads(permission) {

@@ -68,7 +68,7 @@ impl Account {
             Admin::DisableMember(id) => self.disable_member(actor, &id, now),
             Admin::Spend => told(200, json!(Self::scopes_seen(actor, Permission::ReadUsage))),
             Admin::AuditLogs => Self::trail_seen(actor),
-            Admin::AuditCheckpoints => self.trail_told(now),
+            Admin::AuditCheckpoints => self.trail_told(actor, now),
             Admin::GetLift => told(200, lift::report(self.arms.rows(now))),
             other => self.act_on_limits(actor, other, ask, now)?,
         })
@@ -154,7 +154,7 @@ impl Account {
             return missing("budget");
         }
         let mut writes = vec![Write::Record { kind: "budget", id: budget_id(scope, window), body: None }];
-        self.forget_fired(&super::alerts::fired_name(scope, window.word()));
+        self.remark(scope, window, now);
         // A restart must not find the old counters again.
         self.checkpoint(now, &mut writes);
         Turn { writes, ..deleted("budget", window.word()) }
@@ -177,6 +177,7 @@ impl Account {
         let Budget { limit, extra } = budget.clone();
         let stored = StoredBudget { scope: scope.clone(), window, limit, extra };
         self.budgets.put(scope.clone(), window, budget);
+        self.remark(scope, window, now);
         let write = record("budget", &budget_id(scope, window), Some(&stored));
         Turn { writes: vec![write], ..told(200, self.budget_told(scope, window, now)) }
     }
@@ -191,6 +192,29 @@ impl Account {
         let (write, body) = (record("provider", id, Some(&own)), provider_told(&own));
         self.tenant.providers.insert(id.to_owned(), own);
         Turn { writes: vec![write, self.next_tenant()], ..told(200, body) }
+    }
+
+    /// Puts credentials in place of others, and tells all that are stored, with their providers.
+    pub(super) fn reseal(&mut self, swaps: &[(String, String)]) -> Turn {
+        let mut writes = Vec::new();
+        for (id, own) in self.tenant.providers.iter_mut() {
+            let Some(secret) = &mut own.secret else { continue };
+            let swapped = |line: &str| {
+                let new = swaps.iter().find(|(old, _)| old == line).map(|(_, new)| new.as_str());
+                new.unwrap_or(line).to_owned()
+            };
+            let lines: Vec<String> = secret.0.lines().map(swapped).collect();
+            if lines.join("\n") != secret.0 {
+                secret.0 = lines.join("\n");
+                writes.push(record("provider", id, Some(&*own)));
+            }
+        }
+        if !writes.is_empty() {
+            writes.push(self.next_tenant());
+        }
+        let stored =
+            self.tenant.providers.iter().flat_map(|(id, own)| own.secrets().map(move |line| json!([id, line])));
+        Turn { writes, ..told(200, Value::Array(stored.collect())) }
     }
 
     pub(super) fn delete_row(&mut self, gone: bool, kind: &'static str, id: &str) -> Turn {

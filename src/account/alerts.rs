@@ -16,7 +16,7 @@ use crate::{
     json::{self, json},
     ledger::CallRecord,
     money::Nanos,
-    time::Millis,
+    time::{Millis, Window},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -170,37 +170,60 @@ impl Account {
         }
     }
 
-    fn watch_budget(&mut self, counted: &Counted, now: Millis) {
-        let Counted { scope, window, window_id } = counted;
-        let Some(budget) = self.budgets.budget(scope, *window) else { return };
+    /// The thresholds a budget has reached, the lowest first. A session's budget is its caller's own: nobody is told.
+    fn reached(&self, counted: &Counted, now: Millis) -> Vec<u8> {
+        let Some(budget) = self.budgets.budget(&counted.scope, counted.window) else { return Vec::new() };
         let (limit, posted) = (budget.ceiling(now), self.budgets.posted(counted));
+        if limit.0 <= 0 || counted.window == Window::Session {
+            return Vec::new();
+        }
         let reached = |percent: &u8| i128::from(posted.0) * 100 >= i128::from(limit.0) * i128::from(*percent);
-        let mut reached: Vec<u8> = budget.limit.thresholds.iter().copied().filter(reached).collect();
-        if reached.is_empty() || limit.0 <= 0 {
+        budget.limit.thresholds.iter().copied().filter(reached).collect()
+    }
+
+    fn watch_budget(&mut self, counted: &Counted, now: Millis) {
+        let reached = self.reached(counted, now);
+        if reached.is_empty() {
             return;
         }
-        reached.sort_unstable();
+        let Counted { scope, window, window_id } = counted;
         let name = fired_name(scope, window.word());
         let before = self.fired.get(&name).and_then(|mark| mark.strip_prefix(window_id.as_str())?.strip_prefix('|'));
         let before: u8 = before.and_then(|percent| percent.parse().ok()).unwrap_or(0);
         for percent in reached.into_iter().filter(|percent| *percent > before) {
             self.first(name.clone(), format!("{window_id}|{percent}"));
+            let budget = self.budgets.budget(scope, *window);
             let data = json!({
                 "scope": {"type": scope.word(), "id": self.id_of(scope), "name": self.name_of(scope)},
                 "window": window,
                 "window_id": window_id,
                 "threshold": percent,
-                "limit_usd": limit,
-                "posted_usd": posted,
+                "limit_usd": budget.map(|budget| budget.ceiling(now)),
+                "posted_usd": self.budgets.posted(counted),
                 "resets_at": self.place(&[], "", now).resets_at(*window),
             });
             self.raise("budget.threshold_reached", self.path_of(scope), data, None, now);
         }
     }
 
+    /// A limit was changed: what the new one has reached already is not told, what it reaches from now on is.
+    pub(super) fn remark(&mut self, scope: &Scope, window: Window, now: Millis) {
+        let name = fired_name(scope, window.word());
+        self.forget_fired(&format!("{name}|exhausted"));
+        let window_id = self.place(&[], "", now).window_id(window).unwrap_or_default();
+        let counted = Counted { scope: scope.clone(), window, window_id };
+        match self.reached(&counted, now).last() {
+            Some(percent) => drop(self.first(name, format!("{}|{percent}", counted.window_id))),
+            None => self.forget_fired(&name),
+        }
+    }
+
     /// A call did not fit in a budget any more: told once in its window.
     pub(super) fn watch_refusal(&mut self, blocked: &Blocked, now: Millis) {
         let Blocked { scope, window, limit_usd, posted_usd, resets_at, .. } = blocked;
+        if *window == Window::Session {
+            return;
+        }
         let window_id = self.place(&[], "", now).window_id(*window).unwrap_or_default();
         if !self.first(format!("{}|exhausted", fired_name(scope, window.word())), window_id.clone()) {
             return;
@@ -361,11 +384,21 @@ impl Account {
             Admin::ListAlerts => {
                 let mut shown: Vec<(&String, &Alert)> = self.alerts.iter().collect();
                 shown.reverse();
-                let shown = shown.into_iter().filter(|(_, alert)| self.sees_alerts(actor, &alert.path));
+                let failed = |alert: &Alert| alert.deliveries.iter().any(|delivery| delivery.status == Stand::Failed);
+                let wanted = |alert: &Alert| match ask.query.as_str() {
+                    "status=failed" => failed(alert),
+                    _ => true,
+                };
+                if !["", "status=failed"].contains(&ask.query.as_str()) {
+                    return Err(Fault::parameter("status", "The query takes status=failed, or nothing."));
+                }
+                let shown =
+                    shown.into_iter().filter(|(_, alert)| wanted(alert) && self.sees_alerts(actor, &alert.path));
                 page(shown.map(|(id, alert)| alert.told(id)))
             }
             Admin::ResendAlert(id) => self.resend(actor, &id, now),
             Admin::GetWallet => Turn::told(self.wallet_told(200)),
+            Admin::TopUp => told(201, asks::read::<asks::TopUpAsk>(body)?.told(&format!("top_{}", ask.fresh))?),
             Admin::UpdateWallet => {
                 self.wallet_terms.low_balance_alert_usd = asks::read::<asks::WalletAsk>(body)?.mark()?;
                 self.wallet_terms.low = false;

@@ -16,7 +16,7 @@ use std::rc::Rc;
 mod alert;
 mod key;
 
-pub use alert::{WalletAsk, WebhookAsk};
+pub use alert::{TopUpAsk, WalletAsk, WebhookAsk};
 pub use key::{AcceptAsk, InviteAsk, KeyAsk, RotateAsk, changed_key};
 
 const NAME_MAX: usize = 200;
@@ -229,13 +229,15 @@ impl OverrideAsk {
 ///
 /// # Errors
 /// 400 naming the member out of bounds.
-pub fn limit(limit: Limit) -> Result<Limit, Fault> {
+pub fn limit(mut limit: Limit) -> Result<Limit, Fault> {
     if limit.limit_usd.0 < 0 {
         return Err(Fault::parameter("limit_usd", "A limit must not be negative; 0 stops every paid call."));
     }
     if limit.thresholds.len() > 10 || limit.thresholds.iter().any(|percent| *percent == 0 || *percent > 100) {
         return Err(Fault::parameter("thresholds", "thresholds are at most 10 percentages from 1 to 100."));
     }
+    limit.thresholds.sort_unstable();
+    limit.thresholds.dedup();
     Ok(limit)
 }
 

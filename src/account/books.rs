@@ -34,11 +34,14 @@ impl Account {
         if self.wallet.credits.checked_add(credit.amount).is_none() {
             return refused("The wallet cannot hold that much.");
         }
-        if credit.amount.0 < 0 && self.wallet.available().plus(credit.amount) < Nanos::ZERO {
+        // What a processor took back is gone, even where it was spent: nothing more is held until it is paid.
+        let ours = credit.source.is_empty();
+        if ours && credit.amount.0 < 0 && self.wallet.available().plus(credit.amount) < Nanos::ZERO {
             return refused("The wallet has not that much left.");
         }
         let kind = if credit.adjusts { EntryKind::Adjustment } else { EntryKind::Credit };
-        let legs = transfer("equity:operator".into(), self.wallet_account(), credit.amount);
+        let from = if ours { "equity:operator".to_owned() } else { format!("asset:processor:{}", credit.source) };
+        let legs = transfer(from, self.wallet_account(), credit.amount);
         let once = record("credit", &name, Some(&credit.id));
         self.given.insert(name, credit.id.clone());
         let entry = self.entry(credit.id, kind, credit.amount, legs, None, Some(credit.reason), now);

@@ -134,7 +134,7 @@ impl Account {
                 return self.gate_webhook(actor, id, false);
             }
             Admin::UpdateWallet => (Permission::WriteAlert, Scope::Organization),
-            Admin::AuditCheckpoints => (Permission::ReadAudit, Scope::Organization),
+            Admin::TopUp => (Permission::TopUp, Scope::Organization),
             Admin::PutProvider(_) | Admin::DeleteProvider(_) | Admin::PutRoute(_) | Admin::DeleteRoute(_) => {
                 (Permission::WriteProvider, Scope::Organization)
             }
@@ -145,6 +145,7 @@ impl Account {
             | Admin::ListRoutes
             | Admin::Spend
             | Admin::AuditLogs
+            | Admin::AuditCheckpoints
             | Admin::CreateWebhook
             | Admin::ListWebhooks
             | Admin::ListAlerts

@@ -3,7 +3,7 @@ use super::{
     Account, StoredKey, Turn, Write,
     act::{ROWS_MAX, found, missing, page, told, too_many},
     ask as asks,
-    letter::{AdminAsk, Caller, KeySpec, MadeKey, NewKey, Refusal},
+    letter::{AdminAsk, Caller, Conflict, KeySpec, MadeKey, NewKey, Refusal},
     record,
     told::{invite_told, member_told},
 };
@@ -144,6 +144,9 @@ impl Account {
     /// 400 for a body that cannot be taken.
     fn update_key(&mut self, id: &str, body: &[u8], now: Millis) -> Result<Turn, Fault> {
         let Some(key) = self.keys.get(id) else { return Ok(missing("key")) };
+        if key.revoked {
+            return Ok(Turn::refused(Refusal::Conflict(Conflict::KeyRevoked)));
+        }
         let (spec, disabled) = asks::changed_key(&key.spec, body, now)?;
         let disabled = disabled.unwrap_or(key.disabled);
         if let Some(turn) = self.keeps_an_owner(id, now).filter(|_| disabled || spec.has_expired(now)) {
@@ -156,7 +159,7 @@ impl Account {
     fn rotate_key(&mut self, id: &str, keys: Vec<MadeKey>, until: Millis, now: Millis) -> Turn {
         let Some(key) = self.keys.get(id) else { return missing("key") };
         if key.revoked {
-            return Turn::refused(Refusal::RevokedKey);
+            return Turn::refused(Refusal::Conflict(Conflict::KeyRevoked));
         }
         let made = match of_kind(keys, key.kind) {
             Ok(made) => made,
@@ -331,7 +334,7 @@ mod tests {
             (look(&mut kept, "digest of key_z"), look(&mut kept, "digest of key_w")),
             ("invalid_key", "revoked_key")
         );
-        assert_eq!(code(&rotate(&mut kept, "v", 0)), "revoked_key");
+        assert_eq!(code(&rotate(&mut kept, "v", 0)), "key_revoked");
     }
 
     #[test]

@@ -107,6 +107,10 @@ pub enum Letter {
         id: String,
         lesson: Lesson,
     },
+    /// Stored credentials put in place of others; tells those that are stored.
+    Reseal {
+        swaps: Vec<(String, String)>,
+    },
     /// Wakes the account, so that its alarm is set again should it have been lost.
     Nudge,
 }
@@ -125,6 +129,7 @@ json::variants!(Letter, Self::Nudge, {
     Admin { caller, ask } = "admin",
     Prove(inner) = "prove",
     Learn { caller, id, lesson } = "learn",
+    Reseal { swaps } = "reseal",
     Nudge = "nudge",
 });
 
@@ -151,9 +156,12 @@ pub struct NewCredit {
     /// The name under which it is given once, where that is another than its id: an `Idempotency-Key`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub once: String,
+    /// The processor that has the money; empty where the operator gives it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub source: String,
 }
 
-json::members!(NewCredit { id, amount, reason, adjusts = false, once = String::new() });
+json::members!(NewCredit { id, amount, reason, adjusts = false, once = String::new(), source = String::new() });
 
 /// A charge, or a part of it, to be given back.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -456,6 +464,9 @@ pub struct AdminAsk {
     /// The key that may be made, of every kind.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<MadeKey>,
+    /// What stands behind the path.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub query: String,
     /// Its `Idempotency-Key`, empty for none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub once: String,
@@ -469,7 +480,7 @@ pub struct AdminAsk {
     pub user_agent: String,
 }
 
-json::members!(default AdminAsk { method, path, body, fresh, keys, once, if_match, ip, user_agent });
+json::members!(default AdminAsk { method, path, body, fresh, keys, query, once, if_match, ip, user_agent });
 
 /// A key's text is known to the worker alone, which tells it once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -105,6 +105,8 @@ pub enum Conflict {
     GroupArchived,
     GroupNotEmpty,
     LastOwner,
+    /// The key is gone for good.
+    KeyRevoked,
     /// It is not as `If-Match` has it.
     Changed,
     /// The `Idempotency-Key` came with another request before.
@@ -113,7 +115,7 @@ pub enum Conflict {
 
 json::words!(Conflict {
     GroupDepth = "group_depth", GroupCycle = "group_cycle", GroupArchived = "group_archived", GroupNotEmpty = "group_not_empty",
-    LastOwner = "last_owner", Changed = "changed", OtherRequest = "other_request",
+    LastOwner = "last_owner", KeyRevoked = "key_revoked", Changed = "changed", OtherRequest = "other_request",
 });
 
 impl Conflict {
@@ -130,6 +132,7 @@ impl Conflict {
                 let text = "It was changed since you read it. Read it again, and send the new ETag.";
                 return Fault::new(412, "conflict_error", "etag_mismatch", text).with_param("If-Match");
             }
+            Self::KeyRevoked => ("key_revoked", "This key was revoked, for good. Make a new one."),
             Self::OtherRequest => {
                 ("idempotency_key_reused", "This Idempotency-Key came with another request before. Use a new one.")
             }
@@ -241,7 +244,10 @@ impl Refusal {
 /// 401 for a key used on the other plane.
 #[must_use]
 pub fn wrong_kind() -> Fault {
-    Fault::credential("wrong_key_kind", "Inference takes a key that begins mr_sk_, /admin/v1 one that begins mr_ak_.")
+    Fault::credential(
+        "wrong_key_kind",
+        "Inference takes a key that begins mr_sk_, /admin/v1 one that begins mr_ak_; one that begins mr_in_ accepts its invite.",
+    )
 }
 
 fn rate(code: &'static str, scope: &Scope, of: &str, seconds: u64) -> Fault {

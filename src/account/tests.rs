@@ -36,6 +36,7 @@ impl Kept {
             reason: "start".into(),
             adjusts: false,
             once: String::new(),
+            source: String::new(),
         };
         let owner = Some(("mem_owner".to_owned(), Member { owner: true, ..Member::default() }));
         kept.send(Letter::Found {
@@ -308,6 +309,7 @@ fn an_empty_wallet_is_402_and_a_held_one_429() {
         reason: "more".into(),
         adjusts: false,
         once: String::new(),
+        source: String::new(),
     }));
     assert!(matches!(kept.hold(&req(2), 200), Answer::Held(_)));
 }
@@ -575,6 +577,7 @@ fn a_late_letter_opens_nothing_again() {
         reason: String::new(),
         adjusts: false,
         once: String::new(),
+        source: String::new(),
     };
     // From memory, and from the rows that are left.
     for later in [0, 60_000, 50_000] {
@@ -762,6 +765,7 @@ fn more_counters_than_a_row_holds_are_kept_in_several() {
         reason: "more".into(),
         adjusts: false,
         once: String::new(),
+        source: String::new(),
     }));
     kept.flush();
     assert_eq!(rows(&kept), 0, "a row that is not needed goes");

@@ -191,6 +191,7 @@ pub(super) fn provider_told(own: &OwnProvider) -> Value {
         "base_url": own.provider.base_url,
         "abort_stops_billing": own.provider.abort_stops_billing,
         "has_credential": own.secret.is_some(),
+        "credentials": own.secrets().count(),
         "models": told_by_text(&own.models),
     })
 }

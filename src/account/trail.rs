@@ -41,9 +41,11 @@ pub(super) struct Once {
     hash: String,
     status: u16,
     body: Value,
+    /// The ULID it came with: the secret that it made is made from that again.
+    fresh: String,
 }
 
-json::members!(Once { at, hash, status, body = Value::Null });
+json::members!(Once { at, hash, status, body = Value::Null, fresh = String::new() });
 
 /// Where the audit trail ends: how many entries it has, and the seal of the last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -97,7 +99,7 @@ impl Account {
             Err(turn) => turn,
         };
         let turn = self.audited(caller, &actor, &asked, &before, turn, now);
-        self.kept(once, turn, now)
+        self.kept(once, &asked.fresh, turn, now)
     }
 
     fn acted(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Turn {
@@ -116,7 +118,12 @@ impl Account {
     }
 
     /// The row an answer is to be kept under, or the answer that was given before.
-    fn repeated(&self, caller: &Caller, ask: &AdminAsk, now: Millis) -> Result<Option<(String, String)>, Turn> {
+    pub(super) fn repeated(
+        &self,
+        caller: &Caller,
+        ask: &AdminAsk,
+        now: Millis,
+    ) -> Result<Option<(String, String)>, Turn> {
         if ask.once.is_empty() || ask.method != "POST" {
             return Ok(None);
         }
@@ -125,7 +132,11 @@ impl Account {
         match self.once.get(&id) {
             Some(kept) if kept.at.after(KEPT_MS) <= now => Ok(Some((id, hash))),
             Some(kept) if kept.hash == hash => {
-                Err(Turn::told(Answer::Told { status: kept.status, body: kept.body.clone() }))
+                let mut body = kept.body.clone();
+                if let Some(members) = body.as_object_mut() {
+                    json::put(members, "made", kept.fresh.as_str().into());
+                }
+                Err(Turn::told(Answer::Told { status: kept.status, body }))
             }
             Some(_) => Err(Turn::refused(Refusal::Conflict(Conflict::OtherRequest))),
             None => Ok(Some((id, hash))),
@@ -133,7 +144,7 @@ impl Account {
     }
 
     /// Keeps the answer of what was done, in place of those that are too old.
-    fn kept(&mut self, once: Option<(String, String)>, mut turn: Turn, now: Millis) -> Turn {
+    fn kept(&mut self, once: Option<(String, String)>, fresh: &str, mut turn: Turn, now: Millis) -> Turn {
         let (Some((id, hash)), Answer::Told { status, body }) = (once, &turn.answer) else { return turn };
         let stale = |kept: &Once| kept.at.after(KEPT_MS) <= now;
         let mut gone: Vec<String> =
@@ -145,7 +156,7 @@ impl Account {
             self.once.remove(&id);
             turn.writes.push(Write::Record { kind: "once", id, body: None });
         }
-        let kept = Once { at: now, hash, status: *status, body: body.clone() };
+        let kept = Once { at: now, hash, status: *status, body: body.clone(), fresh: fresh.to_owned() };
         turn.writes.push(record("once", &id, Some(&kept)));
         self.once.insert(id, kept);
         turn
@@ -173,15 +184,26 @@ impl Account {
         let mut parts = path.split('/');
         let (rows, row) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let kind = if object.is_null() { rows.trim_end_matches('s') } else { text("object") };
-        let id = if object.is_null() { row } else { text("id") };
-        let scope = scope_of(kind, id).or_else(|| scope_of(rows.trim_end_matches('s'), row));
+        // What lies under a scope is known by it.
+        let below = scope_of(rows.trim_end_matches('s'), row).filter(|_| !row.is_empty());
+        let id = match &below {
+            Some(_) => row,
+            None if text("id").is_empty() || rows == "organization" => self.organization.id.as_str(),
+            None => text("id"),
+        };
+        let over = match (kind, object.get("group_id").and_then(Value::as_str)) {
+            ("invite" | "webhook_endpoint", group) => self.group_path(group),
+            _ => self.path_of(&scope_of(kind, id).or(below).unwrap_or(Scope::Organization)),
+        };
+        // Who accepts an invite is the member it becomes.
+        let new = after.get("member").and_then(|member| member.get("id")?.as_str());
+        let member = if actor.member.is_empty() { new } else { Some(actor.member.as_str()) };
         let (was, is) = if decision == "denied" { Default::default() } else { audit::difference(before, &after) };
-        let over = self.path_of(&scope.unwrap_or(Scope::Organization));
         let note = json!({
             "type": format!("{kind}.{}", audit::verb(&ask.method, path, before.is_null())),
             "decision": decision,
             "actor": {
-                "member_id": actor.member, "api_key_id": caller.key_id, "ip": ask.ip, "user_agent": ask.user_agent,
+                "member_id": member, "api_key_id": caller.key_id, "ip": ask.ip, "user_agent": ask.user_agent,
             },
             "resource": {"type": kind, "id": id, "path": path},
             "scopes": over,
@@ -290,7 +312,10 @@ impl Account {
     }
 
     /// Where the trail ends, to be signed.
-    pub(super) fn trail_told(&self, now: Millis) -> Turn {
+    pub(super) fn trail_told(&self, actor: &Actor, now: Millis) -> Turn {
+        if Self::scopes_seen(actor, Permission::ReadAudit).is_empty() {
+            return super::gate::denied(actor, Permission::ReadAudit);
+        }
         let body = json!({
             "object": "audit_checkpoint",
             "organization_id": self.organization.id,
@@ -413,7 +438,13 @@ mod tests {
         };
         let first = send("a", json!({"name": "A"}), "k1", 0);
         assert_eq!(told_body(&first)["id"], "grp_a");
-        assert_eq!(send("b", json!({"name": "A"}), "k1", 5), first, "the same group");
+        let again = send("b", json!({"name": "A"}), "k1", 5);
+        let body = told_body(&again);
+        assert_eq!(
+            (&body["id"], &body["made"]),
+            (&json!("grp_a"), &json!("a")),
+            "the same group, and what it came with then"
+        );
         let other = send("c", json!({"name": "B"}), "k1", 0);
         assert!(matches!(other, Answer::Refused(Refusal::Conflict(Conflict::OtherRequest))));
         assert_eq!(told_body(&send("d", json!({"name": "B"}), "k2", 0))["id"], "grp_d");

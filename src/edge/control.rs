@@ -6,7 +6,7 @@ use super::{
     keys::Mint,
     now, random, receipts, reconcile, secrets, snapshot,
     snapshot::Source,
-    storage,
+    storage, stripe, vault,
 };
 use crate::json::{json, list_of};
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     endpoint::{Admin, Headers, Platform, percent_decoded},
     fault::Fault,
     id::mint,
-    ledger::{Entry, EntryKind, spend::Question},
+    ledger::{self, Entry, EntryKind, spend::Question},
     money::Nanos,
     time::{Millis, Zone},
 };
@@ -32,6 +32,8 @@ pub type Told = Result<(u16, Value), Fault>;
 
 /// Characters of a header that are looked at: an idempotency key has at most 255.
 const HEADER_MAX: usize = 255;
+/// A credential's length at most: some are whole JSON web tokens.
+const CREDENTIAL_BYTES_MAX: usize = 8_192;
 /// Entries of one page at most.
 const PAGE_MAX: usize = 100;
 
@@ -50,6 +52,7 @@ pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str
             format!("An Idempotency-Key has at most {HEADER_MAX} characters."),
         ));
     }
+    query.clone_into(&mut ask.query);
     (ask.once, ask.if_match) = (header("idempotency-key"), header("if-match"));
     (ask.ip, ask.user_agent) = (header("cf-connecting-ip"), header("user-agent"));
     let account = account_of(&organization);
@@ -112,13 +115,17 @@ pub(super) fn fresh(at: Millis) -> Result<String, Fault> {
 /// Hands a request to the account.
 async fn hand_over(act: &Admin, ask: AdminAsk, organization: &str, caller: Caller, env: &Env) -> Told {
     fits_catalog(act, &ask.body)?;
+    let ask = sealed(act, ask, organization, env).await?;
     let fresh = fresh(now())?;
     // A key that is made anew keeps its id.
     let ulid = if let Admin::RotateKey(id) = act { id.clone() } else { fresh.clone() };
-    let mint = Mint::of_act(act, &ask, &caller, organization, env)?;
+    let mint = Mint::of_act(act, &ask, &caller, organization, &fresh, env)?;
     let keys = mint.as_ref().map_or_else(Vec::new, |mint| mint.kept(&ulid));
     let letter = Letter::Admin { caller, ask: AdminAsk { fresh, keys, ..ask } };
     let (status, mut told) = send(&account_of(organization), letter, env).await?;
+    if *act == Admin::TopUp {
+        return stripe::session(organization, told, env).await;
+    }
     if let Some(mint) = mint {
         mint.reveal(&mut told);
     }
@@ -150,6 +157,52 @@ fn recomputed(entry: &Entry) -> Value {
         "formula": "tokens of each class x its rate, and the fee of a call, rounded once, half to even; \
                     an estimate at most what was held; nothing for an answer of no tokens",
     })
+}
+
+/// A provider's credentials, sealed before they go anywhere: one, or a list of several.
+async fn sealed(act: &Admin, ask: AdminAsk, organization: &str, env: &Env) -> Result<AdminAsk, Fault> {
+    let Admin::PutProvider(provider) = act else { return Ok(ask) };
+    // What cannot be read, the account says.
+    let Ok(Value::Object(mut body)) = crate::json::read::<Value>(&ask.body) else { return Ok(ask) };
+    let told = match body.get("credential") {
+        None | Some(Value::Null) => return Ok(ask),
+        Some(Value::Array(several)) => several.clone(),
+        Some(one) => vec![one.clone()],
+    };
+    let mut lines = Vec::with_capacity(told.len());
+    for one in &told {
+        let plain = one.as_str().filter(|plain| !plain.is_empty() && plain.len() <= CREDENTIAL_BYTES_MAX);
+        let plain = plain.filter(|plain| plain.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '));
+        let text = "credential is a text of visible ASCII characters, or a list of 1 to 9 of them.";
+        let plain = plain.filter(|_| told.len() <= 9).ok_or_else(|| Fault::parameter("credential", text))?;
+        lines.push(vault::seal(plain, organization, provider, env).await?);
+    }
+    body.insert("credential".into(), lines.join("\n").into());
+    Ok(AdminAsk { body: crate::json::written(&Value::Object(body)), ..ask })
+}
+
+/// Seals what is stored of an organisation's credentials with the master key that seals now.
+async fn reseal(organization: &str, env: &Env) -> Told {
+    let account = account_of(organization);
+    let letter = |swaps| Letter::Reseal { swaps };
+    let (_, stored) = send(&account, letter(Vec::new()), env).await?;
+    let mut swaps = Vec::new();
+    for row in stored.as_array().into_iter().flatten() {
+        let part = |place: usize| row.get(place).and_then(Value::as_str).unwrap_or_default();
+        let (provider, old) = (part(0), part(1));
+        if vault::is_current(old, env) {
+            continue;
+        }
+        let Some(plain) = vault::open(old, organization, provider, env).await else {
+            let text =
+                format!("A credential of {provider} cannot be opened: its master key is not among CREDENTIAL_KEYS.");
+            return Err(Fault::unavailable("unavailable", text));
+        };
+        swaps.push((old.to_owned(), vault::seal(&plain, organization, provider, env).await?));
+    }
+    let count = swaps.len();
+    send(&account, letter(swaps), env).await?;
+    Ok((200, json!({"object": "resealed", "id": organization, "credentials": count})))
 }
 
 /// Refuses an own provider by the name of one of the catalog, and a target that names a provider of the catalog and a model
@@ -185,14 +238,12 @@ fn admin_of(headers: &Headers, env: &Env) -> Result<(String, Caller), Fault> {
             Ok((key.organization(), Caller::of(&key, &digest)))
         }
         Knock::Known(..) => Err(crate::account::letter::wrong_kind()),
-        Knock::Forged => {
-            Err(Fault::credential("invalid_key", "This admin key is not one of ours: it was changed or cut."))
-        }
+        Knock::Forged => Err(Fault::credential("invalid_key", "This key is not one of ours: it was changed or cut.")),
         Knock::Stranger => Err(Fault::credential("missing_key", "Send an admin key: Authorization: Bearer mr_ak_….")),
     }
 }
 
-async fn send(account: &str, letter: Letter, env: &Env) -> Told {
+pub(super) async fn send(account: &str, letter: Letter, env: &Env) -> Told {
     match ask(env, account, &letter).await {
         Ok(Answer::Told { status, body }) => Ok((status, body)),
         Ok(Answer::Refused(refusal)) => Err(refusal.to_fault()),
@@ -286,6 +337,9 @@ fn entry_told(entry: &Entry, as_request: bool) -> Value {
 
 /// Answers the operator.
 pub async fn platform(act: Platform, headers: &Headers, body: &[u8], query: &str, env: &Env) -> Told {
+    if act == Platform::StripeWebhook {
+        return stripe::webhook(headers.get("stripe-signature").unwrap_or_default(), body, env).await;
+    }
     let token = secrets::variable(env, "OPERATOR_TOKEN");
     let shown = headers.bearer().unwrap_or_default();
     match token {
@@ -304,6 +358,9 @@ pub async fn platform(act: Platform, headers: &Headers, body: &[u8], query: &str
             credit(organization, body, matches!(act, Platform::Adjust(_)), headers, env).await
         }
         Platform::Refund(organization) => refund(&organization, body, env).await,
+        Platform::Reseal(organization) => reseal(&organization, env).await,
+        Platform::StripeWebhook => Ok((404, Value::Null)),
+        Platform::Metrics => metrics(env).await,
         Platform::Reconcile => reconcile(query, env).await,
         Platform::GetCatalog => {
             let (catalog, source) = snapshot::catalog();
@@ -337,6 +394,7 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
             reason: "operator credit".into(),
             adjusts: false,
             once: String::new(),
+            source: String::new(),
         }),
         None => None,
     };
@@ -373,7 +431,8 @@ async fn credit(organization: &str, body: &[u8], adjusts: bool, headers: &Header
     let ask = asks::read::<asks::CreditAsk>(body)?.check(adjusts)?;
     let id = mint(if adjusts { "adj" } else { "crd" }, now(), random::chance()?);
     let once = headers.get("idempotency-key").unwrap_or_default().chars().take(HEADER_MAX).collect();
-    let letter = Letter::Credit(NewCredit { id, amount: ask.amount_usd, reason: ask.reason, adjusts, once });
+    let source = String::new();
+    let letter = Letter::Credit(NewCredit { id, amount: ask.amount_usd, reason: ask.reason, adjusts, once, source });
     send(&account_of(organization), letter, env).await
 }
 
@@ -390,6 +449,13 @@ async fn refund(organization: &str, body: &[u8], env: &Env) -> Told {
     let id = mint("rfd", now(), random::chance()?);
     let letter = Letter::Refund(NewRefund { id, of: ask.entry_id, amount, reason: ask.reason });
     send(&account, letter, env).await
+}
+
+/// What the installation did, for Prometheus.
+async fn metrics(env: &Env) -> Told {
+    let rows = storage::rows(env, &ledger::metrics::statement(), &[]).await;
+    let rows = rows.map_err(|error| unavailable("The journal", &error))?;
+    Ok((200, ledger::metrics::told(&rows, &snapshot::health()).into()))
 }
 
 /// Organisations of one reconciliation: each costs a letter and a few statements.

@@ -62,9 +62,9 @@ impl Drive {
                 });
             }
             Effect::Send { attempt, call } => {
-                let upstream = Upstream::new(&call, &self.env);
+                let upstream = Upstream::new(&call);
                 self.upstreams.push(upstream.clone());
-                self.later(upstream.head(attempt));
+                self.later(upstream.head(attempt, call, self.env.clone()));
             }
             Effect::Wait { timer, ms } => self.later(async move {
                 Delay::from(Duration::from_millis(ms)).await;

@@ -15,6 +15,8 @@ pub struct Mint {
     organization: String,
     secret: [u8; 20],
     pepper: Vec<u8>,
+    /// The request, where it may come again: then the secret is made from it.
+    once: String,
 }
 
 impl Mint {
@@ -24,7 +26,7 @@ impl Mint {
         let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
         let mut secret = [0; 20];
         random::fill(&mut secret)?;
-        Ok(Self { organization: organization.to_owned(), secret, pepper })
+        Ok(Self { organization: organization.to_owned(), secret, pepper, once: String::new() })
     }
 
     /// For an act that makes a key. Asked for again with its `Idempotency-Key`, it makes the same: no text is kept to be told again.
@@ -36,6 +38,7 @@ impl Mint {
         ask: &AdminAsk,
         caller: &Caller,
         organization: &str,
+        fresh: &str,
         env: &Env,
     ) -> Result<Option<Self>, Fault> {
         let makes = matches!(
@@ -52,12 +55,18 @@ impl Mint {
         }
         let mut mint = Self::new(organization, env)?;
         if !ask.once.is_empty() {
-            let once = ["once", organization, &caller.key_id, &ask.once, &ask.path, &ask.body].join("\n");
-            for (place, byte) in mint.secret.iter_mut().zip(derived(&once, &mint.pepper)) {
-                *place = byte;
-            }
+            mint.once = ["once", organization, &caller.key_id, &ask.once, &ask.path, &ask.body].join("\n");
+            mint.made_at(fresh);
         }
         Ok(Some(mint))
+    }
+
+    /// The secret that a request made when it came with that ULID.
+    fn made_at(&mut self, fresh: &str) {
+        let made = derived(&format!("{}\n{fresh}", self.once), &self.pepper);
+        for (place, byte) in self.secret.iter_mut().zip(made) {
+            *place = byte;
+        }
     }
 
     fn key(&self, kind: KeyKind, ulid: &str) -> Key {
@@ -79,7 +88,12 @@ impl Mint {
     }
 
     /// Adds the text to what is told of the key: by the id that is told, which is that of the first time.
-    pub fn reveal(&self, told: &mut Value) {
+    pub fn reveal(mut self, told: &mut Value) {
+        // It came before: what it made then is told again.
+        let made = told.as_object_mut().and_then(|members| members.remove("made"));
+        if let Some(made) = made.as_ref().and_then(Value::as_str) {
+            self.made_at(made);
+        }
         let key = if told.get("admin_key").is_some() { told.get_mut("admin_key") } else { Some(told) };
         let Some(members) = key.and_then(Value::as_object_mut) else { return };
         let id = members.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -194,8 +194,8 @@ async fn generation(env: &Env, one: &Suspended) -> Option<Usage> {
             credential,
             body: Vec::new(),
         };
-        let upstream = Upstream::new(&call, env);
-        if let Event::Head { head: Head { status: 200, .. }, .. } = upstream.clone().head(0).await
+        let upstream = Upstream::new(&call);
+        if let Event::Head { head: Head { status: 200, .. }, .. } = upstream.clone().head(0, call, env.clone()).await
             && let Event::Whole { bytes, .. } = upstream.whole(0).await
         {
             return generation_usage(&bytes);

@@ -1,4 +1,5 @@
 //! The worker's variables and secrets. No secret leaves this room but into a header of the call it belongs to.
+use super::vault;
 use crate::{
     access::Secret,
     account::Terms,
@@ -28,10 +29,10 @@ pub fn no_pepper() -> Fault {
 }
 
 /// The text of a credential.
-pub fn reveal(credential: &Credential, env: &Env) -> Option<String> {
+pub async fn reveal(credential: &Credential, env: &Env) -> Option<String> {
     match credential {
         Credential::Named(name) => variable(env, name),
-        Credential::Own(secret) => Some(secret.0.clone()),
+        Credential::Own { secret, organization, provider } => vault::open(&secret.0, organization, provider, env).await,
         Credential::None => None,
     }
 }
@@ -88,7 +89,8 @@ pub fn settings(env: &Env, catalog: &Catalog) -> Settings {
         let reach = match (real, &sandbox) {
             (Some(base_url), _) => Some(Reach { base_url, credentials: named }),
             (None, Some(sandbox)) => {
-                let credential = Credential::Own(Secret("sandbox".to_owned()));
+                let (secret, organization) = (Secret("sandbox".to_owned()), String::new());
+                let credential = Credential::Own { secret, organization, provider: provider.id.clone() };
                 Some(Reach { base_url: format!("{sandbox}/{}", provider.id), credentials: vec![credential] })
             }
             (None, None) => None,

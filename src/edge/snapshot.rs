@@ -120,6 +120,11 @@ pub fn catalog() -> (Rc<Catalog>, Source) {
     with(|isolate| (Rc::clone(&isolate.world.catalog), isolate.source))
 }
 
+/// How deployments do, as this isolate knows.
+pub fn health() -> Rc<Health> {
+    with(|isolate| Rc::clone(&isolate.world.health))
+}
+
 /// How a provider of the catalog is called.
 pub fn reach(provider: &str) -> Option<Reach> {
     with(|isolate| isolate.world.settings.reach.get(provider).cloned())

@@ -4,14 +4,14 @@ const SIP = 2048, BITE = 32768;
 // A call to a provider, and its body. Plumbing only: what to do with a status or with bytes is decided in Rust.
 export class Upstream {
   #stop = new AbortController();
-  #url; #headers; #body; #response; #reader;
-  constructor(url, headers, body) { this.#url = url; this.#headers = headers; this.#body = body; }
+  #url; #body; #response; #reader;
+  constructor(url, body) { this.#url = url; this.#body = body; }
 
   // status, content type, retry-after and the mark of a simulation, a line each.
-  async head() {
+  async head(told) {
     const method = this.#body.length ? "POST" : "GET";
     if (method === "GET") this.#body = undefined;
-    const init = { method, headers: JSON.parse(this.#headers), body: this.#body, redirect: "manual", signal: this.#stop.signal };
+    const init = { method, headers: JSON.parse(told), body: this.#body, redirect: "manual", signal: this.#stop.signal };
     this.#response = await fetch(this.#url, init);
     this.#body = undefined;
     const { status, headers } = this.#response;

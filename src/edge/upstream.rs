@@ -14,9 +14,9 @@ extern "C" {
     #[derive(Clone)]
     type JsUpstream;
     #[wasm_bindgen(constructor, js_class = Upstream)]
-    fn new(url: &str, headers: &str, body: Uint8Array) -> JsUpstream;
+    fn new(url: &str, body: Uint8Array) -> JsUpstream;
     #[wasm_bindgen(method, catch)]
-    async fn head(this: &JsUpstream) -> Result<JsValue, JsValue>;
+    async fn head(this: &JsUpstream, headers: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
     async fn read(this: &JsUpstream) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
@@ -45,22 +45,24 @@ pub struct Upstream(JsUpstream);
 
 impl Upstream {
     /// Prepares a call; nothing is sent before [`Upstream::head`].
-    pub fn new(call: &UpstreamCall, env: &Env) -> Self {
-        let mut headers: Vec<(&str, String)> = vec![
-            ("content-type", "application/json".to_owned()),
-            ("accept", "application/json, text/event-stream".to_owned()),
-            ("user-agent", concat!("megarouter/", env!("CARGO_PKG_VERSION")).to_owned()),
-        ];
-        headers.extend(call.headers.iter().cloned());
-        let (name, before) = call.credential_header;
-        headers.extend(secrets::reveal(&call.credential, env).map(|secret| (name, format!("{before}{secret}"))));
-        let headers = crate::json::write(&headers);
-        Self(JsUpstream::new(&call.url, &headers, Uint8Array::from(call.body.as_slice())))
+    pub fn new(call: &UpstreamCall) -> Self {
+        Self(JsUpstream::new(&call.url, Uint8Array::from(call.body.as_slice())))
     }
 
     /// Sends, and waits for the head.
-    pub async fn head(self, attempt: usize) -> Event {
-        let told = self.0.head().await.ok().and_then(|told| told.as_string());
+    pub async fn head(self, attempt: usize, call: UpstreamCall, env: Env) -> Event {
+        let UpstreamCall { headers: more, credential_header: (name, before), credential, .. } = call;
+        let mut headers: Vec<(&str, String)> = vec![
+            ("accept", "application/json, text/event-stream".to_owned()),
+            ("user-agent", concat!("megarouter/", env!("CARGO_PKG_VERSION")).to_owned()),
+        ];
+        if more.iter().all(|(name, _)| *name != "content-type") {
+            headers.push(("content-type", "application/json".to_owned()));
+        }
+        headers.extend(more.into_iter().filter(|(_, value)| !value.is_empty()));
+        let secret = secrets::reveal(&credential, &env).await;
+        headers.extend(secret.map(|secret| (name, format!("{before}{secret}"))));
+        let told = self.0.head(&crate::json::write(&headers)).await.ok().and_then(|told| told.as_string());
         let Some(told) = told else { return Event::Broke { attempt } };
         let mut lines = told.split('\n');
         let mut line = || lines.next().unwrap_or_default().to_owned();

@@ -6,7 +6,6 @@ use crate::{
     health::{self, FailedAs, Sample},
     mode::Mode,
     time::Millis,
-    world::World,
 };
 
 /// Attempts of one request at most, and at one deployment.
@@ -242,7 +241,7 @@ impl Exchange {
     /// The name of the credential that was refused.
     fn refused_credential(&self, cause: Cause) -> Option<String> {
         let attempt = self.attempt().filter(|_| cause.blames_credential())?;
-        Some(World::credential_name(&self.candidate()?.deployment.provider.id, attempt.credential))
+        Some(self.case.world.credential_name(&self.candidate()?.deployment.provider.id, attempt.credential))
     }
 
     /// How long it waits its turn at a rate limit.

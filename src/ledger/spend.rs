@@ -69,7 +69,7 @@ const WIDTHS: [(&str, u64, u64); 3] =
 const USUAL_MS: u64 = 30 * DAY_MS;
 const LONGEST_MS: u64 = 400 * DAY_MS;
 /// Counts of a row: the column, what it sums, the member it is told as.
-const COUNTS: [(&str, &str); 5] = [
+pub(super) const COUNTS: [(&str, &str); 5] = [
     ("requests", "id NOT LIKE '%#%'"),
     ("input_tokens", "coalesce(call ->> '$.usage.input', 0) + coalesce(call ->> '$.usage.audio_input', 0)"),
     ("cache_read_tokens", "coalesce(call ->> '$.usage.cache_read', 0)"),
@@ -232,11 +232,11 @@ fn fits(rows: &[Value]) -> Result<&[Value], Fault> {
     Ok(rows)
 }
 
-fn number(row: &Value, name: &str) -> u64 {
+pub(super) fn number(row: &Value, name: &str) -> u64 {
     row.get(name).and_then(Value::as_u64).unwrap_or_default()
 }
 
-fn spent(row: &Value) -> Nanos {
+pub(super) fn spent(row: &Value) -> Nanos {
     let nanos = row.get("nanos").and_then(Value::as_str).and_then(|text| text.parse().ok());
     Nanos(nanos.unwrap_or_default())
 }

@@ -127,7 +127,7 @@ impl Deed {
             Self::Found { credit, zone, owned } => found(*credit, zone, *owned),
             Self::Credit { id, amount, adjusts } => {
                 let (id, amount, reason, adjusts) = (id.clone(), *amount, "more".to_owned(), *adjusts);
-                Letter::Credit(NewCredit { id, amount, reason, adjusts, once: String::new() })
+                Letter::Credit(NewCredit { id, amount, reason, adjusts, once: String::new(), source: String::new() })
             }
             Self::Refund { id, of, amount } => {
                 let (id, of, amount, reason) = (id.clone(), of.clone(), *amount, "sorry".to_owned());
@@ -195,6 +195,7 @@ fn found(credit: Nanos, zone: &Zone, owned: bool) -> Letter {
         reason: "start".to_owned(),
         adjusts: false,
         once: String::new(),
+        source: String::new(),
     };
     let owner = owned.then(|| (OWNER.to_owned(), Member { owner: true, ..Member::default() }));
     let Made { id, digest, kind, .. } = &*ADMIN;

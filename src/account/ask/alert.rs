@@ -3,10 +3,12 @@ use super::{NAME_MAX, safe_base_url};
 use crate::{
     alert::{USUAL, Webhook},
     fault::Fault,
-    json,
+    json::{self, json},
     money::Nanos,
+    payment::stripe,
     time::Millis,
 };
+use serde_json::Value;
 
 /// An endpoint as an admin says it. Absent members stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,6 +74,47 @@ impl WebhookAsk {
             Some(_) => return Err(Fault::parameter("status", "status is active or disabled.")),
         };
         Ok(hook)
+    }
+}
+
+/// `POST /admin/v1/wallet/topups`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopUpAsk {
+    method: String,
+    amount_usd: Nanos,
+    /// Where whoever paid is led back to.
+    return_url: String,
+}
+
+json::members!(strict TopUpAsk { method, amount_usd, return_url = "https://stripe.com".to_owned() });
+
+impl TopUpAsk {
+    /// A top-up to be paid.
+    ///
+    /// # Errors
+    /// 400 naming the member out of bounds.
+    pub fn told(&self, id: &str) -> Result<Value, Fault> {
+        if self.method != "card" {
+            return Err(Fault::parameter("method", "method is \"card\"; no other is served yet."));
+        }
+        let cents = stripe::cents(self.amount_usd).ok_or_else(|| {
+            Fault::parameter("amount_usd", "amount_usd is an amount in whole cents from 1 to 100000 dollars.")
+        })?;
+        if !self.return_url.starts_with("https://") || self.return_url.len() > 500 {
+            return Err(Fault::parameter(
+                "return_url",
+                "return_url begins with https:// and has at most 500 characters.",
+            ));
+        }
+        Ok(json!({
+            "object": "topup",
+            "id": id,
+            "status": "pending",
+            "method": self.method,
+            "amount_usd": self.amount_usd,
+            "return_url": self.return_url,
+            "cents": cents,
+        }))
     }
 }
 

@@ -11,8 +11,6 @@ use wasm_encoder::{
 };
 use wasmparser::{CodeSectionReader, FunctionBody, FunctionSectionReader, Operator, Parser, Payload, TypeRef};
 
-/// How far back functions are compared, in bytes: somewhat less than compression looks, which also remembers how near.
-const WINDOW: usize = 29_000;
 /// The bytes of a piece; two functions are alike by as many pieces as they share.
 const PIECE: usize = 6;
 /// A piece in more functions than this is in every window and tells nothing.
@@ -20,8 +18,25 @@ const COMMON: usize = 50;
 /// The first index that takes two bytes.
 const TWO_BYTES: u32 = 128;
 
+/// What is worth trying: which of them is best depends on the code, by a third of a percent.
+pub const LIKINGS: [Liking; 4] = [
+    Liking { window: 29_000, power: 0.6 },
+    Liking { window: 29_000, power: 0.7 },
+    Liking { window: 32_000, power: 0.6 },
+    Liking { window: 32_000, power: 0.7 },
+];
+
+/// What counts as alike.
+#[derive(Clone, Copy)]
+pub struct Liking {
+    /// How far back functions are compared, in bytes: somewhat less than compression looks, which also remembers how near.
+    window: usize,
+    /// Size counts by this power: by itself it would put all that is large first, and a share would put all that is tiny.
+    power: f64,
+}
+
 /// The module with its functions in another order.
-pub fn ordered(wasm: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+pub fn ordered(wasm: &[u8], liking: Liking) -> Result<Vec<u8>, Box<dyn Error>> {
     let (mut imported, mut bodies) = (0, Vec::new());
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
@@ -36,7 +51,7 @@ pub fn ordered(wasm: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
     }
     let most_called = most_called(&bodies, imported)?;
     let bodies: Vec<_> = bodies.iter().map(FunctionBody::as_bytes).collect();
-    let order = by_likeness(&bodies, &most_called);
+    let order = by_likeness(&bodies, &most_called, liking);
     let mut places = vec![0; order.len()];
     for (place, &function) in (imported..).zip(&order) {
         places[function] = place;
@@ -108,9 +123,8 @@ fn most_called(bodies: &[FunctionBody<'_>], imported: u32) -> Result<Vec<usize>,
     Ok(functions)
 }
 
-/// Begins with those of `first`; each time comes the one that shares most with the window before it. Size
-/// counts by its power: by itself it would put all that is large first, and a share would put all that is tiny.
-fn by_likeness(bodies: &[&[u8]], first: &[usize]) -> Vec<usize> {
+/// Begins with those of `first`; each time comes the one that shares most with the window before it.
+fn by_likeness(bodies: &[&[u8]], first: &[usize], liking: Liking) -> Vec<usize> {
     let (pieces, holders) = shared(bodies);
     // What few have tells more. Whole numbers, because their sum does not depend on the order.
     let weights = holders.iter().map(|of| (1_000_000 / of.len() as u64).isqrt()).collect();
@@ -119,7 +133,8 @@ fn by_likeness(bodies: &[&[u8]], first: &[usize]) -> Vec<usize> {
     let (mut order, mut oldest, mut bytes) = (Vec::new(), 0, 0);
     for mut left in [first.to_vec(), rest] {
         while let Some(at) = (0..left.len()).max_by(|&a, &b| {
-            let likeness = |at: usize| window.known[left[at]] as f64 / (bodies[left[at]].len() as f64).powf(0.7);
+            let likeness =
+                |at: usize| window.known[left[at]] as f64 / (bodies[left[at]].len() as f64).powf(liking.power);
             let size = |at: usize| bodies[left[at]].len();
             // The first of equals, so that the order is the same each time.
             likeness(a).total_cmp(&likeness(b)).then(size(a).cmp(&size(b))).then(b.cmp(&a))
@@ -128,7 +143,7 @@ fn by_likeness(bodies: &[&[u8]], first: &[usize]) -> Vec<usize> {
             order.push(next);
             bytes += bodies[next].len();
             window.enter(&pieces[next]);
-            while bytes > WINDOW && oldest + 1 < order.len() {
+            while bytes > liking.window && oldest + 1 < order.len() {
                 let gone = order[oldest];
                 oldest += 1;
                 bytes -= bodies[gone].len();

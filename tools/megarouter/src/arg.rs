@@ -1,6 +1,6 @@
 //! Arguments: the command they name, and what of them goes where in its request.
 use crate::table::{COMMANDS, Command, GLOBALS};
-use megarouter::money::Nanos;
+use megarouter::{money::Nanos, time::Window};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fs, io::Read as _};
 
@@ -42,12 +42,12 @@ pub enum Kind {
     Seconds,
     /// What a limit stands at.
     Scope,
+    /// A time that a budget counts over.
+    Window,
     Roles,
     File,
     /// A text, or `-` for standard input, so that it stands in no list of processes.
     Secret,
-    /// Always this member of the body.
-    Fixed(&'static str),
 }
 
 /// An argument of a command: a flag, or one of those without a name.
@@ -81,11 +81,6 @@ pub const fn file(name: &'static str, to: To, help: &'static str) -> Arg {
     Arg { name, to, kind: Kind::File, must: true, help }
 }
 
-/// A member that is always sent, and not asked for.
-pub const fn fixed(member: &'static str, value: &'static str) -> Arg {
-    Arg { name: "", to: To::Body(member), kind: Kind::Fixed(value), must: false, help: "" }
-}
-
 impl Arg {
     /// Whether it is told by its place.
     pub fn is_placed(&self) -> bool {
@@ -95,7 +90,6 @@ impl Arg {
     /// How it stands in a line of usage, with a space before.
     pub fn usage(&self) -> String {
         match (self.kind, self.is_placed(), self.must) {
-            (Kind::Fixed(_), ..) => String::new(),
             (_, true, true) => format!(" {}", self.name),
             (_, true, false) => format!(" [{}]", self.name),
             (Kind::Switch, ..) => format!(" [--{}]", self.name),
@@ -180,11 +174,9 @@ pub fn parse(arguments: &[String]) -> Result<Parsed, String> {
         put(&mut values, arg, value).map_err(|why| wrong(command, &format!("--{name}: {why}")))?;
     }
     for arg in command.args {
-        match (arg.kind, arg.to) {
-            (Kind::Fixed(value), To::Body(member)) => drop(values.body.insert(member.into(), value.into())),
-            // Scopes that may be left out are the organisation.
-            (Kind::Scope, To::Path(name)) => drop(values.path.entry(name).or_insert_with(|| "organization".into())),
-            _ => {}
+        // Scopes that may be left out are the organisation.
+        if let (Kind::Scope, To::Path(name)) = (arg.kind, arg.to) {
+            values.path.entry(name).or_insert_with(|| "organization".into());
         }
     }
     Ok(Parsed::Command(Box::new(Asked { command, values })))
@@ -257,6 +249,9 @@ fn put(values: &mut Values, arg: &Arg, text: &str) -> Result<(), String> {
     match arg.to {
         To::Path(name) if arg.kind == Kind::Scope => drop(values.path.insert(name, scope(text)?)),
         To::Path(_) if text.is_empty() => return Err(format!("{} is empty", arg.name)),
+        To::Path(_) if arg.kind == Kind::Window && Window::of_word(text).is_none() => {
+            return Err(format!("{text:?} is no window: {}", arg.help));
+        }
         To::Path(name) => drop(values.path.insert(name, escaped(text))),
         To::Query(name) => values.query.push((name, text.to_owned())),
         To::Fixed(name, value) => values.query.push((name, value.to_owned())),

@@ -67,6 +67,9 @@ fn every_ailment_is_found() {
         "expires_at": "2027-01-01T00:00:00Z"});
     let endless = json!({"id": "key_2", "kind": "inference", "status": "active", "created_at": "2026-11-01T00:00:00Z",
         "expires_at": null});
+    let dead = json!({"id": "evt_1", "deliveries": [{"status": "delivered"}, {"status": "failed"}]});
+    let sent = json!({"id": "evt_2", "deliveries": [{"status": "delivered"}]});
+    let owner = json!({"id": "mem_1", "status": "active", "roles": [{"role": "owner"}]});
     for (probe, status, body, level, what) in [
         ("models", 200, list(&json!([])), Level::Fail, "no model"),
         ("models", 500, json!({}), Level::Fail, "500"),
@@ -85,10 +88,11 @@ fn every_ailment_is_found() {
         ("budgets", 200, list(&json!([{"mode": "soft"}])), Level::Warn, "all soft"),
         ("webhooks", 200, list(&json!([{"status": "disabled"}])), Level::Warn, "no webhook endpoint"),
         ("webhooks", 404, error("unknown_endpoint"), Level::Warn, "not served"),
-        ("dead_letters", 200, list(&json!([{"id": "evt_1"}])), Level::Fail, "could not be delivered: 1"),
+        ("dead_letters", 200, list(&json!([dead, sent])), Level::Fail, "could not be delivered: 1"),
         ("keys", 200, list(&json!([key])), Level::Warn, "older than 90 days: 1 (key_1)"),
         ("keys", 200, list(&json!([endless])), Level::Warn, "never expire: 1 (key_2)"),
-        ("members", 200, list(&json!([])), Level::Warn, "one owner"),
+        ("members", 200, list(&json!([])), Level::Warn, "not for this key"),
+        ("members", 200, list(&json!([owner])), Level::Warn, "one owner"),
         ("decision", 200, json!({"megarouter": {"candidates": []}}), Level::Fail, "no provider"),
         ("decision", 401, error("invalid_key"), Level::Fail, "401"),
         ("catalog", 200, json!({"id": "c", "source": "bundled"}), Level::Warn, "bundled"),

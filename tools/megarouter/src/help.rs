@@ -1,6 +1,6 @@
 //! The help, made from the table.
 use crate::{
-    arg::{Arg, Kind},
+    arg::Arg,
     table::{COMMANDS, Command, GLOBALS},
 };
 
@@ -32,10 +32,9 @@ pub fn help(words: &[String]) -> String {
 }
 
 fn args(args: &[Arg]) -> String {
-    let told = args.iter().filter(|arg| !matches!(arg.kind, Kind::Fixed(_)));
     let line = |arg: &Arg| {
         let name = if arg.is_placed() { arg.name.to_owned() } else { format!("--{}", arg.name) };
         format!("    {name:18} {}\n", arg.help)
     };
-    told.map(line).collect::<Vec<_>>().concat()
+    args.iter().map(line).collect::<Vec<_>>().concat()
 }

@@ -117,6 +117,9 @@ fn tell(values: &Values, columns: &[&str], answer: &Answer) -> Result<bool, Stri
         print(&format!("{}\n", answer.text.trim_end()));
     } else if told.is_object() {
         print(&show::shown(&told, columns));
+        if let Some(tag) = answer.header("etag").filter(|_| told.get("data").is_none()) {
+            print(&format!("etag: {}\n", show::plain(tag)));
+        }
     } else {
         print("done\n");
     }
@@ -128,28 +131,26 @@ fn tell(values: &Values, columns: &[&str], answer: &Answer) -> Result<bool, Stri
 
 fn export(values: &Values, config: &Config, client: &Client) -> Result<bool, String> {
     let from = values.query.iter().find(|(name, _)| *name == "from").map(|(_, value)| value.as_str());
-    let lines = audit::export(&|ask| client.ask(ask), admin_key(config)?, from)?;
-    let text = lines.join("\n") + "\n";
+    let audit::Exported { lines, rows, notes } = audit::export(&|ask| client.ask(ask), admin_key(config)?, from)?;
+    let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
     let file = values.local("file").unwrap_or("-");
     if file == "-" {
         print(&text);
     } else {
         fs::write(file, text).map_err(|error| format!("{file} cannot be written: {error}"))?;
-        print(&format!("{} rows and the checkpoint are in {file}\n", lines.len() - 1));
+        let end = if lines.len() > rows { " and the checkpoint" } else { "" };
+        print(&format!("{rows} rows{end} are in {file}\n"));
+    }
+    for note in notes {
+        eprintln!("{note}");
     }
     Ok(true)
 }
 
 fn verify(values: &Values, config: &Config) -> Result<bool, String> {
     let file = contents(values.local("file").unwrap_or("-"))?;
-    let first = match values.local("from") {
-        None => 1,
-        Some(number) => {
-            let number = number.parse().ok().filter(|number| *number > 0);
-            number.ok_or("--from is the number of the first row, 1 or more.")?
-        }
-    };
-    for line in audit::verify(&file, first, &keys(values, config)?)? {
+    let partial = values.local("partial").is_some();
+    for line in audit::verify(&file, partial, &keys(values, config)?)? {
         print(&format!("{line}\n"));
     }
     Ok(true)

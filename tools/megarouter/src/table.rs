@@ -1,5 +1,5 @@
 //! The commands, as one table: what a row says is how it is parsed, what is sent, what is shown, and what its help is.
-use crate::arg::{Arg, Kind, To, file, fixed, flag, may, need};
+use crate::arg::{Arg, Kind, To, file, flag, may, need};
 
 /// Whose credential a request carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ const SCOPE: Arg =
     need("SCOPE", To::Path("scope"), Kind::Scope, "organization, group:grp_…, member:mem_… or key:key_…");
 const MAY_SCOPE: Arg =
     may("SCOPE", To::Path("scope"), Kind::Scope, "group:grp_…, member:mem_… or key:key_…; organization if left out");
-const WINDOW: Arg = need("WINDOW", To::Path("window"), Kind::Text, "day, week, month, quarter, lifetime or session");
+const WINDOW: Arg = need("WINDOW", To::Path("window"), Kind::Window, "day, week, month, quarter, lifetime or session");
 const NAME: Arg = need("NAME", To::Body("name"), Kind::Text, "a name for people");
 const NEW_NAME: Arg = flag("name", To::Body("name"), Kind::Text, "another name");
 const EMAIL: Arg = flag("email", To::Body("email"), Kind::Text, "an address");
@@ -108,7 +108,8 @@ const MEMBERS: &[&str] = &["id", "name", "kind", "group_id", "roles", "status"];
 const KEYS: &[&str] =
     &["id", "name", "kind", "owner_member_id", "redacted_value", "status", "expires_at", "last_used_at"];
 const INVITES: &[&str] = &["id", "name", "email", "roles", "group_id", "status", "expires_at"];
-const BUDGETS: &[&str] = &["window", "limit_usd", "mode", "state.posted_usd", "state.held_usd", "state.resets_at"];
+const BUDGETS: &[&str] =
+    &["window", "limit_usd", "mode", "state.posted_usd", "state.held_usd", "override.extra_usd", "state.resets_at"];
 const REQUESTS: &[&str] =
     &["id", "at", "amount_usd", "api_key_id", "provider", "model", "reason", "status", "duration_ms"];
 const OWN_PROVIDERS: &[&str] = &["id", "dialect", "base_url", "has_credential"];
@@ -116,7 +117,7 @@ const ROUTES: &[&str] = &["id", "targets", "mode", "fallback"];
 const WEBHOOKS: &[&str] = &["id", "url", "events", "group_id", "status"];
 const ALERTS: &[&str] = &["id", "at", "type", "deliveries", "data"];
 const AUDIT: &[&str] =
-    &["number", "at", "type", "decision", "actor.member_id", "actor.api_key_id", "resource.type", "resource.id", "id"];
+    &["seq", "at", "type", "decision", "actor.member_id", "actor.api_key_id", "resource.type", "resource.id", "id"];
 
 const NONE: &[Arg] = &[];
 const ALL: &[&str] = &[];
@@ -185,8 +186,6 @@ pub const COMMANDS: &[Command] = &[
     row("wallet", "GET", "/admin/v1/wallet", NONE, ALL, "money left"),
     row("wallet alert", "PATCH", "/admin/v1/wallet", &[
         need("USD", To::Body("low_balance_alert_usd"), Kind::Money, "the balance; none for no alert")], ALL, "alert when less is left"),
-    row("topup", "POST", "/admin/v1/wallet/topups", &[fixed("method", "card"),
-        need("USD", To::Body("amount_usd"), Kind::Money, "how much")], ALL, "pay in by card: answers a page to pay at"),
     row("usage", "GET", "/admin/v1/costs", &[
         flag("by", To::Query("group_by"), Kind::Text, "group,member,api_key,model,provider: one or several"),
         flag("from", To::Query("start_time"), Kind::Text, "the first moment or date; 30 days ago if left out"),
@@ -230,7 +229,7 @@ pub const COMMANDS: &[Command] = &[
     own("audit export", Act::Export, &[file("FILE", To::Local("file"), "where to write; - for standard output"), FROM],
         "write the log as JSON lines, oldest first, with its signed checkpoint"),
     own("audit verify", Act::Verify, &[file("FILE", To::Local("file"), "what was exported; - for standard input"),
-        flag("from", To::Local("from"), Kind::Text, "the number the file begins with, if it was exported from a moment on"),
+        flag("partial", To::Local("partial"), Kind::Switch, "rows may be missing: exported from a moment on, or of some scopes"),
         flag("keys", To::Local("keys"), Kind::Text, "a file or URL of public keys, or none; the deployment's if left out")],
         "check seals, order and signature of an exported log, here"),
 

@@ -251,10 +251,7 @@ fn money(gathered: &Gathered) -> Vec<Finding> {
         let balance = if more {
             good(format!("the wallet has {available} USD"))
         } else {
-            fail(
-                format!("the wallet has {available} USD: calls get 402"),
-                "`megarouter topup USD`, or ask the operator for credit",
-            )
+            fail(format!("the wallet has {available} USD: calls get 402"), "ask the operator for credit")
         };
         let alert = match wallet.get("low_balance_alert_usd") {
             Some(Value::Null) => warn("nobody is told when the wallet runs low", "`megarouter wallet alert USD`"),
@@ -288,11 +285,17 @@ fn events(gathered: &Gathered) -> Vec<Finding> {
             count => good(format!("webhook endpoints: {count}")),
         }]
     });
-    found.extend(of_body(gathered, "dead_letters", "undelivered alerts", |list| match rows(list).len() {
-        0 => vec![good("every alert was delivered")],
-        count => {
-            let what = format!("alerts that could not be delivered: {count}");
-            vec![fail(what, "`megarouter alerts --failed`; mend the endpoint, then `megarouter alert resend ID`")]
+    let failed = |alert: &&Value| {
+        let deliveries = alert.get("deliveries").and_then(Value::as_array);
+        deliveries.into_iter().flatten().any(|delivery| text(delivery, "status") == "failed")
+    };
+    found.extend(of_body(gathered, "dead_letters", "undelivered alerts", |list| {
+        match rows(list).iter().filter(failed).count() {
+            0 => vec![good("every alert was delivered")],
+            count => {
+                let what = format!("alerts that could not be delivered: {count}");
+                vec![fail(what, "`megarouter alerts --failed`; mend the endpoint, then `megarouter alert resend ID`")]
+            }
         }
     }));
     found
@@ -335,7 +338,10 @@ fn owners(gathered: &Gathered) -> Vec<Finding> {
                 && roles.into_iter().flatten().any(|grant| text(grant, "role") == "owner")
         };
         vec![match rows(list).iter().filter(is_owner).count() {
-            0 | 1 => warn(
+            0 => {
+                warn("owners: not for this key to see", "use the key of an owner, or of an auditor of the organisation")
+            }
+            1 => warn(
                 "there is one owner: whoever loses that key has lost the organisation",
                 "`megarouter member invite NAME --roles owner`",
             ),

@@ -38,7 +38,7 @@ export async function startReceiver(answers = {}) {
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   const close = () => { server.close(); server.closeAllConnections(); };
-  return { url: `http://127.0.0.1:${server.address().port}`, received, close };
+  return { url: `http://127.0.0.1:${server.address().port}`, received, answers, close };
 }
 
 /** Wrangler reads .dev.vars; a test must never spend on a real key that stands there. An empty value counts as none. */

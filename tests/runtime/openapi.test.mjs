@@ -1,5 +1,6 @@
 // The document beside the worker: every answer of a walk through both planes, and every refusal, is as schema/openapi.json says.
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import Ajv2020 from "ajv/dist/2020.js";
@@ -70,8 +71,11 @@ function held(method, target, answer) {
 // ---- the walk ---------------------------------------------------------------------------------------------------
 
 let here, own, receiver;
+const STRIPE = "whsec_of_stripe";
 before(async () => {
-  [here, receiver] = await Promise.all([start({ vars: { OUTBOX_FLUSH_MS: "50" } }), startReceiver()]);
+  receiver = await startReceiver({ "/v1/checkout/sessions": [200, {}, JSON.stringify({ id: "cs_1", url: "https://pay.test/cs_1" })] });
+  const stripe = { STRIPE_SECRET_KEY: "sk_test_none", STRIPE_API_BASE: receiver.url, STRIPE_WEBHOOK_SECRET: STRIPE };
+  here = await start({ vars: { OUTBOX_FLUSH_MS: "50", ...stripe } });
   own = await here.newOrganization();
 });
 after(() => {
@@ -254,13 +258,6 @@ test("models, and what calls leave behind", async () => {
   await operator(200, "POST", `/organizations/${own.id}/refunds`, { entry_id: entry.id, reason: "no answer" });
 });
 
-// ---- what may be documented before it is served -------------------------------------------------------------------
-
-/** Walks an operation's part where the router serves it. */
-async function whereServed(operationId, part) {
-  if (await isServed(operations.find(({ told }) => told.operationId === operationId))) await part();
-}
-
 test("keys change, and are given new secrets", async () => {
   const { id } = await admin(201, "POST", "/api_keys", example("ApiKey"));
   await admin(200, "PATCH", `/api_keys/${id}`, example("ApiKeyPatch"));
@@ -325,6 +322,8 @@ test("webhooks: made, told of, given new secrets, removed; and what is sent to t
   assert.deepEqual(delivered.deliveries.map(({ endpoint_id, attempts }) => [endpoint_id, attempts]), [[made.id, 1]]);
   await admin(202, "POST", `/alerts/${id}/resend`);
   await admin(404, "POST", "/alerts/evt_none/resend");
+  assert.deepEqual((await admin(200, "GET", "/alerts?status=failed")).data, []);
+  await admin(400, "GET", "/alerts?status=pending");
   const sent = receiver.received.find(({ body }) => body.type === "test");
   const [event] = Object.values(document.webhooks);
   assert.deepEqual(breaches(["components", "schemas", "Event"], sent.body), []);
@@ -379,14 +378,36 @@ test("credit under the same key is given once", async () => {
   assert.deepEqual(second, first);
 });
 
-test("what is documented before it is served", async () => {
-  await whereServed("createTopup", () => admin(503, "POST", "/wallet/topups", example("Topup")));
-  await whereServed("resealOrganization", () => operator(200, "POST", `/organizations/${own.id}/reseal`));
-  await whereServed("getMetrics", () => operator(200, "GET", "/metrics"));
+test("a top-up, and what the processor tells of it", async () => {
+  const topup = await admin(201, "POST", "/wallet/topups", { ...example("Topup"), amount_usd: "50.25" });
+  assert.deepEqual([topup.amount_usd, topup.url], ["50.25", "https://pay.test/cs_1"]);
+  const metadata = { organization: own.id };
+  const paid = { object: "checkout.session", id: "cs_1", payment_status: "paid", amount_total: 5025, currency: "usd", metadata };
+  receiver.answers["/v1/checkout/sessions/cs_1"] = [200, {}, JSON.stringify(paid)];
+  const event = JSON.stringify({ type: "checkout.session.completed", data: { object: { id: "cs_1" } } });
+  const at = Math.floor(Date.now() / 1000);
+  const signed = (text) => `t=${at},v1=${createHmac("sha256", STRIPE).update(`${at}.${text}`).digest("hex")}`;
+  const send = (expected, text, signature = signed(text)) =>
+    told(expected, "POST", "/platform/v1/stripe/webhook", undefined, text, { "stripe-signature": signature });
+  const before = (await admin(200, "GET", "/wallet")).credits_usd;
+  assert.equal((await send(200, event)).booked, 1);
+  await send(200, event);
+  assert.equal(Number((await admin(200, "GET", "/wallet")).credits_usd), Number(before) + 50.25);
+  await send(200, "{}");
+  await send(400, "{");
+  await send(401, event, signed("{}"));
+});
+
+test("credentials are sealed anew, and figures told", async () => {
+  await admin(200, "PUT", "/providers/sealed", { ...example("Provider"), credential: ["one", "two"] });
+  assert.equal((await admin(200, "GET", "/providers/sealed")).credentials, 2);
+  await operator(200, "POST", `/organizations/${own.id}/reseal`);
+  await admin(200, "DELETE", "/providers/sealed");
+  assert.match(await operator(200, "GET", "/metrics"), /^# HELP gen_ai_client_operations_total/);
 });
 
 test("a method a path has not is refused with those it has", async () => {
-  for (const [path, item] of Object.entries(document.paths).filter(([path]) => path.startsWith("/admin/") && !/topups/.test(path))) {
+  for (const [path, item] of Object.entries(document.paths).filter(([path]) => path.startsWith("/admin/"))) {
     const target = path.replace("{window}", "day").replaceAll(/\{\w+\}/g, "x");
     const documented = METHODS.filter((method) => item[method]);
     const [other] = METHODS.filter((method) => !documented.includes(method) && method !== "get");
@@ -409,9 +430,21 @@ test("what changed since is not overwritten", async () => {
   await admin(200, "PATCH", `/groups/${id}`, { name: "Third" }, { "if-match": "*" });
 });
 
+test("what is sent twice is told as it was, and nothing beside", { todo: true }, async () => {
+  for (const [path, body] of [["/groups", { name: "Twice" }], ["/members", { name: "Twice" }], ["/wallet/topups", example("Topup")]]) {
+    const send = () => call("POST", `/admin/v1${path}`, own.adminKey, body, { "idempotency-key": `twice ${path}` });
+    const [first, second] = [await send(), await send()];
+    assert.deepEqual(second.body, first.body);
+  }
+});
+
+test("no credentials at all are no list of credentials", { todo: true }, () =>
+  admin(400, "PUT", "/providers/empty", { ...example("Provider"), credential: [] }));
+
 test("what is sent twice is done once", async () => {
-  for (const path of ["/groups", "/api_keys"]) {
-    const send = (name) => call("POST", `/admin/v1${path}`, own.adminKey, { name }, { "idempotency-key": `once ${path}` });
+  for (const path of ["/api_keys", "/invites", "/webhook_endpoints"]) {
+    const body = (name) => (path === "/webhook_endpoints" ? { url: "https://a.test", description: name } : { name });
+    const send = (name) => call("POST", `/admin/v1${path}`, own.adminKey, body(name), { "idempotency-key": `once ${path}` });
     const [first, second, third] = [await send("Once"), await send("Once"), await send("Twice")];
     assert.deepEqual([first.status, second.status, second.body], [201, 201, first.body]);
     assert.deepEqual([third.status, third.body.error?.code], [409, "idempotency_key_reused"]);
@@ -444,6 +477,12 @@ const BOUNDS = [
     ["name", "ä".repeat(200), text(201)], ["kind", "service_account", "user"], ["kind", null, "robot"],
   ]],
   ["WalletPatch", "PATCH", "/wallet", [["low_balance_alert_usd", "0", "-1"], ["low_balance_alert_usd", null, "x"]]],
+  ["Topup", "POST", "/wallet/topups", [
+    ["amount_usd", "100000", 100_000.01], ["amount_usd", 1, 0.99], ["amount_usd", "1.01", "1.001"],
+    ["amount_usd", "1.500000000", "1000000.00"],
+    ["return_url", "https://a.test", "http://a.test"], ["return_url", `https://a.test/${text(485)}`, `https://a.test/${text(486)}`],
+    ["method", "card", "x402"],
+  ]],
   ["WebhookEndpoint", "POST", "/webhook_endpoints", [
     ["url", `https://a.test/${text(485)}`, `https://a.test/${text(486)}`], ["url", "https://a.test/?token=%20#x", null],
     ["url", "https://a.test", "ftp://a.test"], ["url", "https://a.test/b", "https://u@a.test/"],
@@ -485,6 +524,8 @@ const BOUNDS = [
   ]],
   ["Provider", "PUT", "/providers/bounds", [
     ["base_url", "https://a.test/v1", "https://a.test/?q"], ["base_url", `https://a.test/${text(485)}`, `https://a.test/${text(486)}`],
+    ["credential", Array(9).fill("k"), Array(10).fill("k")], ["credential", text(8192), text(8193)], ["credential", "a b", "a\nb"],
+    ["credential", ["k"], [""]], ["credential", null, ""],
     ["abort_stops_billing", null, "maybe"], ["dialect", "anthropic", "smtp"], ["credential", null, 1], ["models", [model({})], []],
     ["models", [model({ id: text(128) })], [model({ id: text(129) })]],
     ["models", [model({ input_usd_per_mtok: 1000 })], [model({ input_usd_per_mtok: "1000.000001" })]],
@@ -561,9 +602,7 @@ test("bodies have the bounds that are documented", async () => {
 
 test("every operation that is served was walked", async () => {
   const missing = [];
-  // Nobody here signs for Stripe, or can be paid by it.
-  const elsewhere = ["stripeWebhook", "createTopup"];
-  for (const one of operations.filter(({ told }) => !elsewhere.includes(told.operationId))) {
+  for (const one of operations) {
     if (!walked.has(`${one.method} ${one.template}`) && await isServed(one)) missing.push(`${one.method} ${one.template}`);
   }
   assert.deepEqual(missing, [], "walk these too: what nobody asks may have another shape");

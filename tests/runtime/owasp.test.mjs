@@ -427,7 +427,8 @@ const MAY = { billing: /api_keys$|\/wallet|\/webhook_endpoints|\/alerts/, audito
 /** What is read of the whole organisation, and by whom: `docs/roles.md`. */
 const READS = {
   "/wallet": ["billing", "auditor"], "/ledger/entries": ["billing", "auditor"], "/requests": ["billing", "auditor"],
-  "/router_lift": ["billing", "auditor"], "/organization/budgets": ["billing", "auditor"], "/audit_logs/checkpoints": ["auditor"],
+  "/router_lift": ["billing", "auditor"], "/organization/budgets": ["billing", "auditor"],
+  "/audit_logs/checkpoints": ["auditor", "group_admin"],
 };
 
 test("API5:2023 Broken Function Level Authorization: each role does what its table says", async () => {

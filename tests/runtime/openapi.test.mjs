@@ -441,7 +441,8 @@ test("what is sent twice is told as it was, and nothing beside", { todo: true },
 test("no credentials at all are no list of credentials", { todo: true }, () =>
   admin(400, "PUT", "/providers/empty", { ...example("Provider"), credential: [] }));
 
-test("an organisation that is not there has nothing to seal", { todo: true }, () => operator(404, "POST", "/organizations/org_none/reseal"));
+test("an organisation that is not there has nothing to seal", { todo: true }, () =>
+  operator(404, "POST", "/organizations/org_none/reseal"));
 
 test("what is sent twice is done once", async () => {
   for (const path of ["/api_keys", "/invites", "/webhook_endpoints"]) {

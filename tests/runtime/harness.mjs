@@ -1,6 +1,7 @@
 // One worker in the real runtime, with a sandbox and an empty database of its own, for a test file.
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
+import { createServer } from "node:http";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -24,6 +25,20 @@ export async function startSandbox() {
   process.once("exit", () => child.kill());
   for await (const line of createInterface({ input: child.stdout })) return { child, url: JSON.parse(line).url };
   throw new Error("the sandbox ended before it listened");
+}
+
+/** Listens for webhooks until `close()`. `received` are their {path, headers, body}; `answers[path]` is [status, headers, body]. */
+export async function startReceiver(answers = {}) {
+  const received = [];
+  const server = createServer(async (request, response) => {
+    const path = request.url.split("?")[0], chunks = await request.toArray();
+    received.push({ path, headers: request.headers, body: parsed(Buffer.concat(chunks).toString()) });
+    const [status, headers, body] = answers[path] ?? [204];
+    response.writeHead(status, headers).end(body);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const close = () => { server.close(); server.closeAllConnections(); };
+  return { url: `http://127.0.0.1:${server.address().port}`, received, answers, close };
 }
 
 /** Wrangler reads .dev.vars; a test must never spend on a real key that stands there. An empty value counts as none. */

@@ -1,9 +1,10 @@
 // The document beside the worker: every answer of a walk through both planes, and every refusal, is as schema/openapi.json says.
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import Ajv2020 from "ajv/dist/2020.js";
-import { start, until } from "./harness.mjs";
+import { start, startReceiver, until } from "./harness.mjs";
 
 const catalogText = readFileSync(new URL("../../schema/catalog.json", import.meta.url), "utf8");
 const document = JSON.parse(readFileSync(new URL("../../schema/openapi.json", import.meta.url), "utf8"));
@@ -69,12 +70,18 @@ function held(method, target, answer) {
 
 // ---- the walk ---------------------------------------------------------------------------------------------------
 
-let here, own;
+let here, own, receiver;
+const STRIPE = "whsec_of_stripe";
 before(async () => {
-  here = await start({ vars: { OUTBOX_FLUSH_MS: "50" } });
+  receiver = await startReceiver({ "/v1/checkout/sessions": [200, {}, JSON.stringify({ id: "cs_1", url: "https://pay.test/cs_1" })] });
+  const stripe = { STRIPE_SECRET_KEY: "sk_test_none", STRIPE_API_BASE: receiver.url, STRIPE_WEBHOOK_SECRET: STRIPE };
+  here = await start({ vars: { OUTBOX_FLUSH_MS: "50", ...stripe } });
   own = await here.newOrganization();
 });
-after(() => here.close());
+after(() => {
+  receiver.close();
+  return here.close();
+});
 
 const call = async (method, path, token, body, more) => held(method, path, await here.call(method, path, token, body, more));
 
@@ -251,64 +258,168 @@ test("models, and what calls leave behind", async () => {
   await operator(200, "POST", `/organizations/${own.id}/refunds`, { entry_id: entry.id, reason: "no answer" });
 });
 
-// ---- what may be documented before it is served -------------------------------------------------------------------
-
-/** Walks an operation's part where the router serves it. */
-async function whereServed(operationId, part) {
-  if (await isServed(operations.find(({ told }) => told.operationId === operationId))) await part();
-}
-
 test("keys change, and are given new secrets", async () => {
   const { id } = await admin(201, "POST", "/api_keys", example("ApiKey"));
-  await whereServed("updateApiKey", () => admin(200, "PATCH", `/api_keys/${id}`, example("ApiKeyPatch")));
-  await whereServed("rotateApiKey", () => admin(200, "POST", `/api_keys/${id}/rotate`, example("Rotate")));
+  await admin(200, "PATCH", `/api_keys/${id}`, example("ApiKeyPatch"));
+  await admin(200, "POST", `/api_keys/${id}/rotate`, example("Rotate"));
 });
 
-test("the organisation, invites, service accounts and what new members are given", async () => {
-  await whereServed("getOrganization", () => admin(200, "GET", "/organization"));
-  await whereServed("updateOrganization", () => admin(200, "PATCH", "/organization", example("OrganizationPatch")));
-  await whereServed("createServiceAccount", () => admin(201, "POST", "/service_accounts", example("ServiceAccount")));
-  await whereServed("listServiceAccounts", () => admin(200, "GET", "/service_accounts"));
-  await whereServed("createInvite", async () => {
-    const invite = await admin(201, "POST", "/invites", example("Invite"));
-    await admin(200, "GET", "/invites");
-    await admin(200, "GET", `/invites/${invite.id}`);
-    await told(201, "POST", "/admin/v1/invites/accept", invite.secret, example("Accept"));
-    const other = await admin(201, "POST", "/invites", {});
-    await admin(200, "DELETE", `/invites/${other.id}`);
-    await admin(404, "GET", "/invites/none");
-  });
-  await whereServed("putOrganizationMemberDefaults", async () => {
-    const { id } = await admin(201, "POST", "/groups", { name: "Defaults" });
-    for (const scope of ["/organization", `/groups/${id}`]) {
-      await admin(200, "PUT", `${scope}/member_defaults`, example("MemberDefaults"));
-      await admin(200, "GET", `${scope}/member_defaults`);
-      await admin(200, "DELETE", `${scope}/member_defaults`);
-      await admin(404, "GET", `${scope}/member_defaults`);
-    }
-  });
+test("the organisation, invites and service accounts", async () => {
+  await admin(200, "GET", "/organization");
+  await admin(200, "PATCH", "/organization", example("OrganizationPatch"));
+  await admin(201, "POST", "/service_accounts", example("ServiceAccount"));
+  await admin(400, "POST", "/service_accounts", { ...example("ServiceAccount"), kind: "user" });
+  await admin(200, "GET", "/service_accounts");
+  const invite = await admin(201, "POST", "/invites", example("Invite"));
+  await admin(200, "GET", "/invites");
+  await admin(200, "GET", `/invites/${invite.id}`);
+  await told(401, "POST", "/admin/v1/invites/accept", own.adminKey, example("Accept"));
+  const accepted = await told(201, "POST", "/admin/v1/invites/accept", invite.secret, example("Accept"));
+  assert.deepEqual([accepted.id, accepted.member.name], [invite.id, example("Accept").name]);
+  await told(200, "GET", "/admin/v1/wallet", accepted.admin_key.secret);
+  await told(401, "POST", "/admin/v1/invites/accept", invite.secret);
+  assert.equal((await admin(200, "GET", `/invites/${invite.id}`)).status, "accepted");
+  const other = await admin(201, "POST", "/invites", {});
+  await admin(200, "DELETE", `/invites/${other.id}`);
+  await admin(404, "GET", "/invites/none");
 });
 
-test("audit, alerts, the wallet's edge and the operator's figures", async () => {
-  await whereServed("listAuditLogs", () => admin(200, "GET", "/audit_logs?limit=100"));
-  await whereServed("listAuditCheckpoints", () => admin(200, "GET", "/audit_logs/checkpoints"));
-  await whereServed("createWebhookEndpoint", async () => {
-    const { id } = await admin(201, "POST", "/webhook_endpoints", { ...example("WebhookEndpoint"), url: `${here.sandboxUrl}/hook` });
-    await admin(200, "GET", "/webhook_endpoints");
-    await admin(200, "GET", `/webhook_endpoints/${id}`);
-    await admin(202, "POST", `/webhook_endpoints/${id}/test`);
-    await admin(200, "POST", `/webhook_endpoints/${id}/rotate_secret`);
-    const alert = await until("the test is an alert", async () => (await admin(200, "GET", "/alerts")).data[0]);
-    await admin(200, "GET", "/alerts?status=failed");
-    await admin(202, "POST", `/alerts/${alert.id}/resend`);
-    await admin(200, "PATCH", `/webhook_endpoints/${id}`, example("WebhookEndpointPatch"));
-    await admin(200, "DELETE", `/webhook_endpoints/${id}`);
-    await admin(404, "GET", `/webhook_endpoints/${id}`);
+test("what new members are given", async () => {
+  const { id } = await admin(201, "POST", "/groups", { name: "Defaults" });
+  for (const scope of ["/organization", `/groups/${id}`]) {
+    await admin(200, "PUT", `${scope}/member_defaults`, example("MemberDefaults"));
+    await admin(200, "GET", `${scope}/member_defaults`);
+    const person = await admin(201, "POST", "/members", { name: "Given", group_id: id });
+    const { budgets, rate_limits } = example("MemberDefaults");
+    assert.equal((await admin(200, "GET", `/members/${person.id}/budgets/month`)).limit_usd, budgets.month.limit_usd);
+    assert.equal((await admin(200, "GET", `/members/${person.id}/rate_limits`)).rpm, rate_limits.rpm);
+    await admin(200, "DELETE", `${scope}/member_defaults`);
+    await admin(404, "GET", `${scope}/member_defaults`);
+  }
+  for (const scope of [`/members/${id}`, `/api_keys/${own.keyId}`]) {
+    const { status } = await here.call("PUT", `/admin/v1${scope}/member_defaults`, own.adminKey, example("MemberDefaults"));
+    assert.equal(status, 404, "only of the organisation and of groups");
+  }
+});
+
+test("webhooks: made, told of, given new secrets, removed; and what is sent to them", async () => {
+  const all = { ...example("WebhookEndpoint"), url: `${receiver.url}/hook?token=t`, events: ["*"] };
+  const made = await admin(201, "POST", "/webhook_endpoints", all);
+  const at = `/webhook_endpoints/${made.id}`;
+  const { secret, ...shown } = made;
+  assert.deepEqual(await admin(200, "GET", at), shown);
+  assert.deepEqual((await admin(200, "GET", "/webhook_endpoints")).data, [shown]);
+  const usual = await admin(201, "POST", "/webhook_endpoints", { url: `${receiver.url}/usual`, status: "disabled" });
+  assert.deepEqual(usual.events, document.components.schemas.EventTypes.default);
+  await admin(404, "POST", "/webhook_endpoints", { url: here.sandboxUrl, group_id: "grp_none" });
+  const { id } = await admin(202, "POST", `${at}/test`);
+  const rotated = await admin(200, "POST", `${at}/rotate_secret`);
+  assert.ok(rotated.secret_version === made.secret_version + 1 && rotated.secret !== secret);
+  const delivered = await until("it was delivered", async () => {
+    const { data } = await admin(200, "GET", "/alerts");
+    return data.find((alert) => alert.id === id && alert.deliveries[0].status === "delivered");
   });
-  await whereServed("updateWallet", () => admin(200, "PATCH", "/wallet", example("WalletPatch")));
-  await whereServed("createTopup", () => admin(503, "POST", "/wallet/topups", example("Topup")));
-  await whereServed("resealOrganization", () => operator(200, "POST", `/organizations/${own.id}/reseal`));
-  await whereServed("getMetrics", () => operator(200, "GET", "/metrics"));
+  assert.deepEqual(delivered.deliveries.map(({ endpoint_id, attempts }) => [endpoint_id, attempts]), [[made.id, 1]]);
+  await admin(202, "POST", `/alerts/${id}/resend`);
+  await admin(404, "POST", "/alerts/evt_none/resend");
+  assert.deepEqual((await admin(200, "GET", "/alerts?status=failed")).data, []);
+  await admin(400, "GET", "/alerts?status=pending");
+  const sent = receiver.received.find(({ body }) => body.type === "test");
+  const [event] = Object.values(document.webhooks);
+  assert.deepEqual(breaches(["components", "schemas", "Event"], sent.body), []);
+  event.post.parameters.forEach(({ name }, place) => {
+    assert.deepEqual(breaches(["webhooks", "event", "post", "parameters", String(place), "schema"], sent.headers[name]), [], name);
+  });
+  // What admins do is sent to whom asked for it.
+  await admin(201, "POST", "/groups", { name: "Heard of" });
+  const types = (await admin(200, "GET", "/alerts")).data.map(({ type }) => type);
+  assert.ok(types.includes("group.created") && types.includes("wallet.topped_up"), String(types));
+  await admin(200, "PATCH", at, example("WebhookEndpointPatch"));
+  await admin(400, "PATCH", at, { group_id: "grp_x" });
+  await admin(200, "DELETE", at);
+  await admin(404, "GET", at);
+  await admin(404, "POST", `${at}/test`);
+});
+
+test("the wallet's mark", async () => {
+  assert.equal((await admin(200, "GET", "/wallet")).low_balance_alert_usd, null);
+  const high = await admin(200, "PATCH", "/wallet", { low_balance_alert_usd: "1000000" });
+  assert.equal(high.low_balance_alert_usd, "1000000");
+  const { data } = await admin(200, "GET", "/alerts");
+  assert.equal(data.find(({ type }) => type === "wallet.low_balance").data.threshold_usd, "1000000");
+  await admin(200, "PATCH", "/wallet", example("WalletPatch"));
+  assert.equal((await admin(200, "PATCH", "/wallet", { low_balance_alert_usd: null })).low_balance_alert_usd, null);
+});
+
+test("the trail is a chain, and its end is signed", async () => {
+  const rows = await until("the trail is written", async () => {
+    const { data } = await admin(200, "GET", "/audit_logs?limit=100");
+    return data.some(({ type }) => type === "wallet.updated") && data;
+  });
+  for (const [place, row] of rows.slice(0, -1).entries()) {
+    assert.deepEqual([row.seq, row.prev_hash], [rows[place + 1].seq + 1, rows[place + 1].hash]);
+  }
+  await admin(200, "GET", `/audit_logs?limit=100&after=${rows.at(-1).id}`);
+  const { actor, resource } = rows[0];
+  for (const query of [
+    "event_type=group.created", `actor_id=${actor.member_id}`, `resource_id=${resource.id}`, "from=2026-01-01", "to=",
+  ]) {
+    await admin(200, "GET", `/audit_logs?${query}`);
+  }
+  for (const query of ["from=soon", "limit=101", "nme=1", "after=none"]) await admin(400, "GET", `/audit_logs?${query}`);
+  const { data: [end] } = await admin(200, "GET", "/audit_logs/checkpoints");
+  assert.ok(end.payload.seq >= rows[0].seq && end.id === end.payload.hash);
+});
+
+test("credit under the same key is given once", async () => {
+  const at = `/platform/v1/organizations/${own.id}/credits`;
+  const give = () => told(200, "POST", at, here.operatorToken, example("Credit"), { "idempotency-key": "once" });
+  const [first, second] = [await give(), await give()];
+  assert.deepEqual(second, first);
+});
+
+test("a top-up, and what the processor tells of it", async () => {
+  const topup = await admin(201, "POST", "/wallet/topups", { ...example("Topup"), amount_usd: "50.25" });
+  assert.deepEqual([topup.amount_usd, topup.url], ["50.25", "https://pay.test/cs_1"]);
+  const metadata = { organization: own.id };
+  const paid = { object: "checkout.session", id: "cs_1", payment_status: "paid", amount_total: 5025, currency: "usd", metadata };
+  receiver.answers["/v1/checkout/sessions/cs_1"] = [200, {}, JSON.stringify(paid)];
+  const event = JSON.stringify({ type: "checkout.session.completed", data: { object: { id: "cs_1" } } });
+  const at = Math.floor(Date.now() / 1000);
+  const signed = (text) => `t=${at},v1=${createHmac("sha256", STRIPE).update(`${at}.${text}`).digest("hex")}`;
+  const send = (expected, text, signature = signed(text)) =>
+    told(expected, "POST", "/platform/v1/stripe/webhook", undefined, text, { "stripe-signature": signature });
+  const before = (await admin(200, "GET", "/wallet")).credits_usd;
+  assert.equal((await send(200, event)).booked, 1);
+  await send(200, event);
+  assert.equal(Number((await admin(200, "GET", "/wallet")).credits_usd), Number(before) + 50.25);
+  await send(200, "{}");
+  await send(400, "{");
+  await send(401, event, signed("{}"));
+});
+
+test("credentials are sealed anew, and figures told", async () => {
+  await admin(200, "PUT", "/providers/sealed", { ...example("Provider"), credential: ["one", "two"] });
+  assert.equal((await admin(200, "GET", "/providers/sealed")).credentials, 2);
+  await operator(200, "POST", `/organizations/${own.id}/reseal`);
+  await admin(200, "DELETE", "/providers/sealed");
+  assert.match(await operator(200, "GET", "/metrics"), /^# HELP gen_ai_client_operations_total/);
+});
+
+test("a method a path has not is refused with those it has", async () => {
+  for (const [path, item] of Object.entries(document.paths).filter(([path]) => path.startsWith("/admin/"))) {
+    const target = path.replace("{window}", "day").replaceAll(/\{\w+\}/g, "x");
+    const documented = METHODS.filter((method) => item[method]);
+    const [other] = METHODS.filter((method) => !documented.includes(method) && method !== "get");
+    const { status, headers, body } = await here.call(other.toUpperCase(), target, own.adminKey, other === "get" ? undefined : "{}");
+    const allowed = headers.get("allow")?.split(", ").map((verb) => verb.toLowerCase());
+    assert.deepEqual([status, body.error.code, allowed?.sort()], [405, "method_not_allowed", documented.sort()], `${other} ${target}`);
+  }
+});
+
+test("an Idempotency-Key has a bound", async () => {
+  await told(201, "POST", "/admin/v1/groups", own.adminKey, { name: "Long" }, { "idempotency-key": text(255) });
+  await told(400, "POST", "/admin/v1/groups", own.adminKey, { name: "Long" }, { "idempotency-key": text(256) });
 });
 
 test("what changed since is not overwritten", async () => {
@@ -319,9 +430,24 @@ test("what changed since is not overwritten", async () => {
   await admin(200, "PATCH", `/groups/${id}`, { name: "Third" }, { "if-match": "*" });
 });
 
+test("what is sent twice is told as it was, and nothing beside", { todo: true }, async () => {
+  for (const [path, body] of [["/groups", { name: "Twice" }], ["/members", { name: "Twice" }], ["/wallet/topups", example("Topup")]]) {
+    const send = () => call("POST", `/admin/v1${path}`, own.adminKey, body, { "idempotency-key": `twice ${path}` });
+    const [first, second] = [await send(), await send()];
+    assert.deepEqual(second.body, first.body);
+  }
+});
+
+test("no credentials at all are no list of credentials", { todo: true }, () =>
+  admin(400, "PUT", "/providers/empty", { ...example("Provider"), credential: [] }));
+
+test("an organisation that is not there has nothing to seal", { todo: true }, () =>
+  operator(404, "POST", "/organizations/org_none/reseal"));
+
 test("what is sent twice is done once", async () => {
-  for (const path of ["/groups", "/api_keys"]) {
-    const send = (name) => call("POST", `/admin/v1${path}`, own.adminKey, { name }, { "idempotency-key": `once ${path}` });
+  for (const path of ["/api_keys", "/invites", "/webhook_endpoints"]) {
+    const body = (name) => (path === "/webhook_endpoints" ? { url: "https://a.test", description: name } : { name });
+    const send = (name) => call("POST", `/admin/v1${path}`, own.adminKey, body(name), { "idempotency-key": `once ${path}` });
     const [first, second, third] = [await send("Once"), await send("Once"), await send("Twice")];
     assert.deepEqual([first.status, second.status, second.body], [201, 201, first.body]);
     assert.deepEqual([third.status, third.body.error?.code], [409, "idempotency_key_reused"]);
@@ -350,7 +476,28 @@ const BOUNDS = [
     ["expires_in_seconds", 2_592_000, 2_592_001], ["expires_in_seconds", null, 0], ["name", null, ""], ["email", text(200), text(201)],
     ["roles", [], [{ role: "member" }]], ["roles", null, Array(33).fill({ role: "auditor" })],
   ]],
-  ["ServiceAccount", "POST", "/service_accounts", [["name", text(200), text(201)], ["kind", "user", "robot"]]],
+  ["ServiceAccount", "POST", "/service_accounts", [
+    ["name", "ä".repeat(200), text(201)], ["kind", "service_account", "user"], ["kind", null, "robot"],
+  ]],
+  ["WalletPatch", "PATCH", "/wallet", [["low_balance_alert_usd", "0", "-1"], ["low_balance_alert_usd", null, "x"]]],
+  ["Topup", "POST", "/wallet/topups", [
+    ["amount_usd", "100000", 100_000.01], ["amount_usd", 1, 0.99], ["amount_usd", "1.01", "1.001"],
+    ["amount_usd", "1.500000000", "1000000.00"],
+    ["return_url", "https://a.test", "http://a.test"], ["return_url", `https://a.test/${text(485)}`, `https://a.test/${text(486)}`],
+    ["method", "card", "x402"],
+  ]],
+  ["WebhookEndpoint", "POST", "/webhook_endpoints", [
+    ["url", `https://a.test/${text(485)}`, `https://a.test/${text(486)}`], ["url", "https://a.test/?token=%20#x", null],
+    ["url", "https://a.test", "ftp://a.test"], ["url", "https://a.test/b", "https://u@a.test/"],
+    ["url", "https://a.test/?", "https://a.test/?ä"],
+    ["events", null, []], ["events", Array(50).fill("*"), Array(51).fill("*")], ["events", [text(100)], [text(101)]],
+    ["events", ["x"], [""]],
+    ["description", text(200), text(201)], ["description", null, 1], ["status", "disabled", "gone"], ["group_id", null, 1],
+  ]],
+  ["WebhookEndpointPatch", "PATCH", "/webhook_endpoints/{hook}", [
+    ["url", null, "https://a.test\\b"], ["events", ["budget.*"], "budget.*"], ["status", "active", "gone"], ["status", null, true],
+    ["group_id", null, "grp_x"], ["description", "", text(201)],
+  ]],
   ["MemberDefaults", "PUT", "/groups/{group}/member_defaults", [
     ["budgets", { day: { limit_usd: 0, mode: "soft" }, lifetime: { limit_usd: "1" } }, { year: { limit_usd: "1" } }],
     ["budgets", {}, { day: { limit_usd: "-1" } }], ["budgets", { day: { limit_usd: "1", thresholds: [] } }, { day: {} }],
@@ -380,6 +527,8 @@ const BOUNDS = [
   ]],
   ["Provider", "PUT", "/providers/bounds", [
     ["base_url", "https://a.test/v1", "https://a.test/?q"], ["base_url", `https://a.test/${text(485)}`, `https://a.test/${text(486)}`],
+    ["credential", Array(9).fill("k"), Array(10).fill("k")], ["credential", text(8192), text(8193)], ["credential", "a b", "a\nb"],
+    ["credential", ["k"], [""]], ["credential", null, ""],
     ["abort_stops_billing", null, "maybe"], ["dialect", "anthropic", "smtp"], ["credential", null, 1], ["models", [model({})], []],
     ["models", [model({ id: text(128) })], [model({ id: text(129) })]],
     ["models", [model({ input_usd_per_mtok: 1000 })], [model({ input_usd_per_mtok: "1000.000001" })]],
@@ -432,8 +581,9 @@ async function bound(name, body, good, send) {
 test("bodies have the bounds that are documented", async () => {
   const { id: group } = await admin(201, "POST", "/groups", { name: "Bounds" });
   const { id: key } = await admin(201, "POST", "/api_keys", { name: "bounds" });
-  const rows = BOUNDS.map(([name, method, path, cases]) =>
-    [name, cases, (body) => call(method, `/admin/v1${path.replace("{group}", group).replace("{key}", key)}`, own.adminKey, body)]);
+  const { id: hook } = await admin(201, "POST", "/webhook_endpoints", { url: "https://a.test" });
+  const at = (path) => `/admin/v1${path.replace("{group}", group).replace("{key}", key).replace("{hook}", hook)}`;
+  const rows = BOUNDS.map(([name, method, path, cases]) => [name, cases, (body) => call(method, at(path), own.adminKey, body)]);
   for (const [name, path, , cases] of OPERATOR_BOUNDS) {
     rows.push([name, cases, (body) => call("POST", `/platform/v1${path.replace("{own}", own.id)}`, here.operatorToken, body)]);
   }
@@ -455,9 +605,7 @@ test("bodies have the bounds that are documented", async () => {
 
 test("every operation that is served was walked", async () => {
   const missing = [];
-  // Nobody here signs for Stripe, or can be paid by it.
-  const elsewhere = ["stripeWebhook", "createTopup"];
-  for (const one of operations.filter(({ told }) => !elsewhere.includes(told.operationId))) {
+  for (const one of operations) {
     if (!walked.has(`${one.method} ${one.template}`) && await isServed(one)) missing.push(`${one.method} ${one.template}`);
   }
   assert.deepEqual(missing, [], "walk these too: what nobody asks may have another shape");

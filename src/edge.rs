@@ -108,7 +108,7 @@ async fn answer(
     }
     if matches!(endpoint, Endpoint::CountTokens) {
         // Where nothing is spent, nobody asks whether the key was revoked since.
-        control::caller_of(&headers, env)?;
+        control::inference_of(&headers, env)?;
     }
     let body = match endpoint {
         Endpoint::Chat(_) | Endpoint::CountTokens | Endpoint::Feedback | Endpoint::Admin(_) | Endpoint::Platform(_) => {

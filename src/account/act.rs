@@ -196,6 +196,9 @@ impl Account {
 
     /// Puts credentials in place of others, and tells all that are stored, with their providers.
     pub(super) fn reseal(&mut self, swaps: &[(String, String)]) -> Turn {
+        if self.organization.id.is_empty() {
+            return missing("organization");
+        }
         let mut writes = Vec::new();
         for (id, own) in self.tenant.providers.iter_mut() {
             let Some(secret) = &mut own.secret else { continue };

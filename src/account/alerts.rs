@@ -10,6 +10,7 @@ use crate::{
     access::role::{Actor, Permission},
     alert::{Delivery, Sending, Stand, Webhook},
     budget::{Blocked, Counted},
+    catalog::sha256_hex,
     endpoint::Admin,
     fault::Fault,
     id::{Scope, mint},
@@ -43,6 +44,15 @@ pub(super) struct Alert {
 }
 
 json::members!(default Alert { kind, at, data, path, deliveries });
+
+/// Who is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum To<'a> {
+    All,
+    /// Those who may read the audit trail.
+    Readers,
+    One(&'a str),
+}
 
 /// What admins set of the wallet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -94,25 +104,19 @@ fn webhook_told(id: &str, hook: &Webhook) -> Value {
 
 impl Account {
     /// Something happened. Those who want to hear of it will; the rows are written with the turn.
-    pub(super) fn raise(
-        &mut self,
-        kind: &str,
-        path: Vec<Scope>,
-        data: Value,
-        only: Option<&str>,
-        now: Millis,
-    ) -> String {
+    pub(super) fn raise(&mut self, kind: &str, path: Vec<Scope>, data: Value, to: To<'_>, now: Millis) -> String {
         let inside = |hook: &Webhook| hook.group_id.clone().is_none_or(|id| path.contains(&Scope::Group(id)));
-        let wants = |id: &String, hook: &Webhook| match only {
-            Some(only) => id == only,
-            None => hook.wants(kind) && inside(hook),
+        let wants = |id: &String, hook: &Webhook| match to {
+            To::One(only) => id == only,
+            To::All => hook.wants(kind) && inside(hook),
+            To::Readers => hook.hears(kind) && inside(hook),
         };
         let hooks = self.webhooks.iter().filter(|(id, hook)| wants(id, hook));
         let deliveries =
             hooks.map(|(id, _)| Delivery { endpoint_id: id.clone(), next_at: now, ..Delivery::default() }).collect();
         // In the order in which they happened; after a restart the count begins anew, the entries go on.
         self.raised += 1;
-        let id = mint("evt", now, u128::from(self.seq) << 32 | u128::from(self.raised));
+        let id = mint("evt", now, self.own_bits() | u128::from(self.seq & 0xff_ffff) << 32 | u128::from(self.raised));
         self.keep_alert(&id, Alert { kind: kind.to_owned(), at: now, data, path, deliveries });
         while self.alerts.len() > ALERTS_MAX {
             let Some(oldest) = self.alerts.iter().next().map(|(id, _)| id.clone()) else { break };
@@ -120,6 +124,12 @@ impl Account {
             self.news.push(Write::Record { kind: "alert", id: oldest, body: None });
         }
         id
+    }
+
+    /// What no other organisation's ids have: one receiver may hear of several.
+    pub(super) fn own_bits(&self) -> u128 {
+        let hash = sha256_hex(self.organization.id.as_bytes());
+        u128::from_str_radix(hash.get(..6).unwrap_or_default(), 16).unwrap_or_default() << 56
     }
 
     fn keep_alert(&mut self, id: &str, alert: Alert) {
@@ -166,7 +176,7 @@ impl Account {
         self.news.push(record("wallet", "", Some(&self.wallet_terms)));
         if left < mark {
             let data = json!({"available_usd": left, "threshold_usd": mark});
-            self.raise("wallet.low_balance", vec![Scope::Organization], data, None, now);
+            self.raise("wallet.low_balance", vec![Scope::Organization], data, To::All, now);
         }
     }
 
@@ -202,7 +212,7 @@ impl Account {
                 "posted_usd": self.budgets.posted(counted),
                 "resets_at": self.place(&[], "", now).resets_at(*window),
             });
-            self.raise("budget.threshold_reached", self.path_of(scope), data, None, now);
+            self.raise("budget.threshold_reached", self.path_of(scope), data, To::All, now);
         }
     }
 
@@ -236,7 +246,7 @@ impl Account {
             "posted_usd": posted_usd,
             "resets_at": resets_at,
         });
-        self.raise("budget.exhausted", self.path_of(scope), data, None, now);
+        self.raise("budget.exhausted", self.path_of(scope), data, To::All, now);
     }
 
     /// Looks at how providers did: as this organisation has seen it.
@@ -250,7 +260,7 @@ impl Account {
                     if self.fired.contains_key(&name) {
                         self.forget_fired(&name);
                         let data = json!({"provider": provider});
-                        self.raise("provider.recovered", vec![Scope::Organization], data, None, now);
+                        self.raise("provider.recovered", vec![Scope::Organization], data, To::All, now);
                     }
                 }
                 "overloaded" | "server_error" | "malformed" | "connection" | "timeout" => {
@@ -258,14 +268,14 @@ impl Account {
                     self.failures.insert(provider.clone(), failures);
                     if failures >= FAILURES && self.first(format!("provider|{provider}"), "degraded".to_owned()) {
                         let data = json!({"provider": provider, "outcome": attempt.outcome});
-                        self.raise("provider.degraded", vec![Scope::Organization], data, None, now);
+                        self.raise("provider.degraded", vec![Scope::Organization], data, To::All, now);
                     }
                 }
                 "credential" | "out_of_funds" => {
                     let hour = (now.0 / HOUR_MS).to_string();
                     if self.first(format!("credential|{provider}"), hour) {
                         let data = json!({"provider": provider, "outcome": attempt.outcome, "status": attempt.status});
-                        self.raise("credential.failing", vec![Scope::Organization], data, None, now);
+                        self.raise("credential.failing", vec![Scope::Organization], data, To::All, now);
                     }
                 }
                 _ => {}
@@ -361,7 +371,8 @@ impl Account {
             Admin::UpdateWebhook(id) => {
                 let ask: asks::WebhookAsk = asks::read(body)?;
                 let Some(old) = self.webhooks.get(&id).cloned() else { return Ok(missing("webhook endpoint")) };
-                self.keep_webhook(&id, ask.over(old, self.terms.private_upstreams)?, 200)
+                let hook = ask.over(old, self.terms.private_upstreams)?;
+                self.keep_webhook(&id, self.as_written(actor, hook), 200)
             }
             Admin::RotateWebhook(id) => match self.webhooks.get(&id).cloned() {
                 None => missing("webhook endpoint"),
@@ -378,7 +389,7 @@ impl Account {
             Admin::TestWebhook(id) if !self.webhooks.contains_key(&id) => missing("webhook endpoint"),
             Admin::TestWebhook(id) => {
                 let (path, data) = (self.webhook_path(&id), json!({"endpoint_id": id}));
-                let alert = self.raise("test", path, data, Some(&id), now);
+                let alert = self.raise("test", path, data, To::One(&id), now);
                 told(202, self.alerts.get(&alert).map_or(Value::Null, |row| row.told(&alert)))
             }
             Admin::ListAlerts => {
@@ -408,6 +419,11 @@ impl Account {
         Ok(match act {
             Admin::GetWallet => Turn::told(self.wallet_told(200)),
             Admin::TopUp => told(201, asks::read::<asks::TopUpAsk>(body)?.told(&format!("top_{}", ask.fresh))?),
+            // What is left out stays.
+            Admin::UpdateWallet if !ask.body.contains("low_balance_alert_usd") => {
+                asks::read::<asks::WalletAsk>(body)?;
+                Turn::told(self.wallet_told(200))
+            }
             Admin::UpdateWallet => {
                 self.wallet_terms.low_balance_alert_usd = asks::read::<asks::WalletAsk>(body)?.mark()?;
                 self.wallet_terms.low = false;
@@ -429,7 +445,14 @@ impl Account {
         if self.webhooks.len() >= WEBHOOKS_MAX {
             return too_many("webhook endpoints");
         }
+        let hook = self.as_written(actor, hook);
         self.keep_webhook(id, hook, 201)
+    }
+
+    /// An endpoint by whoever wrote it: nobody hears of acts that it may not read of.
+    fn as_written(&self, actor: &Actor, hook: Webhook) -> Webhook {
+        let path = self.group_path(hook.group_id.as_deref());
+        Webhook { sees_trail: actor.may(Permission::ReadAudit, &path, true), ..hook }
     }
 
     fn keep_webhook(&mut self, id: &str, hook: Webhook, status: u16) -> Turn {

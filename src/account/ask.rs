@@ -107,7 +107,7 @@ impl RefundAsk {
 }
 
 fn reasoned(reason: &str) -> Result<(), Fault> {
-    if reason.trim().is_empty() || reason.len() > 1_000 {
+    if reason.trim().is_empty() || reason.chars().count() > 1_000 {
         return Err(Fault::parameter("reason", "Give a reason of 1 to 1000 characters: it stands in the ledger."));
     }
     Ok(())
@@ -467,9 +467,17 @@ pub fn safe_base_url(url: &str, private_allowed: bool) -> Result<(), &'static st
         return Err("base_url has a host and a path, no credential, query or fragment.");
     }
     if private_allowed {
-        // Not even on a development machine: there a cloud keeps its machines' credentials.
-        if rest.starts_with("169.254.") || rest.to_ascii_lowercase().starts_with("[fe80") {
-            return Err("base_url is a link-local address.");
+        // Names, and addresses that can be read: not even on a development machine a link-local one, where a cloud keeps its
+        // machines' credentials.
+        let host = rest.split('/').next().unwrap_or_default();
+        let bare = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+        let bare = bare.map_or(host, |(bare, _)| bare);
+        let last = bare.rsplit('.').next().unwrap_or_default();
+        let quad = bare.split('.').count() == 4
+            && bare.split('.').all(|part| part.parse::<u8>().is_ok_and(|byte| byte.to_string() == part));
+        let address = bare.starts_with('[') || last.starts_with(|c: char| c.is_ascii_digit());
+        if address && bare != "[::1]" && (!quad || bare.starts_with("169.254.")) {
+            return Err("base_url is a link-local address, or one in a form that is not read here.");
         }
         return if rest.is_empty() { Err("base_url needs a host.") } else { Ok(()) };
     }

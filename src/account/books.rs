@@ -1,7 +1,7 @@
 //! Money beside calls: credit, refunds and adjustments; and what the books say, for those who hold them against the journal.
 use super::{
     Account, Booking, Turn,
-    letter::{Answer, Caller, NewCredit, NewRefund, Refusal, Summary, Suspended},
+    letter::{Answer, Caller, Conflict, NewCredit, NewRefund, Refusal, Summary, Suspended},
     record,
 };
 use crate::{
@@ -25,9 +25,16 @@ impl Account {
         if self.organization.id.is_empty() {
             return Turn::refused(Refusal::NotFound { what: "organization".into() });
         }
-        let name = if credit.once.is_empty() { credit.id.clone() } else { format!("once:{}", credit.once) };
-        if self.given.get(&name).is_some() {
-            return Turn::told(self.wallet_told(200));
+        let once = !credit.once.is_empty();
+        let name = if once { format!("once:{}", credit.once) } else { credit.id.clone() };
+        // What was given under a name: another amount under it is another request.
+        let what = format!("{} {}", credit.amount, credit.adjusts);
+        if let Some(given) = self.given.get(&name) {
+            return if once && !given.ends_with(&what) {
+                Turn::refused(Refusal::Conflict(Conflict::OtherRequest))
+            } else {
+                Turn::told(self.wallet_told(200))
+            };
         }
         let refused =
             |message: &str| Turn::refused(Refusal::Invalid { param: "amount_usd".into(), message: message.to_owned() });
@@ -42,14 +49,15 @@ impl Account {
         let kind = if credit.adjusts { EntryKind::Adjustment } else { EntryKind::Credit };
         let from = if ours { "equity:operator".to_owned() } else { format!("asset:processor:{}", credit.source) };
         let legs = transfer(from, self.wallet_account(), credit.amount);
-        let once = record("credit", &name, Some(&credit.id));
-        self.given.insert(name, credit.id.clone());
+        let given = if once { format!("{} {what}", credit.id) } else { credit.id.clone() };
+        let once = record("credit", &name, Some(&given));
+        self.given.insert(name, given);
         let entry = self.entry(credit.id, kind, credit.amount, legs, None, Some(credit.reason), now);
         let amount = entry.amount_usd;
         let booked = self.book(entry, Vec::new(), Nanos::ZERO, now);
         if amount > Nanos::ZERO && kind == EntryKind::Credit {
             let data = json!({"amount_usd": amount, "available_usd": self.wallet.available()});
-            self.raise("wallet.topped_up", vec![Scope::Organization], data, None, now);
+            self.raise("wallet.topped_up", vec![Scope::Organization], data, super::alerts::To::All, now);
         }
         Turn { answer: self.wallet_told(200), writes: vec![once, booked] }
     }

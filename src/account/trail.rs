@@ -178,12 +178,20 @@ impl Account {
             Answer::Refused(Refusal::Role { .. }) if self.counts_denial(now) => ("denied", Value::Null),
             _ => return turn,
         };
+        // A test of an endpoint is told as an alert.
+        let after = if before.is_null() || after.get("object") == before.get("object") { after } else { Value::Null };
         let object = if after.is_null() { before } else { &after };
         let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
         let path = ask.path.trim_start_matches("/admin/v1/").trim_end_matches('/');
         let mut parts = path.split('/');
         let (rows, row) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let kind = if object.is_null() { rows.trim_end_matches('s') } else { text("object") };
+        let below_it = parts.next().unwrap_or_default();
+        let kind = match (object.is_null(), below_it) {
+            (false, _) => text("object"),
+            (true, "budgets") => "budget",
+            (true, "rate_limits" | "routing_policy" | "member_defaults") => below_it,
+            (true, _) => rows.trim_end_matches('s'),
+        };
         // What lies under a scope is known by it.
         let below = scope_of(rows.trim_end_matches('s'), row).filter(|_| !row.is_empty());
         let id = match &below {
@@ -198,7 +206,8 @@ impl Account {
         // Who accepts an invite is the member it becomes.
         let new = after.get("member").and_then(|member| member.get("id")?.as_str());
         let member = if actor.member.is_empty() { new } else { Some(actor.member.as_str()) };
-        let (was, is) = if decision == "denied" { Default::default() } else { audit::difference(before, &after) };
+        let keeps = decision == "denied" || audit::verb(&ask.method, path, false) == "tested";
+        let (was, is) = if keeps { Default::default() } else { audit::difference(before, &after) };
         let note = json!({
             "type": format!("{kind}.{}", audit::verb(&ask.method, path, before.is_null())),
             "decision": decision,
@@ -213,9 +222,9 @@ impl Account {
         let event = note.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
         turn.writes.push(self.book_audit(&note, now));
         // Only where somebody asked for it: each is a row.
-        if self.webhooks.values().any(|hook| hook.wants(&event)) {
+        if self.webhooks.values().any(|hook| hook.hears(&event)) {
             let data = json!({"actor": note.get("actor"), "resource": note.get("resource"), "decision": decision});
-            self.raise(&event, over, data, None, now);
+            self.raise(&event, over, data, super::alerts::To::Readers, now);
         }
         turn
     }
@@ -240,7 +249,7 @@ impl Account {
         let seq = self.trail.seq + 1;
         let entry = Entry {
             seq,
-            id: mint("aud", now, u128::from(seq)),
+            id: mint("aud", now, self.own_bits() | u128::from(seq)),
             kind: EntryKind::Audit,
             at: now,
             amount_usd: Nanos::ZERO,

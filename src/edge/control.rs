@@ -44,16 +44,11 @@ pub(super) fn unavailable(what: &str, error: &worker::Error) -> Fault {
 
 /// Answers an admin: entries from the journal, everything else from the account, which is handed the request as it is.
 pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str, env: &Env) -> Told {
-    let (organization, caller) = admin_of(headers, env)?;
+    let (organization, caller) = admin_of(&act, headers, env)?;
     let header = |name| headers.get(name).unwrap_or_default().chars().take(HEADER_MAX).collect();
-    if headers.get("idempotency-key").is_some_and(|key| key.chars().count() > HEADER_MAX) {
-        return Err(Fault::parameter(
-            "Idempotency-Key",
-            format!("An Idempotency-Key has at most {HEADER_MAX} characters."),
-        ));
-    }
+    ask.once = once_of(headers)?;
     query.clone_into(&mut ask.query);
-    (ask.once, ask.if_match) = (header("idempotency-key"), header("if-match"));
+    ask.if_match = header("if-match");
     (ask.ip, ask.user_agent) = (header("cf-connecting-ip"), header("user-agent"));
     let account = account_of(&organization);
     match act {
@@ -90,6 +85,16 @@ pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str
         Admin::Recompute(id) => Ok((200, recomputed(&entry_of(&account, caller, &id, env).await?))),
         _ => hand_over(&act, ask, &organization, caller, env).await,
     }
+}
+
+/// The `Idempotency-Key` of a request; empty for none.
+fn once_of(headers: &Headers) -> Result<String, Fault> {
+    let once = headers.get("idempotency-key").unwrap_or_default();
+    if once.chars().count() > HEADER_MAX {
+        let text = format!("An Idempotency-Key has at most {HEADER_MAX} characters.");
+        return Err(Fault::parameter("Idempotency-Key", text));
+    }
+    Ok(once.to_owned())
 }
 
 /// What was used and spent, as a list of buckets or as a table.
@@ -170,12 +175,15 @@ async fn sealed(act: &Admin, ask: AdminAsk, organization: &str, env: &Env) -> Re
         Some(Value::Array(several)) => several.clone(),
         Some(one) => vec![one.clone()],
     };
+    let text = "credential is a text of visible ASCII characters, or a list of 1 to 9 of them.";
+    if told.is_empty() || told.len() > 9 {
+        return Err(Fault::parameter("credential", text));
+    }
     let mut lines = Vec::with_capacity(told.len());
     for one in &told {
         let plain = one.as_str().filter(|plain| !plain.is_empty() && plain.len() <= CREDENTIAL_BYTES_MAX);
         let plain = plain.filter(|plain| plain.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '));
-        let text = "credential is a text of visible ASCII characters, or a list of 1 to 9 of them.";
-        let plain = plain.filter(|_| told.len() <= 9).ok_or_else(|| Fault::parameter("credential", text))?;
+        let plain = plain.ok_or_else(|| Fault::parameter("credential", text))?;
         lines.push(vault::seal(plain, organization, provider, env).await?);
     }
     body.insert("credential".into(), lines.join("\n").into());
@@ -232,12 +240,11 @@ fn fits_catalog(act: &Admin, body: &str) -> Result<(), Fault> {
 }
 
 /// The organisation and the caller of an admin key.
-fn admin_of(headers: &Headers, env: &Env) -> Result<(String, Caller), Fault> {
+fn admin_of(act: &Admin, headers: &Headers, env: &Env) -> Result<(String, Caller), Fault> {
     let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
+    let opens = if *act == Admin::AcceptInvite { KeyKind::Invite } else { KeyKind::Admin };
     match knock(headers.credential(), &pepper) {
-        Knock::Known(key, digest) if key.kind != KeyKind::Inference => {
-            Ok((key.organization(), Caller::of(&key, &digest)))
-        }
+        Knock::Known(key, digest) if key.kind == opens => Ok((key.organization(), Caller::of(&key, &digest))),
         Knock::Known(..) => Err(crate::account::letter::wrong_kind()),
         Knock::Forged => Err(Fault::credential("invalid_key", "This key is not one of ours: it was changed or cut.")),
         Knock::Stranger => Err(Fault::credential("missing_key", "Send an admin key: Authorization: Bearer mr_ak_….")),
@@ -264,9 +271,15 @@ pub async fn key(headers: &Headers, env: &Env) -> Told {
 pub(super) fn caller_of(headers: &Headers, env: &Env) -> Result<(String, Caller), Fault> {
     let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
     match knock(headers.credential(), &pepper) {
-        Knock::Known(key, digest) => Ok((key.organization(), Caller::of(&key, &digest))),
+        Knock::Known(key, digest) if key.kind != KeyKind::Invite => Ok((key.organization(), Caller::of(&key, &digest))),
         knock => Err(not_a_key_of_ours(&knock)),
     }
+}
+
+/// As [`caller_of`], for what a key for calls opens alone.
+pub(super) fn inference_of(headers: &Headers, env: &Env) -> Result<(String, Caller), Fault> {
+    let known = caller_of(headers, env)?;
+    if known.1.kind == KeyKind::Inference { Ok(known) } else { Err(crate::account::letter::wrong_kind()) }
 }
 
 /// 401 for a credential that does not open the plane of inference.
@@ -431,7 +444,7 @@ fn zone_of(timezone: &str, from: Millis) -> Result<Zone, Fault> {
 async fn credit(organization: &str, body: &[u8], adjusts: bool, headers: &Headers, env: &Env) -> Told {
     let ask = asks::read::<asks::CreditAsk>(body)?.check(adjusts)?;
     let id = mint(if adjusts { "adj" } else { "crd" }, now(), random::chance()?);
-    let once = headers.get("idempotency-key").unwrap_or_default().chars().take(HEADER_MAX).collect();
+    let once = once_of(headers)?;
     let source = String::new();
     let letter = Letter::Credit(NewCredit { id, amount: ask.amount_usd, reason: ask.reason, adjusts, once, source });
     send(&account_of(organization), letter, env).await

@@ -4,7 +4,7 @@ export class Downstream {
   #writer = this.#stream.writable.getWriter();
   end = "";
 
-  static whole(status, headers, body) { return new Response(body, { status, headers: JSON.parse(headers) }); }
+  static whole(status, headers, body) { return new Response(status === 204 ? null : body, { status, headers: JSON.parse(headers) }); }
   response(status, headers) { return new Response(this.#stream.readable, { status, headers: JSON.parse(headers) }); }
 
   static allow({ headers }, origin, vary, exposed) {

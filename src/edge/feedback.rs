@@ -46,7 +46,7 @@ json::members!(strict Scored { model, score });
 /// # Errors
 /// 400 for a body that says nothing; 404 for a request that is not known, or not of this key.
 pub async fn take(headers: &Headers, body: &[u8], env: &Env) -> Told {
-    let (organization, caller) = control::caller_of(headers, env)?;
+    let (organization, caller) = control::inference_of(headers, env)?;
     let account = account_of(&organization);
     let ask = json::read_bytes::<Ask>(body)
         .map_err(|error| Fault::invalid("invalid_parameter", format!("The feedback cannot be read: {error}.")))?;

@@ -241,7 +241,7 @@ const KINDS = [
   [/^\/v1\/(messages\/count_tokens|feedback)$/, ["an invite", "of an admin"]],
 ];
 
-test("API2:2023 Broken Authentication: a key of another kind is refused as one everywhere", { todo: true }, async () => {
+test("API2:2023 Broken Authentication: a key of another kind is refused as one everywhere", async () => {
   for (const [there, whose] of KINDS) {
     for (const one of operations.filter(({ template }) => there.test(template))) {
       for (const token of [a.invite.secret, ...whose.includes("of an admin") ? [a.adminKey] : []]) {
@@ -294,7 +294,6 @@ test("API2:2023 Broken Authentication: what is no good key opens no operation", 
     // Models are told to everybody, receipts to admins too; to count spends nothing, and looks at the key's own text alone.
     if (opens && !token?.startsWith("mr_")) return;
     if (/receipts/.test(path) && why === "of an admin" || /count_tokens/.test(path) && /revoked|expired/.test(why)) return;
-    if (KINDS.some(([there, whose]) => there.test(path) && whose.includes(why))) return;
     const answer = await call(one.method, path, token, bodyOf(one));
     const shown = `${one.method} ${path} with a key that is ${why}: ${answer.status} ${JSON.stringify(answer.body)}`;
     // Without a key of ours a call may be paid for at once.
@@ -467,7 +466,7 @@ test("API5:2023 Broken Function Level Authorization: each role does what its tab
   }
 });
 
-test("API5:2023 Broken Function Level Authorization: who may not read the trail is not sent it", { todo: true }, async () => {
+test("API5:2023 Broken Function Level Authorization: who may not read the trail is not sent it", async () => {
   const { key } = await staff(a, "curious", { roles: [{ role: "billing" }] });
   await told(403, "GET", "/admin/v1/audit_logs", key);
   const hook = (events) => call("POST", "/admin/v1/webhook_endpoints", key, { url: `${receiver.url}/curious`, events });
@@ -546,7 +545,7 @@ test("API7:2023 Server Side Request Forgery: nothing inside is called, in no not
   assert.match(decodeURIComponent(path), /^\/\{OPERATOR_TOKEN\}\/\{KEY_PEPPER\}\//);
 });
 
-test("API7:2023 Server Side Request Forgery: link-local addresses are refused in every notation everywhere", { todo: true }, async () => {
+test("API7:2023 Server Side Request Forgery: link-local addresses are refused in every notation everywhere", async () => {
   const notations = ["2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]"];
   for (const host of ["169.254.169.254", "[fe80::1]", "[FE90::1]", ...notations]) {
     const answer = await call("PUT", "/admin/v1/providers/p", a.adminKey, { ...a.provider, base_url: `http://${host}/v1` });

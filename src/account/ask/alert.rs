@@ -63,7 +63,7 @@ impl WebhookAsk {
             }
             hook.events = events;
         }
-        if self.description.as_ref().is_some_and(|text| text.len() > NAME_MAX) {
+        if self.description.as_ref().is_some_and(|text| text.chars().count() > NAME_MAX) {
             return Err(Fault::parameter("description", format!("description has at most {NAME_MAX} characters.")));
         }
         hook.description = self.description.or(hook.description);

@@ -235,7 +235,7 @@ test("API1:2023 Broken Object Level Authorization: ids of another organisation l
   }
 });
 
-/** Where a key of another kind is not refused as one yet. */
+/** Where a key of another kind has to be refused as one by hand: they do not ask the account first. */
 const KINDS = [
   [/^\/admin\/v1\/ledger\/entries\/|^\/v1\/receipts\//, ["an invite"]],
   [/^\/v1\/(messages\/count_tokens|feedback)$/, ["an invite", "of an admin"]],

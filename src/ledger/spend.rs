@@ -99,7 +99,8 @@ impl Question {
         let (mut start, mut end, mut width, mut by) = (None, None, None, Vec::new());
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             let value = percent_decoded(&value.replace('+', " "));
-            match percent_decoded(name).trim_end_matches("[]") {
+            let name = percent_decoded(name);
+            match name.strip_suffix("[]").unwrap_or(&name) {
                 "start_time" => start = Some(moment("start_time", &value)?),
                 "end_time" => end = Some(moment("end_time", &value)?),
                 "bucket_width" => {

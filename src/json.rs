@@ -7,7 +7,7 @@ use serde_json::{Error, Map, Value};
 
 mod read;
 mod write;
-pub use read::{Filled, Member, Read, Wrong, fill_members, nothing, text, unlike, variant, word, wrong};
+pub use read::{Filled, Member, Read, Rows, Wrong, fill_members, nothing, text, unlike, variant, word, wrong};
 pub(crate) use read::{inside, members, variants, words};
 pub use write::{write, write_bytes};
 
@@ -100,6 +100,15 @@ pub fn put_told<T: Serialize + ?Sized>(members: &mut Map<String, Value>, name: &
 /// Not JSON ([`Error::is_syntax`], [`Error::is_eof`]), or JSON of another shape ([`Error::is_data`]).
 pub fn read<T: Read>(text: &str) -> Result<T, Error> {
     read_bytes(text.as_bytes())
+}
+
+/// Reads a row in among others.
+///
+/// # Errors
+/// As [`read`].
+#[inline(never)]
+pub fn read_row(rows: &mut dyn Rows, name: &str, text: &str) -> Result<(), Error> {
+    rows.take_in(name, serde_json::from_str(text)?).map_err(Error::custom)
 }
 
 /// Reads a typed value from bytes.

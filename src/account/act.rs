@@ -26,7 +26,7 @@ pub(super) const ROWS_MAX: usize = 1_000;
 impl Account {
     /// # Errors
     /// 400 for a body that cannot be taken.
-    pub(super) fn act(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+    pub(super) fn act(&mut self, actor: &Actor, act: Admin, ask: &AdminAsk, now: Millis) -> Result<Turn, Fault> {
         let (body, fresh) = (ask.body.as_bytes(), ask.fresh.as_str());
         Ok(match act {
             Admin::ListKeys => {
@@ -53,7 +53,7 @@ impl Account {
             Admin::MoveGroup(id) => self.move_group(actor, &id, asks::read::<asks::MoveAsk>(body)?.parent_id),
             Admin::CreateMember | Admin::CreateServiceAccount => {
                 let mut member = asks::member(asks::read(body)?, true)?;
-                if act == Admin::CreateServiceAccount {
+                if matches!(act, Admin::CreateServiceAccount) {
                     if member.kind == Some(MemberKind::User) {
                         return Err(Fault::parameter("kind", "A service account is no user: leave kind out."));
                     }
@@ -76,7 +76,7 @@ impl Account {
 
     /// # Errors
     /// 400 for a body that cannot be taken.
-    fn act_on_limits(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+    fn act_on_limits(&mut self, actor: &Actor, act: Admin, ask: &AdminAsk, now: Millis) -> Result<Turn, Fault> {
         let body = ask.body.as_bytes();
         Ok(match act {
             Admin::Defaults(verb, scope) => self.act_on_defaults(verb, scope, body)?,
@@ -105,7 +105,7 @@ impl Account {
 
     /// # Errors
     /// 400 for a body that cannot be taken.
-    fn act_on_tenant(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+    fn act_on_tenant(&mut self, actor: &Actor, act: Admin, ask: &AdminAsk, now: Millis) -> Result<Turn, Fault> {
         let body = ask.body.as_bytes();
         Ok(match act {
             Admin::PutProvider(id) => {
@@ -157,7 +157,7 @@ impl Account {
         self.remark(scope, window, now);
         // A restart must not find the old counters again.
         self.checkpoint(now, &mut writes);
-        Turn { writes, ..deleted("budget", window.word()) }
+        deleted("budget", window.word()).with(writes)
     }
 
     fn put_route(&mut self, alias: String, route: NamedRoute) -> Turn {
@@ -167,7 +167,7 @@ impl Account {
         let write = record("route", &alias, Some(&route));
         let body = route_told(&alias, &route);
         self.tenant.routes.insert(alias, route);
-        Turn { writes: vec![write, self.next_tenant()], ..told(200, body) }
+        told(200, body).with(vec![write, self.next_tenant()])
     }
 
     pub(super) fn put_budget(&mut self, scope: &Scope, window: Window, budget: Budget, now: Millis) -> Turn {
@@ -179,7 +179,7 @@ impl Account {
         self.budgets.put(scope.clone(), window, budget);
         self.remark(scope, window, now);
         let write = record("budget", &budget_id(scope, window), Some(&stored));
-        Turn { writes: vec![write], ..told(200, self.budget_told(scope, window, now)) }
+        told(200, self.budget_told(scope, window, now)).with(vec![write])
     }
 
     fn put_provider(&mut self, id: &str, own: OwnProvider) -> Turn {
@@ -191,7 +191,7 @@ impl Account {
         let own = OwnProvider { secret: own.secret.or(kept), ..own };
         let (write, body) = (record("provider", id, Some(&own)), provider_told(&own));
         self.tenant.providers.insert(id.to_owned(), own);
-        Turn { writes: vec![write, self.next_tenant()], ..told(200, body) }
+        told(200, body).with(vec![write, self.next_tenant()])
     }
 
     /// Puts credentials in place of others, and tells all that are stored, with their providers.
@@ -214,7 +214,7 @@ impl Account {
         }
         let stored =
             self.tenant.providers.iter().flat_map(|(id, own)| own.secrets().map(move |line| json!([id, line])));
-        Turn { writes, ..told(200, Value::Array(stored.collect())) }
+        told(200, Value::Array(stored.collect())).with(writes)
     }
 
     pub(super) fn delete_row(&mut self, gone: bool, kind: &'static str, id: &str) -> Turn {
@@ -222,7 +222,7 @@ impl Account {
             return missing(kind);
         }
         let write = Write::Record { kind, id: id.to_owned(), body: None };
-        Turn { writes: vec![write, self.next_tenant()], ..deleted(kind, id) }
+        deleted(kind, id).with(vec![write, self.next_tenant()])
     }
 
     pub(super) fn next_tenant(&mut self) -> Write {
@@ -231,12 +231,18 @@ impl Account {
     }
 }
 
+#[inline(never)]
 pub(super) fn told(status: u16, body: Value) -> Turn {
     Turn::told(Answer::Told { status, body })
 }
 
 pub(super) fn page(rows: impl Iterator<Item = Value>) -> Turn {
-    told(200, list_of(rows.collect(), false))
+    page_of(rows.collect())
+}
+
+#[inline(never)]
+fn page_of(rows: Vec<Value>) -> Turn {
+    told(200, list_of(rows, false))
 }
 
 pub(super) fn missing(what: &str) -> Turn {

@@ -342,7 +342,7 @@ impl Account {
         &mut self,
         actor: &Actor,
         act: Admin,
-        ask: AdminAsk,
+        ask: &AdminAsk,
         now: Millis,
     ) -> Result<Turn, Fault> {
         let body = ask.body.as_bytes();
@@ -373,7 +373,7 @@ impl Account {
             Admin::DeleteWebhook(id) if self.webhooks.remove(&id).is_none() => missing("webhook endpoint"),
             Admin::DeleteWebhook(id) => {
                 let write = Write::Record { kind: "webhook", id: id.clone(), body: None };
-                Turn { writes: vec![write], ..super::act::deleted("webhook_endpoint", &id) }
+                super::act::deleted("webhook_endpoint", &id).with(vec![write])
             }
             Admin::TestWebhook(id) if !self.webhooks.contains_key(&id) => missing("webhook endpoint"),
             Admin::TestWebhook(id) => {
@@ -426,7 +426,7 @@ impl Account {
     fn keep_webhook(&mut self, id: &str, hook: Webhook, status: u16) -> Turn {
         let (write, body) = (record("webhook", id, Some(&hook)), webhook_told(id, &hook));
         self.webhooks.insert(id.to_owned(), hook);
-        Turn { writes: vec![write], ..told(status, body) }
+        told(status, body).with(vec![write])
     }
 
     /// Sends what was given up once more, or what is waiting at once.

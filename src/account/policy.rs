@@ -46,7 +46,7 @@ impl Account {
         let write = record(KIND, &String::from(scope.clone()), Some(&written.text));
         let body = self.policy_told(&scope, &written);
         self.policies.insert(scope, written);
-        Turn { writes: vec![write, self.next_tenant()], ..told(200, body) }
+        told(200, body).with(vec![write, self.next_tenant()])
     }
 
     fn policy_told(&self, scope: &Scope, written: &Written) -> Value {

@@ -127,7 +127,7 @@ pub(super) fn member_told(id: &str, member: &Member) -> Value {
         "kind": member.kind,
         "email": member.email,
         "group_id": member.group_id,
-        "roles": roles_told(member),
+        "roles": told_by_text(&roles_told(member)),
         "status": if member.disabled { "disabled" } else { "active" },
         "created_at": member.created_at.rfc3339(),
     })
@@ -175,7 +175,7 @@ pub(super) fn invite_told(id: &str, key: &StoredKey, now: Millis) -> Value {
         "name": preset.name,
         "email": preset.email,
         "group_id": preset.group_id,
-        "roles": roles_told(&preset),
+        "roles": told_by_text(&roles_told(&preset)),
         "status": key.status(now),
         "redacted_value": key.redacted,
         "created_at": key.created_at.rfc3339(),

@@ -152,7 +152,7 @@ impl AccountObject {
             let Some(letter) = letter.take() else { return Vec::new() };
             let turn = account.turn(letter, now());
             answer = letter::write(&turn.answer);
-            turn.writes
+            turn.into_inner().writes
         })?;
         Ok(answer)
     }

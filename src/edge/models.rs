@@ -21,7 +21,7 @@ use worker::{Context, Env};
 async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<Deployment>>, Fault> {
     let (pepper, now) = (secrets::pepper(env).unwrap_or_default(), When { at: super::now(), tier: None });
     let (spec, world) = match knock(headers.credential(), &pepper) {
-        Knock::Stranger => (KeySpec::default(), snapshot::world(env, ctx, None).await),
+        Knock::Stranger => (Box::<KeySpec>::default(), snapshot::world(env, ctx, None).await),
         Knock::Known(key, digest) if key.kind == KeyKind::Inference => {
             let (caller, id) = (Caller::of(&key, &digest), key.id());
             let spec = match ask(env, &account_of(&key.organization()), &Letter::Whoami(caller)).await {

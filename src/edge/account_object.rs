@@ -1,5 +1,8 @@
 //! The object behind an account: loads rows, hands letters to the machine, writes what it says. Decides nothing.
-use super::{journal, js_time, now, secrets, storage};
+use super::{
+    error::{Error, Result},
+    journal, js_time, now, secrets, storage,
+};
 use crate::{
     account::{
         Account, Row, Terms, Write,
@@ -15,7 +18,7 @@ use std::{
     panic::{AssertUnwindSafe, RefUnwindSafe},
 };
 use wasm_bindgen::prelude::*;
-use worker::{Env, Error, Result, console_error};
+use worker::{Env, console_error};
 
 #[wasm_bindgen(module = "/src/edge/objects.js")]
 extern "C" {
@@ -205,7 +208,7 @@ impl AccountObject {
     pub fn outgoing(&self) -> String {
         let mut slot = self.account.borrow_mut();
         let (Some(account), Some(pepper)) = (slot.as_mut(), secrets::pepper(&self.env)) else { return "[]".to_owned() };
-        let organization = self.name.trim_start_matches("org:");
+        let organization = self.name.strip_prefix("org:").unwrap_or(&self.name);
         let requests = account.sendings(now()).into_iter().map(|sending| sending.request(organization, &pepper));
         json::written(&requests.collect::<Vec<_>>().into())
     }

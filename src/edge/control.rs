@@ -1,6 +1,7 @@
 //! The control plane: what admins and the operator do. Plain handlers that call pure functions; no exchange, no hot path.
 use super::{
     account_object::{account_of, ask},
+    error::Error,
     journal,
     journal::Filter,
     keys::Mint,
@@ -37,7 +38,7 @@ const CREDENTIAL_BYTES_MAX: usize = 8_192;
 /// Entries of one page at most.
 const PAGE_MAX: usize = 100;
 
-pub(super) fn unavailable(what: &str, error: &worker::Error) -> Fault {
+pub(super) fn unavailable(what: &str, error: &Error) -> Fault {
     worker::console_error!("{what}: {error}");
     Fault::unavailable("unavailable", format!("{what} could not be reached. Try again in a moment."))
 }
@@ -59,14 +60,14 @@ pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str
     match act {
         Admin::LedgerEntries | Admin::Requests => {
             send(&account, Letter::Prove(caller), env).await?;
-            let filter = Filter { requests: act == Admin::Requests, ..Filter::default() };
+            let filter = Filter { requests: matches!(act, Admin::Requests), ..Filter::default() };
             entries(&account, query, filter, false, env).await
         }
         Admin::Spend | Admin::AuditLogs => {
             let scopes = send(&account, Letter::Admin { caller, ask }, env).await?.1;
             let all = scopes.as_array().is_some_and(|scopes| scopes.iter().any(|scope| scope == "organization"));
             let scopes = (!all).then_some(scopes);
-            if act == Admin::Spend {
+            if matches!(act, Admin::Spend) {
                 return spend(&account, scopes, query, headers, env).await;
             }
             let conditions = scopes.iter().map(audit::seen).collect();
@@ -123,7 +124,7 @@ async fn hand_over(act: &Admin, ask: AdminAsk, organization: &str, caller: Calle
     let keys = mint.as_ref().map_or_else(Vec::new, |mint| mint.kept(&ulid));
     let letter = Letter::Admin { caller, ask: AdminAsk { fresh, keys, ..ask } };
     let (status, mut told) = send(&account_of(organization), letter, env).await?;
-    if *act == Admin::TopUp {
+    if matches!(act, Admin::TopUp) {
         return stripe::session(organization, told, env).await;
     }
     if let Some(mint) = mint {
@@ -337,7 +338,7 @@ fn entry_told(entry: &Entry, as_request: bool) -> Value {
 
 /// Answers the operator.
 pub async fn platform(act: Platform, headers: &Headers, body: &[u8], query: &str, env: &Env) -> Told {
-    if act == Platform::StripeWebhook {
+    if matches!(act, Platform::StripeWebhook) {
         return stripe::webhook(headers.get("stripe-signature").unwrap_or_default(), body, env).await;
     }
     let token = secrets::variable(env, "OPERATOR_TOKEN");

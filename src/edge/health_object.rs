@@ -1,6 +1,6 @@
 //! The object of a region: it folds the samples of every isolate there, answers with what the others saw, and publishes the
 //! scores to KV, at most every half minute, for isolates that are only starting.
-use super::{js_time, now, storage};
+use super::{error::Result, js_time, now, storage};
 use crate::{
     health::{Health, Report},
     json,
@@ -12,7 +12,7 @@ use std::{
     panic::{AssertUnwindSafe, RefUnwindSafe},
 };
 use wasm_bindgen::prelude::*;
-use worker::{Env, Result, console_error};
+use worker::{Env, console_error};
 
 /// The KV key of a region's published scores.
 pub fn key_of(region: &str) -> String {

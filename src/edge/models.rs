@@ -3,7 +3,7 @@ use super::{
     account_object::{account_of, ask},
     control, secrets, snapshot,
 };
-use crate::json::json;
+use crate::json::{json, told_by_text};
 use crate::{
     access::{ANY_QUALITY, KeyKind, Knock, knock},
     account::letter::{Answer, Caller, KeySpec, Letter},
@@ -44,7 +44,7 @@ async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<D
             && world.policies().objection(deployment, world.is_own(provider), rates, ANY_QUALITY).is_none()
     };
     let mut deployments: Vec<_> = all(&world).filter(seen).cloned().collect();
-    deployments.sort_by(|a, b| a.id.cmp(&b.id));
+    deployments.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     Ok(deployments)
 }
 
@@ -75,6 +75,7 @@ pub async fn get(id: &str, headers: &Headers, env: &Env, ctx: &Context) -> Resul
 fn row(deployment: &Deployment, anthropic: bool) -> Value {
     let rates = deployment.rates.at(0, When { at: super::now(), tier: None });
     let created = deployment.created.unwrap_or_default();
+    let supports = deployment.supports.iter().filter(|ability| **ability != Ability::ParallelTools);
     let mut told = json!({
         "id": deployment.id,
         "object": "model",
@@ -88,8 +89,8 @@ fn row(deployment: &Deployment, anthropic: bool) -> Value {
             "cache_read": rates.cache_read.usd_per_token(),
             "cache_write": rates.cache_write.usd_per_token(),
         },
-        "input": deployment.input,
-        "supports": deployment.supports.iter().filter(|ability| **ability != Ability::ParallelTools).collect::<Vec<_>>(),
+        "input": told_by_text(&deployment.input),
+        "supports": told_by_text(&supports.collect::<Vec<_>>()),
         "shutdown_date": deployment.retires.map(|day| day.rfc3339().split('T').next().map(str::to_owned)),
     });
     if anthropic && let Some(members) = told.as_object_mut() {

@@ -1,7 +1,7 @@
 //! What an isolate knows: catalog and health from KV, rows of the organisations it served, what it saw itself.
 //!
 //! KV is never on the path of a request but the isolate's first. Whatever cannot be read leaves the last good state.
-use super::{account_object::account_of, health_object, now, secrets, storage};
+use super::{account_object::account_of, aside, health_object, now, secrets, storage};
 use crate::{
     access::{Key, Policies, Tenant},
     catalog::{Catalog, PriceOverrides, sha256_hex},
@@ -83,7 +83,7 @@ pub async fn world(env: &Env, ctx: &Context, key: Option<&Key>) -> World {
         Some(age) if age >= secrets::snapshot_ttl_ms(env) => {
             // Nobody else shall start the same refresh.
             with(|isolate| isolate.loaded = Some(at));
-            ctx.wait_until(refresh(env.clone()));
+            aside(ctx, Box::pin(refresh(env.clone())));
         }
         Some(_) => {}
     }
@@ -99,10 +99,13 @@ pub async fn world(env: &Env, ctx: &Context, key: Option<&Key>) -> World {
 /// Reads KV for the first time, and does not wait for it longer than a caller may be kept waiting.
 async fn first(env: &Env, ctx: &Context) {
     let (env, (sender, read)) = (env.clone(), oneshot::channel());
-    ctx.wait_until(async move {
-        refresh(env).await;
-        let _ = sender.send(());
-    });
+    aside(
+        ctx,
+        Box::pin(async move {
+            refresh(env).await;
+            let _ = sender.send(());
+        }),
+    );
     select(read, Delay::from(Duration::from_millis(FIRST_READ_MS_MAX))).await;
     // It goes on beside; others do not wait for it as well.
     with(|isolate| isolate.loaded = isolate.loaded.or_else(|| Some(now())));

@@ -38,7 +38,7 @@ use futures::{
 use std::panic::AssertUnwindSafe;
 use wasm_bindgen::prelude::*;
 use web_sys::{Request, Response};
-use worker::{Context, Env, console_error, worker_sys};
+use worker::{Context, Env, worker_sys};
 
 /// The longest request body: what the largest provider takes.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -53,6 +53,13 @@ extern "C" {
     async fn body(request: &Request, most: usize) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(static_method_of = JsInbound, js_class = Inbound, catch)]
     async fn gone(request: Request) -> Result<JsValue, JsValue>;
+}
+
+/// Tells the operator, in the log.
+#[cold]
+#[inline(never)]
+fn complain(text: String) {
+    worker::console_error!("{text}");
 }
 
 /// The platform's clock. It stands still between two turns of I/O.
@@ -134,16 +141,16 @@ async fn answer(
         "text/csv; charset=utf-8"
     };
     let tagged = matches!(endpoint, Endpoint::Admin(_)) && matches!(method, "GET" | "PUT" | "PATCH");
-    let (status, body) = match endpoint {
-        Endpoint::Chat(surface) => return chat(surface, url, headers, body, chance, request, env, ctx).await,
-        Endpoint::Receipt(request) => receipts::get(&request, &headers, env).await.map(found),
+    let (status, body) = match &endpoint {
+        Endpoint::Chat(surface) => return chat(*surface, url, headers, body, chance, request, env, ctx).await,
+        Endpoint::Receipt(request) => receipts::get(request, &headers, env).await.map(found),
         Endpoint::ReceiptKeys => receipts::keys(env).await.map(found),
         Endpoint::Feedback => feedback::take(&headers, &body, env).await,
         Endpoint::Key => control::key(&headers, env).await,
         Endpoint::Healthz => Ok(found(crate::json::json!({"status": "ok"}))),
         Endpoint::CountTokens => crate::exchange::count_tokens(&headers, body).map(found),
         Endpoint::Models => models::list(&headers, env, &ctx).await.map(found),
-        Endpoint::Model(model) => models::get(&model, &headers, env, &ctx).await.map(found),
+        Endpoint::Model(model) => models::get(model, &headers, env, &ctx).await.map(found),
         Endpoint::Admin(act) => {
             let body =
                 String::from_utf8(body).map_err(|_| Fault::invalid("malformed_json", "The body is not UTF-8."))?;
@@ -314,17 +321,17 @@ async fn reconciled(env: Env) {
     let after = storage::get(&env, RECONCILED).await.ok().flatten().unwrap_or_default();
     let page = match journal::organizations(&env, &after, ACCOUNTS_PER_RUN).await {
         Ok(page) => page,
-        Err(error) => return console_error!("the list of organisations could not be read: {error}"),
+        Err(error) => return complain(format!("the list of organisations could not be read: {error}")),
     };
     for id in &page {
         let report = reconcile::account(&env, id, None).await;
         if report.get("agrees").and_then(serde_json::Value::as_bool) != Some(true) {
-            console_error!("{id} and the journal do not agree: {}", crate::json::written(&report));
+            complain(format!("{id} and the journal do not agree: {}", crate::json::written(&report)));
         }
     }
     let next = if page.len() == ACCOUNTS_PER_RUN { page.last().cloned().unwrap_or_default() } else { String::new() };
     if let Err(error) = storage::put(&env, RECONCILED, &next).await {
-        console_error!("{RECONCILED} was not kept: {error}");
+        complain(format!("{RECONCILED} was not kept: {error}"));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The catalogue of codes is closed: a caller can branch on `code`. Text of a provider's 5xx never reaches a caller.
 use crate::id::Scope;
+use crate::json::put;
 use serde_json::{Map, Value};
 use std::ops::{Deref, DerefMut};
 
@@ -120,7 +121,7 @@ impl Fault {
     #[cold]
     #[inline(never)]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.metadata.insert(name.to_owned(), value.into());
+        put(&mut self.metadata, name, value.into());
         self
     }
 

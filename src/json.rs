@@ -88,6 +88,12 @@ pub fn put(members: &mut Map<String, Value>, name: &str, value: Value) {
     members.insert(name.to_owned(), value);
 }
 
+/// Adds a member that is text.
+#[inline(never)]
+pub fn put_text(members: &mut Map<String, Value>, name: &str, text: &str) {
+    put(members, name, text.into());
+}
+
 /// Adds a member from plain data.
 #[inline(never)]
 pub fn put_told<T: Serialize + ?Sized>(members: &mut Map<String, Value>, name: &str, value: &T) {

@@ -341,7 +341,7 @@ impl Account {
     pub(super) fn act_on_alerts(
         &mut self,
         actor: &Actor,
-        act: Admin,
+        act: &Admin,
         ask: &AdminAsk,
         now: Millis,
     ) -> Result<Turn, Fault> {
@@ -356,29 +356,29 @@ impl Account {
                 page(shown.map(|(id, hook)| webhook_told(id, hook)))
             }
             Admin::GetWebhook(id) => {
-                found("webhook endpoint", self.webhooks.get(&id).map(|hook| webhook_told(&id, hook)))
+                found("webhook endpoint", self.webhooks.get(id).map(|hook| webhook_told(id, hook)))
             }
             Admin::UpdateWebhook(id) => {
                 let ask: asks::WebhookAsk = asks::read(body)?;
-                let Some(old) = self.webhooks.get(&id).cloned() else { return Ok(missing("webhook endpoint")) };
-                self.keep_webhook(&id, ask.over(old, self.terms.private_upstreams)?, 200)
+                let Some(old) = self.webhooks.get(id).cloned() else { return Ok(missing("webhook endpoint")) };
+                self.keep_webhook(id, ask.over(old, self.terms.private_upstreams)?, 200)
             }
-            Admin::RotateWebhook(id) => match self.webhooks.get(&id).cloned() {
+            Admin::RotateWebhook(id) => match self.webhooks.get(id).cloned() {
                 None => missing("webhook endpoint"),
                 Some(hook) => {
                     let hook = Webhook { version: hook.version + 1, rotated_at: now, ..hook };
-                    self.keep_webhook(&id, hook, 200)
+                    self.keep_webhook(id, hook, 200)
                 }
             },
-            Admin::DeleteWebhook(id) if self.webhooks.remove(&id).is_none() => missing("webhook endpoint"),
+            Admin::DeleteWebhook(id) if self.webhooks.remove(id).is_none() => missing("webhook endpoint"),
             Admin::DeleteWebhook(id) => {
                 let write = Write::Record { kind: "webhook", id: id.clone(), body: None };
-                super::act::deleted("webhook_endpoint", &id).with(vec![write])
+                super::act::deleted("webhook_endpoint", id).with(vec![write])
             }
-            Admin::TestWebhook(id) if !self.webhooks.contains_key(&id) => missing("webhook endpoint"),
+            Admin::TestWebhook(id) if !self.webhooks.contains_key(id) => missing("webhook endpoint"),
             Admin::TestWebhook(id) => {
-                let (path, data) = (self.webhook_path(&id), json!({"endpoint_id": id}));
-                let alert = self.raise("test", path, data, Some(&id), now);
+                let (path, data) = (self.webhook_path(id), json!({"endpoint_id": id}));
+                let alert = self.raise("test", path, data, Some(id), now);
                 told(202, self.alerts.get(&alert).map_or(Value::Null, |row| row.told(&alert)))
             }
             Admin::ListAlerts => {
@@ -396,7 +396,7 @@ impl Account {
                     shown.into_iter().filter(|(_, alert)| wanted(alert) && self.sees_alerts(actor, &alert.path));
                 page(shown.map(|(id, alert)| alert.told(id)))
             }
-            Admin::ResendAlert(id) => self.resend(actor, &id, now),
+            Admin::ResendAlert(id) => self.resend(actor, id, now),
             Admin::GetWallet => Turn::told(self.wallet_told(200)),
             Admin::TopUp => told(201, asks::read::<asks::TopUpAsk>(body)?.told(&format!("top_{}", ask.fresh))?),
             Admin::UpdateWallet => {

@@ -31,8 +31,8 @@ json::members!(strict default Defaults { budgets, rate_limits });
 impl Account {
     /// # Errors
     /// 400 for a body that cannot be taken.
-    pub(super) fn act_on_defaults(&mut self, verb: &str, scope: Scope, body: &[u8]) -> Result<Turn, Fault> {
-        if let Some(turn) = self.absent(&scope) {
+    pub(super) fn act_on_defaults(&mut self, verb: &str, scope: &Scope, body: &[u8]) -> Result<Turn, Fault> {
+        if let Some(turn) = self.absent(scope) {
             return Ok(turn);
         }
         let id = String::from(scope.clone());
@@ -41,13 +41,13 @@ impl Account {
                 let defaults = asks::read::<Defaults>(body)?.check()?;
                 let write = record(KIND, &id, Some(&defaults));
                 self.defaults.insert(scope.clone(), defaults);
-                told(200, self.defaults_told(&scope)).with(vec![write])
+                told(200, self.defaults_told(scope)).with(vec![write])
             }
-            "GET" => found(KIND, self.defaults.contains_key(&scope).then(|| self.defaults_told(&scope))),
-            _ if self.defaults.remove(&scope).is_none() => missing(KIND),
+            "GET" => found(KIND, self.defaults.contains_key(scope).then(|| self.defaults_told(scope))),
+            _ if self.defaults.remove(scope).is_none() => missing(KIND),
             _ => {
                 let write = Write::Record { kind: KIND, id, body: None };
-                super::act::deleted(KIND, &String::from(scope)).with(vec![write])
+                super::act::deleted(KIND, &String::from(scope.clone())).with(vec![write])
             }
         })
     }

@@ -63,7 +63,13 @@ fn of_kind(keys: &[MadeKey], kind: KeyKind) -> Result<MadeKey, Turn> {
 impl Account {
     /// # Errors
     /// 400 for a body that cannot be taken.
-    pub(super) fn act_on_key(&mut self, actor: &Actor, act: Admin, ask: &AdminAsk, now: Millis) -> Result<Turn, Fault> {
+    pub(super) fn act_on_key(
+        &mut self,
+        actor: &Actor,
+        act: &Admin,
+        ask: &AdminAsk,
+        now: Millis,
+    ) -> Result<Turn, Fault> {
         let (body, keys) = (ask.body.as_bytes(), ask.keys.as_slice());
         Ok(match act {
             Admin::CreateKey => {
@@ -71,12 +77,12 @@ impl Account {
                 let made = of_kind(keys, kind);
                 made.map_or_else(|turn| turn, |made| self.create_key(actor, NewKey::of(made, spec), now))
             }
-            Admin::UpdateKey(id) => self.update_key(&id, body, now)?,
+            Admin::UpdateKey(id) => self.update_key(id, body, now)?,
             Admin::RotateKey(id) => {
                 let ask = if body.is_empty() { asks::RotateAsk::default() } else { asks::read(body)? };
-                self.rotate_key(&id, keys, ask.grace(now)?, now)
+                self.rotate_key(id, keys, ask.grace(now)?, now)
             }
-            Admin::RevokeKey(id) => self.revoke_key(&id, now),
+            Admin::RevokeKey(id) => self.revoke_key(id, now),
             Admin::CreateInvite => {
                 let (ask, expires_at) = asks::read::<asks::InviteAsk>(body)?.member(now)?;
                 let made = of_kind(keys, KeyKind::Invite);
@@ -90,10 +96,10 @@ impl Account {
                 let invites = self.keys.iter().filter(|(_, key)| shown(key));
                 page(invites.map(|(id, key)| invite_told(id, key, now)))
             }
-            Admin::GetInvite(id) => found("invite", self.invite(&id).map(|key| invite_told(&id, key, now))),
-            Admin::RevokeInvite(id) => match self.invite(&id) {
+            Admin::GetInvite(id) => found("invite", self.invite(id).map(|key| invite_told(id, key, now))),
+            Admin::RevokeInvite(id) => match self.invite(id) {
                 None => missing("invite"),
-                Some(_) => self.revoke_key(&id, now),
+                Some(_) => self.revoke_key(id, now),
             },
             other => self.act_on_alerts(actor, other, ask, now)?,
         })

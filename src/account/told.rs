@@ -3,7 +3,7 @@ use super::{
     Account, StoredKey,
     letter::{Answer, KeySpec},
 };
-use crate::json::{json, told_by_text};
+use crate::json::{json, put, put_text, told_by_text};
 use crate::{
     access::{Group, Member, OwnProvider, role::RoleGrant},
     budget::{Place, RateLimits},
@@ -198,8 +198,8 @@ pub(super) fn provider_told(own: &OwnProvider) -> Value {
 
 pub(super) fn route_told(alias: &str, route: &crate::access::NamedRoute) -> Value {
     let mut told: Map<String, Value> = Map::new();
-    told.insert("object".into(), "route".into());
-    told.insert("id".into(), alias.into());
+    put_text(&mut told, "object", "route");
+    put(&mut told, "id", alias.into());
     if let Value::Object(members) = told_by_text(route) {
         told.extend(members);
     }

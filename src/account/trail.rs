@@ -82,7 +82,7 @@ impl Account {
         self.note_use(&caller.key_id, now);
         if ask.method == "GET" {
             let gate = self.gate_act(&actor, &act);
-            return gate.map_or_else(|turn| turn, |()| self.acted(&actor, act, &ask, now));
+            return gate.map_or_else(|turn| turn, |()| self.acted(&actor, &act, &ask, now));
         }
         let once = match self.repeated(caller, &ask, now) {
             Ok(once) => once,
@@ -94,14 +94,14 @@ impl Account {
             Ok(()) if matches!(act, Admin::AcceptInvite) => {
                 self.accept(caller, &ask, now).unwrap_or_else(|fault| Turn::refused(fault.into()))
             }
-            Ok(()) => self.acted(&actor, act, &ask, now),
+            Ok(()) => self.acted(&actor, &act, &ask, now),
             Err(turn) => turn,
         };
         let turn = self.audited(caller, &actor, &ask, &before, turn, now);
         self.kept(once, &ask.fresh, turn, now)
     }
 
-    fn acted(&mut self, actor: &Actor, act: Admin, ask: &AdminAsk, now: Millis) -> Turn {
+    fn acted(&mut self, actor: &Actor, act: &Admin, ask: &AdminAsk, now: Millis) -> Turn {
         self.act(actor, act, ask, now).unwrap_or_else(|fault| Turn::refused(fault.into()))
     }
 
@@ -110,7 +110,7 @@ impl Account {
         let path = audit::object_path(&ask.method, &ask.path);
         let read = path.map(|path| Endpoint::of("GET", &path));
         let Some(Ok(Endpoint::Admin(read))) = read else { return Value::Null };
-        match self.acted(actor, read, &AdminAsk::default(), now).into_inner().answer {
+        match self.acted(actor, &read, &AdminAsk::default(), now).into_inner().answer {
             Answer::Told { status: 200, body } => body,
             _ => Value::Null,
         }

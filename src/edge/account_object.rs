@@ -1,5 +1,6 @@
 //! The object behind an account: loads rows, hands letters to the machine, writes what it says. Decides nothing.
 use super::{
+    complain,
     error::{Error, Result},
     journal, js_time, now, secrets, storage,
 };
@@ -18,7 +19,7 @@ use std::{
     panic::{AssertUnwindSafe, RefUnwindSafe},
 };
 use wasm_bindgen::prelude::*;
-use worker::{Env, console_error};
+use worker::Env;
 
 #[wasm_bindgen(module = "/src/edge/objects.js")]
 extern "C" {
@@ -190,7 +191,7 @@ impl AccountObject {
         for (name, entries) in [(audit::account_of(&self.name), trail), (self.name.clone(), due)] {
             let Some(last) = entries.last() else { continue };
             if let Err(error) = AssertUnwindSafe(journal::append(&self.env, &name, &entries)).await {
-                console_error!("{name}: the journal did not take {} entries: {error}", entries.len());
+                complain(format!("{name}: the journal did not take {} entries: {error}", entries.len()));
                 return -1.0;
             }
             if last.kind == EntryKind::Audit {

@@ -3,7 +3,7 @@ use super::{
     account_object::{account_of, ask},
     control, secrets, snapshot,
 };
-use crate::json::{json, told_by_text};
+use crate::json::{json, put, put_text, told_by_text};
 use crate::{
     access::{ANY_QUALITY, KeyKind, Knock, knock},
     account::letter::{Answer, Caller, KeySpec, Letter},
@@ -94,11 +94,11 @@ fn row(deployment: &Deployment, anthropic: bool) -> Value {
         "shutdown_date": deployment.retires.map(|day| day.rfc3339().split('T').next().map(str::to_owned)),
     });
     if anthropic && let Some(members) = told.as_object_mut() {
-        members.insert("type".into(), "model".into());
-        members.insert("display_name".into(), deployment.model.as_str().into());
-        members.insert("created_at".into(), created.rfc3339().into());
-        members.insert("max_input_tokens".into(), deployment.context_length.into());
-        members.insert("max_tokens".into(), deployment.max_output_tokens.into());
+        put_text(members, "type", "model");
+        put_text(members, "display_name", deployment.model.as_str());
+        put(members, "created_at", created.rfc3339().into());
+        put(members, "max_input_tokens", deployment.context_length.into());
+        put(members, "max_tokens", deployment.max_output_tokens.into());
     }
     told
 }

@@ -16,7 +16,10 @@ use crate::{
     time::{Millis, Window},
 };
 use serde::Serialize;
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    ops::{Deref, DerefMut},
+};
 
 mod act;
 mod alerts;
@@ -80,20 +83,53 @@ pub struct Row {
     pub body: String,
 }
 
-/// What a letter led to.
+/// What a letter led to. One word, so that handing it on costs little.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Turn {
+pub struct Turn(Box<Led>);
+
+/// What a [`Turn`] holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Led {
     pub answer: Answer,
     pub writes: Vec<Write>,
 }
 
+impl Deref for Turn {
+    type Target = Led;
+
+    fn deref(&self) -> &Led {
+        &self.0
+    }
+}
+
+impl DerefMut for Turn {
+    fn deref_mut(&mut self) -> &mut Led {
+        &mut self.0
+    }
+}
+
 impl Turn {
+    #[inline(never)]
     fn told(answer: Answer) -> Self {
-        Self { answer, writes: Vec::new() }
+        Self(Box::new(Led { answer, writes: Vec::new() }))
     }
 
+    #[inline(never)]
     fn refused(refusal: Refusal) -> Self {
         Self::told(Answer::Refused(refusal))
+    }
+
+    /// The same with these writes.
+    #[inline(never)]
+    fn with(mut self, writes: Vec<Write>) -> Self {
+        self.writes = writes;
+        self
+    }
+
+    /// Its answer and its writes.
+    #[must_use]
+    pub fn into_inner(self) -> Led {
+        *self.0
     }
 }
 
@@ -225,7 +261,7 @@ pub struct Account {
     /// What new members of a scope get.
     defaults: Table<Scope, Defaults>,
     /// When keys were used last, and when that was kept last; and which of them are to be kept.
-    used: HashMap<String, (Millis, Millis)>,
+    used: Table<String, (Millis, Millis)>,
     touched: Vec<String>,
     webhooks: Table<String, Webhook>,
     alerts: Table<String, Alert>,
@@ -233,7 +269,7 @@ pub struct Account {
     /// What was told of: under its name, when or how far.
     fired: Table<String, String>,
     /// Failures of providers in a row.
-    failures: HashMap<String, u32>,
+    failures: Table<String, u32>,
     /// Alerts of this instance: no two of them have one id.
     raised: u32,
     /// Rows that come along with the turn.
@@ -252,7 +288,7 @@ pub struct Account {
     outbox: Queue<(u64, String)>,
     /// When holds and suspenses run out.
     deadlines: Queue<(Millis, String)>,
-    rates: HashMap<Scope, Rates>,
+    rates: Table<Scope, Rates>,
     seq: u64,
     head: String,
     flush_at: Option<Millis>,
@@ -286,13 +322,13 @@ impl Account {
             trail: Trail::default(),
             audits: Vec::new(),
             defaults: Table::default(),
-            used: HashMap::new(),
+            used: Table::default(),
             touched: Vec::new(),
             webhooks: Table::default(),
             alerts: Table::default(),
             wallet_terms: WalletTerms::default(),
             fired: Table::default(),
-            failures: HashMap::new(),
+            failures: Table::default(),
             raised: 0,
             news: Vec::new(),
             deliver_at: None,
@@ -302,7 +338,7 @@ impl Account {
             given: Table::default(),
             outbox: Queue::default(),
             deadlines: Queue::default(),
-            rates: HashMap::new(),
+            rates: Table::default(),
             seq: 0,
             head: GENESIS.to_owned(),
             flush_at: None,
@@ -381,7 +417,7 @@ impl Account {
             Letter::Whoami(caller) => match self.prove(&caller, KeyKind::Inference, now) {
                 Ok(key) => {
                     let tenant = Box::new(self.tenant_of(&self.path(&caller.key_id, &key.spec)));
-                    Turn::told(Answer::Whoami { spec: key.spec.clone(), tenant })
+                    Turn::told(Answer::Whoami { spec: Box::new(key.spec.clone()), tenant })
                 }
                 Err(refusal) => Turn::refused(refusal),
             },
@@ -458,9 +494,9 @@ impl Account {
         writes.push(self.keep_key(admin, now));
         writes.push(self.founded(now));
         if let Some(credit) = credit {
-            writes.extend(self.credit(credit, now).writes);
+            writes.extend(self.credit(credit, now).into_inner().writes);
         }
-        Turn { answer: Answer::Posted, writes }
+        Turn::told(Answer::Posted).with(writes)
     }
 
     fn wallet_account(&self) -> String {
@@ -628,7 +664,12 @@ fn apply(wallet: &mut Wallet, budgets: &mut Budgets, entry: &Entry, counted: &[C
 }
 
 fn record(kind: &'static str, id: &str, body: Option<&impl Serialize>) -> Write {
-    Write::Record { kind, id: id.to_owned(), body: body.map(json::write) }
+    row(kind, id, body.map(json::write))
+}
+
+#[inline(never)]
+fn row(kind: &'static str, id: &str, body: Option<String>) -> Write {
+    Write::Record { kind, id: id.to_owned(), body }
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub fn object_path(method: &str, path: &str) -> Option<String> {
         let (object, _) = path.rsplit_once('/').filter(|(object, _)| object.split('/').count() > 4)?;
         return Some(object.to_owned());
     }
-    Some(path.trim_end_matches("/override").to_owned())
+    Some(path.strip_suffix("/override").unwrap_or(path).to_owned())
 }
 
 /// The word of an act, as in `api_key.created`.
@@ -93,7 +93,8 @@ pub fn condition(name: &str, value: &str) -> Result<(&'static str, String), Faul
         let at = Millis::of_rfc3339(value).or_else(|| Millis::of_date(value)).map(|at| at.0.to_string());
         at.ok_or_else(|| Fault::parameter(name, format!("{name} is a moment, like 2026-12-01T00:00:00Z.")))
     };
-    Ok(match percent_decoded(name).trim_end_matches("[]") {
+    let plain = percent_decoded(name);
+    Ok(match plain.strip_suffix("[]").unwrap_or(&plain) {
         "event_type" => ("note ->> 'type' = ?", value.to_owned()),
         "actor_id" => ("? IN (note ->> '$.actor.member_id', note ->> '$.actor.api_key_id')", value.to_owned()),
         "resource_id" => ("note ->> '$.resource.id' = ?", value.to_owned()),

@@ -3,6 +3,7 @@ mod account_object;
 mod control;
 mod downstream;
 mod drive;
+mod error;
 mod feedback;
 mod health_object;
 mod journal;
@@ -23,7 +24,7 @@ use crate::{
     account::letter::AdminAsk,
     audit, dialect,
     endpoint::{Endpoint, Headers, Surface},
-    exchange::{Exchange, Inbound},
+    exchange::{Exchange, Inbound, event::Event},
     fault::Fault,
     id::mint,
     time::Millis,
@@ -32,12 +33,12 @@ use drive::Drive;
 use futures::{
     FutureExt,
     channel::oneshot,
-    future::{Either, select},
+    future::{Either, LocalBoxFuture, select},
 };
 use std::panic::AssertUnwindSafe;
 use wasm_bindgen::prelude::*;
 use web_sys::{Request, Response};
-use worker::{Context, Env, Result, ScheduleContext, ScheduledEvent, console_error, event};
+use worker::{Context, Env, worker_sys};
 
 /// The longest request body: what the largest provider takes.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -49,9 +50,16 @@ extern "C" {
     #[wasm_bindgen(static_method_of = JsInbound, js_class = Inbound)]
     fn head(request: &Request) -> String;
     #[wasm_bindgen(static_method_of = JsInbound, js_class = Inbound, catch)]
-    async fn body(request: &Request, most: usize) -> std::result::Result<JsValue, JsValue>;
+    async fn body(request: &Request, most: usize) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(static_method_of = JsInbound, js_class = Inbound, catch)]
-    async fn gone(request: Request) -> std::result::Result<JsValue, JsValue>;
+    async fn gone(request: Request) -> Result<JsValue, JsValue>;
+}
+
+/// Tells the operator, in the log.
+#[cold]
+#[inline(never)]
+fn complain(text: String) {
+    worker::console_error!("{text}");
 }
 
 /// The platform's clock. It stands still between two turns of I/O.
@@ -67,11 +75,16 @@ fn js_time(at: Millis) -> f64 {
     at
 }
 
-#[event(fetch)]
-async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
+/// A request, answered. Not by `worker`'s macro, which can answer with an error that we never have.
+#[wasm_bindgen]
+pub async fn fetch(request: Request, env: Env, ctx: worker_sys::Context) -> Response {
+    AssertUnwindSafe(fetched(request, env, Context::new(ctx))).await
+}
+
+async fn fetched(request: Request, env: Env, ctx: Context) -> Response {
     let chance = match random::chance() {
         Ok(chance) => chance,
-        Err(fault) => return Ok(fault_response(Surface::ChatCompletions, &fault, "")),
+        Err(fault) => return fault_response(Surface::ChatCompletions, &fault, ""),
     };
     let id = mint("req", now(), chance);
     let (method, url, headers) = head_of(&JsInbound::head(&request));
@@ -86,7 +99,7 @@ async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
     if let Some(origin) = allowed {
         downstream::allow_origin(&response, &origin);
     }
-    Ok(response)
+    response
 }
 
 #[expect(clippy::too_many_arguments, reason = "one request and its surroundings, handed on once")]
@@ -99,7 +112,7 @@ async fn answer(
     ctx: Context,
     id: &str,
     chance: u128,
-) -> std::result::Result<Response, Fault> {
+) -> Result<Response, Fault> {
     let (path, query) = path_of(&url);
     let endpoint = Endpoint::of(method, path)?;
     // Each wait stands once, whoever waits: every place that waits weighs.
@@ -128,16 +141,16 @@ async fn answer(
         "text/csv; charset=utf-8"
     };
     let tagged = matches!(endpoint, Endpoint::Admin(_)) && matches!(method, "GET" | "PUT" | "PATCH");
-    let (status, body) = match endpoint {
-        Endpoint::Chat(surface) => return chat(surface, url, headers, body, chance, request, env, ctx).await,
-        Endpoint::Receipt(request) => receipts::get(&request, &headers, env).await.map(found),
+    let (status, body) = match &endpoint {
+        Endpoint::Chat(surface) => return chat(*surface, url, headers, body, chance, request, env, ctx).await,
+        Endpoint::Receipt(request) => receipts::get(request, &headers, env).await.map(found),
         Endpoint::ReceiptKeys => receipts::keys(env).await.map(found),
         Endpoint::Feedback => feedback::take(&headers, &body, env).await,
         Endpoint::Key => control::key(&headers, env).await,
         Endpoint::Healthz => Ok(found(crate::json::json!({"status": "ok"}))),
         Endpoint::CountTokens => crate::exchange::count_tokens(&headers, body).map(found),
         Endpoint::Models => models::list(&headers, env, &ctx).await.map(found),
-        Endpoint::Model(model) => models::get(&model, &headers, env, &ctx).await.map(found),
+        Endpoint::Model(model) => models::get(model, &headers, env, &ctx).await.map(found),
         Endpoint::Admin(act) => {
             let body =
                 String::from_utf8(body).map_err(|_| Fault::invalid("malformed_json", "The body is not UTF-8."))?;
@@ -159,7 +172,7 @@ async fn chat(
     request: Request,
     env: &Env,
     ctx: Context,
-) -> std::result::Result<Response, Fault> {
+) -> Result<Response, Fault> {
     let knock = match (headers.credential(), secrets::pepper(env)) {
         (credential, Some(pepper)) => knock(credential, &pepper),
         (None, None) => Knock::Stranger,
@@ -183,19 +196,30 @@ async fn chat(
     let drive = Drive::new(env.clone(), account, sender);
     let after = env.clone();
     let (broken, breaks) = oneshot::channel();
-    ctx.wait_until(async move {
-        let gone = async move { drop(JsInbound::gone(request).await) };
-        // A panic drops nothing, not even the sender: it has to be told.
-        if AssertUnwindSafe(drive.run(exchange, effects, gone)).catch_unwind().await.is_err() {
-            let _ = broken.send(());
-            return;
-        }
-        snapshot::send_samples(&after).await;
-    });
+    aside(
+        &ctx,
+        Box::pin(async move {
+            let gone = async move {
+                drop(JsInbound::gone(request).await);
+                Event::Gone
+            };
+            // A panic drops nothing, not even the sender: it has to be told.
+            if AssertUnwindSafe(drive.run(exchange, effects, gone)).catch_unwind().await.is_err() {
+                let _ = broken.send(());
+                return;
+            }
+            snapshot::send_samples(&after).await;
+        }),
+    );
     match select(receiver, breaks).await {
         Either::Left((Ok(response), _)) => Ok(response),
         _ => Err(Fault::unavailable("unavailable", "The request ended without an answer. Try again.")),
     }
+}
+
+/// Work that goes on after the answer. In a box: every kind of future would bring its own way to a promise.
+fn aside(ctx: &Context, work: LocalBoxFuture<'static, ()>) {
+    ctx.wait_until(work);
 }
 
 /// Method, URL and headers, as [`JsInbound::head`] tells them.
@@ -228,7 +252,7 @@ fn path_of(url: &str) -> (&str, &str) {
     rest.split_once('?').unwrap_or((rest, ""))
 }
 
-async fn body_of(request: &Request, headers: &Headers) -> std::result::Result<Vec<u8>, Fault> {
+async fn body_of(request: &Request, headers: &Headers) -> Result<Vec<u8>, Fault> {
     let too_large = || {
         Fault::new(
             413,
@@ -286,24 +310,28 @@ fn preflight(asked: Option<&str>) -> Response {
 
 /// Some accounts are held against the journal, all of them in turn. That wakes them, so that an alarm that was lost is set
 /// again.
-#[event(scheduled)]
-async fn scheduled(_event: ScheduledEvent, env: Env, _ctx: ScheduleContext) {
+#[wasm_bindgen]
+pub async fn scheduled(_event: JsValue, env: Env) {
+    AssertUnwindSafe(reconciled(env)).await;
+}
+
+async fn reconciled(env: Env) {
     snapshot::read_first(&env).await;
     // One run has so many statements and so much time: the next goes on where this one ends, and then from the beginning.
     let after = storage::get(&env, RECONCILED).await.ok().flatten().unwrap_or_default();
     let page = match journal::organizations(&env, &after, ACCOUNTS_PER_RUN).await {
         Ok(page) => page,
-        Err(error) => return console_error!("the list of organisations could not be read: {error}"),
+        Err(error) => return complain(format!("the list of organisations could not be read: {error}")),
     };
     for id in &page {
         let report = reconcile::account(&env, id, None).await;
         if report.get("agrees").and_then(serde_json::Value::as_bool) != Some(true) {
-            console_error!("{id} and the journal do not agree: {}", crate::json::written(&report));
+            complain(format!("{id} and the journal do not agree: {}", crate::json::written(&report)));
         }
     }
     let next = if page.len() == ACCOUNTS_PER_RUN { page.last().cloned().unwrap_or_default() } else { String::new() };
     if let Err(error) = storage::put(&env, RECONCILED, &next).await {
-        console_error!("{RECONCILED} was not kept: {error}");
+        complain(format!("{RECONCILED} was not kept: {error}"));
     }
 }
 

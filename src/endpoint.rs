@@ -155,149 +155,205 @@ impl Endpoint {
     /// 404 for a path nobody serves, with a hint at the likely one; 405 for a method a path does not have.
     pub fn of(method: &str, path: &str) -> Result<Self, Fault> {
         let path = path.strip_suffix('/').unwrap_or(path);
-        let segments: Vec<&str> = path.split('/').skip(1).collect();
-        match segments.as_slice() {
-            ["healthz"] => only(method, &[("GET", Self::Healthz)]),
-            ["v1", "chat", "completions"] => only(method, &[("POST", Self::Chat(Surface::ChatCompletions))]),
-            ["v1", "completions"] => only(method, &[("POST", Self::Chat(Surface::Completions))]),
-            ["v1", "embeddings"] => only(method, &[("POST", Self::Chat(Surface::Embeddings))]),
-            ["v1", "responses"] => only(method, &[("POST", Self::Chat(Surface::Responses))]),
-            ["v1", "messages"] => only(method, &[("POST", Self::Chat(Surface::Messages))]),
-            ["v1", "messages", "count_tokens"] => only(method, &[("POST", Self::CountTokens)]),
-            ["v1", "key"] => only(method, &[("GET", Self::Key)]),
-            ["v1", "feedback"] => only(method, &[("POST", Self::Feedback)]),
-            ["v1", "receipts", id] => only(method, &[("GET", Self::Receipt(percent_decoded(id)))]),
-            [".well-known", "megarouter-keys.json"] => only(method, &[("GET", Self::ReceiptKeys)]),
-            ["v1", "models"] => only(method, &[("GET", Self::Models)]),
-            ["v1", "models", id @ ..] if !id.is_empty() => {
-                only(method, &[("GET", Self::Model(percent_decoded(&id.join("/"))))])
+        let segments = path.split_once('/').map_or("", |(_, segments)| segments);
+        // The methods of the first form that the path has.
+        let (mut known, mut verbs) = (None, Vec::new());
+        for (route, make) in SERVED {
+            let Some((verb, form)) = route.split_once(' ') else { continue };
+            if known.is_some_and(|known| known != form) {
+                continue;
             }
-            ["admin", "v1", rest @ ..] => admin(method, rest).unwrap_or_else(|| Err(unknown(path))),
-            ["platform", "v1", rest @ ..] => platform(method, rest).unwrap_or_else(|| Err(unknown(path))),
-            _ => Err(unknown(path)),
+            let Some(taken) = Taken::of(form, segments) else { continue };
+            if verb == method {
+                return Ok(make.endpoint(verb, taken));
+            }
+            known = Some(form);
+            verbs.push(verb);
         }
+        if verbs.is_empty() {
+            return Err(unknown(path));
+        }
+        let text = format!("This path does not take {method}. It takes {}.", verbs.join(" and "));
+        Err(Fault::new(405, "invalid_request_error", "method_not_allowed", text).with("allow", verbs.join(", ")))
     }
 }
 
-fn admin(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
-    let id = |text: &&str| (*text).to_owned();
-    let served: Vec<(&str, Admin)> = match segments {
-        ["api_keys"] => vec![("POST", Admin::CreateKey), ("GET", Admin::ListKeys)],
-        ["api_keys", key] => vec![
-            ("GET", Admin::GetKey(id(key))),
-            ("PATCH", Admin::UpdateKey(id(key))),
-            ("DELETE", Admin::RevokeKey(id(key))),
-        ],
-        ["api_keys", key, "rotate"] => vec![("POST", Admin::RotateKey(id(key)))],
-        ["invites"] => vec![("POST", Admin::CreateInvite), ("GET", Admin::ListInvites)],
-        ["invites", "accept"] => vec![("POST", Admin::AcceptInvite)],
-        ["invites", invite] => vec![("GET", Admin::GetInvite(id(invite))), ("DELETE", Admin::RevokeInvite(id(invite)))],
-        ["organization"] => vec![("GET", Admin::GetOrganization), ("PATCH", Admin::UpdateOrganization)],
-        ["groups"] => vec![("POST", Admin::CreateGroup), ("GET", Admin::ListGroups)],
-        ["groups", group] => vec![("GET", Admin::GetGroup(id(group))), ("PATCH", Admin::UpdateGroup(id(group)))],
-        ["groups", group, "archive"] => vec![("POST", Admin::ArchiveGroup(id(group)))],
-        ["groups", group, "move"] => vec![("POST", Admin::MoveGroup(id(group)))],
-        ["service_accounts"] => vec![("POST", Admin::CreateServiceAccount), ("GET", Admin::ListServiceAccounts)],
-        ["members"] => vec![("POST", Admin::CreateMember), ("GET", Admin::ListMembers)],
-        ["members", member] => vec![("GET", Admin::GetMember(id(member))), ("PATCH", Admin::UpdateMember(id(member)))],
-        ["members", member, "disable" | "archive"] => vec![("POST", Admin::DisableMember(id(member)))],
-        ["organization", rest @ ..] => limits(&Scope::Organization, rest)?,
-        ["groups", group, rest @ ..] => limits(&Scope::Group(id(group)), rest)?,
-        ["members", member, rest @ ..] => limits(&Scope::Member(id(member)), rest)?,
-        ["api_keys", key, rest @ ..] => limits(&Scope::ApiKey(id(key)), rest)?,
-        ["wallet"] => vec![("GET", Admin::GetWallet), ("PATCH", Admin::UpdateWallet)],
-        ["wallet", "topups"] => vec![("POST", Admin::TopUp)],
-        ["webhook_endpoints"] => vec![("POST", Admin::CreateWebhook), ("GET", Admin::ListWebhooks)],
-        ["webhook_endpoints", hook] => vec![
-            ("GET", Admin::GetWebhook(id(hook))),
-            ("PATCH", Admin::UpdateWebhook(id(hook))),
-            ("DELETE", Admin::DeleteWebhook(id(hook))),
-        ],
-        ["webhook_endpoints", hook, "test"] => vec![("POST", Admin::TestWebhook(id(hook)))],
-        ["webhook_endpoints", hook, "rotate_secret"] => vec![("POST", Admin::RotateWebhook(id(hook)))],
-        ["alerts"] => vec![("GET", Admin::ListAlerts)],
-        ["alerts", alert, "resend"] => vec![("POST", Admin::ResendAlert(id(alert)))],
-        ["usage" | "costs"] => vec![("GET", Admin::Spend)],
-        ["router_lift"] => vec![("GET", Admin::GetLift)],
-        ["providers"] => vec![("GET", Admin::ListProviders)],
-        ["providers", name] => vec![
-            ("PUT", Admin::PutProvider(id(name))),
-            ("GET", Admin::GetProvider(id(name))),
-            ("DELETE", Admin::DeleteProvider(id(name))),
-        ],
-        ["routes"] => vec![("GET", Admin::ListRoutes)],
-        ["routes", alias] => vec![
-            ("PUT", Admin::PutRoute(id(alias))),
-            ("GET", Admin::GetRoute(id(alias))),
-            ("DELETE", Admin::DeleteRoute(id(alias))),
-        ],
-        ["ledger", "entries", entry] => vec![("GET", Admin::LedgerEntry(percent_decoded(entry)))],
-        ["ledger", "entries", entry, "recompute"] => vec![("GET", Admin::Recompute(percent_decoded(entry)))],
-        ["ledger", "entries"] => vec![("GET", Admin::LedgerEntries)],
-        ["requests"] => vec![("GET", Admin::Requests)],
-        ["audit_logs"] => vec![("GET", Admin::AuditLogs)],
-        ["audit_logs", "checkpoints"] => vec![("GET", Admin::AuditCheckpoints)],
-        _ => return None,
-    };
-    let served: Vec<(&str, Endpoint)> = served.into_iter().map(|(verb, act)| (verb, Endpoint::Admin(act))).collect();
-    Some(only(method, &served))
+/// How an endpoint is made of what its path holds.
+enum Make {
+    Call(fn() -> Endpoint),
+    CallOf(fn(String) -> Endpoint),
+    Act(fn() -> Admin),
+    ActOf(fn(String) -> Admin),
+    /// On what stands under a scope.
+    Limit(fn(Scope) -> Admin),
+    LimitIn(fn(Scope, Window) -> Admin),
+    LimitBy(fn(&'static str, Scope) -> Admin),
+    Operate(fn() -> Platform),
+    OperateOf(fn(String) -> Platform),
 }
 
-/// What lies under a scope: its budgets, its rates and its routing policy.
-fn limits(scope: &Scope, segments: &[&str]) -> Option<Vec<(&'static str, Admin)>> {
-    let scope = scope.clone();
-    Some(match segments {
-        ["budgets"] => vec![("GET", Admin::ListBudgets(scope))],
-        ["budgets", window] => {
-            let window = Window::of_word(window)?;
-            vec![
-                ("PUT", Admin::PutBudget(scope.clone(), window)),
-                ("GET", Admin::GetBudget(scope.clone(), window)),
-                ("DELETE", Admin::DeleteBudget(scope, window)),
-            ]
-        }
-        ["budgets", window, "override"] => {
-            let window = Window::of_word(window)?;
-            vec![("PUT", Admin::PutOverride(scope.clone(), window)), ("DELETE", Admin::DeleteOverride(scope, window))]
-        }
-        ["rate_limits"] => vec![("PUT", Admin::PutRates(scope.clone())), ("GET", Admin::GetRates(scope))],
-        ["member_defaults"] if matches!(scope, Scope::Organization | Scope::Group(_)) => {
-            ["PUT", "GET", "DELETE"].map(|verb| (verb, Admin::Defaults(verb, scope.clone()))).into()
-        }
-        ["routing_policy"] => ["PUT", "GET", "DELETE"].map(|verb| (verb, Admin::Policy(verb, scope.clone()))).into(),
-        _ => return None,
-    })
+impl Make {
+    fn endpoint(&self, verb: &'static str, taken: Taken) -> Endpoint {
+        let Taken { text, scope, window } = taken;
+        let act = match self {
+            Self::Call(make) => return make(),
+            Self::CallOf(make) => return make(text),
+            Self::Operate(make) => return Endpoint::Platform(make()),
+            Self::OperateOf(make) => return Endpoint::Platform(make(text)),
+            Self::Act(make) => make(),
+            Self::ActOf(make) => make(text),
+            Self::Limit(make) => make(scope),
+            Self::LimitIn(make) => make(scope, window),
+            Self::LimitBy(make) => make(verb, scope),
+        };
+        Endpoint::Admin(act)
+    }
 }
 
-fn platform(method: &str, segments: &[&str]) -> Option<Result<Endpoint, Fault>> {
-    let served = match segments {
-        ["organizations"] => vec![("POST", Platform::CreateOrganization)],
-        ["organizations", id, "credits"] => vec![("POST", Platform::Credit((*id).to_owned()))],
-        ["organizations", id, "adjustments"] => vec![("POST", Platform::Adjust((*id).to_owned()))],
-        ["organizations", id, "refunds"] => vec![("POST", Platform::Refund((*id).to_owned()))],
-        ["organizations", id, "reseal"] => vec![("POST", Platform::Reseal((*id).to_owned()))],
-        ["stripe", "webhook"] => vec![("POST", Platform::StripeWebhook)],
-        ["metrics"] => vec![("GET", Platform::Metrics)],
-        ["reconcile"] => vec![("POST", Platform::Reconcile)],
-        ["catalog"] => vec![("GET", Platform::GetCatalog), ("PUT", Platform::PutCatalog)],
-        ["catalog", "validate"] => vec![("POST", Platform::ValidateCatalog)],
-        _ => return None,
-    };
-    let served: Vec<(&str, Endpoint)> = served.into_iter().map(|(verb, act)| (verb, Endpoint::Platform(act))).collect();
-    Some(only(method, &served))
+/// All that is served: method, form of the path, endpoint. Of two forms that a path may have, the first is meant. In a form
+/// stands `{id}` for a segment, `{text}` for one whose escapes are undone, `{rest}` for all that comes; `{scope}` for the
+/// organisation, a group, a member or a key, `{holder}` for one of these that has members; and `{window}` for a budget's.
+/// What is asked for most comes first.
+const SERVED: &[(&str, Make)] = &[
+    ("POST v1/chat/completions", Make::Call(|| Endpoint::Chat(Surface::ChatCompletions))),
+    ("POST v1/messages", Make::Call(|| Endpoint::Chat(Surface::Messages))),
+    ("POST v1/responses", Make::Call(|| Endpoint::Chat(Surface::Responses))),
+    ("POST v1/completions", Make::Call(|| Endpoint::Chat(Surface::Completions))),
+    ("POST v1/embeddings", Make::Call(|| Endpoint::Chat(Surface::Embeddings))),
+    ("POST v1/messages/count_tokens", Make::Call(|| Endpoint::CountTokens)),
+    ("GET healthz", Make::Call(|| Endpoint::Healthz)),
+    ("GET v1/key", Make::Call(|| Endpoint::Key)),
+    ("POST v1/feedback", Make::Call(|| Endpoint::Feedback)),
+    ("GET v1/receipts/{text}", Make::CallOf(Endpoint::Receipt)),
+    ("GET .well-known/megarouter-keys.json", Make::Call(|| Endpoint::ReceiptKeys)),
+    ("GET v1/models", Make::Call(|| Endpoint::Models)),
+    ("GET v1/models/{rest}", Make::CallOf(Endpoint::Model)),
+    ("POST admin/v1/api_keys", Make::Act(|| Admin::CreateKey)),
+    ("GET admin/v1/api_keys", Make::Act(|| Admin::ListKeys)),
+    ("GET admin/v1/api_keys/{id}", Make::ActOf(Admin::GetKey)),
+    ("PATCH admin/v1/api_keys/{id}", Make::ActOf(Admin::UpdateKey)),
+    ("DELETE admin/v1/api_keys/{id}", Make::ActOf(Admin::RevokeKey)),
+    ("POST admin/v1/api_keys/{id}/rotate", Make::ActOf(Admin::RotateKey)),
+    ("POST admin/v1/invites", Make::Act(|| Admin::CreateInvite)),
+    ("GET admin/v1/invites", Make::Act(|| Admin::ListInvites)),
+    ("POST admin/v1/invites/accept", Make::Act(|| Admin::AcceptInvite)),
+    ("GET admin/v1/invites/{id}", Make::ActOf(Admin::GetInvite)),
+    ("DELETE admin/v1/invites/{id}", Make::ActOf(Admin::RevokeInvite)),
+    ("GET admin/v1/organization", Make::Act(|| Admin::GetOrganization)),
+    ("PATCH admin/v1/organization", Make::Act(|| Admin::UpdateOrganization)),
+    ("POST admin/v1/groups", Make::Act(|| Admin::CreateGroup)),
+    ("GET admin/v1/groups", Make::Act(|| Admin::ListGroups)),
+    ("GET admin/v1/groups/{id}", Make::ActOf(Admin::GetGroup)),
+    ("PATCH admin/v1/groups/{id}", Make::ActOf(Admin::UpdateGroup)),
+    ("POST admin/v1/groups/{id}/archive", Make::ActOf(Admin::ArchiveGroup)),
+    ("POST admin/v1/groups/{id}/move", Make::ActOf(Admin::MoveGroup)),
+    ("POST admin/v1/service_accounts", Make::Act(|| Admin::CreateServiceAccount)),
+    ("GET admin/v1/service_accounts", Make::Act(|| Admin::ListServiceAccounts)),
+    ("POST admin/v1/members", Make::Act(|| Admin::CreateMember)),
+    ("GET admin/v1/members", Make::Act(|| Admin::ListMembers)),
+    ("GET admin/v1/members/{id}", Make::ActOf(Admin::GetMember)),
+    ("PATCH admin/v1/members/{id}", Make::ActOf(Admin::UpdateMember)),
+    ("POST admin/v1/members/{id}/disable", Make::ActOf(Admin::DisableMember)),
+    ("POST admin/v1/members/{id}/archive", Make::ActOf(Admin::DisableMember)),
+    ("GET admin/v1/wallet", Make::Act(|| Admin::GetWallet)),
+    ("PATCH admin/v1/wallet", Make::Act(|| Admin::UpdateWallet)),
+    ("POST admin/v1/wallet/topups", Make::Act(|| Admin::TopUp)),
+    ("POST admin/v1/webhook_endpoints", Make::Act(|| Admin::CreateWebhook)),
+    ("GET admin/v1/webhook_endpoints", Make::Act(|| Admin::ListWebhooks)),
+    ("GET admin/v1/webhook_endpoints/{id}", Make::ActOf(Admin::GetWebhook)),
+    ("PATCH admin/v1/webhook_endpoints/{id}", Make::ActOf(Admin::UpdateWebhook)),
+    ("DELETE admin/v1/webhook_endpoints/{id}", Make::ActOf(Admin::DeleteWebhook)),
+    ("POST admin/v1/webhook_endpoints/{id}/test", Make::ActOf(Admin::TestWebhook)),
+    ("POST admin/v1/webhook_endpoints/{id}/rotate_secret", Make::ActOf(Admin::RotateWebhook)),
+    ("GET admin/v1/alerts", Make::Act(|| Admin::ListAlerts)),
+    ("POST admin/v1/alerts/{id}/resend", Make::ActOf(Admin::ResendAlert)),
+    ("GET admin/v1/usage", Make::Act(|| Admin::Spend)),
+    ("GET admin/v1/costs", Make::Act(|| Admin::Spend)),
+    ("GET admin/v1/router_lift", Make::Act(|| Admin::GetLift)),
+    ("GET admin/v1/providers", Make::Act(|| Admin::ListProviders)),
+    ("PUT admin/v1/providers/{id}", Make::ActOf(Admin::PutProvider)),
+    ("GET admin/v1/providers/{id}", Make::ActOf(Admin::GetProvider)),
+    ("DELETE admin/v1/providers/{id}", Make::ActOf(Admin::DeleteProvider)),
+    ("GET admin/v1/routes", Make::Act(|| Admin::ListRoutes)),
+    ("PUT admin/v1/routes/{id}", Make::ActOf(Admin::PutRoute)),
+    ("GET admin/v1/routes/{id}", Make::ActOf(Admin::GetRoute)),
+    ("DELETE admin/v1/routes/{id}", Make::ActOf(Admin::DeleteRoute)),
+    ("GET admin/v1/ledger/entries", Make::Act(|| Admin::LedgerEntries)),
+    ("GET admin/v1/ledger/entries/{text}", Make::ActOf(Admin::LedgerEntry)),
+    ("GET admin/v1/ledger/entries/{text}/recompute", Make::ActOf(Admin::Recompute)),
+    ("GET admin/v1/requests", Make::Act(|| Admin::Requests)),
+    ("GET admin/v1/audit_logs", Make::Act(|| Admin::AuditLogs)),
+    ("GET admin/v1/audit_logs/checkpoints", Make::Act(|| Admin::AuditCheckpoints)),
+    ("GET admin/v1/{scope}/budgets", Make::Limit(Admin::ListBudgets)),
+    ("PUT admin/v1/{scope}/budgets/{window}", Make::LimitIn(Admin::PutBudget)),
+    ("GET admin/v1/{scope}/budgets/{window}", Make::LimitIn(Admin::GetBudget)),
+    ("DELETE admin/v1/{scope}/budgets/{window}", Make::LimitIn(Admin::DeleteBudget)),
+    ("PUT admin/v1/{scope}/budgets/{window}/override", Make::LimitIn(Admin::PutOverride)),
+    ("DELETE admin/v1/{scope}/budgets/{window}/override", Make::LimitIn(Admin::DeleteOverride)),
+    ("PUT admin/v1/{scope}/rate_limits", Make::Limit(Admin::PutRates)),
+    ("GET admin/v1/{scope}/rate_limits", Make::Limit(Admin::GetRates)),
+    ("PUT admin/v1/{holder}/member_defaults", Make::LimitBy(Admin::Defaults)),
+    ("GET admin/v1/{holder}/member_defaults", Make::LimitBy(Admin::Defaults)),
+    ("DELETE admin/v1/{holder}/member_defaults", Make::LimitBy(Admin::Defaults)),
+    ("PUT admin/v1/{scope}/routing_policy", Make::LimitBy(Admin::Policy)),
+    ("GET admin/v1/{scope}/routing_policy", Make::LimitBy(Admin::Policy)),
+    ("DELETE admin/v1/{scope}/routing_policy", Make::LimitBy(Admin::Policy)),
+    ("POST platform/v1/organizations", Make::Operate(|| Platform::CreateOrganization)),
+    ("POST platform/v1/organizations/{id}/credits", Make::OperateOf(Platform::Credit)),
+    ("POST platform/v1/organizations/{id}/adjustments", Make::OperateOf(Platform::Adjust)),
+    ("POST platform/v1/organizations/{id}/refunds", Make::OperateOf(Platform::Refund)),
+    ("POST platform/v1/organizations/{id}/reseal", Make::OperateOf(Platform::Reseal)),
+    ("POST platform/v1/stripe/webhook", Make::Operate(|| Platform::StripeWebhook)),
+    ("GET platform/v1/metrics", Make::Operate(|| Platform::Metrics)),
+    ("POST platform/v1/reconcile", Make::Operate(|| Platform::Reconcile)),
+    ("GET platform/v1/catalog", Make::Operate(|| Platform::GetCatalog)),
+    ("PUT platform/v1/catalog", Make::Operate(|| Platform::PutCatalog)),
+    ("POST platform/v1/catalog/validate", Make::Operate(|| Platform::ValidateCatalog)),
+];
+
+/// What a path holds.
+struct Taken {
+    text: String,
+    scope: Scope,
+    window: Window,
 }
 
-fn only(method: &str, served: &[(&str, Endpoint)]) -> Result<Endpoint, Fault> {
-    served.iter().find(|(verb, _)| *verb == method).map(|(_, endpoint)| endpoint.clone()).ok_or_else(|| {
-        let verbs: Vec<&str> = served.iter().map(|(verb, _)| *verb).collect();
-        Fault::new(
-            405,
-            "invalid_request_error",
-            "method_not_allowed",
-            format!("This path does not take {method}. It takes {}.", verbs.join(" and ")),
-        )
-        .with("allow", verbs.join(", "))
-    })
+impl Taken {
+    /// Reads a path without the slash in front; `None` if it has not this form.
+    fn of(form: &str, path: &str) -> Option<Self> {
+        let mut taken = Self { text: String::new(), scope: Scope::Organization, window: Window::Day };
+        let mut rest = Some(path);
+        for piece in form.split('/') {
+            let all = rest?;
+            let segment = next(&mut rest)?;
+            match piece {
+                "{id}" => segment.clone_into(&mut taken.text),
+                "{text}" => taken.text = percent_decoded(segment),
+                "{rest}" => (taken.text, rest) = (percent_decoded(all), None),
+                "{window}" => taken.window = Window::of_word(segment)?,
+                "{scope}" | "{holder}" => {
+                    taken.scope = match segment {
+                        "organization" => Scope::Organization,
+                        "groups" => Scope::Group(next(&mut rest)?.to_owned()),
+                        "members" if piece == "{scope}" => Scope::Member(next(&mut rest)?.to_owned()),
+                        "api_keys" if piece == "{scope}" => Scope::ApiKey(next(&mut rest)?.to_owned()),
+                        _ => return None,
+                    };
+                }
+                word if word == segment => {}
+                _ => return None,
+            }
+        }
+        rest.is_none().then_some(taken)
+    }
+}
+
+/// The next segment of what is left of a path.
+fn next<'a>(rest: &mut Option<&'a str>) -> Option<&'a str> {
+    let path = rest.take()?;
+    let Some((segment, after)) = path.split_once('/') else { return Some(path) };
+    *rest = Some(after);
+    Some(segment)
 }
 
 fn unknown(path: &str) -> Fault {
@@ -390,7 +446,8 @@ mod tests {
             Endpoint::of("PUT", "/admin/v1/api_keys/key_x/budgets/day"),
             Ok(Endpoint::Admin(Admin::PutBudget(Scope::ApiKey("key_x".into()), Window::Day)))
         );
-        let told = |method, path| Endpoint::of(method, path).map_err(|fault| (fault.status, fault.message));
+        let told =
+            |method, path| Endpoint::of(method, path).map_err(|fault| (fault.status, fault.into_inner().message));
         assert!(
             told("GET", "/v1/chat/completions").is_err_and(|(status, text)| status == 405 && text.contains("POST"))
         );

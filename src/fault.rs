@@ -2,11 +2,32 @@
 //!
 //! The catalogue of codes is closed: a caller can branch on `code`. Text of a provider's 5xx never reaches a caller.
 use crate::id::Scope;
+use crate::json::put;
 use serde_json::{Map, Value};
+use std::ops::{Deref, DerefMut};
 
-/// A refusal with everything the caller needs to act on it. Dialects turn it into their own error shape.
+/// A refusal with everything the caller needs to act on it. Dialects turn it into their own error shape. One word, so that
+/// handing it on costs little.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fault {
+pub struct Fault(Box<Refused>);
+
+impl Deref for Fault {
+    type Target = Refused;
+
+    fn deref(&self) -> &Refused {
+        &self.0
+    }
+}
+
+impl DerefMut for Fault {
+    fn deref_mut(&mut self) -> &mut Refused {
+        &mut self.0
+    }
+}
+
+/// What a [`Fault`] says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
     pub status: u16,
     /// The `type` of OpenAI's error object.
     pub kind: &'static str,
@@ -28,7 +49,16 @@ impl Fault {
     pub fn new(status: u16, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
         let metadata = Map::new();
-        Self { status, kind, code, message, param: None, metadata, retry_after_s: None, should_retry: false }
+        Self(Box::new(Refused {
+            status,
+            kind,
+            code,
+            message,
+            param: None,
+            metadata,
+            retry_after_s: None,
+            should_retry: false,
+        }))
     }
 
     /// 400: the caller's own request cannot be served as it stands.
@@ -76,7 +106,7 @@ impl Fault {
     #[cold]
     #[inline(never)]
     pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
-        Self { should_retry: true, retry_after_s: Some(1), ..Self::new(503, "unavailable", code, message) }
+        Self::new(503, "unavailable", code, message).retry_after(1)
     }
 
     #[must_use]
@@ -91,7 +121,7 @@ impl Fault {
     #[cold]
     #[inline(never)]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.metadata.insert(name.to_owned(), value.into());
+        put(&mut self.metadata, name, value.into());
         self
     }
 
@@ -104,8 +134,15 @@ impl Fault {
         self.with("scope_type", scope.word()).with("scope_id", id).with("scope_name", name)
     }
 
+    /// What it says.
+    pub fn into_inner(self) -> Refused {
+        *self.0
+    }
+
     /// Worth another try after `seconds`.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self.should_retry = true;
@@ -188,9 +225,27 @@ impl Cause {
     }
 }
 
-/// A provider's failure, classified.
+/// A provider's failure, classified. One word, as [`Fault`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamFault {
+pub struct UpstreamFault(Box<Failed>);
+
+impl Deref for UpstreamFault {
+    type Target = Failed;
+
+    fn deref(&self) -> &Failed {
+        &self.0
+    }
+}
+
+impl DerefMut for UpstreamFault {
+    fn deref_mut(&mut self) -> &mut Failed {
+        &mut self.0
+    }
+}
+
+/// What an [`UpstreamFault`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
     /// The HTTP status; 0 where there was none.
     pub status: u16,
     pub cause: Cause,
@@ -202,14 +257,16 @@ pub struct UpstreamFault {
 
 impl UpstreamFault {
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn new(status: u16, cause: Cause, message: impl Into<String>) -> Self {
-        Self { status, cause, message: message.into(), param: None, retry_after_ms: None }
+        Self(Box::new(Failed { status, cause, message: message.into(), param: None, retry_after_ms: None }))
     }
 
     /// What the caller sees when this was the last attempt that could be made.
     #[must_use]
     pub fn to_fault(&self) -> Fault {
-        let fault = match self.cause {
+        let mut fault = match self.cause {
             Cause::Invalid => Fault::invalid("invalid_request", self.message.clone()),
             Cause::ContextLength => Fault::invalid("context_length_exceeded", self.message.clone()),
             Cause::TooLarge => Fault::new(
@@ -228,24 +285,20 @@ impl UpstreamFault {
                 "model_not_found",
                 "The provider does not serve this model at the moment. Choose another.",
             ),
-            Cause::RateLimited => Fault {
-                retry_after_s: Some(self.retry_after_ms.unwrap_or(1_000).div_ceil(1_000)),
-                ..Fault::new(
-                    429,
-                    "rate_limit_error",
-                    "upstream_rate_limited",
-                    "Every provider this request may go to is limiting our rate. Try again later, or allow more models.",
-                )
-            },
-            Cause::Overloaded => Fault {
-                retry_after_s: Some(2),
-                ..Fault::new(
-                    503,
-                    "unavailable",
-                    "upstream_overloaded",
-                    "Every provider this request may go to is overloaded.",
-                )
-            },
+            Cause::RateLimited => Fault::new(
+                429,
+                "rate_limit_error",
+                "upstream_rate_limited",
+                "Every provider this request may go to is limiting our rate. Try again later, or allow more models.",
+            )
+            .retry_after(self.retry_after_ms.unwrap_or(1_000).div_ceil(1_000)),
+            Cause::Overloaded => Fault::new(
+                503,
+                "unavailable",
+                "upstream_overloaded",
+                "Every provider this request may go to is overloaded.",
+            )
+            .retry_after(2),
             Cause::Server | Cause::Malformed | Cause::Diverged => Fault::new(
                 502,
                 "upstream_error",
@@ -265,6 +318,8 @@ impl UpstreamFault {
                 "No provider answered in time. Raise deadline_ms, max_ttft_ms or the route's deadlines, or allow more models.",
             ),
         };
-        Fault { param: self.param.clone(), should_retry: false, ..fault }
+        fault.param.clone_from(&self.param);
+        fault.should_retry = false;
+        fault
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Error, Map, Value};
 
 mod read;
 mod write;
-pub use read::{Filled, Member, Read, Wrong, fill_members, nothing, text, unlike, variant, word, wrong};
+pub use read::{Filled, Member, Read, Rows, Wrong, fill_members, nothing, text, unlike, variant, word, wrong};
 pub(crate) use read::{inside, members, variants, words};
 pub use write::{write, write_bytes};
 
@@ -88,6 +88,12 @@ pub fn put(members: &mut Map<String, Value>, name: &str, value: Value) {
     members.insert(name.to_owned(), value);
 }
 
+/// Adds a member that is text.
+#[inline(never)]
+pub fn put_text(members: &mut Map<String, Value>, name: &str, text: &str) {
+    put(members, name, text.into());
+}
+
 /// Adds a member from plain data.
 #[inline(never)]
 pub fn put_told<T: Serialize + ?Sized>(members: &mut Map<String, Value>, name: &str, value: &T) {
@@ -100,6 +106,15 @@ pub fn put_told<T: Serialize + ?Sized>(members: &mut Map<String, Value>, name: &
 /// Not JSON ([`Error::is_syntax`], [`Error::is_eof`]), or JSON of another shape ([`Error::is_data`]).
 pub fn read<T: Read>(text: &str) -> Result<T, Error> {
     read_bytes(text.as_bytes())
+}
+
+/// Reads a row in among others.
+///
+/// # Errors
+/// As [`read`].
+#[inline(never)]
+pub fn read_row(rows: &mut dyn Rows, name: &str, text: &str) -> Result<(), Error> {
+    rows.take_in(name, serde_json::from_str(text)?).map_err(Error::custom)
 }
 
 /// Reads a typed value from bytes.

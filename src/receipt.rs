@@ -42,7 +42,7 @@ fn write(value: &Value, text: &mut String) {
         Value::Object(members) => {
             let mut names: Vec<&String> = members.keys().collect();
             // RFC 8785, section 3.2.3: by UTF-16 code units.
-            names.sort_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
+            names.sort_unstable_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
             text.push('{');
             for (place, name) in names.into_iter().enumerate() {
                 text.push_str(if place == 0 { "" } else { "," });

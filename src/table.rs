@@ -1,7 +1,7 @@
 //! A small map, in order of its keys: pairs in a list, found by halving. What has hundreds of rows needs no tree, and a
 //! tree is eight times as much code in the upload for every type it holds, a hash map four times. And a queue in order.
 use serde::{Serialize, Serializer};
-use std::{borrow::Borrow, collections::VecDeque};
+use std::{borrow::Borrow, cmp::Ordering, collections::VecDeque};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table<K, V>(Vec<(K, V)>);
@@ -12,13 +12,28 @@ impl<K, V> Default for Table<K, V> {
     }
 }
 
+/// Where among so many the one is that compares as equal, or would be: once for all types.
+#[inline(never)]
+fn halved(len: usize, compare: &mut dyn FnMut(usize) -> Ordering) -> Result<usize, usize> {
+    let (mut from, mut to) = (0, len);
+    while from < to {
+        let middle = usize::midpoint(from, to);
+        match compare(middle) {
+            Ordering::Equal => return Ok(middle),
+            Ordering::Less => from = middle + 1,
+            Ordering::Greater => to = middle,
+        }
+    }
+    Err(from)
+}
+
 impl<K: Ord, V> Table<K, V> {
     #[inline(never)]
     fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
     where
         K: Borrow<Q>,
     {
-        self.0.binary_search_by(|(known, _)| known.borrow().cmp(key))
+        halved(self.0.len(), &mut |at| self.0.get(at).map_or(Ordering::Greater, |(known, _)| known.borrow().cmp(key)))
     }
 
     #[must_use]

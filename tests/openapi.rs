@@ -199,7 +199,7 @@ const NOW: Millis = Millis(1_795_824_000_000);
 type Read = Result<(), String>;
 
 fn refusal<T>(read: Result<T, megarouter::fault::Fault>) -> Read {
-    read.map(drop).map_err(|fault| fault.message)
+    read.map(drop).map_err(|fault| fault.into_inner().message)
 }
 
 /// Reads a body as the worker does; `None` where nobody is here to read it.

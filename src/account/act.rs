@@ -26,7 +26,7 @@ pub(super) const ROWS_MAX: usize = 1_000;
 impl Account {
     /// # Errors
     /// 400 for a body that cannot be taken.
-    pub(super) fn act(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+    pub(super) fn act(&mut self, actor: &Actor, act: &Admin, ask: &AdminAsk, now: Millis) -> Result<Turn, Fault> {
         let (body, fresh) = (ask.body.as_bytes(), ask.fresh.as_str());
         Ok(match act {
             Admin::ListKeys => {
@@ -36,24 +36,24 @@ impl Account {
                 page(shown.map(|(id, _)| self.key_told(id, now)))
             }
             Admin::GetKey(id) => {
-                let there = self.keys.get(&id).is_some_and(|key| key.kind != KeyKind::Invite);
-                found("key", there.then(|| self.key_told(&id, now)))
+                let there = self.keys.get(id).is_some_and(|key| key.kind != KeyKind::Invite);
+                found("key", there.then(|| self.key_told(id, now)))
             }
             Admin::GetOrganization => told(200, self.organization_told()),
             Admin::UpdateOrganization => self.rename(asks::read(body)?)?,
             Admin::CreateGroup => {
                 self.put_group(actor, &format!("grp_{fresh}"), asks::group(asks::read(body)?, true)?, true, now)
             }
-            Admin::UpdateGroup(id) => self.put_group(actor, &id, asks::group(asks::read(body)?, false)?, false, now),
-            Admin::GetGroup(id) => found("group", self.groups.contains_key(&id).then(|| self.group_told(&id))),
+            Admin::UpdateGroup(id) => self.put_group(actor, id, asks::group(asks::read(body)?, false)?, false, now),
+            Admin::GetGroup(id) => found("group", self.groups.contains_key(id).then(|| self.group_told(id))),
             Admin::ListGroups => self.list_groups(actor),
-            Admin::ArchiveGroup(id) => self.archive_group(&id),
+            Admin::ArchiveGroup(id) => self.archive_group(id),
             // Nothing said is to the top.
-            Admin::MoveGroup(id) if body.is_empty() => self.move_group(actor, &id, None),
-            Admin::MoveGroup(id) => self.move_group(actor, &id, asks::read::<asks::MoveAsk>(body)?.parent_id),
+            Admin::MoveGroup(id) if body.is_empty() => self.move_group(actor, id, None),
+            Admin::MoveGroup(id) => self.move_group(actor, id, asks::read::<asks::MoveAsk>(body)?.parent_id),
             Admin::CreateMember | Admin::CreateServiceAccount => {
                 let mut member = asks::member(asks::read(body)?, true)?;
-                if act == Admin::CreateServiceAccount {
+                if matches!(act, Admin::CreateServiceAccount) {
                     if member.kind == Some(MemberKind::User) {
                         return Err(Fault::parameter("kind", "A service account is no user: leave kind out."));
                     }
@@ -61,11 +61,11 @@ impl Account {
                 }
                 self.put_member(actor, &format!("mem_{fresh}"), member, true, now)
             }
-            Admin::UpdateMember(id) => self.put_member(actor, &id, asks::member(asks::read(body)?, false)?, false, now),
-            Admin::GetMember(id) => found("member", self.members.get(&id).map(|member| member_told(&id, member))),
+            Admin::UpdateMember(id) => self.put_member(actor, id, asks::member(asks::read(body)?, false)?, false, now),
+            Admin::GetMember(id) => found("member", self.members.get(id).map(|member| member_told(id, member))),
             Admin::ListMembers => self.list_members(actor, false),
             Admin::ListServiceAccounts => self.list_members(actor, true),
-            Admin::DisableMember(id) => self.disable_member(actor, &id, now),
+            Admin::DisableMember(id) => self.disable_member(actor, id, now),
             Admin::Spend => told(200, json!(Self::scopes_seen(actor, Permission::ReadUsage))),
             Admin::AuditLogs => Self::trail_seen(actor),
             Admin::AuditCheckpoints => self.trail_told(actor, now),
@@ -76,28 +76,28 @@ impl Account {
 
     /// # Errors
     /// 400 for a body that cannot be taken.
-    fn act_on_limits(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+    fn act_on_limits(&mut self, actor: &Actor, act: &Admin, ask: &AdminAsk, now: Millis) -> Result<Turn, Fault> {
         let body = ask.body.as_bytes();
         Ok(match act {
             Admin::Defaults(verb, scope) => self.act_on_defaults(verb, scope, body)?,
             Admin::PutBudget(scope, window) => {
                 let limit = asks::limit(asks::read(body)?)?;
-                let extra = self.budgets.budget(&scope, window).and_then(|budget| budget.extra);
-                self.put_budget(&scope, window, Budget { limit, extra }, now)
+                let extra = self.budgets.budget(scope, *window).and_then(|budget| budget.extra);
+                self.put_budget(scope, *window, Budget { limit, extra }, now)
             }
             Admin::PutOverride(scope, window) => {
                 let extra = asks::read::<asks::OverrideAsk>(body)?.extra(now)?;
-                self.put_override(&scope, window, Some(extra), now)
+                self.put_override(scope, *window, Some(extra), now)
             }
-            Admin::DeleteOverride(scope, window) => self.put_override(&scope, window, None, now),
+            Admin::DeleteOverride(scope, window) => self.put_override(scope, *window, None, now),
             Admin::GetBudget(scope, window) => {
-                let there = self.budgets.budget(&scope, window).is_some();
-                found("budget", there.then(|| self.budget_told(&scope, window, now)))
+                let there = self.budgets.budget(scope, *window).is_some();
+                found("budget", there.then(|| self.budget_told(scope, *window, now)))
             }
-            Admin::ListBudgets(scope) => self.list_budgets(&scope, now),
-            Admin::DeleteBudget(scope, window) => self.delete_budget(&scope, window, now),
-            Admin::PutRates(scope) => self.put_rates(&scope, asks::rates(asks::read(body)?)?),
-            Admin::GetRates(scope) => self.get_rates(&scope),
+            Admin::ListBudgets(scope) => self.list_budgets(scope, now),
+            Admin::DeleteBudget(scope, window) => self.delete_budget(scope, *window, now),
+            Admin::PutRates(scope) => self.put_rates(scope, asks::rates(asks::read(body)?)?),
+            Admin::GetRates(scope) => self.get_rates(scope),
             Admin::Policy(verb, scope) => self.act_on_policy(verb, scope, body)?,
             other => self.act_on_tenant(actor, other, ask, now)?,
         })
@@ -105,30 +105,30 @@ impl Account {
 
     /// # Errors
     /// 400 for a body that cannot be taken.
-    fn act_on_tenant(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+    fn act_on_tenant(&mut self, actor: &Actor, act: &Admin, ask: &AdminAsk, now: Millis) -> Result<Turn, Fault> {
         let body = ask.body.as_bytes();
         Ok(match act {
             Admin::PutProvider(id) => {
-                let own = asks::read::<asks::ProviderAsk>(body)?.own(&id, self.terms.private_upstreams)?;
-                self.put_provider(&id, own)
+                let own = asks::read::<asks::ProviderAsk>(body)?.own(id, self.terms.private_upstreams)?;
+                self.put_provider(id, own)
             }
-            Admin::GetProvider(id) => found("provider", self.tenant.providers.get(&id).map(provider_told)),
+            Admin::GetProvider(id) => found("provider", self.tenant.providers.get(id).map(provider_told)),
             Admin::ListProviders => page(self.tenant.providers.values().map(provider_told)),
             Admin::DeleteProvider(id) => {
-                let gone = self.tenant.providers.remove(&id).is_some();
-                self.delete_row(gone, "provider", &id)
+                let gone = self.tenant.providers.remove(id).is_some();
+                self.delete_row(gone, "provider", id)
             }
             Admin::PutRoute(alias) => {
-                let route = asks::route(&alias, asks::read(body)?)?;
-                self.put_route(alias, route)
+                let route = asks::route(alias, asks::read(body)?)?;
+                self.put_route(alias.clone(), route)
             }
             Admin::GetRoute(alias) => {
-                found("route", self.tenant.routes.get(&alias).map(|route| route_told(&alias, route)))
+                found("route", self.tenant.routes.get(alias).map(|route| route_told(alias, route)))
             }
             Admin::ListRoutes => page(self.tenant.routes.iter().map(|(alias, route)| route_told(alias, route))),
             Admin::DeleteRoute(alias) => {
-                let gone = self.tenant.routes.remove(&alias).is_some();
-                self.delete_row(gone, "route", &alias)
+                let gone = self.tenant.routes.remove(alias).is_some();
+                self.delete_row(gone, "route", alias)
             }
             other => self.act_on_key(actor, other, ask, now)?,
         })
@@ -157,7 +157,7 @@ impl Account {
         self.remark(scope, window, now);
         // A restart must not find the old counters again.
         self.checkpoint(now, &mut writes);
-        Turn { writes, ..deleted("budget", window.word()) }
+        deleted("budget", window.word()).with(writes)
     }
 
     fn put_route(&mut self, alias: String, route: NamedRoute) -> Turn {
@@ -167,7 +167,7 @@ impl Account {
         let write = record("route", &alias, Some(&route));
         let body = route_told(&alias, &route);
         self.tenant.routes.insert(alias, route);
-        Turn { writes: vec![write, self.next_tenant()], ..told(200, body) }
+        told(200, body).with(vec![write, self.next_tenant()])
     }
 
     pub(super) fn put_budget(&mut self, scope: &Scope, window: Window, budget: Budget, now: Millis) -> Turn {
@@ -179,7 +179,7 @@ impl Account {
         self.budgets.put(scope.clone(), window, budget);
         self.remark(scope, window, now);
         let write = record("budget", &budget_id(scope, window), Some(&stored));
-        Turn { writes: vec![write], ..told(200, self.budget_told(scope, window, now)) }
+        told(200, self.budget_told(scope, window, now)).with(vec![write])
     }
 
     fn put_provider(&mut self, id: &str, own: OwnProvider) -> Turn {
@@ -191,7 +191,7 @@ impl Account {
         let own = OwnProvider { secret: own.secret.or(kept), ..own };
         let (write, body) = (record("provider", id, Some(&own)), provider_told(&own));
         self.tenant.providers.insert(id.to_owned(), own);
-        Turn { writes: vec![write, self.next_tenant()], ..told(200, body) }
+        told(200, body).with(vec![write, self.next_tenant()])
     }
 
     /// Puts credentials in place of others, and tells all that are stored, with their providers.
@@ -217,7 +217,7 @@ impl Account {
         }
         let stored =
             self.tenant.providers.iter().flat_map(|(id, own)| own.secrets().map(move |line| json!([id, line])));
-        Turn { writes, ..told(200, Value::Array(stored.collect())) }
+        told(200, Value::Array(stored.collect())).with(writes)
     }
 
     pub(super) fn delete_row(&mut self, gone: bool, kind: &'static str, id: &str) -> Turn {
@@ -225,7 +225,7 @@ impl Account {
             return missing(kind);
         }
         let write = Write::Record { kind, id: id.to_owned(), body: None };
-        Turn { writes: vec![write, self.next_tenant()], ..deleted(kind, id) }
+        deleted(kind, id).with(vec![write, self.next_tenant()])
     }
 
     pub(super) fn next_tenant(&mut self) -> Write {
@@ -234,12 +234,18 @@ impl Account {
     }
 }
 
+#[inline(never)]
 pub(super) fn told(status: u16, body: Value) -> Turn {
     Turn::told(Answer::Told { status, body })
 }
 
 pub(super) fn page(rows: impl Iterator<Item = Value>) -> Turn {
-    told(200, list_of(rows.collect(), false))
+    page_of(rows.collect())
+}
+
+#[inline(never)]
+fn page_of(rows: Vec<Value>) -> Turn {
+    told(200, list_of(rows, false))
 }
 
 pub(super) fn missing(what: &str) -> Turn {

@@ -351,8 +351,8 @@ impl Account {
     pub(super) fn act_on_alerts(
         &mut self,
         actor: &Actor,
-        act: Admin,
-        ask: AdminAsk,
+        act: &Admin,
+        ask: &AdminAsk,
         now: Millis,
     ) -> Result<Turn, Fault> {
         let body = ask.body.as_bytes();
@@ -366,30 +366,30 @@ impl Account {
                 page(shown.map(|(id, hook)| webhook_told(id, hook)))
             }
             Admin::GetWebhook(id) => {
-                found("webhook endpoint", self.webhooks.get(&id).map(|hook| webhook_told(&id, hook)))
+                found("webhook endpoint", self.webhooks.get(id).map(|hook| webhook_told(id, hook)))
             }
             Admin::UpdateWebhook(id) => {
                 let ask: asks::WebhookAsk = asks::read(body)?;
-                let Some(old) = self.webhooks.get(&id).cloned() else { return Ok(missing("webhook endpoint")) };
+                let Some(old) = self.webhooks.get(id).cloned() else { return Ok(missing("webhook endpoint")) };
                 let hook = ask.over(old, self.terms.private_upstreams)?;
-                self.keep_webhook(&id, self.as_written(actor, hook), 200)
+                self.keep_webhook(id, self.as_written(actor, hook), 200)
             }
-            Admin::RotateWebhook(id) => match self.webhooks.get(&id).cloned() {
+            Admin::RotateWebhook(id) => match self.webhooks.get(id).cloned() {
                 None => missing("webhook endpoint"),
                 Some(hook) => {
                     let hook = Webhook { version: hook.version + 1, rotated_at: now, ..hook };
-                    self.keep_webhook(&id, hook, 200)
+                    self.keep_webhook(id, hook, 200)
                 }
             },
-            Admin::DeleteWebhook(id) if self.webhooks.remove(&id).is_none() => missing("webhook endpoint"),
+            Admin::DeleteWebhook(id) if self.webhooks.remove(id).is_none() => missing("webhook endpoint"),
             Admin::DeleteWebhook(id) => {
                 let write = Write::Record { kind: "webhook", id: id.clone(), body: None };
-                Turn { writes: vec![write], ..super::act::deleted("webhook_endpoint", &id) }
+                super::act::deleted("webhook_endpoint", id).with(vec![write])
             }
-            Admin::TestWebhook(id) if !self.webhooks.contains_key(&id) => missing("webhook endpoint"),
+            Admin::TestWebhook(id) if !self.webhooks.contains_key(id) => missing("webhook endpoint"),
             Admin::TestWebhook(id) => {
-                let (path, data) = (self.webhook_path(&id), json!({"endpoint_id": id}));
-                let alert = self.raise("test", path, data, To::One(&id), now);
+                let (path, data) = (self.webhook_path(id), json!({"endpoint_id": id}));
+                let alert = self.raise("test", path, data, To::One(id), now);
                 told(202, self.alerts.get(&alert).map_or(Value::Null, |row| row.told(&alert)))
             }
             Admin::ListAlerts => {
@@ -407,14 +407,14 @@ impl Account {
                     shown.into_iter().filter(|(_, alert)| wanted(alert) && self.sees_alerts(actor, &alert.path));
                 page(shown.map(|(id, alert)| alert.told(id)))
             }
-            Admin::ResendAlert(id) => self.resend(actor, &id, now),
+            Admin::ResendAlert(id) => self.resend(actor, id, now),
             other => self.act_on_wallet(other, ask, now)?,
         })
     }
 
     /// # Errors
     /// 400 for a body that cannot be taken.
-    fn act_on_wallet(&mut self, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+    fn act_on_wallet(&mut self, act: &Admin, ask: &AdminAsk, now: Millis) -> Result<Turn, Fault> {
         let body = ask.body.as_bytes();
         Ok(match act {
             Admin::GetWallet => Turn::told(self.wallet_told(200)),
@@ -458,7 +458,7 @@ impl Account {
     fn keep_webhook(&mut self, id: &str, hook: Webhook, status: u16) -> Turn {
         let (write, body) = (record("webhook", id, Some(&hook)), webhook_told(id, &hook));
         self.webhooks.insert(id.to_owned(), hook);
-        Turn { writes: vec![write], ..told(status, body) }
+        told(status, body).with(vec![write])
     }
 
     /// Sends what was given up once more, or what is waiting at once.

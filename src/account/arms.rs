@@ -85,7 +85,7 @@ impl Arms {
             counts.change(&deployment, |count| *count += 1);
         }
         let mut pool: Vec<(String, u64)> = counts.iter().map(|(id, count)| ((*id).clone(), *count)).collect();
-        pool.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        pool.sort_unstable_by(|(a, one), (b, other)| (other, a).cmp(&(one, b)));
         pool.truncate(POOL_MAX);
         pool
     }

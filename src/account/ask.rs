@@ -27,13 +27,17 @@ const ROLES_MAX: usize = 32;
 /// # Errors
 /// 400 that says which member is wrong.
 pub fn read<T: json::Read>(bytes: &[u8]) -> Result<T, Fault> {
-    json::read_bytes(bytes).map_err(|error| {
-        if error.is_data() {
-            Fault::invalid("invalid_parameter", format!("The body cannot be read: {error}."))
-        } else {
-            Fault::invalid("malformed_json", format!("The body is not valid JSON: {error}."))
-        }
-    })
+    json::read_bytes(bytes).map_err(unreadable)
+}
+
+#[cold]
+#[inline(never)]
+fn unreadable(error: serde_json::Error) -> Fault {
+    if error.is_data() {
+        Fault::invalid("invalid_parameter", format!("The body cannot be read: {error}."))
+    } else {
+        Fault::invalid("malformed_json", format!("The body is not valid JSON: {error}."))
+    }
 }
 
 /// `POST /platform/v1/organizations`

@@ -59,7 +59,7 @@ impl Account {
             let data = json!({"amount_usd": amount, "available_usd": self.wallet.available()});
             self.raise("wallet.topped_up", vec![Scope::Organization], data, super::alerts::To::All, now);
         }
-        Turn { answer: self.wallet_told(200), writes: vec![once, booked] }
+        Turn::told(self.wallet_told(200)).with(vec![once, booked])
     }
 
     /// Gives a charge back, or a part of it, once. The operator bears it: what is owed to the provider stays.
@@ -77,7 +77,7 @@ impl Account {
         let legs = transfer("expense:absorbed".into(), self.wallet_account(), amount);
         let entry = self.entry(id, EntryKind::Refund, amount, legs, call, Some(format!("{of}: {reason}")), now);
         let booked = self.book(entry, Vec::new(), Nanos::ZERO, now);
-        Turn { answer: self.wallet_told(200), writes: vec![write, booked] }
+        Turn::told(self.wallet_told(200)).with(vec![write, booked])
     }
 
     /// An entry that the journal may not have yet, or that a call is still open. A key for calls sees only its own.

@@ -31,8 +31,8 @@ json::members!(strict default Defaults { budgets, rate_limits });
 impl Account {
     /// # Errors
     /// 400 for a body that cannot be taken.
-    pub(super) fn act_on_defaults(&mut self, verb: &str, scope: Scope, body: &[u8]) -> Result<Turn, Fault> {
-        if let Some(turn) = self.absent(&scope) {
+    pub(super) fn act_on_defaults(&mut self, verb: &str, scope: &Scope, body: &[u8]) -> Result<Turn, Fault> {
+        if let Some(turn) = self.absent(scope) {
             return Ok(turn);
         }
         let id = String::from(scope.clone());
@@ -41,13 +41,13 @@ impl Account {
                 let defaults = asks::read::<Defaults>(body)?.check()?;
                 let write = record(KIND, &id, Some(&defaults));
                 self.defaults.insert(scope.clone(), defaults);
-                Turn { writes: vec![write], ..told(200, self.defaults_told(&scope)) }
+                told(200, self.defaults_told(scope)).with(vec![write])
             }
-            "GET" => found(KIND, self.defaults.contains_key(&scope).then(|| self.defaults_told(&scope))),
-            _ if self.defaults.remove(&scope).is_none() => missing(KIND),
+            "GET" => found(KIND, self.defaults.contains_key(scope).then(|| self.defaults_told(scope))),
+            _ if self.defaults.remove(scope).is_none() => missing(KIND),
             _ => {
                 let write = Write::Record { kind: KIND, id, body: None };
-                Turn { writes: vec![write], ..super::act::deleted(KIND, &String::from(scope)) }
+                super::act::deleted(KIND, &String::from(scope.clone())).with(vec![write])
             }
         })
     }
@@ -59,7 +59,7 @@ impl Account {
             "id": scope,
             "scope": {"type": scope.word(), "id": self.id_of(scope)},
             "budgets": json::told_by_text(&defaults.budgets),
-            "rate_limits": defaults.rate_limits,
+            "rate_limits": json::told_by_text(&defaults.rate_limits),
         })
     }
 
@@ -73,11 +73,11 @@ impl Account {
         for (window, limit) in defaults.budgets.iter() {
             if let Some(window) = Window::of_word(window) {
                 let budget = Budget { limit: limit.clone(), extra: None };
-                writes.extend(self.put_budget(scope, window, budget, now).writes);
+                writes.extend(self.put_budget(scope, window, budget, now).into_inner().writes);
             }
         }
         if defaults.rate_limits != RateLimits::default() {
-            writes.extend(self.put_rates(scope, defaults.rate_limits).writes);
+            writes.extend(self.put_rates(scope, defaults.rate_limits).into_inner().writes);
         }
         writes
     }
@@ -102,7 +102,7 @@ impl Account {
         }
         let write = record("organization", "", Some(&self.organization));
         let turn = Turn::told(Answer::Told { status: 200, body: self.organization_told() });
-        Ok(self.restated(200, Turn { writes: vec![write], ..turn }))
+        Ok(self.restated(200, turn.with(vec![write])))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Holds: made, made larger, closed, and what becomes of those that nobody closes.
 use super::{
-    Account, Booking, Hold, Turn, Write,
+    Account, Booking, Hold, Rates, Turn, Write,
     letter::{
         Answer, Bid, Caller, ExtendLetter, Grant, HoldLetter, KeySpec, OtherAttempt, PostLetter, PostOutcome, Refusal,
     },
@@ -37,6 +37,22 @@ impl Hold {
             [] => vec![Scope::ApiKey(self.key_id.clone()), Scope::Organization],
             path => path.to_vec(),
         }
+    }
+}
+
+impl Rates {
+    fn take(&mut self, scope: &Scope, limits: RateLimits, tokens: u64, now: Millis) -> Result<(), Refusal> {
+        if let Some(rpm) = limits.rpm {
+            let refused = |retry_after_s| Refusal::Rpm { scope: scope.clone(), retry_after_s };
+            self.requests.take(1, rpm, now).map_err(refused)?;
+        }
+        let Some(tpm) = limits.tpm else { return Ok(()) };
+        self.tokens.take(tokens, tpm, now).map_err(|retry_after_s| {
+            if let Some(rpm) = limits.rpm {
+                self.requests.refund(1, rpm);
+            }
+            Refusal::Tpm { scope: scope.clone(), retry_after_s }
+        })
     }
 }
 
@@ -95,7 +111,7 @@ impl Account {
         let (key_id, settle_by) = (caller.key_id, now.after(self.terms.hold_settle_ms));
         let hold = Hold { key_id, path, session, grant, counted, at: now, settle_by, tokens };
         let write = self.put(request_id, Booking::Held(hold));
-        Turn { answer: Answer::Held(told), writes: vec![write] }
+        Turn::told(Answer::Held(told)).with(vec![write])
     }
 
     /// A grant with what helps to choose. None of it is kept with the hold.
@@ -195,18 +211,9 @@ impl Account {
     }
 
     fn take_rate(&mut self, scope: &Scope, limits: RateLimits, tokens: u64, now: Millis) -> Result<(), Refusal> {
-        let rates = self.rates.entry(scope.clone()).or_default();
-        if let Some(rpm) = limits.rpm {
-            let refused = |retry_after_s| Refusal::Rpm { scope: scope.clone(), retry_after_s };
-            rates.requests.take(1, rpm, now).map_err(refused)?;
-        }
-        let Some(tpm) = limits.tpm else { return Ok(()) };
-        rates.tokens.take(tokens, tpm, now).map_err(|retry_after_s| {
-            if let Some(rpm) = limits.rpm {
-                rates.requests.refund(1, rpm);
-            }
-            Refusal::Tpm { scope: scope.clone(), retry_after_s }
-        })
+        let mut taken = Ok(());
+        self.rates.change(scope, |rates| taken = rates.take(scope, limits, tokens, now));
+        taken
     }
 
     fn give_back(&mut self, scope: &Scope, limits: RateLimits, requests: u64, tokens: u64) {
@@ -237,7 +244,7 @@ impl Account {
         hold.settle_by = now.after(self.terms.hold_settle_ms);
         let answer = Answer::Held(hold.grant.clone());
         let write = self.put(letter.request_id, Booking::Held(hold));
-        Turn { answer, writes: vec![write] }
+        Turn::told(answer).with(vec![write])
     }
 
     pub(super) fn post(&mut self, letter: PostLetter, now: Millis) -> Turn {
@@ -259,7 +266,7 @@ impl Account {
                 let open = self.ended.may_begin(&request_id, now);
                 let mut writes: Vec<Write> = open.then(|| self.end(request_id, now)).into_iter().collect();
                 self.forget(now, &mut writes);
-                return Turn { answer: Answer::Posted, writes };
+                return Turn::told(Answer::Posted).with(writes);
             }
         };
         if told && matches!(outcome, PostOutcome::Suspense { .. }) {
@@ -287,7 +294,7 @@ impl Account {
         }
         writes.push(self.close(request_id, hold, outcome, call, until, now));
         self.forget(now, &mut writes);
-        Turn { answer: Answer::Posted, writes }
+        Turn::told(Answer::Posted).with(writes)
     }
 
     /// What ended is forgotten with a checkpoint; where nothing reaches the journal, there is none.

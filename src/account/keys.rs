@@ -55,28 +55,34 @@ impl StoredKey {
 }
 
 /// The made key of a kind.
-fn of_kind(keys: Vec<MadeKey>, kind: KeyKind) -> Result<MadeKey, Turn> {
-    let made = keys.into_iter().find(|made| made.kind == kind);
+fn of_kind(keys: &[MadeKey], kind: KeyKind) -> Result<MadeKey, Turn> {
+    let made = keys.iter().find(|made| made.kind == kind).cloned();
     made.ok_or_else(|| Turn::refused(Refusal::NotServed("No key was made. Try again.".to_owned())))
 }
 
 impl Account {
     /// # Errors
     /// 400 for a body that cannot be taken.
-    pub(super) fn act_on_key(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
-        let (body, keys) = (ask.body.as_bytes(), ask.keys.clone());
+    pub(super) fn act_on_key(
+        &mut self,
+        actor: &Actor,
+        act: &Admin,
+        ask: &AdminAsk,
+        now: Millis,
+    ) -> Result<Turn, Fault> {
+        let (body, keys) = (ask.body.as_bytes(), ask.keys.as_slice());
         Ok(match act {
             Admin::CreateKey => {
                 let (kind, spec) = asks::read::<asks::KeyAsk>(body)?.spec(now)?;
                 let made = of_kind(keys, kind);
                 made.map_or_else(|turn| turn, |made| self.create_key(actor, NewKey::of(made, spec), now))
             }
-            Admin::UpdateKey(id) => self.update_key(&id, body, now)?,
+            Admin::UpdateKey(id) => self.update_key(id, body, now)?,
             Admin::RotateKey(id) => {
                 let ask = if body.is_empty() { asks::RotateAsk::default() } else { asks::read(body)? };
-                self.rotate_key(&id, keys, ask.grace(now)?, now)
+                self.rotate_key(id, keys, ask.grace(now)?, now)
             }
-            Admin::RevokeKey(id) => self.revoke_key(&id, now),
+            Admin::RevokeKey(id) => self.revoke_key(id, now),
             Admin::CreateInvite => {
                 let (ask, expires_at) = asks::read::<asks::InviteAsk>(body)?.member(now)?;
                 let made = of_kind(keys, KeyKind::Invite);
@@ -90,10 +96,10 @@ impl Account {
                 let invites = self.keys.iter().filter(|(_, key)| shown(key));
                 page(invites.map(|(id, key)| invite_told(id, key, now)))
             }
-            Admin::GetInvite(id) => found("invite", self.invite(&id).map(|key| invite_told(&id, key, now))),
-            Admin::RevokeInvite(id) => match self.invite(&id) {
+            Admin::GetInvite(id) => found("invite", self.invite(id).map(|key| invite_told(id, key, now))),
+            Admin::RevokeInvite(id) => match self.invite(id) {
                 None => missing("invite"),
-                Some(_) => self.revoke_key(&id, now),
+                Some(_) => self.revoke_key(id, now),
             },
             other => self.act_on_alerts(actor, other, ask, now)?,
         })
@@ -121,7 +127,7 @@ impl Account {
         }
         let id = key.id.clone();
         let write = self.keep_key(key, now);
-        Turn { writes: vec![write], ..told(201, self.key_told(&id, now)) }
+        told(201, self.key_told(&id, now)).with(vec![write])
     }
 
     pub(super) fn keep_key(&mut self, key: NewKey, now: Millis) -> Write {
@@ -137,7 +143,7 @@ impl Account {
         let Some(key) = self.keys.get_mut(id) else { return missing("key") };
         change(key);
         let write = record("key", id, Some(&*key));
-        Turn { writes: vec![write], ..told(200, self.key_told(id, now)) }
+        told(200, self.key_told(id, now)).with(vec![write])
     }
 
     /// # Errors
@@ -156,7 +162,7 @@ impl Account {
     }
 
     /// A new secret for a key; the old one stays good until `until`.
-    fn rotate_key(&mut self, id: &str, keys: Vec<MadeKey>, until: Millis, now: Millis) -> Turn {
+    fn rotate_key(&mut self, id: &str, keys: &[MadeKey], until: Millis, now: Millis) -> Turn {
         let Some(key) = self.keys.get(id) else { return missing("key") };
         if key.revoked {
             return Turn::refused(Refusal::Conflict(Conflict::KeyRevoked));
@@ -217,7 +223,7 @@ impl Account {
     ///
     /// # Errors
     /// 400 for a body that cannot be taken.
-    pub(super) fn accept(&mut self, caller: &Caller, ask: AdminAsk, now: Millis) -> Result<Turn, Fault> {
+    pub(super) fn accept(&mut self, caller: &Caller, ask: &AdminAsk, now: Millis) -> Result<Turn, Fault> {
         let named = if ask.body.is_empty() { asks::AcceptAsk::default() } else { asks::read(ask.body.as_bytes())? };
         let name = named.check()?;
         let Some(preset) = self.keys.get(&caller.key_id).and_then(|key| key.preset.as_deref()) else {
@@ -226,7 +232,7 @@ impl Account {
         let mut member = Member { created_at: now, ..preset.clone() };
         member.name =
             name.or_else(|| (!member.name.is_empty()).then(|| member.name.clone())).unwrap_or_else(|| "member".into());
-        let made = match self.admits(&member).map_or_else(|| of_kind(ask.keys, KeyKind::Admin), Err) {
+        let made = match self.admits(&member).map_or_else(|| of_kind(&ask.keys, KeyKind::Admin), Err) {
             Ok(made) => made,
             Err(turn) => return Ok(turn),
         };
@@ -238,7 +244,7 @@ impl Account {
         let spent = self.change_key(&caller.key_id, now, |key| {
             (key.revoked, key.preset) = (true, Some(Box::new(member.clone())));
         });
-        turn.writes.extend(spent.writes);
+        turn.writes.extend(spent.into_inner().writes);
         let body = json!({
             "object": "invite",
             "id": caller.key_id,
@@ -246,7 +252,7 @@ impl Account {
             "member": member_told(&id, &member),
             "admin_key": self.key_told(&key_id, now),
         });
-        Ok(Turn { writes: turn.writes, ..told(201, body) })
+        Ok(told(201, body).with(turn.into_inner().writes))
     }
 
     /// A key was used.

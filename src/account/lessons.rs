@@ -101,7 +101,7 @@ impl Lessons {
     pub fn learn_stored(&mut self, since: Millis) -> Vec<(Comparison, f64, Millis)> {
         let mut newer = Vec::new();
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.sort_by(|(a, one), (b, other)| (one.at, a).cmp(&(other.at, b)));
+        waiting.sort_unstable_by(|(a, one), (b, other)| (one.at, a).cmp(&(other.at, b)));
         for (id, lesson) in waiting {
             let score = lesson.outcomes.first().map(|first| first.score);
             if let (Some(comparison), Some(score), true) = (&lesson.comparison, score, lesson.at > since) {
@@ -191,6 +191,6 @@ impl Account {
         }
         let mut writes = vec![record("lesson", id, Some(&lesson))];
         writes.extend(forgotten.into_iter().map(|oldest| record("lesson", &oldest, None::<&Lesson>)));
-        Turn { answer: Answer::Posted, writes }
+        Turn::told(Answer::Posted).with(writes)
     }
 }

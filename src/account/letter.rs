@@ -404,7 +404,7 @@ pub enum Answer {
     Held(Grant),
     Posted,
     Whoami {
-        spec: KeySpec,
+        spec: Box<KeySpec>,
         tenant: Box<Tenant>,
     },
     /// An entry, if it is still here; or whether its call is.

@@ -4,6 +4,7 @@ use super::{
     act::{ROWS_MAX, found, told, too_many},
     ask as asks, record,
 };
+use crate::json::{put, put_text};
 use crate::{
     access::{Retention, Tenant, Written},
     fault::Fault,
@@ -18,20 +19,20 @@ const KIND: &str = "routing_policy";
 impl Account {
     /// # Errors
     /// 400 for a body that cannot be taken.
-    pub(super) fn act_on_policy(&mut self, verb: &str, scope: Scope, body: &[u8]) -> Result<Turn, Fault> {
+    pub(super) fn act_on_policy(&mut self, verb: &str, scope: &Scope, body: &[u8]) -> Result<Turn, Fault> {
         match verb {
             "PUT" => {
                 let written: Box<Written> = asks::read(body)?;
                 asks::policy(&written)?;
-                Ok(self.put_policy(scope, written))
+                Ok(self.put_policy(scope.clone(), written))
             }
             "GET" => {
-                let written = self.policies.get(&scope);
-                Ok(found(KIND, written.map(|written| self.policy_told(&scope, written))))
+                let written = self.policies.get(scope);
+                Ok(found(KIND, written.map(|written| self.policy_told(scope, written))))
             }
             _ => {
-                let gone = self.policies.remove(&scope).is_some();
-                Ok(self.delete_row(gone, KIND, &String::from(scope)))
+                let gone = self.policies.remove(scope).is_some();
+                Ok(self.delete_row(gone, KIND, &String::from(scope.clone())))
             }
         }
     }
@@ -46,14 +47,14 @@ impl Account {
         let write = record(KIND, &String::from(scope.clone()), Some(&written.text));
         let body = self.policy_told(&scope, &written);
         self.policies.insert(scope, written);
-        Turn { writes: vec![write, self.next_tenant()], ..told(200, body) }
+        told(200, body).with(vec![write, self.next_tenant()])
     }
 
     fn policy_told(&self, scope: &Scope, written: &Written) -> Value {
         let mut told = written.text.clone();
         if let Some(members) = told.as_object_mut() {
-            members.insert("object".into(), KIND.into());
-            members.insert("scope".into(), json!({"type": scope.word(), "id": self.id_of(scope)}));
+            put_text(members, "object", KIND);
+            put(members, "scope", json!({"type": scope.word(), "id": self.id_of(scope)}));
         }
         told
     }

@@ -1,5 +1,13 @@
 //! Why an account refuses a letter, and what the caller is told of it.
-use crate::{access::Tenant, budget::Blocked, fault::Fault, id::Scope, json, money::Nanos, time::Window};
+use crate::{
+    access::Tenant,
+    budget::Blocked,
+    fault::{Fault, Refused},
+    id::Scope,
+    json,
+    money::Nanos,
+    time::Window,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -144,12 +152,11 @@ impl Conflict {
 impl From<Fault> for Refusal {
     /// What is wrong with a body.
     fn from(fault: Fault) -> Self {
-        match fault.code {
-            "malformed_json" => Self::Malformed(fault.message),
-            _ if fault.status == 400 => {
-                Self::Invalid { param: fault.param.unwrap_or_default(), message: fault.message }
-            }
-            _ => Self::NotServed(fault.message),
+        let Refused { status, code, message, param, .. } = fault.into_inner();
+        match code {
+            "malformed_json" => Self::Malformed(message),
+            _ if status == 400 => Self::Invalid { param: param.unwrap_or_default(), message },
+            _ => Self::NotServed(message),
         }
     }
 }

@@ -1,18 +1,36 @@
 //! An account made again from its rows.
 use super::{Account, Booking, Checkpoint, Queue, Row, StoredBudget, StoredRates, apply, deadline};
 use crate::{
-    access::{NamedRoute, OwnProvider},
     budget::{Budget, Posted},
-    json,
+    json::{self, Rows},
     money::Nanos,
     time::Millis,
 };
 
 impl Account {
+    /// The rows of a kind, where they are read one by one and nothing else is to be done.
+    fn rows_of(&mut self, kind: &str) -> Option<&mut dyn Rows> {
+        Some(match kind {
+            "key" => &mut self.keys,
+            "refund" | "credit" => &mut self.given,
+            "group" => &mut self.groups,
+            "member" => &mut self.members,
+            "webhook" => &mut self.webhooks,
+            "alert" => &mut self.alerts,
+            "fired" => &mut self.fired,
+            "once" => &mut self.once,
+            "provider" => &mut self.tenant.providers,
+            "route" => &mut self.tenant.routes,
+            _ => return None,
+        })
+    }
+
     pub(super) fn restore(&mut self, row: &Row, checkpoint: &mut Option<Checkpoint>) -> serde_json::Result<()> {
+        if let Some(rows) = self.rows_of(&row.kind) {
+            return json::read_row(rows, &row.id, &row.body);
+        }
         match row.kind.as_str() {
             "organization" => self.organization = json::read(&row.body)?,
-            "key" => self.keys.insert(row.id.clone(), json::read(&row.body)?),
             "budget" => {
                 let StoredBudget { scope, window, limit, extra } = json::read(&row.body)?;
                 self.budgets.put(scope, window, Budget { limit, extra });
@@ -27,9 +45,6 @@ impl Account {
                 self.rate_limits.insert(scope, limits);
             }
             "routing_policy" => self.policies.insert(json::from_value(row.id.as_str().into())?, json::read(&row.body)?),
-            "refund" | "credit" => self.given.insert(row.id.clone(), json::read(&row.body)?),
-            "group" => self.groups.insert(row.id.clone(), json::read(&row.body)?),
-            "member" => self.members.insert(row.id.clone(), json::read(&row.body)?),
             "lesson" => self.lessons.restore(row)?,
             "member_defaults" => {
                 self.defaults.insert(json::from_value(row.id.as_str().into())?, json::read(&row.body)?);
@@ -38,18 +53,10 @@ impl Account {
                 let at = json::read(&row.body)?;
                 self.used.insert(row.id.clone(), (at, at));
             }
-            "webhook" => self.webhooks.insert(row.id.clone(), json::read(&row.body)?),
-            "alert" => self.alerts.insert(row.id.clone(), json::read(&row.body)?),
             "wallet" => self.wallet_terms = json::read(&row.body)?,
-            "fired" => self.fired.insert(row.id.clone(), json::read(&row.body)?),
             "trail" => self.trail = json::read(&row.body)?,
             "audit" => self.audits.push(json::read(&row.body)?),
-            "once" => self.once.insert(row.id.clone(), json::read(&row.body)?),
             "tenant" => self.tenant.version = json::read(&row.body)?,
-            "provider" => {
-                self.tenant.providers.insert(row.id.clone(), json::read::<OwnProvider>(&row.body)?);
-            }
-            "route" => self.tenant.routes.insert(row.id.clone(), json::read::<NamedRoute>(&row.body)?),
             "checkpoint" => *checkpoint = Some(json::read(&row.body)?),
             // A newer version's row: it knows what to do with it, we leave it alone.
             _ => {}

@@ -50,7 +50,7 @@ impl Kept {
     }
 
     pub(super) fn send(&mut self, letter: Letter) -> Answer {
-        let Turn { answer, writes } = self.account.turn(letter, self.now);
+        let Led { answer, writes } = self.account.turn(letter, self.now).into_inner();
         self.write(writes);
         answer
     }
@@ -383,7 +383,7 @@ fn a_hold_nobody_closes_goes_to_suspense_and_then_posts_what_was_metered() {
     let writes = kept.account.expire(kept.now);
     kept.write(writes);
     assert_eq!((kept.account.wallet.held, kept.account.wallet.posted), (Nanos(0), Nanos(40)));
-    assert_eq!(kept.account.rates[&Scope::ApiKey(KEY.into())].open, 0);
+    assert_eq!(kept.account.rates.get(&Scope::ApiKey(KEY.into())).map_or(9, |rates| rates.open), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@ use super::{
     Account, StoredKey,
     letter::{Answer, KeySpec},
 };
-use crate::json::{json, told_by_text};
+use crate::json::{json, put, put_text, told_by_text};
 use crate::{
     access::{Group, Member, OwnProvider, role::RoleGrant},
     budget::{Place, RateLimits},
@@ -127,7 +127,7 @@ pub(super) fn member_told(id: &str, member: &Member) -> Value {
         "kind": member.kind,
         "email": member.email,
         "group_id": member.group_id,
-        "roles": roles_told(member),
+        "roles": told_by_text(&roles_told(member)),
         "status": if member.disabled { "disabled" } else { "active" },
         "created_at": member.created_at.rfc3339(),
     })
@@ -175,7 +175,7 @@ pub(super) fn invite_told(id: &str, key: &StoredKey, now: Millis) -> Value {
         "name": preset.name,
         "email": preset.email,
         "group_id": preset.group_id,
-        "roles": roles_told(&preset),
+        "roles": told_by_text(&roles_told(&preset)),
         "status": key.status(now),
         "redacted_value": key.redacted,
         "created_at": key.created_at.rfc3339(),
@@ -198,8 +198,8 @@ pub(super) fn provider_told(own: &OwnProvider) -> Value {
 
 pub(super) fn route_told(alias: &str, route: &crate::access::NamedRoute) -> Value {
     let mut told: Map<String, Value> = Map::new();
-    told.insert("object".into(), "route".into());
-    told.insert("id".into(), alias.into());
+    put_text(&mut told, "object", "route");
+    put(&mut told, "id", alias.into());
     if let Value::Object(members) = told_by_text(route) {
         told.extend(members);
     }

@@ -1,6 +1,6 @@
 //! Every request of the admin plane: repeated or new, allowed or not, and what is kept of it. What it changes is in [`super::act`].
 use super::{
-    Account, Turn, Write,
+    Account, Led, Turn, Write,
     act::missing,
     letter::{AdminAsk, Answer, Caller, Conflict, Organization, Refusal},
     record,
@@ -76,33 +76,32 @@ impl Account {
             Err(fault) => return Turn::refused(fault.into()),
         };
         let actor = self.actor(caller);
-        if (caller.kind == KeyKind::Invite) != (act == Admin::AcceptInvite) {
+        if (caller.kind == KeyKind::Invite) != matches!(act, Admin::AcceptInvite) {
             return Turn::refused(Refusal::WrongKind);
         }
         self.note_use(&caller.key_id, now);
         if ask.method == "GET" {
             let gate = self.gate_act(&actor, &act);
-            return gate.map_or_else(|turn| turn, |()| self.acted(&actor, act, ask, now));
+            return gate.map_or_else(|turn| turn, |()| self.acted(&actor, &act, &ask, now));
         }
         let once = match self.repeated(caller, &ask, now) {
             Ok(once) => once,
             Err(turn) => return turn,
         };
         let before = self.shown(&actor, &ask, now);
-        let asked = AdminAsk { body: String::new(), keys: Vec::new(), ..ask.clone() };
         let turn = match self.gate_act(&actor, &act) {
             Ok(()) if !audit::matches(&ask.if_match, &before) => Turn::refused(Refusal::Conflict(Conflict::Changed)),
-            Ok(()) if act == Admin::AcceptInvite => {
-                self.accept(caller, ask, now).unwrap_or_else(|fault| Turn::refused(fault.into()))
+            Ok(()) if matches!(act, Admin::AcceptInvite) => {
+                self.accept(caller, &ask, now).unwrap_or_else(|fault| Turn::refused(fault.into()))
             }
-            Ok(()) => self.acted(&actor, act, ask, now),
+            Ok(()) => self.acted(&actor, &act, &ask, now),
             Err(turn) => turn,
         };
-        let turn = self.audited(caller, &actor, &asked, &before, turn, now);
-        self.kept(once, &asked.fresh, turn, now)
+        let turn = self.audited(caller, &actor, &ask, &before, turn, now);
+        self.kept(once, &ask.fresh, turn, now)
     }
 
-    fn acted(&mut self, actor: &Actor, act: Admin, ask: AdminAsk, now: Millis) -> Turn {
+    fn acted(&mut self, actor: &Actor, act: &Admin, ask: &AdminAsk, now: Millis) -> Turn {
         self.act(actor, act, ask, now).unwrap_or_else(|fault| Turn::refused(fault.into()))
     }
 
@@ -111,7 +110,7 @@ impl Account {
         let path = audit::object_path(&ask.method, &ask.path);
         let read = path.map(|path| Endpoint::of("GET", &path));
         let Some(Ok(Endpoint::Admin(read))) = read else { return Value::Null };
-        match self.acted(actor, read, AdminAsk::default(), now).answer {
+        match self.acted(actor, &read, &AdminAsk::default(), now).into_inner().answer {
             Answer::Told { status: 200, body } => body,
             _ => Value::Null,
         }
@@ -145,7 +144,8 @@ impl Account {
 
     /// Keeps the answer of what was done, in place of those that are too old.
     fn kept(&mut self, once: Option<(String, String)>, fresh: &str, mut turn: Turn, now: Millis) -> Turn {
-        let (Some((id, hash)), Answer::Told { status, body }) = (once, &turn.answer) else { return turn };
+        let Led { answer, writes } = &mut *turn;
+        let (Some((id, hash)), Answer::Told { status, body }) = (once, answer) else { return turn };
         let stale = |kept: &Once| kept.at.after(KEPT_MS) <= now;
         let mut gone: Vec<String> =
             self.once.iter().filter(|(_, kept)| stale(kept)).map(|(id, _)| id.clone()).collect();
@@ -154,10 +154,10 @@ impl Account {
         }
         for id in gone {
             self.once.remove(&id);
-            turn.writes.push(Write::Record { kind: "once", id, body: None });
+            writes.push(Write::Record { kind: "once", id, body: None });
         }
         let kept = Once { at: now, hash, status: *status, body: body.clone(), fresh: fresh.to_owned() };
-        turn.writes.push(record("once", &id, Some(&kept)));
+        writes.push(record("once", &id, Some(&kept)));
         self.once.insert(id, kept);
         turn
     }
@@ -182,7 +182,7 @@ impl Account {
         let after = if before.is_null() || after.get("object") == before.get("object") { after } else { Value::Null };
         let object = if after.is_null() { before } else { &after };
         let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
-        let path = ask.path.trim_start_matches("/admin/v1/").trim_end_matches('/');
+        let path = ask.path.strip_prefix("/admin/v1/").unwrap_or(&ask.path).trim_end_matches('/');
         let mut parts = path.split('/');
         let (rows, row) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let below_it = parts.next().unwrap_or_default();
@@ -215,7 +215,7 @@ impl Account {
                 "member_id": member, "api_key_id": caller.key_id, "ip": ask.ip, "user_agent": ask.user_agent,
             },
             "resource": {"type": kind, "id": id, "path": path},
-            "scopes": over,
+            "scopes": json::told_by_text(&over),
             "before": was,
             "after": is,
         });

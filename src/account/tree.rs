@@ -96,7 +96,7 @@ impl Account {
             let stored = StoredRates { scope: scope.clone(), limits };
             record("rates", &String::from(scope.clone()), Some(&stored))
         };
-        Turn { writes: vec![write], ..told(200, rates_told(scope, limits)) }
+        told(200, rates_told(scope, limits)).with(vec![write])
     }
 
     pub(super) fn get_rates(&self, scope: &Scope) -> Turn {
@@ -143,7 +143,7 @@ impl Account {
     fn keep_group(&mut self, id: &str, group: Group, status: u16) -> Turn {
         let write = record("group", id, Some(&group));
         self.groups.insert(id.to_owned(), group);
-        self.restated(status, Turn { writes: vec![write], ..told(status, self.group_told(id)) })
+        self.restated(status, told(status, self.group_told(id)).with(vec![write]))
     }
 
     pub(super) fn group_told(&self, id: &str) -> serde_json::Value {
@@ -299,7 +299,7 @@ impl Account {
         let write = record("member", id, Some(&member));
         let body = member_told(id, &member);
         self.members.insert(id.to_owned(), member);
-        self.restated(status, Turn { writes: vec![write], ..told(status, body) })
+        self.restated(status, told(status, body).with(vec![write]))
     }
 
     pub(super) fn disable_member(&mut self, actor: &Actor, id: &str, now: Millis) -> Turn {

@@ -25,7 +25,13 @@ pub(super) fn is_bare(signature: &str) -> bool {
 /// A call's id and the signature inside. Ids that only look so are no work of ours: they stay whole, and so distinct.
 fn split(id: &str) -> Option<(&str, String)> {
     // The last mark: text in base64url never has two low lines in a row.
-    let (short, packed) = id.rsplit_once(SIGNED)?;
+    let (mut mark, mut from) = (None, 0);
+    while let Some(at) = id.get(from..)?.find(SIGNED) {
+        mark = Some(from + at);
+        from += at + 1;
+    }
+    let (short, marked) = id.split_at_checked(mark?)?;
+    let packed = marked.strip_prefix(SIGNED)?;
     let signature = String::from_utf8(base64::of_url_safe(packed)?).ok()?;
     (!signature.is_empty()).then_some((short, signature))
 }

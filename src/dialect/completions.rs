@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(told.service_tier, Some(crate::chat::ServiceTier::Flex));
         assert!(told.messages.len() == 2 && told.messages.iter().all(|one| one.parts[1] == Part::text("end")));
         assert!(told.rest.is_empty());
-        let refused = read(r#"{"model":"m","service_tier":"scale"}"#).err().and_then(|fault| fault.param);
+        let refused = read(r#"{"model":"m","service_tier":"scale"}"#).err().and_then(|fault| fault.into_inner().param);
         assert_eq!(refused.as_deref(), Some("service_tier"));
         let many =
             format!(r#"{{"model":"m","prompt":["a"{}],"suffix":"{}"}}"#, r#","b""#.repeat(999), "s".repeat(5_000));

@@ -128,7 +128,7 @@ mod tests {
         }
         for input in ["null", "\"\"", "[]", "{}", "7", r#"["a",1]"#, "[-1]", r#"[""]"#] {
             let fault = read(&format!(r#"{{"model":"m","input":{input}}}"#)).expect_err(input);
-            assert!(fault.param.is_some_and(|param| param.starts_with("input")), "{input}");
+            assert!(fault.into_inner().param.is_some_and(|param| param.starts_with("input")), "{input}");
         }
         assert!(read(r#"{"model":"m","input":"x","encoding_format":"hex"}"#).is_err());
         assert!(read(r#"{"model":"m","input":"x","encoding_format":"base64","x_new":1}"#).is_ok());

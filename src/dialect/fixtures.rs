@@ -37,7 +37,7 @@ pub(super) fn sent(call: Result<Call, Fault>) -> Value {
 pub(super) fn param(call: Result<Call, Fault>) -> String {
     let fault = call.expect_err("unsayable");
     assert_eq!(fault.status, 400);
-    fault.param.expect("a name")
+    fault.into_inner().param.expect("a name")
 }
 
 pub(super) fn said(role: Role, parts: Vec<Part>) -> Message {

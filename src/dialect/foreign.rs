@@ -56,7 +56,7 @@ mod tests {
     fn what_changes_the_answer_is_refused_and_hints_are_not() {
         let told = |name: &str, value: Value| {
             let rest = [(name.to_owned(), value)].into_iter().collect();
-            translatable(&Request { rest, ..Request::default() }).err().and_then(|fault| fault.param)
+            translatable(&Request { rest, ..Request::default() }).err().and_then(|fault| fault.into_inner().param)
         };
         for (name, value) in [
             ("logprobs", true.into()),

@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn wrong_types_are_named() {
-        let told = |fault: Fault| (fault.param.unwrap_or_default(), fault.message);
+        let told = |fault: Fault| (fault.param.clone().unwrap_or_default(), fault.into_inner().message);
         let n = |text: &str| read(text, |fields| fields.count("n", 1));
         assert_eq!(
             n(r#"{"n":"2"}"#).map_err(told),
@@ -455,7 +455,7 @@ mod tests {
                 });
                 fields.needed("object", "an object", &mut |fields| drop(fields.text("flag")));
             });
-            told.err().and_then(|fault| fault.param)
+            told.err().and_then(|fault| fault.into_inner().param)
         };
         assert_eq!(first(r#"{"list":[{},{"in":{}},{"in":1}],"object":7}"#).as_deref(), Some("list[1].in.text"));
         assert_eq!(first(r#"{"list":[{},1],"object":7}"#).as_deref(), Some("list[1]"));

@@ -1,4 +1,5 @@
 //! JSON Schemas in the forms providers compile.
+use crate::json::put;
 use crate::json::written;
 use serde_json::{Map, Value};
 
@@ -39,10 +40,10 @@ pub(super) fn constrain(schema: &mut Value) {
                     .get("description")
                     .and_then(Value::as_str)
                     .map_or_else(String::new, |text| format!("{text} "));
-                members.insert("description".to_owned(), format!("{told}({})", bounds.join(", ")).into());
+                put(members, "description", format!("{told}({})", bounds.join(", ")).into());
             }
             if members.get("type").and_then(Value::as_str) == Some("object") {
-                members.insert("additionalProperties".to_owned(), false.into());
+                put(members, "additionalProperties", false.into());
             }
             members.values_mut().for_each(constrain);
         }

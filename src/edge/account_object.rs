@@ -1,5 +1,9 @@
 //! The object behind an account: loads rows, hands letters to the machine, writes what it says. Decides nothing.
-use super::{journal, js_time, now, secrets, storage};
+use super::{
+    complain,
+    error::{Error, Result},
+    journal, js_time, now, secrets, storage,
+};
 use crate::{
     account::{
         Account, Row, Terms, Write,
@@ -15,7 +19,7 @@ use std::{
     panic::{AssertUnwindSafe, RefUnwindSafe},
 };
 use wasm_bindgen::prelude::*;
-use worker::{Env, Error, Result, console_error};
+use worker::Env;
 
 #[wasm_bindgen(module = "/src/edge/objects.js")]
 extern "C" {
@@ -152,7 +156,7 @@ impl AccountObject {
             let Some(letter) = letter.take() else { return Vec::new() };
             let turn = account.turn(letter, now());
             answer = letter::write(&turn.answer);
-            turn.writes
+            turn.into_inner().writes
         })?;
         Ok(answer)
     }
@@ -187,7 +191,7 @@ impl AccountObject {
         for (name, entries) in [(audit::account_of(&self.name), trail), (self.name.clone(), due)] {
             let Some(last) = entries.last() else { continue };
             if let Err(error) = AssertUnwindSafe(journal::append(&self.env, &name, &entries)).await {
-                console_error!("{name}: the journal did not take {} entries: {error}", entries.len());
+                complain(format!("{name}: the journal did not take {} entries: {error}", entries.len()));
                 return -1.0;
             }
             if last.kind == EntryKind::Audit {
@@ -205,7 +209,7 @@ impl AccountObject {
     pub fn outgoing(&self) -> String {
         let mut slot = self.account.borrow_mut();
         let (Some(account), Some(pepper)) = (slot.as_mut(), secrets::pepper(&self.env)) else { return "[]".to_owned() };
-        let organization = self.name.trim_start_matches("org:");
+        let organization = self.name.strip_prefix("org:").unwrap_or(&self.name);
         let requests = account.sendings(now()).into_iter().map(|sending| sending.request(organization, &pepper));
         json::written(&requests.collect::<Vec<_>>().into())
     }

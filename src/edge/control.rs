@@ -1,6 +1,8 @@
 //! The control plane: what admins and the operator do. Plain handlers that call pure functions; no exchange, no hot path.
 use super::{
     account_object::{account_of, ask},
+    complain,
+    error::Error,
     journal,
     journal::Filter,
     keys::Mint,
@@ -8,7 +10,7 @@ use super::{
     snapshot::Source,
     storage, stripe, vault,
 };
-use crate::json::{json, list_of};
+use crate::json::{json, list_of, put, put_text, put_told};
 use crate::{
     access::{KeyKind, Knock, Member, NamedRoute, knock},
     account::{
@@ -37,14 +39,16 @@ const CREDENTIAL_BYTES_MAX: usize = 8_192;
 /// Entries of one page at most.
 const PAGE_MAX: usize = 100;
 
-pub(super) fn unavailable(what: &str, error: &worker::Error) -> Fault {
-    worker::console_error!("{what}: {error}");
+#[cold]
+#[inline(never)]
+pub(super) fn unavailable(what: &str, error: Error) -> Fault {
+    complain(format!("{what}: {error}"));
     Fault::unavailable("unavailable", format!("{what} could not be reached. Try again in a moment."))
 }
 
 /// Answers an admin: entries from the journal, everything else from the account, which is handed the request as it is.
-pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str, env: &Env) -> Told {
-    let (organization, caller) = admin_of(&act, headers, env)?;
+pub async fn admin(act: &Admin, mut ask: AdminAsk, headers: &Headers, query: &str, env: &Env) -> Told {
+    let (organization, caller) = admin_of(act, headers, env)?;
     let header = |name| headers.get(name).unwrap_or_default().chars().take(HEADER_MAX).collect();
     ask.once = once_of(headers)?;
     query.clone_into(&mut ask.query);
@@ -54,14 +58,14 @@ pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str
     match act {
         Admin::LedgerEntries | Admin::Requests => {
             send(&account, Letter::Prove(caller), env).await?;
-            let filter = Filter { requests: act == Admin::Requests, ..Filter::default() };
+            let filter = Filter { requests: matches!(act, Admin::Requests), ..Filter::default() };
             entries(&account, query, filter, false, env).await
         }
         Admin::Spend | Admin::AuditLogs => {
             let scopes = send(&account, Letter::Admin { caller, ask }, env).await?.1;
             let all = scopes.as_array().is_some_and(|scopes| scopes.iter().any(|scope| scope == "organization"));
             let scopes = (!all).then_some(scopes);
-            if act == Admin::Spend {
+            if matches!(act, Admin::Spend) {
                 return spend(&account, scopes, query, headers, env).await;
             }
             let conditions = scopes.iter().map(audit::seen).collect();
@@ -72,18 +76,18 @@ pub async fn admin(act: Admin, mut ask: AdminAsk, headers: &Headers, query: &str
             let payload = send(&account, Letter::Admin { caller, ask }, env).await?.1;
             let mut row = receipts::signed_payload(payload, env).await?;
             if let Some(members) = row.as_object_mut() {
-                members.insert("object".into(), "audit_checkpoint".into());
+                put_text(members, "object", "audit_checkpoint");
                 let hash = members.get("payload").and_then(|payload| payload.get("hash")).cloned();
-                members.insert("id".into(), hash.unwrap_or_default());
+                put(members, "id", hash.unwrap_or_default());
             }
             Ok((200, list_of(vec![row], false)))
         }
         Admin::LedgerEntry(id) => {
-            let entry = entry_of(&account, caller, &id, env).await?;
+            let entry = entry_of(&account, caller, id, env).await?;
             Ok((200, entry_told(&entry, false)))
         }
-        Admin::Recompute(id) => Ok((200, recomputed(&entry_of(&account, caller, &id, env).await?))),
-        _ => hand_over(&act, ask, &organization, caller, env).await,
+        Admin::Recompute(id) => Ok((200, recomputed(&entry_of(&account, caller, id, env).await?))),
+        _ => hand_over(act, ask, &organization, caller, env).await,
     }
 }
 
@@ -102,7 +106,7 @@ async fn spend(account: &str, scopes: Option<Value>, query: &str, headers: &Head
     let question = Question::of_query(query, now())?;
     let scopes = scopes.map(|scopes| crate::json::written(&scopes));
     let rows = journal::spend(env, account, &question, scopes).await;
-    let rows = rows.map_err(|error| unavailable("The journal", &error))?.ok_or_else(|| {
+    let rows = rows.map_err(|error| unavailable("The journal", error))?.ok_or_else(|| {
         let text = format!("There are more than {} calls in that time. Ask for a shorter one.", journal::SPAN_MAX);
         Fault::parameter("start_time", text)
     })?;
@@ -129,7 +133,7 @@ async fn hand_over(act: &Admin, ask: AdminAsk, organization: &str, caller: Calle
     let letter = Letter::Admin { caller, ask: AdminAsk { fresh, keys, ..ask } };
     let (status, mut told) = send(&account_of(organization), letter, env).await?;
     let made = told.as_object_mut().and_then(|members| members.remove("made"));
-    if *act == Admin::TopUp {
+    if matches!(act, Admin::TopUp) {
         return stripe::session(organization, told, env).await;
     }
     if let Some(mint) = mint {
@@ -186,7 +190,7 @@ async fn sealed(act: &Admin, ask: AdminAsk, organization: &str, env: &Env) -> Re
         let plain = plain.ok_or_else(|| Fault::parameter("credential", text))?;
         lines.push(vault::seal(plain, organization, provider, env).await?);
     }
-    body.insert("credential".into(), lines.join("\n").into());
+    put(&mut body, "credential", lines.join("\n").into());
     Ok(AdminAsk { body: crate::json::written(&Value::Object(body)), ..ask })
 }
 
@@ -256,7 +260,7 @@ pub(super) async fn send(account: &str, letter: Letter, env: &Env) -> Told {
         Ok(Answer::Told { status, body }) => Ok((status, body)),
         Ok(Answer::Refused(refusal)) => Err(refusal.to_fault()),
         Ok(_) => Ok((200, Value::Null)),
-        Err(error) => Err(unavailable("The account", &error)),
+        Err(error) => Err(unavailable("The account", error)),
     }
 }
 
@@ -313,7 +317,7 @@ async fn entries(account: &str, query: &str, mut filter: Filter, of_trail: bool,
             }
         }
     }
-    let page = journal::read(env, account, &filter).await.map_err(|error| unavailable("The journal", &error))?;
+    let page = journal::read(env, account, &filter).await.map_err(|error| unavailable("The journal", error))?;
     let (entries, more) =
         page.ok_or_else(|| Fault::parameter("after", "after is the id of an entry, the last of the page before."))?;
     let tell = |entry: &Entry| if of_trail { audit::told(entry) } else { entry_told(entry, filter.requests) };
@@ -330,18 +334,14 @@ fn entry_told(entry: &Entry, as_request: bool) -> Value {
     });
     let Some(members) = told.as_object_mut() else { return told };
     if !as_request {
-        for (name, value) in [
-            ("seq", json!(entry.seq)),
-            ("kind", json!(entry.kind)),
-            ("legs", crate::json::told_by_text(&entry.legs)),
-            ("note", json!(entry.note)),
-            ("prev_hash", json!(entry.prev_hash)),
-            ("hash", json!(entry.hash)),
-            ("sound", json!(entry.is_sound())),
-        ] {
-            members.insert(name.into(), value);
-        }
-        members.insert("call".into(), crate::json::told_by_text(&entry.call));
+        put_told(members, "seq", &entry.seq);
+        put_told(members, "kind", &entry.kind);
+        put(members, "legs", crate::json::told_by_text(&entry.legs));
+        put_told(members, "note", &entry.note);
+        put_text(members, "prev_hash", &entry.prev_hash);
+        put_text(members, "hash", &entry.hash);
+        put_told(members, "sound", &entry.is_sound());
+        put(members, "call", crate::json::told_by_text(&entry.call));
     } else if let Value::Object(call) = crate::json::told_by_text(&entry.call) {
         // What a verdict teaches by, and a decision is made again from, is of no use to a reader.
         members.extend(call.into_iter().filter(|(name, _)| name != "case" && name != "decision"));
@@ -350,8 +350,8 @@ fn entry_told(entry: &Entry, as_request: bool) -> Value {
 }
 
 /// Answers the operator.
-pub async fn platform(act: Platform, headers: &Headers, body: &[u8], query: &str, env: &Env) -> Told {
-    if act == Platform::StripeWebhook {
+pub async fn platform(act: &Platform, headers: &Headers, body: &[u8], query: &str, env: &Env) -> Told {
+    if matches!(act, Platform::StripeWebhook) {
         return stripe::webhook(headers.get("stripe-signature").unwrap_or_default(), body, env).await;
     }
     let token = secrets::variable(env, "OPERATOR_TOKEN");
@@ -368,11 +368,11 @@ pub async fn platform(act: Platform, headers: &Headers, body: &[u8], query: &str
     }
     match act {
         Platform::CreateOrganization => create_organization(body, env).await,
-        Platform::Credit(ref organization) | Platform::Adjust(ref organization) => {
+        Platform::Credit(organization) | Platform::Adjust(organization) => {
             credit(organization, body, matches!(act, Platform::Adjust(_)), headers, env).await
         }
-        Platform::Refund(organization) => refund(&organization, body, env).await,
-        Platform::Reseal(organization) => reseal(&organization, env).await,
+        Platform::Refund(organization) => refund(organization, body, env).await,
+        Platform::Reseal(organization) => reseal(organization, env).await,
         Platform::StripeWebhook => Ok((404, Value::Null)),
         Platform::Metrics => metrics(env).await,
         Platform::Reconcile => reconcile(query, env).await,
@@ -428,7 +428,7 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
     send(&account_of(&id), Letter::Found { organization, admin_key, credit, owner }, env).await?;
     if let Err(error) = journal::add_organization(env, &id, &name, at).await {
         // The account is there and works; only the watchdog does not know it yet.
-        worker::console_error!("organisation {id} is not in the journal's list: {error}");
+        complain(format!("organisation {id} is not in the journal's list: {error}"));
     }
     Ok((201, told))
 }
@@ -453,8 +453,7 @@ async fn credit(organization: &str, body: &[u8], adjusts: bool, headers: &Header
 async fn refund(organization: &str, body: &[u8], env: &Env) -> Told {
     let ask = asks::read::<asks::RefundAsk>(body)?;
     let account = account_of(organization);
-    let found =
-        journal::find(env, &account, &ask.entry_id).await.map_err(|error| unavailable("The journal", &error))?;
+    let found = journal::find(env, &account, &ask.entry_id).await.map_err(|error| unavailable("The journal", error))?;
     let charge = found.filter(|entry| entry.kind == EntryKind::Usage).ok_or_else(|| {
         let text = "There is no charge of that id in the journal. One that was just made is there a moment later.";
         Fault::not_found("not_found", text).with_param("entry_id")
@@ -475,7 +474,7 @@ async fn refund(organization: &str, body: &[u8], env: &Env) -> Told {
 /// What the installation did, for Prometheus.
 async fn metrics(env: &Env) -> Told {
     let rows = storage::rows(env, &ledger::metrics::statement(), &[]).await;
-    let rows = rows.map_err(|error| unavailable("The journal", &error))?;
+    let rows = rows.map_err(|error| unavailable("The journal", error))?;
     Ok((200, ledger::metrics::told(&rows, &snapshot::health()).into()))
 }
 
@@ -498,7 +497,7 @@ async fn reconcile(query: &str, env: &Env) -> Told {
         Some(one) => vec![one],
         None => journal::organizations(env, &after, RECONCILED_MAX)
             .await
-            .map_err(|error| unavailable("The journal", &error))?,
+            .map_err(|error| unavailable("The journal", error))?,
     };
     let more = all.len() == RECONCILED_MAX;
     let mut told = Vec::with_capacity(all.len());
@@ -541,7 +540,7 @@ async fn put_catalog(body: &[u8], force: bool, env: &Env) -> Told {
     let id = sha256_hex(text.as_bytes());
     // The document first: a pointer must never lead nowhere.
     for (key, value) in [(format!("catalog/{id}").as_str(), &text), (snapshot::CATALOG_CURRENT, &id)] {
-        storage::put(env, key, value).await.map_err(|error| unavailable("KV", &error))?;
+        storage::put(env, key, value).await.map_err(|error| unavailable("KV", error))?;
     }
     snapshot::forget();
     Ok((200, catalog_told(&catalog, Source::Kv)))

@@ -20,7 +20,7 @@ pub struct Drive {
     pub reply: Option<oneshot::Sender<Response>>,
     upstreams: Vec<Upstream>,
     downstream: Option<Downstream>,
-    pending: FuturesUnordered<LocalBoxFuture<'static, Option<Event>>>,
+    pending: FuturesUnordered<LocalBoxFuture<'static, Event>>,
 }
 
 impl Drive {
@@ -30,18 +30,19 @@ impl Drive {
     }
 
     /// Runs an exchange to its end. `gone` resolves when the caller hangs up.
-    pub async fn run(mut self, mut exchange: Exchange, first: Vec<Effect>, gone: impl Future<Output = ()> + 'static) {
-        self.pending.push(Box::pin(async move {
-            gone.await;
-            Some(Event::Gone)
-        }));
+    pub async fn run(
+        mut self,
+        mut exchange: Exchange,
+        first: Vec<Effect>,
+        gone: impl Future<Output = Event> + 'static,
+    ) {
+        self.later(gone);
         for effect in first {
             self.carry_out(effect);
         }
         while !exchange.is_done()
             && let Some(event) = self.pending.next().await
         {
-            let Some(event) = event else { continue };
             for effect in exchange.on(event, now()) {
                 self.carry_out(effect);
             }
@@ -112,7 +113,7 @@ impl Drive {
     }
 
     fn later(&self, work: impl Future<Output = Event> + 'static) {
-        self.pending.push(Box::pin(async move { Some(work.await) }));
+        self.pending.push(Box::pin(work));
     }
 
     fn ask(&self, letter: Letter) {

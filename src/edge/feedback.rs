@@ -68,7 +68,7 @@ pub async fn take(headers: &Headers, body: &[u8], env: &Env) -> Told {
     match self::ask(env, &account, &Letter::Learn { caller, id, lesson }).await {
         Ok(Answer::Refused(refusal)) => Err(refusal.to_fault()),
         Ok(_) => Ok((202, told)),
-        Err(error) => Err(control::unavailable("The account", &error)),
+        Err(error) => Err(control::unavailable("The account", error)),
     }
 }
 

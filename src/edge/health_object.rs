@@ -1,6 +1,6 @@
 //! The object of a region: it folds the samples of every isolate there, answers with what the others saw, and publishes the
 //! scores to KV, at most every half minute, for isolates that are only starting.
-use super::{js_time, now, storage};
+use super::{complain, error::Result, js_time, now, storage};
 use crate::{
     health::{Health, Report},
     json,
@@ -12,7 +12,7 @@ use std::{
     panic::{AssertUnwindSafe, RefUnwindSafe},
 };
 use wasm_bindgen::prelude::*;
-use worker::{Env, Result, console_error};
+use worker::Env;
 
 /// The KV key of a region's published scores.
 pub fn key_of(region: &str) -> String {
@@ -128,7 +128,7 @@ impl HealthObject {
         match AssertUnwindSafe(storage::put(&self.env, &key, &text)).await {
             Ok(()) => 1.0,
             Err(error) => {
-                console_error!("{key} was not published: {error}");
+                complain(format!("{key} was not published: {error}"));
                 -1.0
             }
         }

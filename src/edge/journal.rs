@@ -1,7 +1,10 @@
 //! The ledger's journal in D1: entries are appended by the accounts' outboxes and read by admins.
 //!
 //! Amounts cross the binding as text: it carries numbers as doubles.
-use super::storage::{rows, text};
+use super::{
+    error::{Error, Result},
+    storage::{rows, text},
+};
 use crate::{
     id::made_at,
     json,
@@ -11,7 +14,7 @@ use crate::{
 };
 use serde_json::Value;
 use std::str::FromStr;
-use worker::{Env, Error, Result};
+use worker::Env;
 
 const APPEND: &str = "INSERT INTO entry(account, seq, id, kind, at, amount, legs, call, note, prev_hash, hash)
 SELECT ?1, value ->> 'seq', value ->> 'id', value ->> 'kind', value ->> 'at', CAST(value ->> 'amount' AS INTEGER),

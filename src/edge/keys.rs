@@ -1,5 +1,6 @@
 //! Keys as they are made: their text is known here alone, and told once.
 use super::{random, secrets};
+use crate::json::put;
 use crate::{
     access::{Key, KeyKind, derived},
     account::letter::{AdminAsk, Caller, MadeKey},
@@ -100,7 +101,7 @@ impl Mint {
             Some(version) => alert::shown(&alert::secret(&self.organization, &id, version, &self.pepper)),
             None => self.key(kind_of(members), &id).reveal().to_owned(),
         };
-        members.insert("secret".into(), shown.into());
+        put(members, "secret", shown.into());
     }
 }
 

@@ -3,7 +3,7 @@ use super::{
     account_object::{account_of, ask},
     control, secrets, snapshot,
 };
-use crate::json::json;
+use crate::json::{json, put, put_text, told_by_text};
 use crate::{
     access::{ANY_QUALITY, KeyKind, Knock, knock},
     account::letter::{Answer, Caller, KeySpec, Letter},
@@ -21,7 +21,7 @@ use worker::{Context, Env};
 async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<Deployment>>, Fault> {
     let (pepper, now) = (secrets::pepper(env).unwrap_or_default(), When { at: super::now(), tier: None });
     let (spec, world) = match knock(headers.credential(), &pepper) {
-        Knock::Stranger => (KeySpec::default(), snapshot::world(env, ctx, None).await),
+        Knock::Stranger => (Box::<KeySpec>::default(), snapshot::world(env, ctx, None).await),
         Knock::Known(key, digest) if key.kind == KeyKind::Inference => {
             let (caller, id) = (Caller::of(&key, &digest), key.id());
             let spec = match ask(env, &account_of(&key.organization()), &Letter::Whoami(caller)).await {
@@ -44,7 +44,7 @@ async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<D
             && world.policies().objection(deployment, world.is_own(provider), rates, ANY_QUALITY).is_none()
     };
     let mut deployments: Vec<_> = all(&world).filter(seen).cloned().collect();
-    deployments.sort_by(|a, b| a.id.cmp(&b.id));
+    deployments.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     Ok(deployments)
 }
 
@@ -75,6 +75,7 @@ pub async fn get(id: &str, headers: &Headers, env: &Env, ctx: &Context) -> Resul
 fn row(deployment: &Deployment, anthropic: bool) -> Value {
     let rates = deployment.rates.at(0, When { at: super::now(), tier: None });
     let created = deployment.created.unwrap_or_default();
+    let supports = deployment.supports.iter().filter(|ability| **ability != Ability::ParallelTools);
     let mut told = json!({
         "id": deployment.id,
         "object": "model",
@@ -88,16 +89,16 @@ fn row(deployment: &Deployment, anthropic: bool) -> Value {
             "cache_read": rates.cache_read.usd_per_token(),
             "cache_write": rates.cache_write.usd_per_token(),
         },
-        "input": deployment.input,
-        "supports": deployment.supports.iter().filter(|ability| **ability != Ability::ParallelTools).collect::<Vec<_>>(),
+        "input": told_by_text(&deployment.input),
+        "supports": told_by_text(&supports.collect::<Vec<_>>()),
         "shutdown_date": deployment.retires.map(|day| day.rfc3339().split('T').next().map(str::to_owned)),
     });
     if anthropic && let Some(members) = told.as_object_mut() {
-        members.insert("type".into(), "model".into());
-        members.insert("display_name".into(), deployment.model.as_str().into());
-        members.insert("created_at".into(), created.rfc3339().into());
-        members.insert("max_input_tokens".into(), deployment.context_length.into());
-        members.insert("max_tokens".into(), deployment.max_output_tokens.into());
+        put_text(members, "type", "model");
+        put_text(members, "display_name", deployment.model.as_str());
+        put(members, "created_at", created.rfc3339().into());
+        put(members, "max_input_tokens", deployment.context_length.into());
+        put(members, "max_tokens", deployment.max_output_tokens.into());
     }
     told
 }

@@ -61,9 +61,9 @@ pub async fn entry(account: &str, caller: Caller, id: &str, env: &Env) -> Result
         Ok(Answer::Found { .. }) => {}
         Ok(Answer::Refused(refusal)) => return Err(refusal.to_fault()),
         Ok(_) => return Ok(None),
-        Err(error) => return Err(control::unavailable("The account", &error)),
+        Err(error) => return Err(control::unavailable("The account", error)),
     }
-    journal::find(env, account, id).await.map_err(|error| control::unavailable("The journal", &error))
+    journal::find(env, account, id).await.map_err(|error| control::unavailable("The journal", error))
 }
 
 /// `GET /.well-known/megarouter-keys.json`: the public key in the form of RFC 8037.

@@ -1,6 +1,7 @@
 //! The reconciler: every account is held against the journal, and what providers can tell of unknown charges is asked for.
 use super::{
     account_object::{account_of, ask},
+    error::{Error, Result},
     journal, now, snapshot,
     upstream::Upstream,
 };
@@ -16,7 +17,7 @@ use crate::{
     usage::Usage,
 };
 use serde_json::Value;
-use worker::{Env, Error, Result};
+use worker::Env;
 
 /// Entries read at once, and at most in one go: `read_through` says where to go on.
 const PAGE: usize = 500;

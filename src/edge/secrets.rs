@@ -11,7 +11,7 @@ use worker::Env;
 
 /// A variable or secret; an empty one counts as absent.
 pub fn variable(env: &Env, name: &str) -> Option<String> {
-    env.var(name).ok().map(|value| value.to_string()).filter(|value| !value.is_empty())
+    js_sys::Reflect::get(env, &name.into()).ok()?.as_string().filter(|value| !value.is_empty())
 }
 
 fn number(env: &Env, name: &str, default: u64) -> u64 {

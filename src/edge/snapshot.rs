@@ -1,7 +1,7 @@
 //! What an isolate knows: catalog and health from KV, rows of the organisations it served, what it saw itself.
 //!
 //! KV is never on the path of a request but the isolate's first. Whatever cannot be read leaves the last good state.
-use super::{account_object::account_of, health_object, now, secrets, storage};
+use super::{account_object::account_of, aside, complain, health_object, now, secrets, storage};
 use crate::{
     access::{Key, Policies, Tenant},
     catalog::{Catalog, PriceOverrides, sha256_hex},
@@ -14,7 +14,7 @@ use crate::{
 };
 use futures::{channel::oneshot, future::select, join};
 use std::{cell::Cell, rc::Rc, time::Duration};
-use worker::{Context, Delay, Env, console_error};
+use worker::{Context, Delay, Env};
 
 /// KV keys.
 pub const CATALOG_CURRENT: &str = "catalog/current";
@@ -83,7 +83,7 @@ pub async fn world(env: &Env, ctx: &Context, key: Option<&Key>) -> World {
         Some(age) if age >= secrets::snapshot_ttl_ms(env) => {
             // Nobody else shall start the same refresh.
             with(|isolate| isolate.loaded = Some(at));
-            ctx.wait_until(refresh(env.clone()));
+            aside(ctx, Box::pin(refresh(env.clone())));
         }
         Some(_) => {}
     }
@@ -99,10 +99,13 @@ pub async fn world(env: &Env, ctx: &Context, key: Option<&Key>) -> World {
 /// Reads KV for the first time, and does not wait for it longer than a caller may be kept waiting.
 async fn first(env: &Env, ctx: &Context) {
     let (env, (sender, read)) = (env.clone(), oneshot::channel());
-    ctx.wait_until(async move {
-        refresh(env).await;
-        let _ = sender.send(());
-    });
+    aside(
+        ctx,
+        Box::pin(async move {
+            refresh(env).await;
+            let _ = sender.send(());
+        }),
+    );
     select(read, Delay::from(Duration::from_millis(FIRST_READ_MS_MAX))).await;
     // It goes on beside; others do not wait for it as well.
     with(|isolate| isolate.loaded = isolate.loaded.or_else(|| Some(now())));
@@ -169,7 +172,7 @@ pub fn remember(tenant: &Tenant, key_id: &str) {
 /// Believes its own eyes at once, and keeps the sample for the others.
 pub fn note(sample: Sample) {
     if matches!(sample.outcome, Outcome::Failed { fault: FailedAs::Credential, .. }) {
-        console_error!("{}: the provider refused our credential, or its account is empty", sample.deployment);
+        complain(format!("{}: the provider refused our credential, or its account is empty", sample.deployment));
     }
     with(|isolate| {
         Rc::make_mut(&mut isolate.world.health).observe(&sample);
@@ -195,7 +198,7 @@ pub async fn send_samples(env: &Env) {
     let Some((region, report)) = report else { return };
     match health_object::tell(env, region, &report).await {
         Ok(others) => with(|isolate| Rc::make_mut(&mut isolate.world.health).merge(&others)),
-        Err(error) => console_error!("health samples were lost: {error}"),
+        Err(error) => complain(format!("health samples were lost: {error}")),
     }
 }
 
@@ -236,7 +239,7 @@ fn start(env: &Env) {
             let none = Rc::default();
             with(|isolate| isolate.take(env, Rc::new(catalog), Source::Bundled, none));
         }
-        Err(error) => console_error!("the bundled catalog cannot be read: {error}"),
+        Err(error) => complain(format!("the bundled catalog cannot be read: {error}")),
     }
 }
 
@@ -271,7 +274,7 @@ async fn current_catalog(env: &Env) -> Option<Rc<Catalog>> {
     match parsed {
         Ok(catalog) => Some(Rc::new(catalog)),
         Err(error) => {
-            console_error!("catalog {id} in KV: {error}; the last good one stays");
+            complain(format!("catalog {id} in KV: {error}; the last good one stays"));
             None
         }
     }
@@ -287,7 +290,7 @@ async fn overrides(env: &Env) -> Rc<PriceOverrides> {
     };
     json::read(&text).map_or_else(
         |error| {
-            console_error!("{CATALOG_OVERRIDES} in KV cannot be read: {error}; the last good ones stay");
+            complain(format!("{CATALOG_OVERRIDES} in KV cannot be read: {error}; the last good ones stay"));
             last_good()
         },
         Rc::new,
@@ -300,7 +303,7 @@ struct Unread;
 /// A key's text; `None` where it is absent.
 async fn read(env: &Env, key: &str) -> Result<Option<String>, Unread> {
     storage::get(env, key).await.map_err(|error| {
-        console_error!("KV {key}: {error}");
+        complain(format!("KV {key}: {error}"));
         Unread
     })
 }

@@ -1,10 +1,11 @@
 //! The stores of the platform: an object's own database, the journal in D1, snapshots in KV.
 //!
 //! Numbers that may be large cross as text: both databases carry them as doubles.
+use super::error::{Error, Result};
 use crate::time::Millis;
 use serde_json::Value;
 use wasm_bindgen::prelude::*;
-use worker::{Env, Error, Result};
+use worker::Env;
 
 #[wasm_bindgen(module = "/src/edge/storage.js")]
 extern "C" {

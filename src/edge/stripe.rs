@@ -1,10 +1,12 @@
 //! Stripe's API: a session for a top-up, and what its messages lead to.
 use super::{
     account_object::account_of,
+    complain,
     control::{self, Told},
     now, secrets,
     upstream::Upstream,
 };
+use crate::json::put;
 use crate::{
     account::letter::{Letter, NewCredit},
     exchange::event::{Event, Head, UpstreamCall},
@@ -51,7 +53,7 @@ async fn ask(path: &str, form: String, once: &str, env: &Env) -> Result<Value, F
         (Event::Head { head: Head { status: 200, .. }, .. }, Some(answer)) => Ok(answer),
         (head, _) => {
             let status = if let Event::Head { head, .. } = head { head.status } else { 0 };
-            worker::console_error!("Stripe answered {status} to {path:.80}");
+            complain(format!("Stripe answered {status} to {path:.80}"));
             Err(Fault::unavailable(
                 "unavailable",
                 "The card processor did not answer as it should. Try again in a moment.",
@@ -69,8 +71,8 @@ pub async fn session(organization: &str, mut topup: Value, env: &Env) -> Told {
     let session = ask("/v1/checkout/sessions", form, &id, env).await?;
     if let Some(members) = topup.as_object_mut() {
         members.remove("cents");
-        members.insert("url".into(), session.get("url").cloned().unwrap_or_default());
-        members.insert("processor_id".into(), session.get("id").cloned().unwrap_or_default());
+        put(members, "url", session.get("url").cloned().unwrap_or_default());
+        put(members, "processor_id", session.get("id").cloned().unwrap_or_default());
     }
     Ok((201, topup))
 }

@@ -266,7 +266,7 @@ mod tests {
         ] {
             let fault = read(body, headers).expect_err(body);
             assert_eq!(fault.status, 400);
-            assert!(fault.param.is_some_and(|param| param.starts_with("megarouter")));
+            assert!(fault.into_inner().param.is_some_and(|param| param.starts_with("megarouter")));
         }
     }
 }

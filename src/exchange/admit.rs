@@ -161,7 +161,9 @@ impl Exchange {
             (Refusal::NotAllowed { .. }, Err(fault)) => fault.clone(),
             // They shall not all come back at once.
             (Refusal::Overloaded, _) => {
-                Fault { retry_after_s: Some(1 + self.case.dice.roll() % 3), ..refusal.to_fault() }
+                let mut fault = refusal.to_fault();
+                fault.retry_after_s = Some(1 + self.case.dice.roll() % 3);
+                fault
             }
             _ => refusal.to_fault(),
         };

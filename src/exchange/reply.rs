@@ -4,7 +4,7 @@ use super::{
     event::{Reply, ReplyBody},
     relay::{Meter, says_why},
 };
-use crate::json::{json, written};
+use crate::json::{json, put, written};
 use crate::{
     chat,
     dialect::Stamp,
@@ -177,7 +177,7 @@ impl Exchange {
         if self.case.overrides.explain == Explain::Yes
             && let Some(members) = comment.as_object_mut()
         {
-            members.insert("megarouter".into(), self.explanation(Some(settled)));
+            put(members, "megarouter", self.explanation(Some(settled)));
         }
         comment
     }

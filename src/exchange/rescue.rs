@@ -266,5 +266,7 @@ impl Exchange {
 
 /// What is told of an answer nobody could go on with.
 fn overtaken(fault: &UpstreamFault) -> UpstreamFault {
-    UpstreamFault { message: "the provider broke off, and no other could go on".to_owned(), ..fault.clone() }
+    let mut overtaken = fault.clone();
+    "the provider broke off, and no other could go on".clone_into(&mut overtaken.message);
+    overtaken
 }

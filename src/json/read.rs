@@ -422,10 +422,25 @@ impl<T: Read> Read for Table<String, T> {
     }
 
     fn fill(&mut self, value: Value) -> Filled {
-        each_member(value, &mut |name, value| {
-            self.insert(name.to_owned(), T::blank());
-            self.get_mut(name).map_or(Ok(()), |row| row.fill(value))
-        })
+        each_member(value, &mut |name, value| self.take_in(name, value))
+    }
+}
+
+/// Rows by name, of whatever type.
+pub trait Rows {
+    /// Takes over what JSON tells of one.
+    ///
+    /// # Errors
+    /// What does not fit.
+    fn take_in(&mut self, name: &str, value: Value) -> Filled;
+}
+
+impl<T: Read> Rows for Table<String, T> {
+    fn take_in(&mut self, name: &str, value: Value) -> Filled {
+        let mut row = T::blank();
+        row.fill(value)?;
+        self.insert(name.to_owned(), row);
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What was used and spent, in buckets of time and by who or what: a question, the one statement it is to the journal, and what is
 //! told of the rows.
+use crate::json::{put, put_text};
 use crate::{
     endpoint::percent_decoded,
     fault::Fault,
@@ -99,7 +100,8 @@ impl Question {
         let (mut start, mut end, mut width, mut by) = (None, None, None, Vec::new());
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             let value = percent_decoded(&value.replace('+', " "));
-            match percent_decoded(name).trim_end_matches("[]") {
+            let name = percent_decoded(name);
+            match name.strip_suffix("[]").unwrap_or(&name) {
                 "start_time" => start = Some(moment("start_time", &value)?),
                 "end_time" => end = Some(moment("end_time", &value)?),
                 "bucket_width" => {
@@ -186,14 +188,14 @@ impl Question {
 
     fn result(&self, row: &Value) -> Value {
         let mut told = Map::new();
-        told.insert("object".into(), "usage.result".into());
+        put_text(&mut told, "object", "usage.result");
         for by in &self.by {
             told.insert(by.name().into(), row.get(by.name()).cloned().unwrap_or_default());
         }
         for (name, _) in COUNTS {
-            told.insert(name.into(), number(row, name).into());
+            put(&mut told, name, number(row, name).into());
         }
-        told.insert("amount_usd".into(), spent(row).to_string().into());
+        put(&mut told, "amount_usd", spent(row).to_string().into());
         Value::Object(told)
     }
 

@@ -46,7 +46,7 @@ impl Case {
         let mut words: Vec<(u16, i8)> =
             sketch.words.iter().map(|(bucket, value)| (*bucket, fixed(value * 127.0))).collect();
         if words.len() > WORDS_MAX {
-            words.sort_by_key(|(bucket, value)| (-i16::from(*value).abs(), *bucket));
+            words.sort_unstable_by_key(|(bucket, value)| (-i16::from(*value).abs(), *bucket));
             words.truncate(WORDS_MAX);
         }
         Self {

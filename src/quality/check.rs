@@ -163,12 +163,17 @@ fn last_said(text: &str) -> String {
     let words = line
         .split(|c: char| !part_of_word(c))
         .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '-'));
-    let words: Vec<String> = words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    let words: Vec<String> = words.filter(|word| !word.is_empty()).map(lower).collect();
     match words.last() {
         Some(last) if last.len() == 1 || last.bytes().any(|byte| byte.is_ascii_digit()) => last.replace(',', ""),
-        _ if text.len() > LONG_BYTES => text.to_lowercase(),
+        _ if text.len() > LONG_BYTES => lower(text),
         _ => words.join(" "),
     }
+}
+
+/// A text without case. Unlike `str::to_lowercase` it takes a sigma for the same at the end of a word.
+fn lower(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).map(|c| if c == 'ς' { 'σ' } else { c }).collect()
 }
 
 fn says_something(choice: &Choice) -> bool {

@@ -372,7 +372,7 @@ impl Learner {
                 models.push(Known { model: model.to_owned(), how: self.by_means(usize::MAX, model, seen) });
             }
         }
-        models.sort_by(|a, b| a.model.cmp(&b.model));
+        models.sort_unstable_by(|a, b| a.model.cmp(&b.model));
         Taught { models, stretches: seen.stretches(), judged: !self.models.is_empty(), ..Taught::default() }
     }
 

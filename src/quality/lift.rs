@@ -240,7 +240,7 @@ fn own(rows: &[ArmRow]) -> (Vec<(&str, Tally)>, Vec<&str>) {
             None => own.push((&row.deployment, row.own)),
         }
     }
-    own.sort_by_key(|(name, _)| *name);
+    own.sort_unstable_by_key(|(name, _)| *name);
     let rare = own.iter().filter(|(_, tally)| tally.cost.count() < OWN_MIN).map(|(name, _)| *name).collect();
     own.retain(|(_, tally)| tally.cost.count() >= OWN_MIN);
     (own, rare)
@@ -267,7 +267,7 @@ fn both((low, high): (f64, f64)) -> [f64; 2] {
 
 /// Where 95 % of what was drawn lies.
 fn interval(drawn: &mut [f64]) -> Option<(f64, f64)> {
-    drawn.sort_by(f64::total_cmp);
+    drawn.sort_unstable_by(f64::total_cmp);
     let at = |permille: usize| drawn.get((drawn.len() * permille / 1_000).min(drawn.len().checked_sub(1)?)).copied();
     Some((at(25)?, at(975)?))
 }

@@ -113,7 +113,7 @@ impl Seen {
     fn forget(&mut self) {
         let weight = |(gain, stretch): &(Mean, Mean)| gain.weight.max(stretch.weight);
         let mut weights: Vec<f32> = self.cells.values().map(weight).collect();
-        weights.sort_by(f32::total_cmp);
+        weights.sort_unstable_by(f32::total_cmp);
         let least = weights.get(weights.len() / 2).copied().unwrap_or_default();
         let mut room = CELLS_MAX / 2;
         self.cells.retain(|(cluster, _), cell| {
@@ -178,7 +178,7 @@ impl Seen {
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut cells: Vec<_> = self.cells.iter().collect();
-        cells.sort_by(|(_, a), (_, b)| b.1.weight.total_cmp(&a.1.weight));
+        cells.sort_unstable_by(|(a, one), (b, other)| other.1.weight.total_cmp(&one.1.weight).then(a.cmp(b)));
         let mut bytes = Vec::new();
         for ((cluster, model), (gain, stretch)) in cells.into_iter().take(CELLS_STORED) {
             put_cell(&mut bytes, *cluster, model, &[gain.weight, gain.mean, stretch.weight, stretch.mean]);

@@ -287,7 +287,7 @@ pub fn none_left(question: &Question<'_>, world: &World, considered: &[Considere
         counts.change(&why, |count| *count += 1);
     }
     let mut reasons: Vec<_> = counts.iter().collect();
-    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    reasons.sort_unstable_by_key(|(why, count)| (std::cmp::Reverse(**count), **why));
     // What the request itself left out says nothing about the rest.
     let others: Vec<&str> = reasons.iter().map(|(why, _)| **why).filter(|why| *why != LEFT_OUT).collect();
     if others.iter().all(|why| why.starts_with(RULED_OUT)) {
@@ -315,7 +315,9 @@ pub fn none_left(question: &Question<'_>, world: &World, considered: &[Considere
     }
     if only("no credential for the provider") {
         let text = format!("This installation has no credential for the provider of {model:?}. Choose another model.");
-        return Fault { should_retry: false, ..Fault::unavailable("no_eligible_provider", text) }.with_param("model");
+        let mut fault = Fault::unavailable("no_eligible_provider", text).with_param("model");
+        fault.should_retry = false;
+        return fault;
     }
     let told: Vec<String> = reasons.iter().map(|(why, count)| format!("{why} ({count})")).collect();
     let text = if told.is_empty() {

@@ -7,6 +7,7 @@ use crate::{
     id::Dice,
     mode::Mode,
     quality::{Check, Checks},
+    table::Table,
     world::World,
 };
 use std::rc::Rc;
@@ -43,8 +44,12 @@ impl Selection {
         }
         if selection.reason == Reason::Alias || !question.overrides.models.is_empty() {
             // A deployment meant twice is tried where it is named first.
-            let mut seen = std::collections::HashSet::new();
-            selection.deployments.retain(|(_, deployment)| seen.insert(deployment.id.clone()));
+            let mut seen = Table::default();
+            selection.deployments.retain(|(_, deployment)| {
+                let first = !seen.contains_key(&deployment.id);
+                seen.insert(deployment.id.clone(), ());
+                first
+            });
         }
         Ok(selection)
     }

@@ -3,7 +3,7 @@
 use crate::letters::{BudgetTold, WalletTold, budget_told, find, get_budget, get_wallet, summary_told, wallet_told};
 use megarouter::{
     account::{
-        Account, Row, Terms, Turn, Write,
+        Account, Led, Row, Terms, Write,
         letter::{Answer, Letter, Summary},
     },
     id::Scope,
@@ -87,7 +87,7 @@ impl Object {
     pub fn call(&mut self, letter: Letter, now: Millis, throws: bool) -> Option<Answer> {
         let mut told = None;
         let kept = self.step(throws, |account| {
-            let Turn { answer, writes } = account.turn(letter, now);
+            let Led { answer, writes } = account.turn(letter, now).into_inner();
             told = Some(answer);
             writes
         });
@@ -161,18 +161,18 @@ impl Object {
 
     /// What the account tells of its money, without a trace.
     pub fn wallet(&mut self, now: Millis) -> WalletTold {
-        wallet_told(&self.account().turn(get_wallet(), now).answer)
+        wallet_told(&self.account().turn(get_wallet(), now).into_inner().answer)
     }
 
     pub fn summary(&mut self, now: Millis) -> Summary {
-        summary_told(self.account().turn(Letter::Summary { providers: Vec::new() }, now).answer)
+        summary_told(self.account().turn(Letter::Summary { providers: Vec::new() }, now).into_inner().answer)
     }
 
     pub fn find(&mut self, id: &str, now: Millis) -> Answer {
-        self.account().turn(find(id), now).answer
+        self.account().turn(find(id), now).into_inner().answer
     }
 
     pub fn budget(&mut self, scope: &Scope, window: Window, now: Millis) -> BudgetTold {
-        budget_told(&self.account().turn(get_budget(scope, window), now).answer)
+        budget_told(&self.account().turn(get_budget(scope, window), now).into_inner().answer)
     }
 }

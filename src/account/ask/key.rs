@@ -106,7 +106,7 @@ pub fn changed_key(old: &KeySpec, body: &[u8], now: Millis) -> Result<(KeySpec, 
     }
     let keeps_its_life = !asked.contains_key("expires_in_seconds");
     let mut members: Map<String, Value> = Map::new();
-    if let Value::Object(known) = json::told(old) {
+    if let Value::Object(known) = json::told_by_text(old) {
         members.extend(known.into_iter().filter(|(name, _)| CHANGEABLE.contains(&name.as_str())));
     }
     members.extend(std::mem::take(asked));
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(spec.expires_at, None);
         let params =
             [r#"{"kind":"admin"}"#, r#"{"owner_member_id":"mem_x"}"#, r#"{"status":1}"#, r#"{"rpm":0}"#].map(changed);
-        let params = params.map(|told| told.expect_err("out of bounds").param.unwrap_or_default());
+        let params = params.map(|told| told.expect_err("out of bounds").into_inner().param.unwrap_or_default());
         assert_eq!(params, ["kind", "owner_member_id", "status", "rpm"]);
         assert!(changed("[]").is_err() && changed("{").is_err());
     }

@@ -11,7 +11,7 @@ use super::{
     thinking::Thinking,
     version,
 };
-use crate::json::{json, written};
+use crate::json::{json, put, put_text, written};
 use crate::{
     body::Body,
     catalog::{Ability, Deployment, Quirk},
@@ -85,7 +85,7 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     let mut members = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
-            members.insert(name.to_owned(), value);
+            put(&mut members, name, value);
         }
     };
     for (name, value) in named(order.deployment) {
@@ -145,9 +145,9 @@ fn tool(place: usize, tool: &Tool, strict_ok: bool) -> Result<Value, Fault> {
     match tool {
         Tool::Function { name, description, parameters, strict, cache } => {
             let mut told = Map::new();
-            told.insert("name".to_owned(), name.as_str().into());
+            put_text(&mut told, "name", name.as_str());
             if let Some(description) = description {
-                told.insert("description".to_owned(), description.as_str().into());
+                put_text(&mut told, "description", description.as_str());
             }
             let strict = *strict == Some(true) && strict_ok;
             let mut schema = parameters.clone().unwrap_or_else(|| json!({"type": "object", "properties": {}}));
@@ -156,11 +156,11 @@ fn tool(place: usize, tool: &Tool, strict_ok: bool) -> Result<Value, Fault> {
             }
             if strict {
                 constrain(&mut schema);
-                told.insert("strict".to_owned(), true.into());
+                put(&mut told, "strict", true.into());
             }
-            told.insert("input_schema".to_owned(), schema);
+            put(&mut told, "input_schema", schema);
             if let Some(mark) = cache {
-                told.insert("cache_control".to_owned(), history::cache_control(mark));
+                put(&mut told, "cache_control", history::cache_control(mark));
             }
             Ok(Value::Object(told))
         }
@@ -193,7 +193,7 @@ pub(in crate::dialect) fn tool_choice(choice: &ToolChoice, parallel: Option<bool
         ToolChoice::Named(name) => json!({"type": "tool", "name": name}),
     };
     if let (Some(parallel), Some(members)) = (parallel, told.as_object_mut()) {
-        members.insert("disable_parallel_tool_use".to_owned(), (!parallel).into());
+        put(members, "disable_parallel_tool_use", (!parallel).into());
     }
     Some(told)
 }
@@ -201,12 +201,12 @@ pub(in crate::dialect) fn tool_choice(choice: &ToolChoice, parallel: Option<bool
 fn output_config(request: &Request, thinking: Thinking) -> Option<Value> {
     let mut config = Map::new();
     if let Thinking::Adaptive(effort) = thinking {
-        config.insert("effort".to_owned(), effort.into());
+        put(&mut config, "effort", effort.into());
     }
     if let Format::JsonSchema { schema, .. } = &request.format {
         let mut schema = schema.clone();
         constrain(&mut schema);
-        config.insert("format".to_owned(), json!({"type": "json_schema", "schema": schema}));
+        put(&mut config, "format", json!({"type": "json_schema", "schema": schema}));
     }
     (!config.is_empty()).then_some(Value::Object(config))
 }

@@ -1,5 +1,5 @@
 //! Faults as Anthropic's clients read them.
-use crate::json::{json, written};
+use crate::json::{json, put, written};
 use crate::{fault::Fault, sse};
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ fn object(fault: &Fault, request_id: &str) -> Value {
     if let Some(members) = error.as_object_mut() {
         members.extend(fault.param.as_deref().map(|param| ("param".to_owned(), param.into())));
         if !fault.metadata.is_empty() {
-            members.insert("metadata".to_owned(), Value::Object(fault.metadata.clone()));
+            put(members, "metadata", Value::Object(fault.metadata.clone()));
         }
     }
     json!({"type": "error", "error": error, "request_id": request_id})

@@ -3,7 +3,7 @@ use super::super::{
     carried::{is_bare, is_signed, shorten},
     turns::{self, BY_ID, Ids, Turn, Words, input_object, not_taken},
 };
-use crate::json::{json, written};
+use crate::json::{json, put, put_text, written};
 use crate::{
     base64,
     body::Body,
@@ -56,7 +56,7 @@ fn is_unsigned(part: &Part) -> bool {
 
 fn as_user(raw: &str) -> Option<String> {
     let mut message: Map<String, Value> = serde_json::from_str(raw).ok()?;
-    message.insert("role".to_owned(), "user".into());
+    put_text(&mut message, "role", "user");
     Some(written(&Value::Object(message)))
 }
 
@@ -99,13 +99,13 @@ impl Words for Blocks {
                     content.extend(block(part, place)?);
                 }
                 let mut told = Map::new();
-                told.insert("type".to_owned(), "tool_result".into());
-                told.insert("tool_use_id".to_owned(), self.ids.of(id).into());
+                put_text(&mut told, "type", "tool_result");
+                put(&mut told, "tool_use_id", self.ids.of(id).into());
                 if !content.is_empty() {
-                    told.insert("content".to_owned(), content.into());
+                    put(&mut told, "content", content.into());
                 }
                 if *is_error {
-                    told.insert("is_error".to_owned(), true.into());
+                    put(&mut told, "is_error", true.into());
                 }
                 turn.results.push(marked(told, cache.as_ref()));
                 return Ok(());

@@ -1,5 +1,6 @@
 //! A caller's message request to the hub.
 use super::super::reading::{self, Fields};
+use crate::json::put;
 use crate::{
     body::Body,
     chat::{CacheMark, Effort, Format, Media, Message, Part, Request, Role, Sampling, Tool, ToolChoice},
@@ -154,7 +155,7 @@ fn block(fields: &mut Fields<'_>, role: Role, parts: &mut Vec<Part>) {
         // What the provider's own tools did, search results and what is new: text to any other provider.
         _ => {
             let mut block = fields.rest();
-            block.insert("type".to_owned(), kind.into());
+            put(&mut block, "type", kind.into());
             Part::Text { text: written(&Value::Object(block)), cache }
         }
     };
@@ -199,7 +200,7 @@ fn tool(fields: &mut Fields<'_>) -> Tool {
     // Tools of one's own often come without a type.
     if let Some(kind) = fields.text("type").filter(|kind| kind != "custom") {
         let mut native = fields.rest();
-        native.insert("type".to_owned(), kind.into());
+        put(&mut native, "type", kind.into());
         return Tool::Native(Value::Object(native));
     }
     Tool::Function {

@@ -38,7 +38,7 @@ mod tests {
         let headers = Headers(headers.into_iter().chain([(BETA.to_owned(), "a,b".to_owned())]).collect());
         let mut request = Request::default();
         let body = Body::parse(text.as_bytes().to_vec()).expect("an object");
-        read(&headers, &body, &mut request).map(|()| request.headers).map_err(|fault| fault.param)
+        read(&headers, &body, &mut request).map(|()| request.headers).map_err(|fault| fault.into_inner().param)
     }
 
     #[test]

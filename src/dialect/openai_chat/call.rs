@@ -9,7 +9,7 @@ use super::{
     },
     history,
 };
-use crate::json::{json, written};
+use crate::json::{json, put, put_text, written};
 use crate::{
     body::Body,
     catalog::{Deployment, Quirk},
@@ -70,7 +70,7 @@ pub(super) fn encode(request: &Request, order: &Order<'_>) -> Result<Call, Fault
     }
     let mut messages = history::encode(request)?;
     history::mend(&mut messages, order.deployment);
-    members.insert("messages".to_owned(), messages.into());
+    put(&mut members, "messages", messages.into());
     Ok(call(written(&Value::Object(members)).into_bytes()))
 }
 
@@ -147,7 +147,7 @@ fn plain(request: &Request) -> Result<Map<String, Value>, Fault> {
     let mut members = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
-            members.insert(name.to_owned(), value);
+            put(&mut members, name, value);
         }
     };
     // Their place; the values come with the adjustments.
@@ -181,14 +181,14 @@ pub(in crate::dialect) fn tool(place: usize, tool: &Tool) -> Result<Value, Fault
     match tool {
         Tool::Function { name, description, parameters, strict, cache: _ } => {
             let mut function = Map::new();
-            function.insert("name".to_owned(), name.as_str().into());
+            put_text(&mut function, "name", name.as_str());
             if let Some(description) = description {
-                function.insert("description".to_owned(), description.as_str().into());
+                put_text(&mut function, "description", description.as_str());
             }
             let nothing = || json!({"type": "object", "properties": {}});
-            function.insert("parameters".to_owned(), parameters.clone().unwrap_or_else(nothing));
+            put(&mut function, "parameters", parameters.clone().unwrap_or_else(nothing));
             if let Some(strict) = strict {
-                function.insert("strict".to_owned(), (*strict).into());
+                put(&mut function, "strict", (*strict).into());
             }
             Ok(json!({"type": "function", "function": function}))
         }

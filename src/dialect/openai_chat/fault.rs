@@ -1,5 +1,5 @@
 //! Faults as `OpenAI`'s clients read them.
-use crate::json::{json, written};
+use crate::json::{json, put, written};
 use crate::{fault::Fault, sse};
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ fn object(fault: &Fault) -> Value {
     if let Some(members) = error.as_object_mut()
         && !fault.metadata.is_empty()
     {
-        members.insert("metadata".to_owned(), Value::Object(fault.metadata.clone()));
+        put(members, "metadata", Value::Object(fault.metadata.clone()));
     }
     json!({ "error": error })
 }

@@ -2,7 +2,7 @@
 //!
 //! A caller's own messages are copied as they came; only those that must change are parsed.
 use super::super::carried::{is_signed, shorten};
-use crate::json::{json, written};
+use crate::json::{json, put, put_text, written};
 use crate::{
     catalog::{Deployment, Quirk, sha256_hex},
     chat::{Media, Message, Part, Request, Role},
@@ -71,7 +71,7 @@ fn mend_message(message: &mut Value, last: bool, deployment: &Deployment) {
     let Some(members) = message.as_object_mut() else { return };
     let role = members.get("role").and_then(Value::as_str).unwrap_or_default();
     if role == "developer" && deployment.has(Quirk::NoDeveloperRole) {
-        members.insert("role".to_owned(), "system".into());
+        put_text(members, "role", "system");
         return;
     }
     let assistant = role == "assistant";
@@ -90,7 +90,7 @@ fn mend_message(message: &mut Value, last: bool, deployment: &Deployment) {
     if assistant {
         mend_reasoning(members, deployment);
         if last && deployment.has(Quirk::PrefillPrefix) {
-            members.insert("prefix".to_owned(), true.into());
+            put(members, "prefix", true.into());
         }
     }
 }
@@ -122,7 +122,7 @@ fn mend_reasoning(members: &mut Map<String, Value>, deployment: &Deployment) {
     }
     if deployment.has(Quirk::ReasoningReplay) {
         let text = texts.into_iter().flatten().next().unwrap_or_default();
-        members.insert("reasoning_content".to_owned(), text.into());
+        put(members, "reasoning_content", text.into());
     }
 }
 
@@ -182,17 +182,17 @@ fn assistant(parts: &[Part]) -> Value {
     }
     let silent = text.is_empty() && (!calls.is_empty() || !refusal.is_empty());
     let mut message = Map::new();
-    message.insert("role".to_owned(), "assistant".into());
-    message.insert("content".to_owned(), if silent { Value::Null } else { text.into() });
+    put_text(&mut message, "role", "assistant");
+    put(&mut message, "content", if silent { Value::Null } else { text.into() });
     if !refusal.is_empty() {
-        message.insert("refusal".to_owned(), refusal.into());
+        put(&mut message, "refusal", refusal.into());
     }
     if !calls.is_empty() {
-        message.insert("tool_calls".to_owned(), calls.into());
+        put(&mut message, "tool_calls", calls.into());
     }
     // Taken out again unless the deployment wants it.
     if !reasoning.is_empty() {
-        message.insert("reasoning_content".to_owned(), reasoning.into());
+        put(&mut message, "reasoning_content", reasoning.into());
     }
     Value::Object(message)
 }
@@ -243,7 +243,7 @@ fn user_part(part: &Part, place: usize) -> Result<Option<Value>, Fault> {
             };
             let mut image = json!({ "url": url });
             if let (Some(detail), Some(members)) = (detail, image.as_object_mut()) {
-                members.insert("detail".to_owned(), detail.as_str().into());
+                put_text(members, "detail", detail.as_str());
             }
             Some(json!({"type": "image_url", "image_url": image}))
         }

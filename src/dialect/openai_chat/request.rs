@@ -3,6 +3,7 @@ use super::super::{
     carried::signed_id,
     reading::{self, Fields, media},
 };
+use crate::json::put;
 use crate::{
     body::Body,
     chat::{CacheMark, Effort, Format, Media, Message, Part, Request, Role, Sampling, Tool, ToolChoice},
@@ -95,7 +96,7 @@ fn tools(fields: &mut Fields<'_>) -> Vec<Tool> {
     fields.each("tools", &mut |fields| {
         if let Some(kind) = fields.text("type").filter(|kind| kind != "function") {
             let mut native = fields.rest();
-            native.insert("type".to_owned(), kind.into());
+            put(&mut native, "type", kind.into());
             told.push(Tool::Native(Value::Object(native)));
             return;
         }

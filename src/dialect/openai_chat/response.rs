@@ -4,7 +4,7 @@ use super::{
     finish_of, finish_word, thinking_text, usage,
     usage::Counting,
 };
-use crate::json::{json, read_bytes, written};
+use crate::json::{json, put, put_text, read_bytes, written};
 use crate::{
     body::{Body, quoted},
     catalog::Deployment,
@@ -122,7 +122,7 @@ pub(super) fn encode(response: &Response, stamp: &Stamp) -> Vec<u8> {
         "choices": choices,
     });
     if let (Some(usage), Some(members)) = (&response.usage, told.as_object_mut()) {
-        members.insert("usage".to_owned(), usage::write(usage, stamp.cost));
+        put(members, "usage", usage::write(usage, stamp.cost));
     }
     written(&told).into_bytes()
 }
@@ -148,26 +148,26 @@ fn write_choice(index: usize, choice: &Choice, legacy: bool) -> Value {
     let null_if = |text: String, null: bool| if null { Value::Null } else { Value::String(text) };
     let silent = text.is_empty() && (!calls.is_empty() || !refusal.is_empty());
     let mut message = Map::new();
-    message.insert("role".to_owned(), "assistant".into());
-    message.insert("content".to_owned(), null_if(text, silent));
+    put_text(&mut message, "role", "assistant");
+    put(&mut message, "content", null_if(text, silent));
     let refused = !refusal.is_empty();
-    message.insert("refusal".to_owned(), null_if(refusal, !refused));
-    message.insert("annotations".to_owned(), json!([]));
+    put(&mut message, "refusal", null_if(refusal, !refused));
+    put(&mut message, "annotations", json!([]));
     if !reasoning.is_empty() {
-        message.insert("reasoning_content".to_owned(), reasoning.into());
+        put(&mut message, "reasoning_content", reasoning.into());
     }
     if !details.is_empty() {
-        message.insert("reasoning_details".to_owned(), details.into());
+        put(&mut message, "reasoning_details", details.into());
     }
     let mut finish = finish_word(choice.finish);
     match calls.first().and_then(|call| call.get("function")).filter(|_| legacy) {
         Some(call) => {
-            message.insert("function_call".to_owned(), call.clone());
+            put(&mut message, "function_call", call.clone());
             finish = "function_call";
         }
         None if calls.is_empty() => {}
         None => {
-            message.insert("tool_calls".to_owned(), calls.into());
+            put(&mut message, "tool_calls", calls.into());
         }
     }
     json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish})

@@ -1,6 +1,6 @@
 //! Token counts of chat completions, both ways.
 use super::super::lenient::count;
-use crate::json::{json, read_bytes};
+use crate::json::{json, put, read_bytes};
 use crate::{
     catalog::{Deployment, Quirk},
     money::Nanos,
@@ -87,9 +87,9 @@ fn cache_write(told: &Value) -> u64 {
 pub(super) fn write(usage: &Usage, cost: Option<Nanos>) -> Value {
     let (prompt, written) = (usage.prompt(), usage.cache_write.saturating_add(usage.cache_write_1h));
     let mut told = Map::new();
-    told.insert("prompt_tokens".to_owned(), prompt.into());
-    told.insert("completion_tokens".to_owned(), usage.output.into());
-    told.insert("total_tokens".to_owned(), prompt.saturating_add(usage.output).into());
+    put(&mut told, "prompt_tokens", prompt.into());
+    put(&mut told, "completion_tokens", usage.output.into());
+    put(&mut told, "total_tokens", prompt.saturating_add(usage.output).into());
     told.insert(
         "prompt_tokens_details".to_owned(),
         json!({"cached_tokens": usage.cache_read, "cache_write_tokens": written, "audio_tokens": usage.audio_input}),
@@ -100,7 +100,7 @@ pub(super) fn write(usage: &Usage, cost: Option<Nanos>) -> Value {
             "rejected_prediction_tokens": 0}),
     );
     if let Some(cost) = cost {
-        told.insert("cost_usd".to_owned(), cost.to_string().into());
+        put(&mut told, "cost_usd", cost.to_string().into());
     }
     Value::Object(told)
 }

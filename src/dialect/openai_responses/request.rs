@@ -4,7 +4,7 @@ use super::{
     flat_name,
     items::{self, Asked},
 };
-use crate::json::json;
+use crate::json::{json, put};
 use crate::{
     body::Body,
     chat::{Format, Part, Request, Role, Sampling, Tool, ToolChoice},
@@ -64,7 +64,7 @@ fn request(fields: &mut Fields<'_>) -> Request {
     let included = request.rest.get("include").and_then(Value::as_array);
     if included.is_some_and(|names| names.iter().any(|name| name == "message.output_text.logprobs")) {
         // Under the name by which they are refused where a dialect has none.
-        request.rest.insert("logprobs".to_owned(), true.into());
+        put(&mut request.rest, "logprobs", true.into());
     }
     request
 }

@@ -293,7 +293,7 @@ fn what_cannot_be_said_is_named() {
     let deployment = deployment("[]", "[]");
     let param = |request: Request| {
         let told = encode(&request, &Order { deployment: &deployment, max_output_tokens: 5 });
-        told.expect_err("refused").param.unwrap_or_default()
+        told.expect_err("refused").into_inner().param.unwrap_or_default()
     };
     assert_eq!(param(Request { choices: Some(2), ..asking() }), "n");
     assert_eq!(param(Request { tools: vec![Tool::Native(json!({"type": "custom"}))], ..asking() }), "tools[0].type");

@@ -9,7 +9,7 @@ fn asking(members: &str) -> Result<Request, Fault> {
 }
 
 fn param<T: std::fmt::Debug>(told: Result<T, Fault>) -> String {
-    told.expect_err("refused").param.unwrap_or_default()
+    told.expect_err("refused").into_inner().param.unwrap_or_default()
 }
 
 #[test]

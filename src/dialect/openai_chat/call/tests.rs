@@ -72,8 +72,8 @@ fn what_would_change_the_answer_is_refused() {
         let body = body(&format!(r#"{{"model":"x","messages":[{{"role":"user","content":"a"}}],{members}}}"#));
         let (deployment, request) = (deployment(&format!("[{quirk:?}]"), "[]"), request::decode(&body).expect("valid"));
         let order = Order { deployment: &deployment, max_output_tokens: 50 };
-        let told = forward(&body, &request, &order).err().and_then(|fault| fault.param);
-        assert_eq!(told, encode(&request, &order).err().and_then(|fault| fault.param), "{members}");
+        let told = forward(&body, &request, &order).err().and_then(|fault| fault.into_inner().param);
+        assert_eq!(told, encode(&request, &order).err().and_then(|fault| fault.into_inner().param), "{members}");
         told.unwrap_or_default()
     };
     assert_eq!(param(r#""stop":["a"]"#, "no_stop"), "stop");
@@ -159,7 +159,7 @@ fn results_come_first_and_nothing_beside_them_is_lost() {
 
 #[test]
 fn what_cannot_be_said_is_named() {
-    let param = |request: &Request| encoded(request, "[]").expect_err("refused").param.unwrap_or_default();
+    let param = |request: &Request| encoded(request, "[]").expect_err("refused").into_inner().param.unwrap_or_default();
     let native = Request { tools: vec![Tool::Native(json!({"type": "web_search_20250305"}))], ..Request::default() };
     assert_eq!(param(&native), "tools[0].type");
     let file = Part::File { source: Media::Id("file_1".into()), name: None, cache: None };

@@ -14,7 +14,7 @@ fn saying(messages: &str) -> Result<Vec<Message>, Fault> {
 }
 
 fn param<T: std::fmt::Debug>(told: Result<T, Fault>) -> String {
-    told.expect_err("refused").param.unwrap_or_default()
+    told.expect_err("refused").into_inner().param.unwrap_or_default()
 }
 
 #[test]

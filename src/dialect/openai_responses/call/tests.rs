@@ -212,7 +212,8 @@ fn every_member_is_said() {
 #[test]
 fn what_cannot_be_said_is_named() {
     let hi = || asking(vec![said(Role::User, vec![Part::text("hi")])]);
-    let param = |request: &Request| written(request, "[]", "[]").expect_err("refused").param.unwrap_or_default();
+    let param =
+        |request: &Request| written(request, "[]", "[]").expect_err("refused").into_inner().param.unwrap_or_default();
     assert_eq!(param(&Request { choices: Some(2), ..hi() }), "n");
     let mut stopping = hi();
     stopping.sampling.stop = vec!["END".into()];

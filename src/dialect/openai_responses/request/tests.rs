@@ -18,7 +18,7 @@ fn parts(items: &str) -> Vec<Part> {
 }
 
 fn param<T: std::fmt::Debug>(told: Result<T, Fault>) -> String {
-    told.expect_err("refused").param.unwrap_or_default()
+    told.expect_err("refused").into_inner().param.unwrap_or_default()
 }
 
 fn names(request: &Request) -> Vec<&str> {

@@ -278,8 +278,8 @@ pub struct Account {
     deliver_at: Option<Millis>,
     /// Answers to requests that may come again, by key and `Idempotency-Key`.
     once: Table<String, Once>,
-    /// Refusals kept in this hour.
-    denied: (u64, u32),
+    /// Refusals kept in this hour, by key.
+    denied: (u64, HashMap<String, u32>),
     /// Where each session's prompt was read last, and when.
     warm: Table<String, (String, Millis)>,
     /// What is given only once, with the entry that did: refunds by what was given back, credits by their own id.
@@ -333,7 +333,7 @@ impl Account {
             news: Vec::new(),
             deliver_at: None,
             once: Table::default(),
-            denied: (0, 0),
+            denied: (0, HashMap::new()),
             warm: Table::default(),
             given: Table::default(),
             outbox: Queue::default(),

@@ -36,22 +36,16 @@ pub struct Webhook {
     pub description: Option<String>,
     pub disabled: bool,
     pub created_at: Millis,
-    /// Whether whoever wrote it last may read the audit trail: only then it hears of acts.
-    pub sees_trail: bool,
+    /// The member who wrote it last: it hears of acts only while that one may read of them.
+    pub written_by: String,
     /// Rises with every new secret: none is kept, they are made again from this.
     pub version: u64,
     pub rotated_at: Millis,
 }
 
-json::members!(default Webhook { url, events, group_id, description, disabled, created_at, sees_trail, version, rotated_at });
+json::members!(default Webhook { url, events, group_id, description, disabled, created_at, written_by, version, rotated_at });
 
 impl Webhook {
-    /// Whether it wants to hear of an act, and may.
-    #[must_use]
-    pub fn hears(&self, act: &str) -> bool {
-        self.sees_trail && self.wants(act)
-    }
-
     /// Whether it wants an event of that type.
     #[must_use]
     pub fn wants(&self, kind: &str) -> bool {

@@ -331,11 +331,10 @@ mod tests {
         let meant = |role: Role, permission: Permission| match (role, permission) {
             (Role::Billing, Permission::ReadKey | Permission::ReadAudit)
             | (Role::ServiceAccount, Permission::Read | Permission::ReadKey)
-            | (Role::Member | Role::ServiceAccount, Permission::ReadAudit) => none,
-            (Role::GroupAdmin, Permission::WriteAdminKey | Permission::WriteProvider) => none,
+            | (Role::Member | Role::ServiceAccount, Permission::ReadAudit)
+            | (Role::GroupAdmin, Permission::WriteAdminKey | Permission::WriteProvider)
+            | (Role::Admin | Role::GroupAdmin, Permission::TopUp) => none,
             (Role::GroupAdmin, Permission::WriteKey | Permission::WriteAlert) => inside,
-            (Role::Billing, Permission::WriteAlert | Permission::TopUp) => all,
-            (Role::Admin | Role::GroupAdmin, Permission::TopUp) => none,
             (Role::Member, Permission::WriteKey | Permission::WritePolicy) => &["ada's key"],
             (Role::GroupAdmin, permission) => {
                 if reads(permission) {
@@ -344,7 +343,7 @@ mod tests {
                     below
                 }
             }
-            (Role::Owner | Role::Admin, _) => all,
+            (Role::Owner | Role::Admin, _) | (Role::Billing, Permission::WriteAlert | Permission::TopUp) => all,
             (Role::Billing | Role::Auditor, permission) => {
                 if reads(permission) {
                     all

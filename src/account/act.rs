@@ -115,6 +115,7 @@ impl Account {
             Admin::GetProvider(id) => found("provider", self.tenant.providers.get(id).map(provider_told)),
             Admin::ListProviders => page(self.tenant.providers.values().map(provider_told)),
             Admin::DeleteProvider(id) => {
+                self.forget_provider(id);
                 let gone = self.tenant.providers.remove(id).is_some();
                 self.delete_row(gone, "provider", id)
             }

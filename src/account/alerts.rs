@@ -7,7 +7,7 @@ use super::{
     record,
 };
 use crate::{
-    access::role::{Actor, Permission},
+    access::role::{Actor, Permission, Role, RoleGrant},
     alert::{Delivery, Sending, Stand, Webhook},
     budget::{Blocked, Counted},
     catalog::sha256_hex,
@@ -31,6 +31,8 @@ const LEASE_MS: u64 = 60_000;
 /// So many failures of a provider in a row are told of.
 const FAILURES: u32 = 5;
 const HOUR_MS: u64 = 3_600_000;
+/// A call that does not fit any more tells that a budget is spent from this share on.
+const EXHAUSTED_PERCENT: i128 = 80;
 
 /// Something that happened, and where it was sent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -41,9 +43,18 @@ pub(super) struct Alert {
     /// Where it happened, narrowest first: who may see it.
     path: Vec<Scope>,
     deliveries: Vec<Delivery>,
+    /// An act of an admin: for those who may read the trail.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    of_trail: bool,
 }
 
-json::members!(default Alert { kind, at, data, path, deliveries });
+json::members!(default Alert { kind, at, data, path, deliveries, of_trail });
+
+impl Alert {
+    fn is_pending(&self) -> bool {
+        self.deliveries.iter().any(|delivery| delivery.status == Stand::Pending)
+    }
+}
 
 /// Who is told.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +103,8 @@ fn webhook_told(id: &str, hook: &Webhook) -> Value {
     json!({
         "object": "webhook_endpoint",
         "id": id,
-        "url": hook.url,
+        // Some receivers have their token in the query: it is not told again.
+        "url": hook.url.split_once('?').map_or_else(|| hook.url.clone(), |(bare, _)| format!("{bare}?…")),
         "events": hook.events,
         "group_id": hook.group_id,
         "description": hook.description,
@@ -109,7 +121,7 @@ impl Account {
         let wants = |id: &String, hook: &Webhook| match to {
             To::One(only) => id == only,
             To::All => hook.wants(kind) && inside(hook),
-            To::Readers => hook.hears(kind) && inside(hook),
+            To::Readers => self.hears(hook, kind) && inside(hook),
         };
         let hooks = self.webhooks.iter().filter(|(id, hook)| wants(id, hook));
         let deliveries =
@@ -117,9 +129,12 @@ impl Account {
         // In the order in which they happened; after a restart the count begins anew, the entries go on.
         self.raised += 1;
         let id = mint("evt", now, self.own_bits() | u128::from(self.seq & 0xff_ffff) << 32 | u128::from(self.raised));
-        self.keep_alert(&id, Alert { kind: kind.to_owned(), at: now, data, path, deliveries });
+        let of_trail = matches!(to, To::Readers);
+        self.keep_alert(&id, Alert { kind: kind.to_owned(), at: now, data, path, deliveries, of_trail });
         while self.alerts.len() > ALERTS_MAX {
-            let Some(oldest) = self.alerts.iter().next().map(|(id, _)| id.clone()) else { break };
+            // The oldest that is done with, else of acts, else of all.
+            let rank = |(id, alert): &(&String, &Alert)| (alert.is_pending(), !alert.of_trail, (*id).clone());
+            let Some(oldest) = self.alerts.iter().min_by_key(rank).map(|(id, _)| id.clone()) else { break };
             self.alerts.remove(&oldest);
             self.news.push(Write::Record { kind: "alert", id: oldest, body: None });
         }
@@ -152,6 +167,13 @@ impl Account {
         self.news.push(record("fired", &name, Some(&mark)));
         self.fired.insert(name, mark);
         true
+    }
+
+    /// A provider is gone: nothing of it is known any more.
+    pub(super) fn forget_provider(&mut self, id: &str) {
+        self.forget_fired(&format!("provider|{id}"));
+        self.forget_fired(&format!("credential|{id}"));
+        self.failures.remove(id);
     }
 
     /// What is told of may be told once more.
@@ -198,8 +220,13 @@ impl Account {
         }
         let Counted { scope, window, window_id } = counted;
         let name = fired_name(scope, window.word());
-        let before = self.fired.get(&name).and_then(|mark| mark.strip_prefix(window_id.as_str())?.strip_prefix('|'));
-        let before: u8 = before.and_then(|percent| percent.parse().ok()).unwrap_or(0);
+        let mark = self.fired.get(&name).and_then(|mark| mark.split_once('|'));
+        let before: u8 = match mark {
+            // A charge that became known later: what its window reached was told then. Windows of a kind are in the order of time.
+            Some((told, _)) if told > window_id.as_str() => return,
+            Some((told, percent)) if told == window_id => percent.parse().unwrap_or(0),
+            _ => 0,
+        };
         for percent in reached.into_iter().filter(|percent| *percent > before) {
             self.first(name.clone(), format!("{window_id}|{percent}"));
             let budget = self.budgets.budget(scope, *window);
@@ -231,7 +258,9 @@ impl Account {
     /// A call did not fit in a budget any more: told once in its window.
     pub(super) fn watch_refusal(&mut self, blocked: &Blocked, now: Millis) {
         let Blocked { scope, window, limit_usd, posted_usd, resets_at, .. } = blocked;
-        if *window == Window::Session {
+        // One call that is too large for what is left says nothing of the rest, while there is much of it.
+        let spent = i128::from(posted_usd.0) * 100 >= i128::from(limit_usd.0) * EXHAUSTED_PERCENT;
+        if *window == Window::Session || !spent {
             return;
         }
         let window_id = self.place(&[], "", now).window_id(*window).unwrap_or_default();
@@ -289,6 +318,9 @@ impl Account {
         if self.deliver_at.is_none_or(|at| at > now) {
             return due;
         }
+        // Who may still hear of acts.
+        let heard: Vec<String> =
+            self.webhooks.iter().filter(|(_, hook)| self.reads_trail(hook)).map(|(id, _)| id.clone()).collect();
         for (id, alert) in self.alerts.iter_mut() {
             let body = json!({"type": alert.kind, "timestamp": alert.at.rfc3339(), "data": alert.data});
             for delivery in &mut alert.deliveries {
@@ -297,7 +329,9 @@ impl Account {
                     continue;
                 }
                 delivery.next_at = now.after(LEASE_MS);
-                match self.webhooks.get(&delivery.endpoint_id) {
+                let of_trail = alert.of_trail;
+                let hook = self.webhooks.get(&delivery.endpoint_id);
+                match hook.filter(|hook| !hook.disabled && (!of_trail || heard.contains(&delivery.endpoint_id))) {
                     Some(hook) => due.push(Sending {
                         alert_id: id.clone(),
                         endpoint_id: delivery.endpoint_id.clone(),
@@ -342,6 +376,11 @@ impl Account {
         self.gate_new(actor, Permission::WriteAlert, &path)
     }
 
+    fn sees_alert(&self, actor: &Actor, alert: &Alert) -> bool {
+        let reads = actor.may(Permission::ReadAudit, &alert.path, true);
+        reads || !alert.of_trail && self.sees_alerts(actor, &alert.path)
+    }
+
     fn sees_alerts(&self, actor: &Actor, path: &[Scope]) -> bool {
         actor.may(Permission::WriteAlert, path, true) || actor.may(Permission::ReadAudit, path, true)
     }
@@ -372,7 +411,7 @@ impl Account {
                 let ask: asks::WebhookAsk = asks::read(body)?;
                 let Some(old) = self.webhooks.get(id).cloned() else { return Ok(missing("webhook endpoint")) };
                 let hook = ask.over(old, self.terms.private_upstreams)?;
-                self.keep_webhook(id, self.as_written(actor, hook), 200)
+                self.keep_webhook(id, Self::as_written(actor, hook), 200)
             }
             Admin::RotateWebhook(id) => match self.webhooks.get(id).cloned() {
                 None => missing("webhook endpoint"),
@@ -403,8 +442,7 @@ impl Account {
                 if !["", "status=failed"].contains(&ask.query.as_str()) {
                     return Err(Fault::parameter("status", "The query takes status=failed, or nothing."));
                 }
-                let shown =
-                    shown.into_iter().filter(|(_, alert)| wanted(alert) && self.sees_alerts(actor, &alert.path));
+                let shown = shown.into_iter().filter(|(_, alert)| wanted(alert) && self.sees_alert(actor, alert));
                 page(shown.map(|(id, alert)| alert.told(id)))
             }
             Admin::ResendAlert(id) => self.resend(actor, id, now),
@@ -445,14 +483,32 @@ impl Account {
         if self.webhooks.len() >= WEBHOOKS_MAX {
             return too_many("webhook endpoints");
         }
-        let hook = self.as_written(actor, hook);
+        let hook = Self::as_written(actor, hook);
         self.keep_webhook(id, hook, 201)
     }
 
     /// An endpoint by whoever wrote it: nobody hears of acts that it may not read of.
-    fn as_written(&self, actor: &Actor, hook: Webhook) -> Webhook {
-        let path = self.group_path(hook.group_id.as_deref());
-        Webhook { sees_trail: actor.may(Permission::ReadAudit, &path, true), ..hook }
+    fn as_written(actor: &Actor, hook: Webhook) -> Webhook {
+        Webhook { written_by: actor.member.clone(), ..hook }
+    }
+
+    /// Whether an endpoint wants to hear of an act, and may.
+    pub(super) fn hears(&self, hook: &Webhook, act: &str) -> bool {
+        hook.wants(act) && self.reads_trail(hook)
+    }
+
+    /// Whether whoever wrote an endpoint may read the trail now.
+    fn reads_trail(&self, hook: &Webhook) -> bool {
+        let member = self.members.get(&hook.written_by);
+        let roles = match member {
+            // The organisation's own key, of the time before keys had owners.
+            None if hook.written_by.is_empty() => vec![RoleGrant::of_all(Role::Owner)],
+            None => Vec::new(),
+            Some(member) if member.disabled => Vec::new(),
+            Some(member) => member.all_roles(),
+        };
+        let actor = Actor { member: hook.written_by.clone(), roles };
+        actor.may(Permission::ReadAudit, &self.group_path(hook.group_id.as_deref()), true)
     }
 
     fn keep_webhook(&mut self, id: &str, hook: Webhook, status: u16) -> Turn {
@@ -463,7 +519,8 @@ impl Account {
 
     /// Sends what was given up once more, or what is waiting at once.
     fn resend(&mut self, actor: &Actor, id: &str, now: Millis) -> Turn {
-        let Some(mut alert) = self.alerts.get(id).cloned() else { return missing("alert") };
+        let found = self.alerts.get(id).filter(|alert| self.sees_alert(actor, alert));
+        let Some(mut alert) = found.cloned() else { return missing("alert") };
         if let Err(turn) = self.gate_new(actor, Permission::WriteAlert, &alert.path) {
             return turn;
         }

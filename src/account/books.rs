@@ -30,7 +30,7 @@ impl Account {
         // What was given under a name: another amount under it is another request.
         let what = format!("{} {}", credit.amount, credit.adjusts);
         if let Some(given) = self.given.get(&name) {
-            return if once && !given.ends_with(&what) {
+            return if once && !given.ends_with(&format!(" {what}")) {
                 Turn::refused(Refusal::Conflict(Conflict::OtherRequest))
             } else {
                 Turn::told(self.wallet_told(200))

@@ -109,14 +109,16 @@ impl Account {
 impl Defaults {
     /// # Errors
     /// 400 naming the member out of bounds.
-    fn check(self) -> Result<Self, Fault> {
+    fn check(mut self) -> Result<Self, Fault> {
+        let mut budgets = Table::default();
         for (window, limit) in self.budgets.iter() {
             if Window::of_word(window).is_none() {
                 let text = format!("{window:?} is no window: day, week, month, quarter or lifetime.");
                 return Err(Fault::parameter("budgets", text));
             }
-            asks::limit(limit.clone())?;
+            budgets.insert(window.clone(), asks::limit(limit.clone())?);
         }
+        self.budgets = budgets;
         asks::rates(self.rate_limits)?;
         Ok(self)
     }

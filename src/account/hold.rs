@@ -91,7 +91,9 @@ impl Account {
         let grant = match self.affordable(&letter, &spec, &counted, place) {
             Ok(grant) => grant,
             Err(refusal) => {
-                if let Refusal::Budget(blocked) = &refusal {
+                if let Refusal::Budget(blocked) = &refusal
+                    && !letter.dry
+                {
                     self.watch_refusal(blocked, now);
                 }
                 return Turn::refused(refusal);

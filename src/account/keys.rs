@@ -10,7 +10,7 @@ use super::{
 use crate::{
     access::{
         KeyKind, Member,
-        role::{Actor, Permission},
+        role::{Actor, Permission, Reach, RoleGrant, reach},
     },
     endpoint::Admin,
     fault::Fault,
@@ -34,6 +34,11 @@ pub(super) struct Previous {
 json::members!(Previous { digest, until });
 
 impl StoredKey {
+    /// The kind of its row: an older worker cannot read an invite, and leaves rows alone that it does not know.
+    fn row(&self) -> &'static str {
+        if self.kind == KeyKind::Invite { "invite" } else { "key" }
+    }
+
     /// Whether a digest is this key's, or was until lately.
     pub(super) fn is(&self, digest: &str, now: Millis) -> bool {
         let same = |known: &str| crate::access::same(known.as_bytes(), digest.as_bytes());
@@ -77,7 +82,7 @@ impl Account {
                 let made = of_kind(keys, kind);
                 made.map_or_else(|turn| turn, |made| self.create_key(actor, NewKey::of(made, spec), now))
             }
-            Admin::UpdateKey(id) => self.update_key(id, body, now)?,
+            Admin::UpdateKey(id) => self.update_key(actor, id, body, now)?,
             Admin::RotateKey(id) => {
                 let ask = if body.is_empty() { asks::RotateAsk::default() } else { asks::read(body)? };
                 self.rotate_key(id, keys, ask.grace(now)?, now)
@@ -133,7 +138,7 @@ impl Account {
     pub(super) fn keep_key(&mut self, key: NewKey, now: Millis) -> Write {
         let NewKey { id, digest, redacted, kind, spec } = key;
         let stored = StoredKey { digest, redacted, kind, created_at: now, spec, ..StoredKey::default() };
-        let write = record("key", &id, Some(&stored));
+        let write = record(stored.row(), &id, Some(&stored));
         self.keys.insert(id, stored);
         write
     }
@@ -142,23 +147,37 @@ impl Account {
     fn change_key(&mut self, id: &str, now: Millis, change: impl FnOnce(&mut StoredKey)) -> Turn {
         let Some(key) = self.keys.get_mut(id) else { return missing("key") };
         change(key);
-        let write = record("key", id, Some(&*key));
+        let write = record(key.row(), id, Some(&*key));
         told(200, self.key_told(id, now)).with(vec![write])
     }
 
     /// # Errors
     /// 400 for a body that cannot be taken.
-    fn update_key(&mut self, id: &str, body: &[u8], now: Millis) -> Result<Turn, Fault> {
+    fn update_key(&mut self, actor: &Actor, id: &str, body: &[u8], now: Millis) -> Result<Turn, Fault> {
         let Some(key) = self.keys.get(id) else { return Ok(missing("key")) };
         if key.revoked {
             return Ok(Turn::refused(Refusal::Conflict(Conflict::KeyRevoked)));
         }
         let (spec, disabled) = asks::changed_key(&key.spec, body, now)?;
         let disabled = disabled.unwrap_or(key.disabled);
-        if let Some(turn) = self.keeps_an_owner(id, now).filter(|_| disabled || spec.has_expired(now)) {
+        // What was set above a member it does not take away itself: it may rename its key, and stop it.
+        let kept = KeySpec { name: key.spec.name.clone(), ..spec.clone() };
+        if (kept != key.spec || key.disabled && !disabled) && !self.leads(actor, id) {
+            return Ok(super::gate::denied(actor, Permission::WriteKey));
+        }
+        if let Some(turn) = self.keeps_an_owner(id, now).filter(|_| disabled || spec.expires_at.is_some()) {
             return Ok(turn);
         }
         Ok(self.change_key(id, now, |key| (key.spec, key.disabled) = (spec, disabled)))
+    }
+
+    /// Whether an actor may change a key by another role than that of its own member.
+    fn leads(&self, actor: &Actor, id: &str) -> bool {
+        let path = self.path_of(&Scope::ApiKey(id.to_owned()));
+        let leads = |grant: &RoleGrant| {
+            reach(grant.role, Permission::WriteKey) == Reach::Inside && path.contains(&grant.scope())
+        };
+        actor.roles.iter().any(leads)
     }
 
     /// A new secret for a key; the old one stays good until `until`.
@@ -323,7 +342,9 @@ mod tests {
         kept.make("api_keys", "x", &json!({"name": "x", "kind": "admin"}));
         let rotate = |kept: &mut Kept, fresh: &str, grace: u64| {
             let mut keys = made_keys(fresh);
-            keys.iter_mut().for_each(|made| made.id = "key_x".into());
+            for made in &mut keys {
+                made.id = "key_x".into();
+            }
             kept.ask(ADMIN, "POST", "api_keys/key_x/rotate", &json!({"grace_seconds": grace}), |ask| ask.keys = keys)
         };
         let look = |kept: &mut Kept, digest: &str| code(&shows(kept, "key_x", digest, KeyKind::Admin, wallet()));

@@ -11,7 +11,7 @@ impl Account {
     /// The rows of a kind, where they are read one by one and nothing else is to be done.
     fn rows_of(&mut self, kind: &str) -> Option<&mut dyn Rows> {
         Some(match kind {
-            "key" => &mut self.keys,
+            "key" | "invite" => &mut self.keys,
             "refund" | "credit" => &mut self.given,
             "group" => &mut self.groups,
             "member" => &mut self.members,

@@ -7,6 +7,7 @@ use crate::json::{json, put, put_text, told_by_text};
 use crate::{
     access::{Group, Member, OwnProvider, role::RoleGrant},
     budget::{Place, RateLimits},
+    catalog::sha256_hex,
     id::Scope,
     time::{Millis, Window},
 };
@@ -192,6 +193,8 @@ pub(super) fn provider_told(own: &OwnProvider) -> Value {
         "abort_stops_billing": own.provider.abort_stops_billing,
         "has_credential": own.secret.is_some(),
         "credentials": own.secrets().count(),
+        // Another one is another version: sealed anew each time, it says nothing of the secret.
+        "credential_version": own.secret.as_ref().map(|secret| sha256_hex(secret.0.as_bytes()).split_off(56)),
         "models": told_by_text(&own.models),
     })
 }

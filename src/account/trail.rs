@@ -21,12 +21,23 @@ use crate::{
 };
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// How long an answer is kept for who asks again with the same `Idempotency-Key`, as long as Stripe keeps its
 /// (<https://docs.stripe.com/api/idempotent_requests>), and how many are kept at most.
 const KEPT_MS: u64 = 86_400_000;
 const KEPT_MAX: usize = 1_000;
-/// Refusals of one hour that are kept: a key that tries everything must not fill the journal.
+/// Of one key.
+const KEPT_MAX_KEY: usize = 100;
+/// An answer that is longer is kept without its lists.
+const KEPT_BYTES: usize = 8_192;
+/// What an entry holds of a state at most: longer ones are told by their hash.
+const STATE_BYTES: usize = 32_768;
+/// Entries that may wait for the journal, and the bytes of one statement: the database takes two megabytes,
+/// <https://developers.cloudflare.com/d1/platform/limits/>.
+const WAITING_MAX: usize = 2_000;
+const BATCH_BYTES: usize = 1_000_000;
+/// Refusals of one key in an hour that are kept: a key that tries everything must not fill the journal.
 const DENIED_MAX: u32 = 100;
 const HOUR_MS: u64 = 3_600_000;
 
@@ -83,6 +94,9 @@ impl Account {
         if ask.method == "GET" {
             let gate = self.gate_act(&actor, &act);
             return gate.map_or_else(|turn| turn, |()| self.acted(&actor, &act, &ask, now));
+        }
+        if self.audits.len() >= WAITING_MAX {
+            return Turn::refused(Refusal::Backpressure);
         }
         let once = match self.repeated(caller, &ask, now) {
             Ok(once) => once,
@@ -149,14 +163,20 @@ impl Account {
         let stale = |kept: &Once| kept.at.after(KEPT_MS) <= now;
         let mut gone: Vec<String> =
             self.once.iter().filter(|(_, kept)| stale(kept)).map(|(id, _)| id.clone()).collect();
-        if self.once.len() - gone.len() >= KEPT_MAX {
+        // Nobody takes the place of others.
+        let of_it = |other: &String| other.split(':').next() == id.split(':').next();
+        let mut of_its_own: Vec<(Millis, &String)> = Vec::new();
+        of_its_own.extend(self.once.iter().filter(|(other, _)| of_it(other)).map(|(other, kept)| (kept.at, other)));
+        if of_its_own.len() >= KEPT_MAX_KEY {
+            gone.extend(of_its_own.into_iter().min().map(|(_, id)| id.clone()));
+        } else if self.once.len() - gone.len() >= KEPT_MAX {
             gone.extend(self.once.iter().min_by_key(|(_, kept)| kept.at).map(|(id, _)| id.clone()));
         }
         for id in gone {
             self.once.remove(&id);
             writes.push(Write::Record { kind: "once", id, body: None });
         }
-        let kept = Once { at: now, hash, status: *status, body: body.clone(), fresh: fresh.to_owned() };
+        let kept = Once { at: now, hash, status: *status, body: short(body), fresh: fresh.to_owned() };
         writes.push(record("once", &id, Some(&kept)));
         self.once.insert(id, kept);
         turn
@@ -175,7 +195,7 @@ impl Account {
         let (decision, after) = match &turn.answer {
             Answer::Told { body, .. } if body.get("deleted").is_some() => ("allowed", Value::Null),
             Answer::Told { body, .. } => ("allowed", body.clone()),
-            Answer::Refused(Refusal::Role { .. }) if self.counts_denial(now) => ("denied", Value::Null),
+            Answer::Refused(Refusal::Role { .. }) if self.counts_denial(&caller.key_id, now) => ("denied", Value::Null),
             _ => return turn,
         };
         // A test of an endpoint is told as an alert.
@@ -199,7 +219,8 @@ impl Account {
             None if text("id").is_empty() || rows == "organization" => self.organization.id.as_str(),
             None => text("id"),
         };
-        let over = match (kind, object.get("group_id").and_then(Value::as_str)) {
+        let group = object.get("group_id").or_else(|| object.get("member")?.get("group_id"));
+        let over = match (kind, group.and_then(Value::as_str)) {
             ("invite" | "webhook_endpoint", group) => self.group_path(group),
             _ => self.path_of(&scope_of(kind, id).or(below).unwrap_or(Scope::Organization)),
         };
@@ -216,13 +237,13 @@ impl Account {
             },
             "resource": {"type": kind, "id": id, "path": path},
             "scopes": json::told_by_text(&over),
-            "before": was,
-            "after": is,
+            "before": bounded(was),
+            "after": bounded(is),
         });
         let event = note.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
         turn.writes.push(self.book_audit(&note, now));
         // Only where somebody asked for it: each is a row.
-        if self.webhooks.values().any(|hook| hook.hears(&event)) {
+        if self.webhooks.values().any(|hook| self.hears(hook, &event)) {
             let data = json!({"actor": note.get("actor"), "resource": note.get("resource"), "decision": decision});
             self.raise(&event, over, data, super::alerts::To::Readers, now);
         }
@@ -285,7 +306,14 @@ impl Account {
     #[must_use]
     pub fn trail_due(&self, now: Millis) -> Vec<Entry> {
         let due = self.flush_at.is_some_and(|at| at <= now);
-        self.audits.iter().take(if due { super::JOURNAL_BATCH } else { 0 }).cloned().collect()
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let first = bytes == 0;
+            // Quotes are escaped once more on their way.
+            bytes += 500 + 2 * entry.note.as_ref().map_or(0, String::len);
+            first || bytes <= BATCH_BYTES
+        };
+        self.audits.iter().take(if due { super::JOURNAL_BATCH } else { 0 }).take_while(fits).cloned().collect()
     }
 
     /// The journal has the trail up to an entry.
@@ -294,21 +322,24 @@ impl Account {
             std::mem::take(&mut self.audits).into_iter().partition(|entry| entry.seq <= through);
         self.audits = left;
         if !gone.is_empty() {
+            self.flush_failures = 0;
             self.flush_at = self.waits().then_some(now);
         }
         let mut writes: Vec<Write> =
             gone.iter().map(|entry| Write::Record { kind: KIND, id: row_of(entry.seq), body: None }).collect();
         writes.extend(gone.last().map(|last| record("trail", "", Some(&Trail::after(last)))));
+        writes.extend(self.uses_kept());
         writes
     }
 
-    fn counts_denial(&mut self, now: Millis) -> bool {
+    fn counts_denial(&mut self, key_id: &str, now: Millis) -> bool {
         let hour = now.0 / HOUR_MS;
         if self.denied.0 != hour {
-            self.denied = (hour, 0);
+            self.denied = (hour, HashMap::new());
         }
-        self.denied.1 += 1;
-        self.denied.1 <= DENIED_MAX
+        let count = self.denied.1.entry(key_id.to_owned()).or_default();
+        *count += 1;
+        *count <= DENIED_MAX
     }
 
     /// The scopes whose trail an actor may read; the journal is asked by them.
@@ -334,6 +365,26 @@ impl Account {
         });
         if self.trail.seq == 0 { missing("audit entry") } else { super::act::told(200, body) }
     }
+}
+
+/// A state, or what tells it from others where it is long: a note is a row of the journal.
+fn bounded(state: Value) -> Value {
+    let text = json::written(&state);
+    if text.len() <= STATE_BYTES {
+        return state;
+    }
+    json!({"omitted_bytes": text.len(), "sha256": sha256_hex(text.as_bytes())})
+}
+
+/// An answer as it is kept.
+fn short(body: &Value) -> Value {
+    let mut kept = body.clone();
+    if json::written(body).len() > KEPT_BYTES
+        && let Some(members) = kept.as_object_mut()
+    {
+        members.retain(|_, value| json::written(value).len() <= 1_024);
+    }
+    kept
 }
 
 /// The row of an entry: in their order.

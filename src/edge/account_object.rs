@@ -10,7 +10,7 @@ use crate::{
         letter::{self, Answer, Letter, Refusal},
     },
     audit, json,
-    ledger::{Entry, EntryKind},
+    ledger::Entry,
     time::Millis,
 };
 use js_sys::Uint8Array;
@@ -58,8 +58,8 @@ pub struct AccountObject {
     account: RefCell<Option<Account>>,
     /// What the alarm is set to, as far as this instance knows.
     armed: Cell<Millis>,
-    /// The last entry of the trail that the journal has.
-    trailed: Cell<u64>,
+    /// The last entry of the trail that was sent; none where that failed.
+    trailed: Cell<Option<u64>>,
 }
 
 // What a panic may leave half changed is dropped with the instance: the class in `entry.js` makes a new one after a throw.
@@ -130,6 +130,19 @@ impl AccountObject {
         }
     }
 
+    /// Writes entries to the journal: the last one's number, 0 for none, `None` where it failed.
+    async fn append(&self, name: &str, entries: &[Entry]) -> Option<u64> {
+        let Some(last) = entries.last() else { return Some(0) };
+        // Nothing of ours is borrowed while the journal is awaited.
+        match AssertUnwindSafe(journal::append(&self.env, name, entries)).await {
+            Ok(()) => Some(last.seq),
+            Err(error) => {
+                complain(format!("{name}: the journal did not take {} entries: {error}", entries.len()));
+                None
+            }
+        }
+    }
+
     /// Entries of the ledger, and of the trail.
     fn due(&self) -> (Vec<Entry>, Vec<Entry>) {
         let (slot, at) = (self.account.borrow(), now());
@@ -145,7 +158,7 @@ impl AccountObject {
     pub fn new(state: JsValue, env: Env, name: String) -> Self {
         let terms = secrets::terms(&env);
         let armed = Cell::new(Millis(u64::MAX));
-        Self { state, env, name, terms, account: RefCell::new(None), armed, trailed: Cell::new(0) }
+        Self { state, env, name, terms, account: RefCell::new(None), armed, trailed: Cell::new(Some(0)) }
     }
 
     /// One turn: a letter in, its answer out.
@@ -186,20 +199,10 @@ impl AccountObject {
     /// Writes due entries to the journal. Resolves to the last one it has, 0 if none was due, -1 if it failed.
     pub async fn send(&self) -> f64 {
         let (due, trail) = self.due();
-        let mut seq = 0;
-        // Nothing of ours is borrowed while the journal is awaited.
-        for (name, entries) in [(audit::account_of(&self.name), trail), (self.name.clone(), due)] {
-            let Some(last) = entries.last() else { continue };
-            if let Err(error) = AssertUnwindSafe(journal::append(&self.env, &name, &entries)).await {
-                complain(format!("{name}: the journal did not take {} entries: {error}", entries.len()));
-                return -1.0;
-            }
-            if last.kind == EntryKind::Audit {
-                self.trailed.set(last.seq);
-            } else {
-                seq = last.seq;
-            }
-        }
+        let Some(seq) = self.append(&self.name, &due).await else { return -1.0 };
+        // Money first: a trail that cannot be written holds up no call.
+        let trailed = self.append(&audit::account_of(&self.name), &trail).await;
+        self.trailed.set(trailed);
         #[expect(clippy::cast_precision_loss, reason = "2^53 entries are never reached")]
         let seq = seq as f64;
         seq
@@ -208,9 +211,12 @@ impl AccountObject {
     /// Alerts to be sent now, as requests for the plumbing: a JSON list.
     pub fn outgoing(&self) -> String {
         let mut slot = self.account.borrow_mut();
-        let (Some(account), Some(pepper)) = (slot.as_mut(), secrets::pepper(&self.env)) else { return "[]".to_owned() };
+        // Asked first: what cannot be signed now is looked at again later, not at once.
+        let due = slot.as_mut().map_or_default(|account| account.sendings(now()));
+        let pepper = secrets::pepper(&self.env).filter(|_| !due.is_empty());
+        let Some(pepper) = pepper else { return "[]".to_owned() };
         let organization = self.name.strip_prefix("org:").unwrap_or(&self.name);
-        let requests = account.sendings(now()).into_iter().map(|sending| sending.request(organization, &pepper));
+        let requests = due.into_iter().map(|sending| sending.request(organization, &pepper));
         json::written(&requests.collect::<Vec<_>>().into())
     }
 
@@ -232,8 +238,11 @@ impl AccountObject {
                 reason = "a sequence number, given by us"
             )]
             let through = through as u64;
-            let mut writes = account.trail_journaled(self.trailed.get(), now());
-            writes.extend(if through > 0 { account.journaled(through, now()) } else { Vec::new() });
+            let mut writes = if through > 0 { account.journaled(through, now()) } else { Vec::new() };
+            match self.trailed.get() {
+                Some(trailed) => writes.extend(account.trail_journaled(trailed, now())),
+                None => account.journal_failed(now()),
+            }
             writes
         })
     }

@@ -36,6 +36,9 @@ pub type Told = Result<(u16, Value), Fault>;
 const HEADER_MAX: usize = 255;
 /// A credential's length at most: some are whole JSON web tokens.
 const CREDENTIAL_BYTES_MAX: usize = 8_192;
+/// Where the last figures are kept, in KV, and for how long they are told.
+const METRICS: &str = "metrics/last";
+const METRICS_MS: u64 = 60_000;
 /// Entries of one page at most.
 const PAGE_MAX: usize = 100;
 
@@ -473,9 +476,25 @@ async fn refund(organization: &str, body: &[u8], env: &Env) -> Told {
 
 /// What the installation did, for Prometheus.
 async fn metrics(env: &Env) -> Told {
+    // The journal is read from its beginning: at most once a minute, however often somebody asks.
+    let kept = storage::get(env, METRICS).await.ok().flatten().unwrap_or_default();
+    if let Some((at, text)) = kept.split_once('\n')
+        && now().since(Millis(at.parse().unwrap_or_default())) < METRICS_MS
+    {
+        return Ok((200, text.into()));
+    }
     let rows = storage::rows(env, &ledger::metrics::statement(), &[]).await;
-    let rows = rows.map_err(|error| unavailable("The journal", error))?;
-    Ok((200, ledger::metrics::told(&rows, &snapshot::health()).into()))
+    let mut rows = rows.map_err(|error| unavailable("The journal", error))?;
+    // What organisations call their own is nobody else's business.
+    let (catalog, _) = snapshot::catalog();
+    rows.retain(|row| {
+        let provider = row.get("provider").and_then(Value::as_str);
+        provider.is_some_and(|provider| catalog.provider(provider).is_some())
+    });
+    let text = ledger::metrics::told(&rows, &snapshot::health());
+    // Without it the next one reads again.
+    drop(storage::put(env, METRICS, &format!("{}\n{text}", now().0)).await);
+    Ok((200, text.into()))
 }
 
 /// Organisations of one reconciliation: each costs a letter and a few statements.

@@ -7,6 +7,8 @@ use serde_json::Value;
 /// A signature is good for so long: Stripe's own libraries take five minutes.
 const TOLERANCE_MS: u64 = 300_000;
 const NANOS_PER_CENT: i64 = 10_000_000;
+const REFUNDED: &str = "refunded to the card";
+const DISPUTED: &str = "disputed by the card's holder";
 
 /// The body that makes a session at which somebody pays `cents`.
 #[must_use]
@@ -59,7 +61,7 @@ pub fn object_of(event: &Value) -> Option<String> {
     }
     let rows = match event.get("type")?.as_str()? {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => "checkout/sessions",
-        "refund.created" | "refund.updated" => "refunds",
+        "refund.created" | "refund.updated" | "refund.failed" => "refunds",
         "charge.dispute.funds_withdrawn" | "charge.dispute.funds_reinstated" | "charge.dispute.closed" => "disputes",
         _ => return None,
     };
@@ -83,12 +85,13 @@ pub fn deposits(object: &Value) -> Vec<Deposit> {
     let id = text("id");
     let (member, moves): (&str, &[(i64, &str, &str)]) = match (text("object"), text("payment_status"), text("status")) {
         ("checkout.session", "paid", _) => ("amount_total", &[(1, "", "paid by card")]),
-        ("refund", _, "succeeded") => ("amount", &[(-1, "", "refunded to the card")]),
-        // An inquiry takes nothing yet.
-        ("dispute", _, status) if status.starts_with("warning_") => return Vec::new(),
+        ("refund", _, "succeeded") => ("amount", &[(-1, "", REFUNDED)]),
+        // The bank sent it back: whether it had left before or not, nothing is gone.
+        ("refund", _, "failed" | "canceled") => ("amount", &[(-1, "", REFUNDED), (1, ":failed", "refund failed")]),
         // Messages come in any order: what was given back was taken before.
-        ("dispute", _, "won") => ("amount", &[(-1, "", "disputed by the card's holder"), (1, ":won", "dispute won")]),
-        ("dispute", ..) => ("amount", &[(-1, "", "disputed by the card's holder")]),
+        ("dispute", _, "won") => ("amount", &[(-1, "", DISPUTED), (1, ":won", "dispute won")]),
+        // An inquiry takes nothing yet, and one that was prevented was settled by a refund.
+        ("dispute", _, "needs_response" | "under_review" | "lost") => ("amount", &[(-1, "", DISPUTED)]),
         _ => return Vec::new(),
     };
     let metadata = object.get("metadata").filter(|metadata| metadata.get("organization").is_some());
@@ -166,7 +169,10 @@ mod tests {
         let taken = (-2_500, "stripe:dp_1".to_owned());
         assert_eq!((dispute("needs_response"), dispute("lost")), (vec![taken.clone()], vec![taken.clone()]), "once");
         assert_eq!(dispute("won"), [taken, (2_500, "stripe:dp_1:won".to_owned())]);
-        assert_eq!(dispute("warning_under_review"), []);
+        assert_eq!((dispute("warning_under_review"), dispute("prevented")), (vec![], vec![]));
+        let mut failed = refund.clone();
+        failed["status"] = json!("failed");
+        assert_eq!(told(&failed), [(-500, "stripe:re_1".to_owned()), (500, "stripe:re_1:failed".to_owned())]);
         for (member, value) in [
             ("payment_status", json!("unpaid")),
             ("currency", json!("eur")),

@@ -522,7 +522,7 @@ test("API7:2023 Server Side Request Forgery: nothing inside is called, in no not
     assert.deepEqual([status, body.error?.param], [400, param], `${JSON.stringify(url)}: ${JSON.stringify(body)}`);
   });
   const { body: { url } } = await strict.call("GET", `/admin/v1/webhook_endpoints/${made.id}`, adminKey);
-  assert.equal(url, "https://public.test/hook?token=t");
+  assert.equal(url, "https://public.test/hook?…", "its token is not told again");
 
   // A receiver and a provider that send elsewhere.
   const ask = admin(a);

@@ -56,6 +56,7 @@ fn arguments_become_requests() {
         ("limits group:grp_1", "GET", "/groups/grp_1/rate_limits", json!({})),
         ("limits set org --tpm 9", "PUT", "/organization/rate_limits", json!({"tpm": 9})),
         ("wallet alert none", "PATCH", "/wallet", json!({"low_balance_alert_usd": null})),
+        ("topup card 25", "POST", "/wallet/topups", json!({"method": "card", "amount_usd": "25"})),
         ("usage --by group,member --csv", "GET", "/costs?group_by=group%2Cmember", json!({})),
         ("alerts --failed", "GET", "/alerts?status=failed", json!({})),
         ("route delete a/../b", "DELETE", "/routes/a%2F..%2Fb", json!({})),

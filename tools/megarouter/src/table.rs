@@ -186,6 +186,9 @@ pub const COMMANDS: &[Command] = &[
     row("wallet", "GET", "/admin/v1/wallet", NONE, ALL, "money left"),
     row("wallet alert", "PATCH", "/admin/v1/wallet", &[
         need("USD", To::Body("low_balance_alert_usd"), Kind::Money, "the balance; none for no alert")], ALL, "alert when less is left"),
+    row("topup", "POST", "/admin/v1/wallet/topups", &[
+        need("METHOD", To::Body("method"), Kind::Text, "card"), need("USD", To::Body("amount_usd"), Kind::Money, "how much"),
+        flag("return-url", To::Body("return_url"), Kind::Text, "where whoever paid is led back to")], ALL, "a page to pay at"),
     row("usage", "GET", "/admin/v1/costs", &[
         flag("by", To::Query("group_by"), Kind::Text, "group,member,api_key,model,provider: one or several"),
         flag("from", To::Query("start_time"), Kind::Text, "the first moment or date; 30 days ago if left out"),

@@ -3,7 +3,7 @@
 use megarouter::{
     access::KeyKind,
     account::{
-        Account, Terms, Turn,
+        Account, Led, Terms,
         letter::{
             self, AdminAsk, Answer as Told, Bid, Caller, HoldLetter, KeySpec, Letter, MadeKey, NewCredit, NewKey,
             Organization, PostLetter, PostOutcome,
@@ -229,14 +229,16 @@ fn account() -> Case {
         amount: Nanos(1_000_000_000_000_000),
         reason: "bench".into(),
         adjusts: false,
+        once: String::new(),
+        source: String::new(),
     };
     account.turn(Letter::Found { organization, admin_key: admin, credit: Some(credit), owner: None }, NOW);
-    let NewKey { id, digest, redacted, .. } = key;
+    let NewKey { id, digest, redacted, kind, .. } = key;
     let ask = AdminAsk {
         method: "POST".into(),
         path: "/admin/v1/api_keys".into(),
         body: r#"{"name":"a"}"#.into(),
-        key: Some(MadeKey { id, digest, redacted }),
+        keys: vec![MadeKey { id, kind, digest, redacted }],
         ..AdminAsk::default()
     };
     account.turn(Letter::Admin { caller: boss, ask }, NOW);
@@ -287,7 +289,7 @@ fn new_key(id: &str, kind: KeyKind) -> NewKey {
 
 fn answered(account: &mut Account, letter: &Letter, now: megarouter::time::Millis) -> Told {
     let letter = letter::read(&letter::write(letter)).expect("a letter");
-    let Turn { answer, writes } = account.turn(letter, now);
+    let Led { answer, writes } = account.turn(letter, now).into_inner();
     black_box(writes);
     letter::read(&letter::write(&answer)).expect("an answer")
 }

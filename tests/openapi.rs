@@ -213,7 +213,7 @@ fn read(name: &str, bytes: &[u8]) -> Option<Read> {
         "ApiKeyPatch" => refusal(ask::changed_key(&KeySpec { name: "old".into(), ..KeySpec::default() }, bytes, NOW)),
         "Rotate" => refusal(ask::read::<ask::RotateAsk>(bytes).and_then(|ask| ask.grace(NOW))),
         "Invite" => refusal(ask::read::<ask::InviteAsk>(bytes).and_then(|ask| ask.member(NOW))),
-        "Accept" | "OrganizationPatch" => refusal(ask::read::<ask::AcceptAsk>(bytes).and_then(ask::AcceptAsk::check)),
+        "Accept" | "OrganizationPatch" => refusal(ask::read::<ask::NameAsk>(bytes).and_then(ask::NameAsk::check)),
         "Group" => refusal(ask::read(bytes).and_then(|ask| ask::group(ask, true))),
         "GroupPatch" => refusal(ask::read(bytes).and_then(|ask| ask::group(ask, false))),
         "Move" => refusal(ask::read::<ask::MoveAsk>(bytes)),

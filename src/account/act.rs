@@ -249,6 +249,11 @@ fn page_of(rows: Vec<Value>) -> Turn {
     told(200, list_of(rows, false))
 }
 
+/// The endpoint is another room's.
+pub(super) fn nothing_answered() -> Turn {
+    Turn::refused(Refusal::NotServed("This is nothing an account answers.".to_owned()))
+}
+
 pub(super) fn missing(what: &str) -> Turn {
     Turn::refused(Refusal::NotFound { what: what.to_owned() })
 }

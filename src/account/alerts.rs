@@ -1,13 +1,13 @@
 //! What somebody has to hear of, once, and how it gets to them.
 use super::{
     Account, Turn, Write,
-    act::{found, missing, page, told, too_many},
+    act::{found, missing, nothing_answered, page, told, too_many},
     ask as asks,
-    letter::{AdminAsk, Refusal},
+    letter::AdminAsk,
     record,
 };
 use crate::{
-    access::role::{Actor, Permission, Role, RoleGrant},
+    access::role::{Actor, Permission},
     alert::{Delivery, Sending, Stand, Webhook},
     budget::{Blocked, Counted},
     catalog::sha256_hex,
@@ -50,12 +50,6 @@ pub(super) struct Alert {
 
 json::members!(default Alert { kind, at, data, path, deliveries, of_trail });
 
-impl Alert {
-    fn is_pending(&self) -> bool {
-        self.deliveries.iter().any(|delivery| delivery.status == Stand::Pending)
-    }
-}
-
 /// Who is told.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum To<'a> {
@@ -77,6 +71,10 @@ pub(super) struct WalletTerms {
 json::members!(default WalletTerms { low_balance_alert_usd, low });
 
 impl Alert {
+    fn is_pending(&self) -> bool {
+        self.deliveries.iter().any(|delivery| delivery.status == Stand::Pending)
+    }
+
     fn told(&self, id: &str) -> Value {
         let delivery = |delivery: &Delivery| {
             let pending = delivery.status == Stand::Pending;
@@ -469,7 +467,7 @@ impl Account {
                 self.watch_money(&[], now);
                 Turn::told(self.wallet_told(200))
             }
-            _ => Turn::refused(Refusal::NotServed("This is nothing an account answers.".to_owned())),
+            _ => nothing_answered(),
         })
     }
 
@@ -499,15 +497,7 @@ impl Account {
 
     /// Whether whoever wrote an endpoint may read the trail now.
     fn reads_trail(&self, hook: &Webhook) -> bool {
-        let member = self.members.get(&hook.written_by);
-        let roles = match member {
-            // The organisation's own key, of the time before keys had owners.
-            None if hook.written_by.is_empty() => vec![RoleGrant::of_all(Role::Owner)],
-            None => Vec::new(),
-            Some(member) if member.disabled => Vec::new(),
-            Some(member) => member.all_roles(),
-        };
-        let actor = Actor { member: hook.written_by.clone(), roles };
+        let actor = self.actor_of(&hook.written_by);
         actor.may(Permission::ReadAudit, &self.group_path(hook.group_id.as_deref()), true)
     }
 

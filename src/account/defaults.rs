@@ -96,7 +96,7 @@ impl Account {
 
     /// # Errors
     /// 400 for an empty or long name.
-    pub(super) fn rename(&mut self, ask: asks::AcceptAsk) -> Result<Turn, Fault> {
+    pub(super) fn rename(&mut self, ask: asks::NameAsk) -> Result<Turn, Fault> {
         if let Some(name) = ask.check()? {
             self.organization.name = name;
         }

@@ -33,14 +33,22 @@ impl Member {
 impl Account {
     /// Who acts with an admin key: its owner. A key of the time before keys had owners is the organisation's own.
     pub(super) fn actor(&self, caller: &Caller) -> Actor {
-        let owner = self.keys.get(&caller.key_id).and_then(|key| key.spec.owner_member_id.clone());
-        let roles = match &owner {
+        if caller.kind == KeyKind::Invite {
             // Whoever holds an invite is nobody yet.
-            _ if caller.kind == KeyKind::Invite => Vec::new(),
-            None => vec![RoleGrant::of_all(Role::Owner)],
-            Some(id) => self.members.get(id).map_or_else(Vec::new, Member::all_roles),
+            return Actor { member: String::new(), roles: Vec::new() };
+        }
+        let owner = self.keys.get(&caller.key_id).and_then(|key| key.spec.owner_member_id.as_deref());
+        self.actor_of(owner.unwrap_or_default())
+    }
+
+    /// What a member may do now, by its id; empty for the organisation itself.
+    pub(super) fn actor_of(&self, member: &str) -> Actor {
+        let roles = match self.members.get(member) {
+            None if member.is_empty() => vec![RoleGrant::of_all(Role::Owner)],
+            Some(found) if !found.disabled => found.all_roles(),
+            None | Some(_) => Vec::new(),
         };
-        Actor { member: owner.unwrap_or_default(), roles }
+        Actor { member: member.to_owned(), roles }
     }
 
     /// The path of a scope: itself first, the organisation last.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     access::{
         KeyKind, Member,
-        role::{Actor, Permission, Reach, RoleGrant, reach},
+        role::{Actor, Permission},
     },
     endpoint::Admin,
     fault::Fault,
@@ -136,8 +136,13 @@ impl Account {
     }
 
     pub(super) fn keep_key(&mut self, key: NewKey, now: Millis) -> Write {
+        self.keep(key, None, now)
+    }
+
+    /// Keeps a new key; of an invite, with what its holder becomes.
+    fn keep(&mut self, key: NewKey, preset: Option<Box<Member>>, now: Millis) -> Write {
         let NewKey { id, digest, redacted, kind, spec } = key;
-        let stored = StoredKey { digest, redacted, kind, created_at: now, spec, ..StoredKey::default() };
+        let stored = StoredKey { digest, redacted, kind, created_at: now, spec, preset, ..StoredKey::default() };
         let write = record(stored.row(), &id, Some(&stored));
         self.keys.insert(id, stored);
         write
@@ -173,11 +178,9 @@ impl Account {
 
     /// Whether an actor may change a key by another role than that of its own member.
     fn leads(&self, actor: &Actor, id: &str) -> bool {
-        let path = self.path_of(&Scope::ApiKey(id.to_owned()));
-        let leads = |grant: &RoleGrant| {
-            reach(grant.role, Permission::WriteKey) == Reach::Inside && path.contains(&grant.scope())
-        };
-        actor.roles.iter().any(leads)
+        let mut above = self.path_of(&Scope::ApiKey(id.to_owned()));
+        above.retain(|scope| matches!(scope, Scope::Group(_) | Scope::Organization));
+        actor.may(Permission::WriteKey, &above, true)
     }
 
     /// A new secret for a key; the old one stays good until `until`.
@@ -230,12 +233,8 @@ impl Account {
         }
         let spec = KeySpec { name: member.name.clone(), expires_at: Some(expires_at), ..KeySpec::default() };
         let id = made.id.clone();
-        self.keep_key(NewKey::of(made, spec), now);
-        let mut turn = self.change_key(&id, now, |key| key.preset = Some(Box::new(member)));
-        if let super::Answer::Told { status, .. } = &mut turn.answer {
-            *status = 201;
-        }
-        turn
+        let write = self.keep(NewKey::of(made, spec), Some(Box::new(member)), now);
+        told(201, self.key_told(&id, now)).with(vec![write])
     }
 
     /// Whoever holds an invite becomes a member, with an admin key that does what its roles open.
@@ -243,14 +242,16 @@ impl Account {
     /// # Errors
     /// 400 for a body that cannot be taken.
     pub(super) fn accept(&mut self, caller: &Caller, ask: &AdminAsk, now: Millis) -> Result<Turn, Fault> {
-        let named = if ask.body.is_empty() { asks::AcceptAsk::default() } else { asks::read(ask.body.as_bytes())? };
+        let named = if ask.body.is_empty() { asks::NameAsk::default() } else { asks::read(ask.body.as_bytes())? };
         let name = named.check()?;
         let Some(preset) = self.keys.get(&caller.key_id).and_then(|key| key.preset.as_deref()) else {
             return Ok(missing("invite"));
         };
         let mut member = Member { created_at: now, ..preset.clone() };
-        member.name =
-            name.or_else(|| (!member.name.is_empty()).then(|| member.name.clone())).unwrap_or_else(|| "member".into());
+        member.name = name.unwrap_or(member.name);
+        if member.name.is_empty() {
+            "member".clone_into(&mut member.name);
+        }
         let made = match self.admits(&member).map_or_else(|| of_kind(&ask.keys, KeyKind::Admin), Err) {
             Ok(made) => made,
             Err(turn) => return Ok(turn),

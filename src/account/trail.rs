@@ -1,7 +1,7 @@
 //! Every request of the admin plane: repeated or new, allowed or not, and what is kept of it. What it changes is in [`super::act`].
 use super::{
     Account, Led, Turn, Write,
-    act::missing,
+    act::{missing, nothing_answered},
     letter::{AdminAsk, Answer, Caller, Conflict, Organization, Refusal},
     record,
 };
@@ -83,7 +83,7 @@ impl Account {
     pub(super) fn admin(&mut self, caller: &Caller, ask: AdminAsk, now: Millis) -> Turn {
         let act = match Endpoint::of(&ask.method, &ask.path) {
             Ok(Endpoint::Admin(act)) => act,
-            Ok(_) => return Turn::refused(Refusal::NotServed("This is nothing an account answers.".to_owned())),
+            Ok(_) => return nothing_answered(),
             Err(fault) => return Turn::refused(fault.into()),
         };
         let actor = self.actor(caller);
@@ -201,29 +201,8 @@ impl Account {
         // A test of an endpoint is told as an alert.
         let after = if before.is_null() || after.get("object") == before.get("object") { after } else { Value::Null };
         let object = if after.is_null() { before } else { &after };
-        let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
         let path = ask.path.strip_prefix("/admin/v1/").unwrap_or(&ask.path).trim_end_matches('/');
-        let mut parts = path.split('/');
-        let (rows, row) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let below_it = parts.next().unwrap_or_default();
-        let kind = match (object.is_null(), below_it) {
-            (false, _) => text("object"),
-            (true, "budgets") => "budget",
-            (true, "rate_limits" | "routing_policy" | "member_defaults") => below_it,
-            (true, _) => rows.trim_end_matches('s'),
-        };
-        // What lies under a scope is known by it.
-        let below = scope_of(rows.trim_end_matches('s'), row).filter(|_| !row.is_empty());
-        let id = match &below {
-            Some(_) => row,
-            None if text("id").is_empty() || rows == "organization" => self.organization.id.as_str(),
-            None => text("id"),
-        };
-        let group = object.get("group_id").or_else(|| object.get("member")?.get("group_id"));
-        let over = match (kind, group.and_then(Value::as_str)) {
-            ("invite" | "webhook_endpoint", group) => self.group_path(group),
-            _ => self.path_of(&scope_of(kind, id).or(below).unwrap_or(Scope::Organization)),
-        };
+        let (kind, id, over) = self.resource(path, object);
         // Who accepts an invite is the member it becomes.
         let new = after.get("member").and_then(|member| member.get("id")?.as_str());
         let member = if actor.member.is_empty() { new } else { Some(actor.member.as_str()) };
@@ -248,6 +227,33 @@ impl Account {
             self.raise(&event, over, data, super::alerts::To::Readers, now);
         }
         turn
+    }
+
+    /// What an act is on, by its path and by what is told of it: its kind, its id, and the scopes over it.
+    fn resource(&self, path: &str, object: &Value) -> (String, String, Vec<Scope>) {
+        let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+        let mut parts = path.split('/').chain(std::iter::repeat(""));
+        let mut part = || parts.next().unwrap_or_default();
+        let (rows, row, below_it) = (part(), part(), part());
+        let kind = match (object.is_null(), below_it) {
+            (false, _) => text("object"),
+            (true, "budgets") => "budget",
+            (true, "rate_limits" | "routing_policy" | "member_defaults") => below_it,
+            (true, _) => rows.trim_end_matches('s'),
+        };
+        // What lies under a scope is known by it.
+        let below = scope_of(rows.trim_end_matches('s'), row).filter(|_| !row.is_empty());
+        let id = match &below {
+            Some(_) => row,
+            None if text("id").is_empty() || rows == "organization" => self.organization.id.as_str(),
+            None => text("id"),
+        };
+        let group = object.get("group_id").or_else(|| object.get("member")?.get("group_id"));
+        let over = match (kind, group.and_then(Value::as_str)) {
+            ("invite" | "webhook_endpoint", group) => self.group_path(group),
+            _ => self.path_of(&scope_of(kind, id).or(below).unwrap_or(Scope::Organization)),
+        };
+        (kind.to_owned(), id.to_owned(), over)
     }
 
     /// The first entry of a trail: the operator made the organisation.

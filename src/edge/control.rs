@@ -354,20 +354,9 @@ fn entry_told(entry: &Entry, as_request: bool) -> Value {
 
 /// Answers the operator.
 pub async fn platform(act: &Platform, headers: &Headers, body: &[u8], query: &str, env: &Env) -> Told {
-    if matches!(act, Platform::StripeWebhook) {
-        return stripe::webhook(headers.get("stripe-signature").unwrap_or_default(), body, env).await;
-    }
-    let token = secrets::variable(env, "OPERATOR_TOKEN");
-    let shown = headers.bearer().unwrap_or_default();
-    match token {
-        None => {
-            return Err(Fault::unavailable(
-                "unavailable",
-                "This installation has no OPERATOR_TOKEN. Set it to use this plane.",
-            ));
-        }
-        Some(token) if crate::access::same(token.as_bytes(), shown.as_bytes()) => {}
-        Some(_) => return Err(Fault::credential("invalid_key", "Send the operator's token: Authorization: Bearer ….")),
+    // Stripe signs what it sends instead.
+    if !matches!(act, Platform::StripeWebhook) {
+        operator(headers, env)?;
     }
     match act {
         Platform::CreateOrganization => create_organization(body, env).await,
@@ -376,7 +365,9 @@ pub async fn platform(act: &Platform, headers: &Headers, body: &[u8], query: &st
         }
         Platform::Refund(organization) => refund(organization, body, env).await,
         Platform::Reseal(organization) => reseal(organization, env).await,
-        Platform::StripeWebhook => Ok((404, Value::Null)),
+        Platform::StripeWebhook => {
+            stripe::webhook(headers.get("stripe-signature").unwrap_or_default(), body, env).await
+        }
         Platform::Metrics => metrics(env).await,
         Platform::Reconcile => reconcile(query, env).await,
         Platform::GetCatalog => {
@@ -387,6 +378,18 @@ pub async fn platform(act: &Platform, headers: &Headers, body: &[u8], query: &st
             validated(body, true).map(|(catalog, _)| (200, catalog_told(&catalog, Source::Kv)))
         }
         Platform::PutCatalog => put_catalog(body, query.split('&').any(|pair| pair == "force=true"), env).await,
+    }
+}
+
+/// Whether the operator asks.
+fn operator(headers: &Headers, env: &Env) -> Result<(), Fault> {
+    let shown = headers.bearer().unwrap_or_default();
+    match secrets::variable(env, "OPERATOR_TOKEN") {
+        None => {
+            Err(Fault::unavailable("unavailable", "This installation has no OPERATOR_TOKEN. Set it to use this plane."))
+        }
+        Some(token) if crate::access::same(token.as_bytes(), shown.as_bytes()) => Ok(()),
+        Some(_) => Err(Fault::credential("invalid_key", "Send the operator's token: Authorization: Bearer ….")),
     }
 }
 

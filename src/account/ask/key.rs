@@ -166,16 +166,16 @@ impl InviteAsk {
     }
 }
 
-/// `POST /admin/v1/invites/accept`
+/// A name: `POST /admin/v1/invites/accept`, `PATCH /admin/v1/organization`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AcceptAsk {
+pub struct NameAsk {
     name: Option<String>,
 }
 
-json::members!(strict default AcceptAsk { name });
+json::members!(strict default NameAsk { name });
 
-impl AcceptAsk {
-    /// The name of the new member, where it says one.
+impl NameAsk {
+    /// The name, where it says one.
     ///
     /// # Errors
     /// 400 for an empty or long one.

@@ -1,6 +1,6 @@
 # Every recipe is one command, so that a signal sent to make reaches the program itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test judges lint fmt audit fuzz simulate mutants chaos bench catalog catalog-put reconcile verify-receipt cli wasm-hash weights eval replay backtest deploy-check deploy clean
+.PHONY: help setup build run rig pay rig-packages test judges lint fmt audit fuzz simulate mutants chaos bench catalog catalog-put reconcile verify-receipt cli wasm-hash weights eval replay backtest deploy-check deploy clean
 
 # rust-toolchain.toml decides, whatever the caller's shell has chosen.
 unexport RUSTUP_TOOLCHAIN
@@ -16,6 +16,15 @@ build: ## set-up, then compile the worker into build/
 
 run: build ## the worker on PORT (8787) with the sandbox beside it, state in STATE_DIR (.state)
 	@tools/node tools/run.mjs
+
+rig: rig-packages ## a chain with money on it and an x402 facilitator, where `make run` looks for them (ports 8545 and 4022)
+	@tools/node tests/x402/rig.mjs --greet
+
+pay: rig-packages ## pay for a call as an agent without an account, beside make run and make rig; SCHEME=upto TOKEN=usdc MODEL= PROMPT= BASE_URL=
+	@SCHEME='$(SCHEME)' TOKEN='$(TOKEN)' MODEL='$(MODEL)' PROMPT="$$PROMPT" BASE_URL='$(BASE_URL)' tools/node tools/pay.mjs
+
+rig-packages:
+	@tools/setup.sh x402
 
 test: build ## everything that must hold; ONLY="host runtime" runs some of it
 	@tools/test.sh $(ONLY)

@@ -34,11 +34,14 @@ pub enum KeyKind {
     Admin,
     /// Good for one act: to become a member.
     Invite,
+    /// No key at all: a wallet that has signed.
+    Payer,
 }
 
-json::words!(KeyKind { Inference = "inference", Admin = "admin", Invite = "invite" });
+json::words!(KeyKind { Inference = "inference", Admin = "admin", Invite = "invite", Payer = "payer" });
 
 impl KeyKind {
+    /// Those that a text can be of.
     pub const ALL: [Self; 3] = [Self::Inference, Self::Admin, Self::Invite];
 
     /// Its word.
@@ -48,6 +51,7 @@ impl KeyKind {
             Self::Inference => "inference",
             Self::Admin => "admin",
             Self::Invite => "invite",
+            Self::Payer => "payer",
         }
     }
 
@@ -58,6 +62,7 @@ impl KeyKind {
             Self::Inference => "mr_sk_",
             Self::Admin => "mr_ak_",
             Self::Invite => "mr_in_",
+            Self::Payer => "",
         }
     }
 }
@@ -252,6 +257,9 @@ pub struct Member {
     pub group_id: Option<String>,
     /// May not be disabled while it is the only one.
     pub owner: bool,
+    /// The wallet that may call in its name: an address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wallet: Option<String>,
     /// The roles it was granted beside.
     #[serde(skip_serializing_if = "role::Grants::is_empty")]
     pub roles: role::Grants,
@@ -259,7 +267,7 @@ pub struct Member {
     pub disabled: bool,
 }
 
-json::members!(default Member { name, kind, email, group_id, owner, roles, created_at, disabled });
+json::members!(default Member { name, kind, email, group_id, owner, wallet, roles, created_at, disabled });
 
 /// What an organisation brings along to every decision: its own providers and its named routes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

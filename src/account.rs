@@ -12,8 +12,9 @@ use crate::{
     json,
     ledger::{CallRecord, Entry, EntryKind, GENESIS},
     money::Nanos,
+    payment::Payment,
     table::{Queue, Table},
-    time::{Millis, Window},
+    time::{Millis, Window, Zone},
 };
 use serde::Serialize;
 use std::{
@@ -26,6 +27,7 @@ mod alerts;
 mod arms;
 pub mod ask;
 mod books;
+pub mod channels;
 mod defaults;
 mod ended;
 mod gate;
@@ -33,6 +35,7 @@ mod hold;
 mod keys;
 pub mod lessons;
 pub mod letter;
+pub mod payments;
 mod policy;
 mod refusal;
 mod rows;
@@ -48,6 +51,7 @@ use ended::Ended;
 use keys::Previous;
 use lessons::Lessons;
 use letter::{Answer, Caller, Grant, KeySpec, Letter, NewCredit, NewKey, Organization, Refusal};
+use payments::Payments;
 use trail::{Once, Trail};
 
 /// Counters of one row, some 150 bytes each.
@@ -62,6 +66,8 @@ pub struct Terms {
     pub hold_settle_ms: u64,
     /// How long entries are gathered for the journal.
     pub outbox_flush_ms: u64,
+    /// What was charged to a payment channel is claimed on chain after this.
+    pub claim_after_ms: u64,
     /// Own providers may have private addresses: on a development machine.
     pub private_upstreams: bool,
 }
@@ -170,10 +176,16 @@ struct Hold {
     at: Millis,
     settle_by: Millis,
     tokens: u64,
+    /// The nonce of the payment it rests on, and what of it that promises.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    claim: String,
+    #[serde(skip_serializing_if = "Nanos::is_zero")]
+    promised: Nanos,
 }
 
 json::members!(Hold {
-    key_id, path = Vec::new(), session = String::new(), grant, counted, at, settle_by, tokens,
+    key_id, path = Vec::new(), session = String::new(), grant, counted, at, settle_by, tokens, claim = String::new(),
+    promised = Nanos::ZERO,
 });
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -276,6 +288,7 @@ pub struct Account {
     news: Vec<Write>,
     /// When the next alert has to be sent.
     deliver_at: Option<Millis>,
+    payments: Payments,
     /// Answers to requests that may come again, by key and `Idempotency-Key`.
     once: Table<String, Once>,
     /// Refusals kept in this hour, by key.
@@ -332,6 +345,7 @@ impl Account {
             raised: 0,
             news: Vec::new(),
             deliver_at: None,
+            payments: Payments::default(),
             once: Table::default(),
             denied: (0, HashMap::new()),
             warm: Table::default(),
@@ -352,6 +366,7 @@ impl Account {
         }
         account.take_up_trail();
         account.deliver_at = account.next_delivery();
+        account.payments.take_up();
         if let Some(Checkpoint { seq, head, wallet, counters, rates, journaled: through, arms, seen }) = checkpoint {
             arms_at = account.arms.restore(&arms);
             account.lessons.seen.restore(&seen);
@@ -371,9 +386,9 @@ impl Account {
         Ok(account)
     }
 
-    fn count_hold(&mut self, counted: &[Counted], amount: Nanos, at: Millis) {
-        self.budgets.hold(counted, amount, at);
-        self.wallet.held = self.wallet.held.plus(amount);
+    fn count_hold(&mut self, hold: &Hold) {
+        self.budgets.hold(&hold.counted, hold.grant.amount, hold.at);
+        self.wallet.held = self.wallet.held.plus(hold.of_wallet());
     }
 
     /// Counts calls in flight, up or down.
@@ -414,6 +429,14 @@ impl Account {
                 Ok(key) => Turn::told(self.holder_told(&caller.key_id, key, &session, now)),
                 Err(refusal) => Turn::refused(refusal),
             },
+            Letter::Fund { caller, id, claim } => match self.prove(&caller, KeyKind::Admin, now).map(|_| ()) {
+                Ok(()) => self.fund(&caller, &id, *claim, now),
+                Err(refusal) => Turn::refused(refusal),
+            },
+            Letter::Funded { nonce, outcome } => self.funded(&nonce, outcome, now),
+            Letter::Refundable(_) => self.refundable(now),
+            Letter::Withdraw { id, payment } => self.withdraw(&id, *payment, now),
+            Letter::Balance(_) => Turn::told(Answer::Told { status: 200, body: self.balance_told() }),
             Letter::Whoami(caller) => match self.prove(&caller, KeyKind::Inference, now) {
                 Ok(key) => {
                     let tenant = Box::new(self.tenant_of(&self.path(&caller.key_id, &key.spec)));
@@ -497,6 +520,17 @@ impl Account {
             writes.extend(self.credit(credit, now).into_inner().writes);
         }
         Turn::told(Answer::Posted).with(writes)
+    }
+
+    /// A wallet's account begins with its first payment.
+    fn begin_wallet(&mut self, payment: &Payment, now: Millis) {
+        if self.organization.id.is_empty() {
+            let (id, timezone) = (payment.caip10(), "UTC".to_owned());
+            let name = payment.payer.to_string();
+            self.organization = Organization { id, name, timezone, zone: Zone::default(), created_at: now.seconds() };
+            self.tenant.organization.clone_from(&self.organization.id);
+            self.news.push(record("organization", "", Some(&self.organization)));
+        }
     }
 
     fn wallet_account(&self) -> String {
@@ -640,7 +674,8 @@ impl Account {
     #[must_use]
     pub fn wake(&self) -> Option<Millis> {
         let deadline = self.deadlines.first().map(|(at, _)| *at);
-        [self.flush_at, deadline, self.deliver_at].into_iter().flatten().min()
+        let due = self.payments.dues.first().map(|(at, _)| *at);
+        [self.flush_at, deadline, self.deliver_at, due].into_iter().flatten().min()
     }
 }
 
@@ -672,5 +707,7 @@ fn row(kind: &'static str, id: &str, body: Option<String>) -> Write {
     Write::Record { kind, id: id.to_owned(), body }
 }
 
+#[cfg(test)]
+mod payment_tests;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ mod health_object;
 mod journal;
 mod keys;
 mod models;
+mod payer;
 mod random;
 mod receipts;
 mod reconcile;
@@ -24,7 +25,7 @@ use crate::{
     account::letter::AdminAsk,
     audit, dialect,
     endpoint::{Endpoint, Headers, Surface},
-    exchange::{Exchange, Inbound, event::Event},
+    exchange::{Exchange, Inbound, event::Event, plain_url},
     fault::Fault,
     id::mint,
     time::Millis,
@@ -116,8 +117,13 @@ async fn answer(
     let (path, query) = path_of(&url);
     let endpoint = Endpoint::of(method, path)?;
     // Each wait stands once, whoever waits: every place that waits weighs.
-    if matches!(endpoint, Endpoint::Feedback | Endpoint::Admin(_) | Endpoint::Platform(_)) {
+    let wallets =
+        matches!(endpoint, Endpoint::PaymentOptions | Endpoint::Balance | Endpoint::Refund | Endpoint::Receipt(_));
+    if wallets || matches!(endpoint, Endpoint::Feedback | Endpoint::Admin(_) | Endpoint::Platform(_)) {
         snapshot::world(env, &ctx, None).await;
+    }
+    if matches!(endpoint, Endpoint::PaymentOptions) {
+        snapshot::facilitators(env, &ctx).await;
     }
     if matches!(endpoint, Endpoint::CountTokens) {
         // Where nothing is spent, nobody asks whether the key was revoked since.
@@ -143,7 +149,10 @@ async fn answer(
     let tagged = matches!(endpoint, Endpoint::Admin(_)) && matches!(method, "GET" | "PUT" | "PATCH");
     let (status, body) = match &endpoint {
         Endpoint::Chat(surface) => return chat(*surface, url, headers, body, chance, request, env, ctx).await,
-        Endpoint::Receipt(request) => receipts::get(request, &headers, env).await.map(found),
+        Endpoint::Receipt(request) => receipts::get(request, &url, &headers, env).await.map(found),
+        Endpoint::PaymentOptions => Ok(found(payer::options())),
+        Endpoint::Balance => payer::balance(&url, &headers, env).await,
+        Endpoint::Refund => payer::refund(&url, &headers, env).await,
         Endpoint::ReceiptKeys => receipts::keys(env).await.map(found),
         Endpoint::Feedback => feedback::take(&headers, &body, env).await,
         Endpoint::Key => control::key(&headers, env).await,
@@ -186,11 +195,22 @@ async fn chat(
         Knock::Stranger | Knock::Forged => None,
     };
     let world = snapshot::world(env, &ctx, key).await;
-    let account = key.map_or_default(|key| account_object::account_of(&key.organization()));
+    let terms = world.settings.x402.clone().filter(|_| knock == Knock::Stranger);
+    let mut world = world;
+    if terms.is_some() {
+        snapshot::facilitators(env, &ctx).await;
+        world.settings = snapshot::settings();
+    }
+    let terms = terms.and_then(|_| world.settings.x402.clone());
+    let purse = payer::purse(terms, "POST", plain_url(&url), path_of(&url).0, &headers, &body).await;
+    let account = match (&purse.payment, key) {
+        (Some(payment), _) => payer::account(&purse, payment),
+        (None, key) => key.map_or_default(|key| account_object::account_of(&key.organization())),
+    };
     // Of this moment, however long the body took: an old id holds nothing. It is made of the low 80 bits; the seed has the
     // other 48.
     let (request_id, seed) = (mint("req", now(), chance), (chance >> 80) as u64);
-    let inbound = Inbound { surface, url, headers, knock, body, request_id };
+    let inbound = Inbound { surface, url, headers, knock, body, request_id, purse };
     let (exchange, effects) = Exchange::open(inbound, world, now(), seed);
     let (sender, receiver) = oneshot::channel();
     let drive = Drive::new(env.clone(), account, sender);

@@ -22,6 +22,12 @@ pub enum Endpoint {
     Key,
     /// `POST /v1/feedback`: how good an answer was.
     Feedback,
+    /// `GET /v1/payment-options`: how calls can be paid for one by one.
+    PaymentOptions,
+    /// `GET /v1/balance`: what a wallet that has signed in has here.
+    Balance,
+    /// `POST /v1/refund`: a wallet that has signed in gets its balance back.
+    Refund,
     /// `GET /v1/receipts/{request_id}`
     Receipt(String),
     /// The public keys of receipts.
@@ -224,6 +230,9 @@ const SERVED: &[(&str, Make)] = &[
     ("GET healthz", Make::Call(|| Endpoint::Healthz)),
     ("GET v1/key", Make::Call(|| Endpoint::Key)),
     ("POST v1/feedback", Make::Call(|| Endpoint::Feedback)),
+    ("GET v1/payment-options", Make::Call(|| Endpoint::PaymentOptions)),
+    ("GET v1/balance", Make::Call(|| Endpoint::Balance)),
+    ("POST v1/refund", Make::Call(|| Endpoint::Refund)),
     ("GET v1/receipts/{text}", Make::CallOf(Endpoint::Receipt)),
     ("GET .well-known/megarouter-keys.json", Make::Call(|| Endpoint::ReceiptKeys)),
     ("GET v1/models", Make::Call(|| Endpoint::Models)),

@@ -30,10 +30,12 @@ const facade = (Half) => class extends DurableObject {
     if (at > 0) this.ctx.storage.setAlarm(at);
   }
   // Beside the alarm: a receiver that hangs holds up nothing.
-  async deliver({ alert, endpoint, url, headers, body }) {
+  async deliver({ alert, endpoint, nonce, step, url, headers, body }) {
     const answer = await fetch(url, { method: "POST", headers, body, redirect: "manual", signal: AbortSignal.timeout(15e3) }).catch(() => null);
-    await answer?.body?.cancel();
-    this.turn((half) => half.delivered(alert, endpoint, answer?.status ?? 0));
+    const told = nonce ? await answer?.arrayBuffer().catch(() => null) : await answer?.body?.cancel();
+    const status = answer?.status ?? 0;
+    if (nonce) this.turn((half) => half.answered(nonce, step, told ? status : 0, new Uint8Array(told ?? 0)));
+    else this.turn((half) => half.delivered(alert, endpoint, status));
     this.arm();
   }
   async alarm() {

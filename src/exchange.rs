@@ -6,10 +6,12 @@
 //! ```text
 //! phase        event                          next
 //! -----        -----                          ----
-//! Holding      Held                           Attempting Closing Done
+//! Holding      Held                           Paying Attempting Closing Done
 //! Holding      Refused                        Holding Done
 //! Holding      Unreachable                    Holding Closing Done
 //! Holding      Gone                           Holding
+//! Paying       Paid                           Paying Attempting Closing
+//! Paying       Gone                           Paying
 //! Attempting   Held                           Attempting Closing
 //! Attempting   Refused                        Attempting Closing
 //! Attempting   Unreachable                    Attempting Closing
@@ -50,12 +52,14 @@ use crate::{
     fault::Fault,
     id::Dice,
     money::Nanos,
+    payment::{Purse, facilitator},
     quality::Prior,
     route::{Allowed, Candidate, Conduct, Plan},
     time::Millis,
     usage::Usage,
     world::World,
 };
+use serde_json::Value;
 use std::{borrow::Cow, rc::Rc};
 
 mod admit;
@@ -68,6 +72,7 @@ mod explain;
 mod hedge;
 mod join;
 mod next;
+mod pay;
 mod relay;
 mod reply;
 mod rescue;
@@ -78,6 +83,7 @@ use cover::Growth;
 use escalate::{Kept, Verdict};
 use event::{Effect, Event, Timer};
 use hedge::{Hedge, Rival};
+pub use pay::plain_url;
 use relay::Relay;
 pub use reply::{base_headers, fault_headers};
 use rescue::Broken;
@@ -92,6 +98,7 @@ pub struct Inbound {
     pub knock: Knock,
     pub body: Vec<u8>,
     pub request_id: String,
+    pub purse: Purse,
 }
 
 /// One request's life.
@@ -116,6 +123,10 @@ pub struct Exchange {
     /// The attempt that runs beside the one under way.
     rival: Option<Box<Rival>>,
     held_at: Millis,
+    /// What became of the payment, as far as it is known.
+    paid: Option<facilitator::Outcome>,
+    /// How the channel is whose voucher did not fit.
+    mismatch: Option<Value>,
     /// The moment of the event being taken in.
     now: Millis,
 }
@@ -137,6 +148,7 @@ struct Case {
     knock: Knock,
     url: String,
     allowed: Allowed,
+    purse: Purse,
     world: World,
     seed: u64,
     dice: Dice,
@@ -145,6 +157,7 @@ struct Case {
 
 enum Phase {
     Holding { tries: u32 },
+    Paying(facilitator::Tries),
     Attempting(Stage),
     Relaying(Streaming),
     Closing { letter: Box<PostLetter>, tries: u32 },
@@ -324,6 +337,8 @@ impl Exchange {
             hedge: Hedge::None,
             rival: None,
             held_at: case.arrived,
+            paid: None,
+            mismatch: None,
             now: case.arrived,
             case,
         }
@@ -339,6 +354,7 @@ impl Exchange {
         }
         match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Holding { tries } => self.holding(tries, event, now, &mut effects),
+            Phase::Paying(tries) => self.paying(tries, event, now, &mut effects),
             Phase::Attempting(stage) => self.attempting(stage, event, now, &mut effects),
             Phase::Relaying(streaming) => self.relaying(streaming, event, now, &mut effects),
             Phase::Closing { letter, tries } => self.closing(letter, tries, event, &mut effects),
@@ -358,6 +374,7 @@ impl Exchange {
     pub fn phase(&self) -> &'static str {
         match self.phase {
             Phase::Holding { .. } => "Holding",
+            Phase::Paying(_) => "Paying",
             Phase::Attempting(_) => "Attempting",
             Phase::Relaying(_) => "Relaying",
             Phase::Closing { .. } => "Closing",
@@ -435,7 +452,7 @@ impl Case {
         now: Millis,
         seed: u64,
     ) -> Result<Self, Box<(Self, Fault)>> {
-        let Inbound { surface, url, headers, knock, body, request_id } = inbound;
+        let Inbound { surface, url, headers, knock, body, request_id, purse } = inbound;
         let nothing = Fault::invalid("malformed_json", "The request was not read.");
         let mut case = Self {
             request_id,
@@ -451,6 +468,7 @@ impl Case {
             knock,
             url,
             allowed: Allowed::default(),
+            purse,
             world,
             seed,
             dice: Dice::new(seed),
@@ -476,6 +494,7 @@ impl Case {
         self.request = self.grammar.decode_request(&self.body)?;
         self.grammar.decode_headers(headers, &self.body, &mut self.request)?;
         self.drop_hosted_tools()?;
+        self.bound_by_payment();
         self.streams = self.request.stream;
         self.signals = analyse(&self.request, &self.overrides, &self.world.prior);
         let named = self.body.set("service_tier").is_some_and(|raw| raw != "\"auto\"");
@@ -551,10 +570,18 @@ impl Case {
 
     /// Plans again, with what is now known of the organisation.
     fn replan(&mut self, now: Millis) {
-        let question = crate::route::Question {
+        let mut dice = self.dice.clone();
+        self.plan = crate::route::plan(&self.question(&self.overrides, now), &self.world, &mut dice);
+        self.dice = dice;
+        self.ask_whole();
+    }
+
+    /// What is asked of the router, with these wishes.
+    fn question<'a>(&'a self, overrides: &'a Overrides, now: Millis) -> crate::route::Question<'a> {
+        crate::route::Question {
             model: &self.request.model,
             signals: &self.signals,
-            overrides: &self.overrides,
+            overrides,
             allowed: &self.allowed,
             output_cap: self.request.max_output_tokens,
             surface: self.surface,
@@ -563,9 +590,7 @@ impl Case {
             when: self.when(),
             now,
             seed: self.seed,
-        };
-        self.plan = crate::route::plan(&question, &self.world, &mut self.dice);
-        self.ask_whole();
+        }
     }
 }
 

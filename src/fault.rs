@@ -40,6 +40,8 @@ pub struct Refused {
     pub retry_after_s: Option<u64>,
     /// `x-should-retry`, which the OpenAI and Anthropic clients obey above the status.
     pub should_retry: bool,
+    /// How it can be paid: the `PAYMENT-REQUIRED` header.
+    pub payment_required: Option<String>,
 }
 
 impl Fault {
@@ -58,6 +60,7 @@ impl Fault {
             metadata,
             retry_after_s: None,
             should_retry: false,
+            payment_required: None,
         }))
     }
 

@@ -1,107 +1,405 @@
-//! HTTP 402: what an agent without an account is asked to pay, in the words of x402.
+//! HTTP 402: what an agent without an account is asked to pay, and what it shows as payment, in the words of x402.
 //!
-//! One answer serves both generations: version 2 reads the `PAYMENT-REQUIRED` header, version 1 the body.
-//! <https://github.com/x402-foundation/x402/blob/main/specs/x402-specification-v2.md>
+//! Version 2 travels in headers, version 1 in the body of the 402 and in headers of other names; both are served.
+//! <https://github.com/x402-foundation/x402/blob/main/specs/x402-specification-v2.md>,
+//! <https://github.com/x402-foundation/x402/blob/main/specs/transports-v2/http.md>
+use crate::{endpoint::Headers, fault::Fault, json, json::json, mode::Mode, money::Nanos, time::Millis};
+use evm::{Address, Signature, Word};
+use serde::Serialize;
+use serde_json::Value;
+
+pub mod asset;
+pub mod batch;
+pub mod challenge;
+pub mod evm;
+pub mod exact;
+pub mod facilitator;
+mod permit2;
+mod quote;
+pub mod signin;
 pub mod stripe;
+mod upto;
 
-use crate::base64;
-use crate::json::{json, written};
-use crate::money::Nanos;
-use serde_json::{Map, Value};
+pub use asset::NANOS_PER_UNIT;
+use asset::{Network, Token};
+use batch::Voucher;
+pub use challenge::{Asked, Challenge, Dish, challenge, options, topup_offers};
+use facilitator::Known;
+pub use quote::Bound;
 
-/// A stablecoin on a network, with the EIP-712 domain its transfers are signed under.
-struct Asset {
-    /// CAIP-2, and the name version 1 has for it.
-    network: &'static str,
-    network_v1: &'static str,
-    address: &'static str,
-    name: &'static str,
-    version: &'static str,
+/// How a payment is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheme {
+    /// A fixed amount, settled before the work; what is not used stays in the payer's balance.
+    #[default]
+    Exact,
+    /// At most an amount; what was used is settled after the work.
+    Upto,
+    /// A voucher of a channel; what was used of it is charged at once, and claimed on chain much later.
+    #[serde(rename = "batch-settlement")]
+    Batch,
+    /// No payment: the wallet has signed in, and draws on its balance.
+    Balance,
 }
 
-/// USDC where stock clients know it: <https://developers.circle.com/stablecoins/usdc-contract-addresses>.
-const ASSETS: [Asset; 2] = [
-    Asset {
-        network: "eip155:8453",
-        network_v1: "base",
-        address: "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913",
-        name: "USD Coin",
-        version: "2",
-    },
-    Asset {
-        network: "eip155:84532",
-        network_v1: "base-sepolia",
-        address: "0x036CbD53842c5426634e7929541eC2318f3dCF7e",
-        name: "USDC",
-        version: "2",
-    },
-];
+json::words!(Scheme { Exact = "exact", Upto = "upto", Batch = "batch-settlement", Balance = "balance" });
 
-/// How long a signed payment stays good: longer than any settlement takes.
-const TIMEOUT_S: u32 = 120;
-/// A token of six decimals: one atomic unit is 1,000 nano-dollars.
-const NANOS_PER_UNIT: i64 = 1_000;
+impl Scheme {
+    /// Its word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Upto => "upto",
+            Self::Batch => "batch-settlement",
+            Self::Balance => "balance",
+        }
+    }
 
-/// What a 402 says beside the error.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Challenge {
-    /// The `PAYMENT-REQUIRED` header.
-    pub header: String,
-    /// `x402Version` and `accepts` for the body.
-    pub members: Map<String, Value>,
+    fn of_word(word: &str) -> Option<Self> {
+        [Self::Exact, Self::Upto, Self::Batch].into_iter().find(|scheme| scheme.word() == word)
+    }
 }
 
-/// Asks for `amount`, rounded up to the token's unit. `None` on a network whose assets we do not know.
+/// What payments this worker takes, where, and who settles them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The primary one first: its offers stand in the challenge, those of the others are told by `GET /v1/payment-options`.
+    pub networks: Vec<&'static Network>,
+    pub pay_to: Address,
+    /// Base URLs, in the order they are asked.
+    pub facilitators: Vec<String>,
+    /// Where the primary network is looked at; empty for nowhere.
+    pub rpc_url: String,
+    /// What quotes are sealed with.
+    pub secret: Word,
+    /// What facilitators say of themselves.
+    pub known: Known,
+}
+
+/// A payment as it was shown: held against its offer, its signature not yet looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    pub payment: Payment,
+    pub proofs: Vec<Proof>,
+}
+
+/// What must have been signed, by what signature, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    pub digest: Word,
+    pub signature: Signature,
+    pub signer: Address,
+}
+
+impl Proof {
+    fn of(digest: Word, signature: &str, signer: Address) -> Result<Self, Fault> {
+        let signature = evm::signature(signature).ok_or_else(|| unpaid("The signature is none."))?;
+        Ok(Self { digest, signature, signer })
+    }
+}
+
+/// A payment that fits what was offered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Payment {
+    pub scheme: Scheme,
+    /// CAIP-2.
+    pub network: String,
+    pub asset: Address,
+    pub payer: Address,
+    /// Atomic units: what it pays, or the most that it does.
+    pub units: u64,
+    /// What the payer's account claims once.
+    pub nonce: String,
+    /// Until when it can be settled, in seconds since 1970.
+    pub valid_before: u64,
+    /// The generation of x402 it speaks, 1 or 2.
+    pub version: u8,
+    /// The mode whose offer was taken; none where the offer was of no quote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// What its facilitator is told: the payload and the requirements, as JSON.
+    pub payload: String,
+    pub requirements: String,
+    /// Only this facilitator can settle it; empty for any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub facilitator: String,
+    /// The payer's permission to move the token comes with it, and the facilitator pays for the gas.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sponsored: bool,
+    /// What it shows of a channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voucher: Option<Voucher>,
+}
+
+json::members!(default Payment {
+    scheme, network, asset, payer, units, nonce, valid_before, version, mode, payload, requirements, facilitator, sponsored,
+    voucher,
+});
+
+impl Payment {
+    /// What it is worth.
+    #[must_use]
+    pub fn amount(&self) -> Nanos {
+        nanos_of(self.units)
+    }
+
+    /// The payer's account, without its prefix: CAIP-10.
+    #[must_use]
+    pub fn caip10(&self) -> String {
+        format!("{}:{}", self.network, self.payer)
+    }
+
+    /// Where its money stands in the ledger.
+    #[must_use]
+    pub fn source(&self) -> String {
+        format!("asset:x402:{}:{}", self.network, self.asset)
+    }
+
+    /// Whether it is settled before the work.
+    #[must_use]
+    pub fn is_upfront(&self) -> bool {
+        self.scheme == Scheme::Exact
+    }
+
+    /// What a facilitator is asked: `units` are what it is to settle.
+    #[must_use]
+    pub fn ask(&self, units: u64) -> Value {
+        let mut requirements: Value = json::read(&self.requirements).unwrap_or_default();
+        if let Some(members) = requirements.as_object_mut().filter(|_| self.version > 1) {
+            json::put_text(members, "amount", &units.to_string());
+        }
+        let payload: Value = json::read(&self.payload).unwrap_or_default();
+        json!({"x402Version": self.version, "paymentPayload": payload, "paymentRequirements": requirements})
+    }
+}
+
+impl Payment {
+    /// What became of it, as clients are told.
+    #[must_use]
+    pub fn settlement(&self, outcome: &facilitator::Outcome) -> Value {
+        let (success, transaction, reason) = match outcome {
+            facilitator::Outcome::Done { transaction, .. } => (true, transaction.as_str(), None),
+            facilitator::Outcome::Failed { reason } => (false, "", Some(reason.as_str())),
+            facilitator::Outcome::Unknown => (false, "", Some("settlement_pending")),
+        };
+        let network = if self.version > 1 { self.network.as_str() } else { asset::name_v1(&self.network) };
+        let mut told = json!({"success": success, "transaction": transaction, "network": network, "payer": self.payer});
+        if let (Some(members), Some(reason)) = (told.as_object_mut(), reason) {
+            json::put_text(members, "errorReason", reason);
+        }
+        told
+    }
+}
+
+/// What a request without a key brings along to pay with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Purse {
+    pub payment: Option<Payment>,
+    /// What is wrong with the payment it showed.
+    pub refused: Option<Fault>,
+    /// Method and path, and the SHA-256 of the body in hexadecimal: what a quote is bound to.
+    pub target: String,
+    /// Its URL without the query.
+    pub resource: String,
+    pub body_hash: String,
+    /// The network it wants to be offered; empty for the primary one.
+    pub network: String,
+    /// The organisation whose member the wallet is, where that is to pay; else empty.
+    pub organization: String,
+}
+
+impl Purse {
+    /// What a quote for this request is bound to.
+    #[must_use]
+    pub fn bound(&self) -> Bound<'_> {
+        Bound { target: &self.target, resource: &self.resource, body_hash: &self.body_hash }
+    }
+}
+
+/// Atomic units as money.
 #[must_use]
-pub fn challenge(network: &str, pay_to: &str, resource: &str, amount: Nanos) -> Option<Challenge> {
-    let asset = ASSETS.iter().find(|asset| asset.network == network)?;
-    let units = (amount.0.max(1).checked_add(NANOS_PER_UNIT - 1)? / NANOS_PER_UNIT).to_string();
-    let extra = json!({"name": asset.name, "version": asset.version});
-    let description = "One call to a model. The amount is the most it can cost.";
-    let required = json!({
-        "x402Version": 2,
-        "error": "PAYMENT-SIGNATURE header is required",
-        "resource": {"url": resource, "description": description, "mimeType": "application/json"},
-        "accepts": [{
-            "scheme": "exact",
-            "network": asset.network,
-            "amount": units,
-            "asset": asset.address,
-            "payTo": pay_to,
-            "maxTimeoutSeconds": TIMEOUT_S,
-            "extra": extra,
-        }],
-    });
-    let accepts_v1 = json!([{
-        "scheme": "exact",
-        "network": asset.network_v1,
-        "maxAmountRequired": units,
-        "asset": asset.address,
-        "payTo": pay_to,
-        "resource": resource,
-        "description": description,
-        "mimeType": "application/json",
-        "maxTimeoutSeconds": TIMEOUT_S,
-        "extra": extra,
-    }]);
-    let members = [("x402Version".to_owned(), json!(1)), ("accepts".to_owned(), accepts_v1)].into_iter().collect();
-    Some(Challenge { header: base64::padded(written(&required).as_bytes()), members })
+pub fn nanos_of(units: u64) -> Nanos {
+    Nanos(i64::try_from(units).unwrap_or(i64::MAX).saturating_mul(NANOS_PER_UNIT))
+}
+
+/// Money as atomic units, rounded up.
+#[must_use]
+pub fn units_of(amount: Nanos) -> u64 {
+    u64::try_from(amount.0.max(0)).unwrap_or_default().div_ceil(NANOS_PER_UNIT.unsigned_abs())
+}
+
+/// What a scheme's file finds in a payload.
+struct Signed {
+    payer: Address,
+    proofs: Vec<Proof>,
+    units: u64,
+    nonce: String,
+    valid_before: u64,
+}
+
+/// An offer as it stands in a payload: every member of it is ours, for its quote is.
+struct Offered<'a> {
+    terms: &'a Terms,
+    network: &'static Network,
+    token: &'static Token,
+    requirements: &'a Value,
+    now: Millis,
+}
+
+/// The payment a request shows, if it shows one.
+///
+/// # Errors
+/// 400 for what is no payment; 402 for one that does not pay this request: the message says why.
+pub fn shown(headers: &Headers, terms: &Terms, bound: &Bound<'_>, now: Millis) -> Result<Option<Shown>, Fault> {
+    let (text, version) = match (headers.get("payment-signature"), headers.get("x-payment")) {
+        (Some(text), _) => (text, 2),
+        (None, Some(text)) => (text, 1),
+        (None, None) => return Ok(None),
+    };
+    let payload: Option<Value> = crate::base64::of_padded(text.trim()).and_then(|text| json::read_bytes(&text).ok());
+    let payload = payload.filter(Value::is_object).ok_or_else(|| malformed("is not a JSON object in base64"))?;
+    if payload.get("x402Version").and_then(Value::as_u64) != Some(version.into()) {
+        return Err(malformed(if version == 2 { "is not of x402Version 2" } else { "is not of x402Version 1" }));
+    }
+    let (requirements, mode) = if version == 2 {
+        let accepted = payload.get("accepted").filter(|accepted| accepted.is_object());
+        let accepted = accepted.ok_or_else(|| malformed("has no `accepted`"))?;
+        let mode = quote::check(accepted, bound, terms, now)?;
+        (accepted.clone(), Some(mode))
+    } else {
+        (challenge::requirements_v1(&payload, terms, bound.resource)?, None)
+    };
+    let text = |name: &str| requirements.get(name).and_then(Value::as_str).unwrap_or_default();
+    let scheme = Scheme::of_word(text("scheme")).ok_or_else(|| unpaid("This scheme is not offered."))?;
+    let of_v1 = |network: &&&Network| version == 1 && network.name_v1 == text("network");
+    let network = terms.networks.iter().find(|network| network.id == text("network") || of_v1(network));
+    let network = *network.ok_or_else(|| unpaid("This network is not offered."))?;
+    let token = network.token(text("asset")).ok_or_else(|| unpaid("This token is not offered."))?;
+    let offered = Offered { terms, network, token, requirements: &requirements, now };
+    let inner = payload.get("payload").ok_or_else(|| malformed("has no `payload`"))?;
+    let (signed, voucher) = match scheme {
+        Scheme::Exact => (exact::read(inner, &offered)?, None),
+        Scheme::Upto | Scheme::Balance => (upto::read(inner, &offered)?, None),
+        Scheme::Batch => {
+            let (signed, voucher) = batch::read(inner, &offered)?;
+            (signed, Some(voucher))
+        }
+    };
+    let facilitator = terms.known.url(scheme, network.id);
+    let payment = Payment {
+        scheme,
+        network: network.id.to_owned(),
+        asset: token.address,
+        payer: signed.payer,
+        units: signed.units,
+        nonce: signed.nonce,
+        valid_before: signed.valid_before,
+        version,
+        mode,
+        requirements: json::written(&requirements),
+        payload: json::written(&payload),
+        facilitator: facilitator.to_owned(),
+        sponsored: is_sponsored(&payload),
+        voucher,
+    };
+    Ok(Some(Shown { payment, proofs: signed.proofs }))
+}
+
+/// Whether a payload brings the permission along that Permit2 needs: a signed permit, or a signed transaction.
+fn is_sponsored(payload: &Value) -> bool {
+    let told = |extension: &str, member: &str| {
+        payload
+            .get("extensions")
+            .and_then(|all| all.get(extension)?.get("info")?.get(member))
+            .is_some_and(Value::is_string)
+    };
+    told("eip2612GasSponsoring", "signature") || told("erc20ApprovalGasSponsoring", "signedTransaction")
+}
+
+impl Shown {
+    /// The payment, if it is signed by whom it has to be. `recover` tells the uncompressed point of the key that signed a digest. Of a
+    /// contract's signature only the chain knows.
+    ///
+    /// # Errors
+    /// 402: somebody else signed it, or something else was signed.
+    pub fn signed(self, recover: &dyn Fn(&Word, &[u8; 65]) -> Vec<u8>) -> Result<Payment, Fault> {
+        for Proof { digest, signature, signer } in &self.proofs {
+            let Signature::Key(signature) = signature else {
+                return Err(unpaid("Wallets that are contracts are not served: sign with a key."));
+            };
+            if Address::of_key(&recover(digest, signature)) != Some(*signer) {
+                return Err(unpaid("The signature is not the payer's, or another message was signed."));
+            }
+        }
+        Ok(self.payment)
+    }
+}
+
+/// 402: this payment does not pay this request.
+fn unpaid(why: &str) -> Fault {
+    Fault::new(402, "payment_required", "x402_invalid", format!("{why} Pay by one of the offers of this answer."))
+}
+
+/// 400: nothing a client of x402 sends.
+fn malformed(why: &str) -> Fault {
+    let text = format!("The payment header {why}. Send what a client of x402 makes of the PAYMENT-REQUIRED header.");
+    Fault::invalid("x402_malformed", text)
+}
+
+fn member<'a>(value: &'a Value, name: &str) -> Result<&'a Value, Fault> {
+    value.get(name).ok_or_else(|| malformed(&format!("lacks `{name}` in its payload")))
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, Fault> {
+    member(value, name)?.as_str().ok_or_else(|| malformed(&format!("has a `{name}` that is no text")))
+}
+
+fn address(value: &Value, name: &str) -> Result<Address, Fault> {
+    Address::parse(text(value, name)?).ok_or_else(|| malformed(&format!("has a `{name}` that is no address")))
+}
+
+/// A number as text, as far as we can count.
+fn whole(value: &Value, name: &str) -> Result<u64, Fault> {
+    let number = text(value, name)?.parse();
+    number.map_err(|_| malformed(&format!("has a `{name}` that is no whole number below 2^64")))
+}
+
+/// How long before its end a payment can no longer be settled: facilitators want six seconds, and the way there takes time.
+const SETTLE_S: u64 = 10;
+/// The longest that a payment may be good for, above what any offer says.
+const VALID_S_MAX: u64 = 7_200;
+
+impl Offered<'_> {
+    /// Whether a payment is valid now, and for as long as settling takes.
+    fn in_time(&self, valid_after: u64, valid_before: u64) -> Result<(), Fault> {
+        let now = self.now.seconds();
+        if valid_after > now {
+            return Err(unpaid("The payment is not valid yet."));
+        }
+        // What is refused is remembered until then.
+        if valid_before > now.saturating_add(VALID_S_MAX) {
+            return Err(unpaid("The payment is good for longer than an offer is."));
+        }
+        if valid_before < now.saturating_add(SETTLE_S) {
+            return Err(unpaid("The payment has run out."));
+        }
+        Ok(())
+    }
+
+    /// Whether it pays us what was asked. Of a payment of version 1 the price is looked at once the request is planned.
+    fn pays(&self, to: Address, units: u64) -> Result<(), Fault> {
+        if to != self.terms.pay_to {
+            return Err(unpaid("The payment goes to another address."));
+        }
+        let asked = self.requirements.get("amount").and_then(Value::as_str);
+        if asked.is_some_and(|asked| asked != units.to_string()) {
+            return Err(unpaid("The payment is of another amount."));
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_generations_read_the_same_offer() {
-        let challenge =
-            challenge("eip155:84532", "0xabc", "https://edge.test/v1/chat/completions", Nanos(1_500)).expect("known");
-        let header = base64::of_padded(&challenge.header).expect("base64");
-        let required: Value = serde_json::from_slice(&header).expect("json");
-        assert_eq!(required["accepts"][0]["amount"], "2", "rounded up to the token's unit");
-        assert_eq!(challenge.members["accepts"][0]["maxAmountRequired"], "2");
-        assert_eq!((&required["x402Version"], &challenge.members["x402Version"]), (&json!(2), &json!(1)));
-        assert!(challenge.header.len() < 2_048, "some intermediaries refuse longer headers");
-        assert!(super::challenge("eip155:1", "0xabc", "https://x", Nanos(1)).is_none());
-    }
-}
+mod tests;

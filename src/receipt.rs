@@ -9,9 +9,9 @@ use crate::{
 };
 use serde_json::Value;
 
-/// The payload of a charge's receipt; `None` for an entry that is no charge.
+/// The payload of a charge's receipt, with the entry of its own payment where a wallet paid; `None` for an entry that is no charge.
 #[must_use]
-pub fn payload(organization: &str, entry: &Entry) -> Option<Value> {
+pub fn payload(organization: &str, entry: &Entry, paid: Option<&Entry>) -> Option<Value> {
     let call = entry.call.as_ref().filter(|_| entry.kind == EntryKind::Usage)?;
     let mut payload = json!({
         "object": "receipt",
@@ -20,13 +20,28 @@ pub fn payload(organization: &str, entry: &Entry) -> Option<Value> {
         "organization_id": organization,
         "posted_at": entry.at.rfc3339(),
         "charge_usd": crate::money::Nanos(-entry.amount_usd.0),
-        "payment": null,
+        "payment": paid.map(payment),
         "entry": {"seq": entry.seq, "prev_hash": entry.prev_hash, "hash": entry.hash},
     });
     if let (Some(members), Value::Object(call)) = (payload.as_object_mut(), json::told_by_text(call)) {
         members.extend(call);
     }
     Some(payload)
+}
+
+/// What paid for a call, from the entry that booked it.
+fn payment(paid: &Entry) -> Value {
+    let from = paid.legs.first().map_or("", |leg| leg.account.as_str());
+    let (network, asset) = from.splitn(3, ':').nth(2).and_then(|place| place.rsplit_once(':')).unwrap_or_default();
+    let mut words = paid.note.as_deref().unwrap_or_default().split(' ').skip(1);
+    json!({
+        "amount_usd": paid.amount_usd,
+        "network": network,
+        "from": asset,
+        "scheme": words.next(),
+        "transaction": words.next().filter(|hash| !hash.is_empty()),
+        "settled_at": paid.at.rfc3339(),
+    })
 }
 
 /// The text that is signed.
@@ -112,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_receipt_computes_its_own_charge() {
-        let payload = payload("org_a", &entry()).expect("a charge");
+        let payload = payload("org_a", &entry(), None).expect("a charge");
         assert_eq!(payload["charge_usd"], "0.00028");
         assert_eq!(check_charge(&payload), Ok(()));
         for (member, other) in [("charge_usd", "0.00027".into()), ("usage", json!({"input": 101, "output": 10}))] {

@@ -4,7 +4,7 @@ use crate::{
     catalog::{Catalog, Deployment},
     chat::ServiceTier,
     health::{Health, RetryBudget},
-    json,
+    json, payment,
     quality::{Prior, taught::Taught},
     table::Table,
     time::Millis,
@@ -39,15 +39,8 @@ pub enum Credential {
 pub struct Settings {
     /// The providers of the catalog this worker has a credential or a sandbox for.
     pub reach: Table<String, Reach>,
-    pub x402: Option<X402>,
-}
-
-/// Where unpaid agents are told to pay.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct X402 {
-    /// CAIP-2.
-    pub network: String,
-    pub pay_to: String,
+    /// What unpaid agents may pay by.
+    pub x402: Option<Rc<payment::Terms>>,
 }
 
 /// One organisation's rows, parsed.

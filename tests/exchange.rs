@@ -11,6 +11,8 @@
 mod decision;
 #[path = "exchange/escalation.rs"]
 mod escalation;
+#[path = "exchange/paying.rs"]
+mod paying;
 #[path = "exchange/shell.rs"]
 mod shell;
 #[allow(dead_code, reason = "other tests use the rest")]
@@ -214,7 +216,10 @@ fn a_stranger_is_told_the_price_in_both_generations() {
     let body = story.body();
     assert_eq!((&body["x402Version"], &body["error"]["code"]), (&json!(1), &json!("x402_payment_required")));
     let offer = &body["accepts"][0];
-    assert_eq!((&offer["network"], &offer["payTo"]), (&json!("base-sepolia"), &json!("0xabc")));
+    assert_eq!(
+        (&offer["network"], &offer["payTo"]),
+        (&json!("base-sepolia"), &json!("0x90f79bf6eb2c4f870365e785982e1f101e93b906"))
+    );
     assert_eq!(offer["resource"], "https://edge.test/v1/chat/completions");
     let header = story.header("payment-required").expect("the header of version 2");
     assert!(header.len() > 100 && story.header("cache-control") == Some("no-store"));

@@ -44,7 +44,10 @@ impl Account {
             Admin::CreateGroup => {
                 self.put_group(actor, &format!("grp_{fresh}"), asks::group(asks::read(body)?, true)?, true, now)
             }
-            Admin::UpdateGroup(id) => self.put_group(actor, id, asks::group(asks::read(body)?, false)?, false, now),
+            Admin::UpdateGroup(id) => {
+                let ask = asks::GroupAsk { gone: asks::nulls(body), ..asks::group(asks::read(body)?, false)? };
+                self.put_group(actor, id, ask, false, now)
+            }
             Admin::GetGroup(id) => found("group", self.groups.contains_key(id).then(|| self.group_told(id))),
             Admin::ListGroups => self.list_groups(actor),
             Admin::ArchiveGroup(id) => self.archive_group(id),
@@ -61,7 +64,10 @@ impl Account {
                 }
                 self.put_member(actor, &format!("mem_{fresh}"), member, true, now)
             }
-            Admin::UpdateMember(id) => self.put_member(actor, id, asks::member(asks::read(body)?, false)?, false, now),
+            Admin::UpdateMember(id) => {
+                let ask = asks::MemberAsk { gone: asks::nulls(body), ..asks::member(asks::read(body)?, false)? };
+                self.put_member(actor, id, ask, false, now)
+            }
             Admin::GetMember(id) => found("member", self.members.get(id).map(|member| member_told(id, member))),
             Admin::ListMembers => self.list_members(actor, false),
             Admin::ListServiceAccounts => self.list_members(actor, true),

@@ -7,6 +7,7 @@ use crate::{
     fault::Fault,
     json,
     money::{Nanos, Pico},
+    payment::evm::Address,
     quality::Check,
     time::Millis,
 };
@@ -137,9 +138,17 @@ pub struct GroupAsk {
     pub name: Option<String>,
     pub parent_id: Option<String>,
     pub cost_center: Option<String>,
+    pub gone: Vec<String>,
 }
 
 json::members!(strict default GroupAsk { name, parent_id, cost_center });
+
+/// The members of a body that are null.
+pub fn nulls(body: &[u8]) -> Vec<String> {
+    let told: Value = json::read_bytes(body).unwrap_or_default();
+    let members = told.as_object().into_iter().flatten();
+    members.filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect()
+}
 
 /// What an admin says of a member. Absent members stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,11 +157,15 @@ pub struct MemberAsk {
     pub kind: Option<MemberKind>,
     pub email: Option<String>,
     pub group_id: Option<String>,
+    /// The address of the wallet that may call in its name.
+    pub wallet: Option<String>,
     /// All it is to have from now on, but what follows from its kind.
     pub roles: Option<Vec<RoleGrant>>,
+    /// The members that are null: what they say is taken away.
+    pub gone: Vec<String>,
 }
 
-json::members!(strict default MemberAsk { name, kind, email, group_id, roles });
+json::members!(strict default MemberAsk { name, kind, email, group_id, wallet, roles });
 
 /// `POST /groups/{id}/move`: under which group, or to the top.
 #[derive(Debug, Default)]
@@ -178,8 +191,14 @@ pub fn group(ask: GroupAsk, new: bool) -> Result<GroupAsk, Fault> {
 ///
 /// # Errors
 /// 400 naming the member out of bounds.
-pub fn member(ask: MemberAsk, new: bool) -> Result<MemberAsk, Fault> {
+pub fn member(mut ask: MemberAsk, new: bool) -> Result<MemberAsk, Fault> {
     names(new, ask.name.as_deref(), ("email", ask.email.as_deref()))?;
+    if let Some(wallet) = &ask.wallet {
+        let address = Address::parse(wallet);
+        ask.wallet = Some(
+            address.ok_or_else(|| Fault::parameter("wallet", "wallet is an address: 0x and 40 digits."))?.to_string(),
+        );
+    }
     if ask.roles.as_ref().is_some_and(|roles| roles.len() > ROLES_MAX) {
         return Err(Fault::parameter("roles", format!("A member has at most {ROLES_MAX} roles.")));
     }

@@ -6,7 +6,7 @@ use super::{
     },
 };
 use crate::{
-    access::KeyKind,
+    access::{KeyKind, Member},
     budget::{Counted, Place, RateLimits},
     id::Scope,
     ledger::{CallRecord, EntryKind, transfer},
@@ -29,7 +29,47 @@ const WARM_MS: u64 = 300_000;
 /// Sessions that are remembered for it, in memory alone.
 const WARM_MAX: usize = 10_000;
 
+/// What a call has cost with all its attempts. None where it came to nothing: not a word was charged, and the caller saw a fault.
+fn spent(outcome: &PostOutcome, call: &CallRecord, others: &[OtherAttempt], held: Nanos) -> Option<Nanos> {
+    let most = |call: &CallRecord, used: Nanos, held: Nanos| if call.estimated { used.min(held) } else { used };
+    let elsewhere = others.iter().map(|other| most(&other.call, other.outcome.used(), other.amount));
+    let here = others.iter().map(|other| other.amount).fold(held, Nanos::minus);
+    let spent = elsewhere.fold(most(call, outcome.used(), here), Nanos::plus);
+    let failed = matches!(outcome, PostOutcome::Charge(Nanos::ZERO)) && call.status >= 400;
+    let nothing = *outcome == PostOutcome::Void || failed && spent == Nanos::ZERO;
+    (!nothing).then_some(spent)
+}
+
+impl PostOutcome {
+    fn used(&self) -> Nanos {
+        match self {
+            Self::Charge(amount) | Self::Suspense { metered: amount } => *amount,
+            Self::Void => Nanos::ZERO,
+        }
+    }
+
+    fn take_as_metered(&mut self) {
+        if let Self::Suspense { metered } = *self {
+            *self = Self::Charge(metered);
+        }
+    }
+}
+
+/// What a hold is made of.
+struct Begun {
+    path: Vec<Scope>,
+    counted: Vec<Counted>,
+    grant: Grant,
+    /// What its payment promises.
+    promise: Nanos,
+}
+
 impl Hold {
+    /// What the wallet covers of it: a payment's promise covers the rest.
+    pub(super) fn of_wallet(&self) -> Nanos {
+        self.grant.amount.minus(self.promised)
+    }
+
     /// The scopes it counts in.
     pub(super) fn scopes(&self) -> Vec<Scope> {
         match self.path.as_slice() {
@@ -58,8 +98,8 @@ impl Rates {
 
 impl Account {
     pub(super) fn hold(&mut self, letter: HoldLetter, now: Millis) -> Turn {
-        let spec = match self.prove(&letter.caller, KeyKind::Inference, now) {
-            Ok(key) => key.spec.clone(),
+        let spec = match self.spec_of(&letter.caller, now) {
+            Ok(spec) => spec,
             Err(refusal) => return Turn::refused(refusal),
         };
         match self.bookings.get(&letter.request_id) {
@@ -88,7 +128,11 @@ impl Account {
             }
             return turn;
         }
-        let grant = match self.affordable(&letter, &spec, &counted, place) {
+        let promise = match self.admits_payment(letter.claim.as_deref(), now) {
+            Ok(promise) => promise,
+            Err(refusal) => return Turn::refused(refusal),
+        };
+        let grant = match self.affordable(&letter, &spec, &counted, place, promise) {
             Ok(grant) => grant,
             Err(refusal) => {
                 if let Refusal::Budget(blocked) = &refusal
@@ -106,14 +150,48 @@ impl Account {
         if let Err(refusal) = self.take_rates(&path, &spec, letter.tokens, now) {
             return Turn::refused(refusal);
         }
-        self.count_hold(&counted, grant.amount, now);
         self.note_use(&letter.caller.key_id, now);
-        let told = self.with_hints(grant.clone(), &letter, now);
-        let HoldLetter { request_id, caller, session, tokens, .. } = letter;
+        self.begin(letter, Begun { path, counted, grant, promise }, now)
+    }
+
+    /// The hold is made.
+    fn begin(&mut self, letter: HoldLetter, begun: Begun, now: Millis) -> Turn {
+        let Begun { path, counted, mut grant, promise } = begun;
+        let mut told = self.with_hints(grant.clone(), &letter, now);
+        let HoldLetter { request_id, caller, session, tokens, claim, .. } = letter;
         let (key_id, settle_by) = (caller.key_id, now.after(self.terms.hold_settle_ms));
-        let hold = Hold { key_id, path, session, grant, counted, at: now, settle_by, tokens };
+        let promised = promise.min(grant.amount);
+        let nonce = claim.as_ref().map_or_default(|claim| claim.payment.nonce.clone());
+        if let Some(claim) = claim {
+            (told.pays, told.channel) = self.begin_payment(*claim, &request_id, settle_by, now);
+            // Who asks again hears the same.
+            (grant.pays, grant.channel) = (told.pays, told.channel);
+        }
+        let hold = Hold { key_id, path, session, grant, counted, at: now, settle_by, tokens, claim: nonce, promised };
+        self.count_hold(&hold);
         let write = self.put(request_id, Booking::Held(hold));
         Turn::told(Answer::Held(told)).with(vec![write])
+    }
+
+    /// What a key allows; a wallet that has signed is bound by nothing but what it pays.
+    fn spec_of(&self, caller: &Caller, now: Millis) -> Result<KeySpec, Refusal> {
+        if caller.kind == KeyKind::Payer {
+            return self.payer_spec(caller);
+        }
+        self.prove(caller, KeyKind::Inference, now).map(|key| key.spec.clone())
+    }
+
+    /// In its own account a wallet is bound by nothing but what it has. In an organisation's it calls in its member's name.
+    fn payer_spec(&self, caller: &Caller) -> Result<KeySpec, Refusal> {
+        if caller.digest.is_empty() {
+            return Ok(KeySpec::default());
+        }
+        let is_its = |member: &Member| member.wallet.as_ref() == Some(&caller.key_id) && !member.disabled;
+        let member =
+            self.members.iter().find(|(_, member)| is_its(member)).filter(|_| caller.digest == self.organization.id);
+        let message = "This wallet is none of the organisation's members'. An admin sets it: PATCH /admin/v1/members/{id} {\"wallet\"}.";
+        let (id, _) = member.ok_or_else(|| Refusal::Role { message: message.to_owned() })?;
+        Ok(KeySpec { owner_member_id: Some(id.clone()), ..KeySpec::default() })
     }
 
     /// A grant with what helps to choose. None of it is kept with the hold.
@@ -143,6 +221,7 @@ impl Account {
         spec: &KeySpec,
         counted: &[Counted],
         place: Place<'_>,
+        promise: Nanos,
     ) -> Result<Grant, Refusal> {
         let allows = |bid: &Bid| {
             spec.allows(&bid.provider, &bid.model) && self.policies_permit(place.path, &bid.provider, &bid.model)
@@ -152,7 +231,10 @@ impl Account {
             let (models, providers) = (spec.model_allowlist.clone(), spec.provider_allowlist.clone());
             return Err(Refusal::NotAllowed { models, providers });
         };
-        let room = self.budgets.room(counted, place.at).min(self.wallet.available());
+        // What is paid before the work is not for debts of earlier calls: else nobody who has one could ever pay again.
+        let upfront = letter.claim.as_ref().is_some_and(|claim| claim.payment.is_upfront());
+        let there = if upfront { self.spendable().max(Nanos::ZERO) } else { self.spendable() };
+        let room = self.budgets.room(counted, place.at).min(there.plus(promise));
         let mut grant = Grant { at: place.at, ..Grant::default() };
         for (number, bid) in allowed() {
             if let Some(amount) = bid.within(room) {
@@ -164,9 +246,14 @@ impl Account {
         if grant.allowed.is_empty() { Err(self.too_dear(cheapest, counted, place)) } else { Ok(grant) }
     }
 
+    /// What is there to be held: what is about to be settled covers its own charge.
+    fn spendable(&self) -> Nanos {
+        self.wallet.available().plus(self.owed())
+    }
+
     /// Why an amount that there is no room for is refused.
     fn too_dear(&self, amount: Nanos, counted: &[Counted], place: Place<'_>) -> Refusal {
-        let available = self.wallet.available();
+        let available = self.spendable();
         match self.budgets.blocked(counted, amount, place) {
             Some(mut blocked) if !blocked.only_by_holds() => {
                 blocked.scope_name = self.name_of(&blocked.scope);
@@ -236,12 +323,13 @@ impl Account {
         };
         let mut hold = hold.clone();
         let held = hold.grant.amount;
-        let room = self.budgets.room(&hold.counted, now).min(self.wallet.available());
+        let room = self.budgets.room(&hold.counted, now).min(self.spendable());
         let amount = letter.to.min(held.plus(room.max(Nanos::ZERO)));
         if amount <= held || amount < letter.least {
             return Turn::told(Answer::Held(hold.grant));
         }
-        self.count_hold(&hold.counted, amount.minus(held), now);
+        let more = Grant { amount: amount.minus(held), ..Grant::default() };
+        self.count_hold(&Hold { grant: more, at: now, promised: Nanos::ZERO, ..hold.clone() });
         hold.grant.amount = amount;
         hold.settle_by = now.after(self.terms.hold_settle_ms);
         let answer = Answer::Held(hold.grant.clone());
@@ -250,7 +338,7 @@ impl Account {
     }
 
     pub(super) fn post(&mut self, letter: PostLetter, now: Millis) -> Turn {
-        let PostLetter { request_id, held_at, outcome, call, tokens, others, observed } = letter;
+        let PostLetter { request_id, held_at, mut outcome, call, tokens, others, observed, paid } = letter;
         let (mut hold, told, until) = match self.bookings.get(&request_id) {
             // Of an earlier hold of the same id, which ended so long ago that it was forgotten.
             Some(Booking::Held(hold) | Booking::Suspense { hold, .. })
@@ -278,21 +366,35 @@ impl Account {
         if matches!(self.bookings.get(&request_id), Some(Booking::Held(_))) {
             self.correct_tokens(&hold, tokens, now);
         }
+        let mut others = if told { Vec::new() } else { others };
+        if self.settles_after(&hold) {
+            // That cannot wait for a day until a charge is known: what was metered is the charge.
+            let outcomes = others.iter_mut().map(|other| &mut other.outcome).chain([&mut outcome]);
+            outcomes.for_each(PostOutcome::take_as_metered);
+        }
+        let mut left = hold.grant.amount.minus(outcome.used());
+        for other in &mut others {
+            // What the answer has used of the hold cannot cover another attempt any more.
+            other.amount = other.amount.min(left).max(Nanos::ZERO);
+            left = left.minus(other.amount);
+        }
         let mut writes = Vec::new();
+        if !hold.claim.is_empty() {
+            let spent = spent(&outcome, &call, &others, hold.grant.amount);
+            writes = self.end_payment(&request_id, &mut hold, spent, paid, now);
+        }
         if !told {
             self.watch_providers(&call, now);
             self.lessons.observe(&observed, &call.request_hash, now);
-            let used = match outcome {
-                PostOutcome::Charge(amount) | PostOutcome::Suspense { metered: amount } => amount,
-                PostOutcome::Void => Nanos::ZERO,
-            };
-            for mut other in others {
-                // What the answer has used of the hold cannot cover another attempt any more.
-                other.amount = other.amount.min(hold.grant.amount.minus(used)).max(Nanos::ZERO);
-                // It stays held, under the other's id.
-                hold.grant.amount = hold.grant.amount.minus(other.amount);
-                writes.push(self.close_other(&request_id, hold.clone(), other, until, now));
-            }
+        }
+        for other in others {
+            // It stays held, under the other's id.
+            hold.grant.amount = hold.grant.amount.minus(other.amount);
+            let promised = hold.promised.min(other.amount);
+            hold.promised = hold.promised.minus(promised);
+            // The payment is its call's.
+            let other_s = Hold { promised, claim: String::new(), ..hold.clone() };
+            writes.push(self.close_other(&request_id, other_s, other, until, now));
         }
         writes.push(self.close(request_id, hold, outcome, call, until, now));
         self.forget(now, &mut writes);
@@ -309,7 +411,7 @@ impl Account {
     /// Gives a hold back.
     fn release(&mut self, hold: &Hold, now: Millis) {
         self.budgets.post(&hold.counted, hold.grant.amount, Nanos::ZERO, now);
-        self.wallet.held = self.wallet.held.minus(hold.grant.amount);
+        self.wallet.held = self.wallet.held.minus(hold.of_wallet());
     }
 
     /// Gives tokens that were not used back to the rates, or takes what was used beyond.
@@ -387,6 +489,8 @@ impl Account {
         let amount = Nanos(-charge.0);
         self.take(&id);
         let entry = self.entry(id, EntryKind::Usage, amount, legs, Some(call), None, now);
+        // What a promise covered was never the wallet's.
+        self.wallet.held = self.wallet.held.plus(hold.promised);
         self.book(entry, hold.counted, hold.grant.amount, now)
     }
 

@@ -1,13 +1,14 @@
 //! The letters an account answers: one version byte, then JSON. Members may be added; what is there keeps its meaning,
 //! because during a deploy a new worker writes to an old object and the other way round.
 use super::lessons::Lesson;
-pub use super::refusal::{Conflict, Refusal, wrong_kind};
+pub use super::refusal::{Conflict, Refusal, Unfit, wrong_kind};
 use crate::{
     access::{Digest, Key, KeyKind, Member, Tenant, allows_model, allows_provider},
     budget::Wallet,
     json,
     ledger::{CallRecord, Entry},
     money::Nanos,
+    payment::{Payment, batch::OnChain, evm::Address, facilitator::Outcome},
     time::{Millis, Zone},
 };
 use serde::Serialize;
@@ -52,6 +53,12 @@ impl Caller {
         Self { key_id: key.id(), digest: digest.0.clone(), kind: key.kind }
     }
 
+    /// A wallet that has signed, for itself or in the name of an organisation's member.
+    #[must_use]
+    pub fn of_payer(payer: &Address, organization: &str) -> Self {
+        Self { key_id: payer.to_string(), digest: organization.to_owned(), kind: KeyKind::Payer }
+    }
+
     /// Whether it may see what a key has used: a key for calls sees only its own.
     #[must_use]
     pub fn sees(&self, key_id: &str) -> bool {
@@ -93,6 +100,26 @@ pub enum Letter {
         /// The session to tell about; empty for none.
         session: String,
     },
+    /// An admin pays in by stablecoin: claims the payment, before it is settled.
+    Fund {
+        caller: Caller,
+        id: String,
+        claim: Box<Claim>,
+    },
+    /// What its settlement came to.
+    Funded {
+        nonce: String,
+        outcome: Outcome,
+    },
+    /// What a wallet can have back, and that its channels are to be left.
+    Refundable(Caller),
+    /// A wallet gets this back, by a payment of the operator's.
+    Withdraw {
+        id: String,
+        payment: Box<Payment>,
+    },
+    /// What a wallet has: for `GET /v1/balance`.
+    Balance(Caller),
     /// What this caller may see of itself: for `GET /v1/models`.
     Whoami(Caller),
     Admin {
@@ -124,6 +151,11 @@ json::variants!(Letter, Self::Nudge, {
     Hold(inner) = "hold",
     Extend(inner) = "extend",
     Key { caller, session } = "key",
+    Balance(inner) = "balance",
+    Fund { caller, id, claim } = "fund",
+    Refundable(inner) = "refundable",
+    Withdraw { id, payment } = "withdraw",
+    Funded { nonce, outcome } = "funded",
     Post(inner) = "post",
     Whoami(inner) = "whoami",
     Admin { caller, ask } = "admin",
@@ -292,11 +324,24 @@ pub struct HoldLetter {
     pub taught: String,
     /// The mode whose recent choices may be drawn from; empty for none.
     pub draws: String,
+    /// What pays for it, where no key does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Box<Claim>>,
 }
+
+/// A payment, and the request it is for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Claim {
+    pub payment: Payment,
+    /// SHA-256 of the body, in hexadecimal.
+    pub request_hash: String,
+}
+
+json::members!(default Claim { payment, request_hash });
 
 json::members!(HoldLetter {
     request_id, caller, tenant_version, bids, tokens, dry = Default::default(), session = String::new(),
-    policies_version = 0, taught = String::new(), draws = String::new(),
+    policies_version = 0, taught = String::new(), draws = String::new(), claim,
 });
 
 /// A candidate and the most it can cost.
@@ -352,6 +397,9 @@ pub struct PostLetter {
     /// What the answers told by themselves, as [`crate::quality::seen::told`] writes it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub observed: String,
+    /// What became of its payment; none where nothing had to be settled before the work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paid: Option<Outcome>,
 }
 
 impl PostLetter {
@@ -365,7 +413,7 @@ impl PostLetter {
 }
 
 json::members!(PostLetter {
-    request_id, held_at, outcome, call, tokens, others = Vec::new(), observed = String::new(),
+    request_id, held_at, outcome, call, tokens, others = Vec::new(), observed = String::new(), paid,
 });
 
 /// An attempt that came to nothing, but may be billed.
@@ -449,10 +497,17 @@ pub struct Grant {
     /// The deployments that were chosen lately in the mode that was asked about, and how often.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pool: Vec<(String, u64)>,
+    /// Its payment has still to be settled, or looked at, before the work.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pays: bool,
+    /// Of a channel: what was charged to it before, and how it is on chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<(u64, OnChain)>,
 }
 
 json::members!(Grant {
     amount, at = Millis(0), allowed, warm = String::new(), taught = String::new(), pool = Vec::new(),
+    pays = false, channel,
 });
 
 /// What an admin asks for: the request as it came. The account reads it, so that there is one reader of each body and no

@@ -66,6 +66,8 @@ pub enum Refusal {
     },
     /// It goes against what is there.
     Conflict(Conflict),
+    /// Its payment cannot be taken for it.
+    Payment(Unfit),
     /// A body that cannot be taken; `param` is empty where no one member is at fault.
     Invalid {
         param: String,
@@ -99,10 +101,78 @@ json::variants!(Refusal, Self::UnknownKey, {
     Overloaded = "overloaded",
     NotFound { what } = "not_found",
     Conflict(inner) = "conflict",
+    Payment(inner) = "payment",
     Invalid { param, message } = "invalid",
     Malformed(inner) = "malformed",
     NotServed(inner) = "not_served",
 });
+
+/// Why a payment is not taken for a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unfit {
+    /// Its call is under way.
+    Busy,
+    /// It was asked to be settled, and nobody knows yet whether it was.
+    Pending,
+    /// It has paid for this request before.
+    Used { request_id: String, transaction: String },
+    /// It was claimed for another request.
+    Other,
+    /// It will not be settled.
+    Dead { reason: String },
+    /// So much of the payer's is to be settled after the work that no more may be.
+    Exposed,
+    /// Its voucher does not go on where its channel is: what the payer's client has to know to sign another.
+    Channel { error: String, told: Value },
+}
+
+json::variants!(Unfit, Self::Busy, {
+    Busy = "busy",
+    Pending = "pending",
+    Used { request_id, transaction } = "used",
+    Other = "other",
+    Dead { reason } = "dead",
+    Exposed = "exposed",
+    Channel { error, told } = "channel",
+});
+
+impl Unfit {
+    fn to_fault(&self) -> Fault {
+        let unavailable = |code, text: &str| Fault::unavailable(code, text).retry_after(2);
+        let paid = |code, text: String| Fault::new(402, "payment_required", code, text);
+        match self {
+            Self::Busy => {
+                let text = "The call of this payment, or another that has to be settled first, is under way. Send it again in a moment.";
+                unavailable("x402_payment_in_progress", text)
+            }
+            Self::Pending => {
+                let text = "It is not known yet whether this payment was settled. Send the same one again in a moment: it is taken once.";
+                unavailable("x402_settlement_unknown", text)
+            }
+            Self::Used { request_id, .. } => Fault::new(
+                409,
+                "conflict_error",
+                "x402_payment_used",
+                format!("This payment has paid for {request_id}."),
+            ),
+            Self::Other => {
+                let text = "This payment was made for another request. Ask without it for the price of this one.";
+                Fault::new(409, "conflict_error", "x402_payment_reused", text)
+            }
+            Self::Dead { reason } => paid(
+                "x402_settlement_failed",
+                format!("This payment could not be taken ({reason}), and will not be. Pay by a new one."),
+            ),
+            Self::Channel { error, .. } => paid("x402_voucher_mismatch", error.clone()),
+            Self::Exposed => paid(
+                "x402_exposure_exceeded",
+                "Too much of this wallet's is still to be settled. Pay by the scheme exact, or wait a moment."
+                    .to_owned(),
+            ),
+        }
+    }
+}
 
 /// What an act would break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -220,6 +290,7 @@ impl Refusal {
                     .retry_after(30)
             }
             Self::Conflict(conflict) => conflict.to_fault(),
+            Self::Payment(unfit) => unfit.to_fault(),
             Self::NotFound { what } => Fault::not_found("not_found", format!("There is no {what} of that name.")),
             Self::Invalid { param, message } if param.is_empty() => {
                 Fault::invalid("invalid_parameter", message.as_str())

@@ -19,6 +19,8 @@ impl Account {
             "alert" => &mut self.alerts,
             "fired" => &mut self.fired,
             "once" => &mut self.once,
+            "payment" => &mut self.payments.claims,
+            "channel" => &mut self.payments.channels,
             "provider" => &mut self.tenant.providers,
             "route" => &mut self.tenant.routes,
             _ => return None,
@@ -75,7 +77,7 @@ impl Account {
             let booking: Booking = json::read(&body).map_err(|error| format!("booking {id}: {error}"))?;
             match &booking {
                 Booking::Held(hold) | Booking::Suspense { hold, .. } => {
-                    self.count_hold(&hold.counted, hold.grant.amount, hold.at);
+                    self.count_hold(hold);
                     if let Booking::Held(hold) = &booking {
                         self.count_open(&hold.scopes(), 1);
                     }

@@ -7,7 +7,8 @@ use letter::{AdminAsk, Bid, ExtendLetter, HoldLetter, MadeKey, OtherAttempt, Pos
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-const TERMS: Terms = Terms { hold_settle_ms: 1_000, outbox_flush_ms: 100, private_upstreams: false };
+const TERMS: Terms =
+    Terms { hold_settle_ms: 1_000, outbox_flush_ms: 100, claim_after_ms: 1_000_000, private_upstreams: false };
 const START: Millis = Millis(1_795_562_448_000);
 pub(super) const ADMIN: &str = "key_admin";
 const KEY: &str = "key_a";
@@ -137,6 +138,7 @@ impl Kept {
             tokens: 10,
             others: Vec::new(),
             observed: String::new(),
+            paid: None,
         }))
     }
 
@@ -215,6 +217,7 @@ fn hold_letter(id: &str, amounts: &[i64], tenant_version: u64) -> HoldLetter {
         policies_version: 0,
         taught: String::new(),
         draws: String::new(),
+        claim: None,
     }
 }
 
@@ -562,6 +565,7 @@ fn a_late_letter_opens_nothing_again() {
             tokens: 10,
             others: Vec::new(),
             observed: String::new(),
+            paid: None,
         })
     };
     let charge = PostOutcome::Charge(Nanos(5));
@@ -663,6 +667,7 @@ fn other_attempts_are_booked_by_themselves() {
             other(2, 500, PostOutcome::Charge(Nanos(30))),
         ],
         observed: String::new(),
+        paid: None,
     };
     for _ in 0..2 {
         kept.send(Letter::Post(letter.clone()));
@@ -683,8 +688,16 @@ fn an_unknown_charge_and_other_attempts_share_one_hold() {
     let call = CallRecord { provider: "acme".into(), ..CallRecord::default() };
     let outcome = PostOutcome::Suspense { metered: Nanos(20) };
     let others = vec![OtherAttempt { number: 1, amount: Nanos(500), outcome, call: call.clone() }];
-    let letter =
-        PostLetter { request_id: req(1), held_at: None, outcome, call, tokens: 10, others, observed: String::new() };
+    let letter = PostLetter {
+        request_id: req(1),
+        held_at: None,
+        outcome,
+        call,
+        tokens: 10,
+        others,
+        observed: String::new(),
+        paid: None,
+    };
     for _ in 0..2 {
         kept.send(Letter::Post(letter.clone()));
         assert_eq!(kept.account.wallet.held, Nanos(1_000));
@@ -715,6 +728,7 @@ fn what_is_told_after_a_hold_ran_out_still_counts() {
             tokens: 10,
             others: vec![other],
             observed: String::new(),
+            paid: None,
         };
         for _ in 0..2 {
             kept.send(Letter::Post(letter.clone()));
@@ -964,6 +978,7 @@ fn a_session_is_told_where_its_prompt_was_read_for_five_minutes() {
         tokens: 10,
         others: Vec::new(),
         observed: String::new(),
+        paid: None,
     }));
     assert_eq!(held(&mut kept, 2, "chat"), "acme/m");
     assert_eq!((held(&mut kept, 3, "another"), held(&mut kept, 4, "")), (String::new(), String::new()));
@@ -1011,6 +1026,7 @@ fn what_was_chosen_lately_may_be_drawn_and_both_sides_are_counted() {
             tokens: 10,
             others: Vec::new(),
             observed: String::new(),
+            paid: None,
         }));
     };
     assert_eq!(asked(&mut kept, 1, "balanced"), [], "nothing was chosen yet");
@@ -1075,6 +1091,7 @@ fn what_answers_tell_by_themselves_is_told_and_stays() {
                 tokens: 10,
                 others: Vec::new(),
                 observed: seen::told(&[observed]),
+                paid: None,
             }));
         }
     }
@@ -1118,6 +1135,7 @@ fn who_asks_the_same_again_was_not_content() {
             tokens: 10,
             others: Vec::new(),
             observed: seen::told(&[observed]),
+            paid: None,
         }));
     };
     for number in 0..20 {

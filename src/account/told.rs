@@ -128,6 +128,7 @@ pub(super) fn member_told(id: &str, member: &Member) -> Value {
         "kind": member.kind,
         "email": member.email,
         "group_id": member.group_id,
+        "wallet": member.wallet,
         "roles": told_by_text(&roles_told(member)),
         "status": if member.disabled { "disabled" } else { "active" },
         "created_at": member.created_at.rfc3339(),

@@ -136,7 +136,8 @@ impl Account {
         let mut group = old.cloned().unwrap_or(Group { created_at: now, ..Group::default() });
         group.name = ask.name.unwrap_or(group.name);
         group.parent_id = ask.parent_id.or(group.parent_id);
-        group.cost_center = ask.cost_center.or(group.cost_center);
+        let stays = !ask.gone.iter().any(|name| name == "cost_center");
+        group.cost_center = ask.cost_center.or(group.cost_center.filter(|_| stays));
         self.keep_group(id, group, if new { 201 } else { 200 })
     }
 
@@ -234,15 +235,17 @@ impl Account {
     /// A member as it would be with what is asked, where the actor may make it so.
     pub(super) fn drafted(&self, actor: &Actor, old: Option<&Member>, ask: MemberAsk) -> Result<Member, Turn> {
         let into = ask.group_id.as_deref();
-        if old.is_none() || into.is_some() {
+        let stays = |name: &str| !ask.gone.iter().any(|gone| gone == name);
+        let moves = old.is_none() || into.is_some() || !stays("group_id");
+        if moves {
             self.gate_new(actor, Permission::WriteMember, &self.group_path(into))?;
         }
-        let moves = old.is_none() || into.is_some();
         let mut member = old.cloned().unwrap_or_default();
         member.name = ask.name.unwrap_or(member.name);
         member.kind = ask.kind.unwrap_or(member.kind);
-        member.email = ask.email.or(member.email);
-        member.group_id = ask.group_id.or(member.group_id);
+        member.email = ask.email.or(member.email.filter(|_| stays("email")));
+        member.group_id = ask.group_id.or(member.group_id.filter(|_| stays("group_id")));
+        member.wallet = ask.wallet.or(member.wallet.filter(|_| stays("wallet")));
         let before = member.clone();
         if let Some(roles) = ask.roles {
             if let Some(turn) = roles.iter().find_map(|grant| self.unseen(actor, &grant.scope())) {

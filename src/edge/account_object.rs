@@ -8,12 +8,14 @@ use crate::{
     account::{
         Account, Row, Terms, Write,
         letter::{self, Answer, Letter, Refusal},
+        payments::Inquiry,
     },
     audit, json,
     ledger::Entry,
     time::Millis,
 };
 use js_sys::Uint8Array;
+use serde_json::Value;
 use std::{
     cell::{Cell, RefCell},
     panic::{AssertUnwindSafe, RefUnwindSafe},
@@ -46,8 +48,16 @@ fn is_overloaded(error: &JsValue) -> bool {
 
 /// The name of an organisation's account.
 pub fn account_of(organization: &str) -> String {
-    format!("org:{organization}")
+    // Wallets stand in the same list under their accounts' names.
+    if organization.starts_with(PAYER) { organization.to_owned() } else { format!("org:{organization}") }
 }
+
+/// The name of a wallet's account.
+pub fn account_of_payer(caip10: &str) -> String {
+    format!("{PAYER}{caip10}")
+}
+
+const PAYER: &str = "payer:";
 
 #[wasm_bindgen]
 pub struct AccountObject {
@@ -60,6 +70,8 @@ pub struct AccountObject {
     armed: Cell<Millis>,
     /// The last entry of the trail that was sent; none where that failed.
     trailed: Cell<Option<u64>>,
+    /// What is to be asked about payments.
+    inquiries: Cell<Vec<Value>>,
 }
 
 // What a panic may leave half changed is dropped with the instance: the class in `entry.js` makes a new one after a throw.
@@ -133,8 +145,14 @@ impl AccountObject {
     /// Writes entries to the journal: the last one's number, 0 for none, `None` where it failed.
     async fn append(&self, name: &str, entries: &[Entry]) -> Option<u64> {
         let Some(last) = entries.last() else { return Some(0) };
+        let first = entries.first().is_some_and(|entry| entry.seq == 1) && name.starts_with(PAYER);
         // Nothing of ours is borrowed while the journal is awaited.
         match AssertUnwindSafe(journal::append(&self.env, name, entries)).await {
+            Ok(()) if first => {
+                // Whoever holds the books against the journal has to know of it. Where that fails, the entries are sent once more.
+                let known = AssertUnwindSafe(journal::add_organization(&self.env, name, "wallet", now())).await;
+                known.ok().map(|()| last.seq)
+            }
             Ok(()) => Some(last.seq),
             Err(error) => {
                 complain(format!("{name}: the journal did not take {} entries: {error}", entries.len()));
@@ -158,7 +176,16 @@ impl AccountObject {
     pub fn new(state: JsValue, env: Env, name: String) -> Self {
         let terms = secrets::terms(&env);
         let armed = Cell::new(Millis(u64::MAX));
-        Self { state, env, name, terms, account: RefCell::new(None), armed, trailed: Cell::new(Some(0)) }
+        Self {
+            state,
+            env,
+            name,
+            terms,
+            account: RefCell::new(None),
+            armed,
+            trailed: Cell::new(Some(0)),
+            inquiries: Cell::default(),
+        }
     }
 
     /// One turn: a letter in, its answer out.
@@ -193,7 +220,14 @@ impl AccountObject {
     /// The alarm rings: holds that ran out are moved on.
     pub fn ring(&self) -> std::result::Result<(), JsValue> {
         self.armed.set(Millis(u64::MAX));
-        self.step(&mut |account| account.expire(now()))
+        let settlers = secrets::settlers(&self.env);
+        self.step(&mut |account| {
+            let mut writes = account.expire(now());
+            let (due, more) = account.inquiries(now(), &settlers);
+            writes.extend(more);
+            self.inquiries.set(due.iter().map(Inquiry::request).collect());
+            writes
+        })
     }
 
     /// Writes due entries to the journal. Resolves to the last one it has, 0 if none was due, -1 if it failed.
@@ -214,15 +248,22 @@ impl AccountObject {
         // Asked first: what cannot be signed now is looked at again later, not at once.
         let due = slot.as_mut().map_or_default(|account| account.sendings(now()));
         let pepper = secrets::pepper(&self.env).filter(|_| !due.is_empty());
-        let Some(pepper) = pepper else { return "[]".to_owned() };
         let organization = self.name.strip_prefix("org:").unwrap_or(&self.name);
-        let requests = due.into_iter().map(|sending| sending.request(organization, &pepper));
-        json::written(&requests.collect::<Vec<_>>().into())
+        let sent =
+            |pepper: Vec<u8>| due.iter().map(|sending| sending.request(organization, &pepper)).collect::<Vec<_>>();
+        let mut requests = pepper.map_or_default(sent);
+        requests.append(&mut self.inquiries.take());
+        json::written(&requests.into())
     }
 
     /// Takes in what the endpoint of an alert answered; 0 for nothing.
     pub fn delivered(&self, alert: &str, endpoint: &str, status: u16) -> std::result::Result<(), JsValue> {
         self.step(&mut |account| account.delivered(alert, endpoint, status.into(), now()))
+    }
+
+    /// Takes in what was answered about a payment; a status of 0 is no answer.
+    pub fn answered(&self, nonce: &str, step: &str, status: u16, body: &[u8]) -> std::result::Result<(), JsValue> {
+        self.step(&mut |account| account.answered(nonce, step, status, body, now()))
     }
 
     /// Takes in what [`AccountObject::send`] came to.

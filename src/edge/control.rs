@@ -6,7 +6,7 @@ use super::{
     journal,
     journal::Filter,
     keys::Mint,
-    now, random, receipts, reconcile, secrets, snapshot,
+    now, payer, random, receipts, reconcile, secrets, snapshot,
     snapshot::Source,
     storage, stripe, vault,
 };
@@ -90,7 +90,7 @@ pub async fn admin(act: &Admin, mut ask: AdminAsk, headers: &Headers, query: &st
             Ok((200, entry_told(&entry, false)))
         }
         Admin::Recompute(id) => Ok((200, recomputed(&entry_of(&account, caller, id, env).await?))),
-        _ => hand_over(act, ask, &organization, caller, env).await,
+        _ => hand_over(act, ask, &organization, caller, headers, env).await,
     }
 }
 
@@ -125,7 +125,15 @@ pub(super) fn fresh(at: Millis) -> Result<String, Fault> {
 }
 
 /// Hands a request to the account.
-async fn hand_over(act: &Admin, ask: AdminAsk, organization: &str, caller: Caller, env: &Env) -> Told {
+async fn hand_over(
+    act: &Admin,
+    ask: AdminAsk,
+    organization: &str,
+    caller: Caller,
+    headers: &Headers,
+    env: &Env,
+) -> Told {
+    let asked = matches!(act, Admin::TopUp).then(|| (caller.clone(), headers, ask.body.clone()));
     fits_catalog(act, &ask.body)?;
     let ask = sealed(act, ask, organization, env).await?;
     let fresh = fresh(now())?;
@@ -137,7 +145,12 @@ async fn hand_over(act: &Admin, ask: AdminAsk, organization: &str, caller: Calle
     let (status, mut told) = send(&account_of(organization), letter, env).await?;
     let made = told.as_object_mut().and_then(|members| members.remove("made"));
     if matches!(act, Admin::TopUp) {
-        return stripe::session(organization, told, env).await;
+        return match asked {
+            Some(asked) if told.get("method").and_then(Value::as_str) == Some("stablecoin") => {
+                payer::topup(organization, told, asked, env).await
+            }
+            _ => stripe::session(organization, told, env).await,
+        };
     }
     if let Some(mint) = mint {
         mint.reveal(made.as_ref(), &mut told);

@@ -1,5 +1,5 @@
 //! The one loop between an exchange and the platform: effects become calls, answers become events. It decides nothing.
-use super::{account_object, downstream, downstream::Downstream, now, receipts, snapshot, upstream::Upstream};
+use super::{account_object, downstream, downstream::Downstream, now, payer, receipts, snapshot, upstream::Upstream};
 use crate::{
     account::letter::{Answer, Letter, Refusal},
     exchange::{
@@ -57,7 +57,7 @@ impl Drive {
                 let (env, account) = (self.env.clone(), self.account.clone());
                 self.later(async move {
                     if let Some(request) = request {
-                        letter.hashed(&receipts::hash(request.text()).await);
+                        letter.hashed(&receipts::hash(request.text().as_bytes()).await);
                     }
                     ask(&env, &account, &Letter::Post(*letter)).await
                 });
@@ -108,6 +108,7 @@ impl Drive {
                     beside(downstream.close());
                 }
             }
+            Effect::Pay(call) => self.later(payer::pay(call)),
             Effect::Note(sample) => snapshot::note(sample),
         }
     }

@@ -1,10 +1,11 @@
 //! Receipts: found in the account or the journal, signed by the platform, with the public key beside.
 use super::{
     account_object::{account_of, ask},
-    control, journal, secrets,
+    control, journal, payer, secrets,
 };
 use crate::json::json;
 use crate::{
+    access::KeyKind,
     account::letter::{Answer, Caller, Letter},
     catalog::sha256_hex,
     endpoint::Headers,
@@ -27,11 +28,25 @@ extern "C" {
 }
 
 /// `GET /v1/receipts/{request_id}`: of the key's own calls; an admin's key sees all of its organisation's.
-pub async fn get(id: &str, headers: &Headers, env: &Env) -> Result<Value, Fault> {
-    let (organization, caller) = control::caller_of(headers, env)?;
-    let entry = entry(&account_of(&organization), caller.clone(), id, env).await?;
+pub async fn get(id: &str, url: &str, headers: &Headers, env: &Env) -> Result<Value, Fault> {
+    let wallet = headers.get("sign-in-with-x").is_some() || headers.credential().is_none() && payer::serves();
+    let (account, organization, caller) = if wallet {
+        let (account, caller) = payer::signed_in(url, headers)?;
+        let payer = account.trim_start_matches("payer:").to_owned();
+        (account, payer, caller)
+    } else {
+        let (organization, caller) = control::caller_of(headers, env)?;
+        (account_of(&organization), organization, caller)
+    };
+    let entry = entry(&account, caller.clone(), id, env).await?;
     let mine = |entry: &Entry| entry.call.as_ref().is_some_and(|call| caller.sees(&call.api_key_id));
-    let payload = entry.filter(mine).and_then(|entry| receipt::payload(&organization, &entry));
+    let entry = entry.filter(mine);
+    let paid = if caller.kind == KeyKind::Payer && entry.is_some() {
+        self::entry(&account, caller.clone(), &format!("{id}#paid"), env).await.ok().flatten()
+    } else {
+        None
+    };
+    let payload = entry.and_then(|entry| receipt::payload(&organization, &entry, paid.as_ref()));
     let payload = payload.ok_or_else(|| {
         let text =
             format!("There is no receipt of {id:.60}. Calls that cost nothing because nothing was sent have none.");
@@ -73,8 +88,8 @@ pub async fn keys(env: &Env) -> Result<Value, Fault> {
 }
 
 /// The SHA-256 of a request, in hexadecimal; empty where the platform makes none.
-pub async fn hash(request: &str) -> String {
-    JsReceipts::hash(request.as_bytes()).await.ok().and_then(|hash| hash.as_string()).unwrap_or_default()
+pub async fn hash(request: &[u8]) -> String {
+    JsReceipts::hash(request).await.ok().and_then(|hash| hash.as_string()).unwrap_or_default()
 }
 
 /// Signature, the key's name and the public key.

@@ -164,6 +164,7 @@ async fn resolve(env: &Env, account: &str, unresolved: &[Suspended]) -> Vec<Valu
             tokens,
             others: Vec::new(),
             observed: String::new(),
+            paid: None,
         };
         if matches!(ask(env, account, &Letter::Post(letter)).await, Ok(Answer::Posted)) {
             resolved.push(json!({"id": one.id, "by": "generation", "charge_usd": charge}));

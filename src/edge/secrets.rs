@@ -2,11 +2,15 @@
 use super::vault;
 use crate::{
     access::Secret,
+    access::mac,
     account::Terms,
+    account::payments::Settlers,
     catalog::Catalog,
     fault::Fault,
-    world::{Credential, Reach, Settings, X402},
+    payment::{Terms as PaymentTerms, asset::network_of, evm::Address, facilitator::Known},
+    world::{Credential, Reach, Settings},
 };
+use std::rc::Rc;
 use worker::Env;
 
 /// A variable or secret; an empty one counts as absent.
@@ -63,6 +67,7 @@ pub fn terms(env: &Env) -> Terms {
     Terms {
         hold_settle_ms: number(env, "HOLD_SETTLE_BY_S", 1_200).saturating_mul(1_000),
         outbox_flush_ms: number(env, "OUTBOX_FLUSH_MS", 1_000),
+        claim_after_ms: number(env, "X402_CLAIM_AFTER_S", 21_600).saturating_mul(1_000),
         private_upstreams: variable(env, "PRIVATE_UPSTREAMS").as_deref() == Some("allow"),
     }
 }
@@ -99,8 +104,27 @@ pub fn settings(env: &Env, catalog: &Catalog) -> Settings {
             settings.reach.insert(provider.id.clone(), reach);
         }
     }
-    settings.x402 = variable(env, "X402_NETWORK")
-        .zip(variable(env, "X402_PAY_TO"))
-        .map(|(network, pay_to)| X402 { network, pay_to });
+    settings.x402 = payment_terms(env).map(Rc::new);
     settings
+}
+
+/// Who settles payments, and who is paid.
+pub fn settlers(env: &Env) -> Settlers {
+    let list = |name: &str| variable(env, name).unwrap_or_default();
+    let trimmed = |url: &str| url.trim().trim_end_matches('/').to_owned();
+    Settlers {
+        facilitators: list("X402_FACILITATORS").split(',').map(trimmed).filter(|url| !url.is_empty()).collect(),
+        rpc_url: list("X402_RPC_URL"),
+        pay_to: Address::parse(&list("X402_PAY_TO")).unwrap_or_default(),
+    }
+}
+
+/// What unpaid agents may pay by: nothing where a network, an address to be paid at, a facilitator or the pepper is missing.
+fn payment_terms(env: &Env) -> Option<PaymentTerms> {
+    let networks: Vec<_> =
+        variable(env, "X402_NETWORK")?.split(',').filter_map(|network| network_of(network.trim())).collect();
+    let Settlers { facilitators, rpc_url, pay_to } = settlers(env);
+    let secret = mac(b"x402 quotes", &pepper(env)?);
+    let whole = !networks.is_empty() && !facilitators.is_empty() && pay_to != Address::default();
+    whole.then(|| PaymentTerms { networks, pay_to, facilitators, rpc_url, secret, known: Known::default() })
 }

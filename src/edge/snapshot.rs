@@ -1,16 +1,17 @@
 //! What an isolate knows: catalog and health from KV, rows of the organisations it served, what it saw itself.
 //!
 //! KV is never on the path of a request but the isolate's first. Whatever cannot be read leaves the last good state.
-use super::{account_object::account_of, aside, complain, health_object, now, secrets, storage};
+use super::{account_object::account_of, aside, complain, health_object, now, payer, secrets, storage};
 use crate::{
     access::{Key, Policies, Tenant},
     catalog::{Catalog, PriceOverrides, sha256_hex},
     health::{FailedAs, Health, Outcome, Report, Sample},
     json,
+    payment::{self, facilitator::Known},
     quality::{Prior, taught::Taught},
     table::Table,
     time::Millis,
-    world::{self, Reach, TenantView, World},
+    world::{self, Reach, Settings, TenantView, World},
 };
 use futures::{channel::oneshot, future::select, join};
 use std::{cell::Cell, rc::Rc, time::Duration};
@@ -27,6 +28,8 @@ const SAMPLES_EVERY_MS: u64 = 5_000;
 const REGIONS: [&str; 7] = ["AF", "AN", "AS", "EU", "NA", "OC", "SA"];
 /// Where that is not told.
 const ANYWHERE: &str = "global";
+/// How long what facilitators say of themselves is believed.
+const FACILITATORS_EVERY_MS: u64 = 300_000;
 /// How long the first request of an isolate waits for KV; then the bundled catalog serves it.
 const FIRST_READ_MS_MAX: u64 = 1_000;
 /// Organisations an isolate remembers, and keys.
@@ -51,6 +54,9 @@ struct Isolate {
     region: &'static str,
     samples: Vec<Sample>,
     samples_sent: Millis,
+    /// What the facilitators told, and when they are to be asked again.
+    known: Known,
+    facilitators_due: Millis,
 }
 
 /// Where the catalog in force came from.
@@ -126,6 +132,47 @@ pub fn catalog() -> (Rc<Catalog>, Source) {
 /// How deployments do, as this isolate knows.
 pub fn health() -> Rc<Health> {
     with(|isolate| Rc::clone(&isolate.world.health))
+}
+
+/// What this worker can reach, and what it is paid by.
+pub fn settings() -> Rc<Settings> {
+    with(|isolate| Rc::clone(&isolate.world.settings))
+}
+
+/// What payments are taken by.
+pub fn payment_terms() -> Option<Rc<payment::Terms>> {
+    with(|isolate| isolate.world.settings.x402.clone())
+}
+
+/// Sees that the facilitators were asked what they settle. Who asks first waits for it.
+pub async fn facilitators(env: &Env, ctx: &Context) {
+    let at = now();
+    let due = with(|isolate| {
+        let (due, first) = (isolate.facilitators_due <= at, isolate.facilitators_due == Millis(0));
+        // Nobody else shall ask as well.
+        isolate.facilitators_due = if due { at.after(FACILITATORS_EVERY_MS) } else { isolate.facilitators_due };
+        due.then_some(first)
+    });
+    match due {
+        Some(true) => payer::learn(env).await,
+        Some(false) => {
+            let env = env.clone();
+            aside(ctx, Box::pin(async move { payer::learn(&env).await }));
+        }
+        None => {}
+    }
+}
+
+/// Keeps what the facilitators told. Where they told nothing, what they told before stays, and they are asked again soon.
+pub fn remember_facilitators(known: Known) {
+    with(|isolate| {
+        if known == Known::default() {
+            isolate.facilitators_due = now().after(SAMPLES_EVERY_MS);
+        } else {
+            isolate.known = known;
+            isolate.knows_facilitators();
+        }
+    });
 }
 
 /// How a provider of the catalog is called.
@@ -248,10 +295,18 @@ impl Isolate {
         if self.region.is_empty() { ANYWHERE } else { self.region }
     }
 
+    fn knows_facilitators(&mut self) {
+        let known = &self.known;
+        if let Some(terms) = Rc::make_mut(&mut self.world.settings).x402.as_mut() {
+            Rc::make_mut(terms).known = known.clone();
+        }
+    }
+
     fn take(&mut self, env: &Env, base: Rc<Catalog>, source: Source, overrides: Rc<PriceOverrides>) {
         let catalog = base.with_overrides(&overrides);
         if catalog.id != self.world.catalog.id {
             self.world.settings = Rc::new(secrets::settings(env, &catalog));
+            self.knows_facilitators();
             self.world.catalog = Rc::new(catalog);
         }
         (self.base, self.source, self.overrides) = (base, source, overrides);

@@ -2,10 +2,9 @@
 use super::{Effect, Event, Exchange, Phase, event::Timer};
 use crate::{
     access::Knock,
-    account::letter::{Bid, Caller, Grant, HoldLetter, Refusal},
+    account::letter::{Bid, Caller, Claim, Grant, HoldLetter, Refusal, Unfit},
     endpoint::Overrides,
     fault::Fault,
-    payment,
     route::{Allowed, decision::Hints},
     time::Millis,
 };
@@ -27,38 +26,26 @@ impl Exchange {
     pub(super) fn admit(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         match &self.case.knock {
             Knock::Known(..) => self.ask(0, now, effects),
-            Knock::Stranger | Knock::Forged => {
-                let fault = self.challenge();
-                self.refuse(&fault.0, effects);
-                if let (Some(challenge), Some(Effect::Reply(reply))) = (fault.1, effects.last_mut()) {
-                    super::reply::add_challenge(reply, challenge);
+            Knock::Stranger | Knock::Forged => match (self.case.purse.refused.take(), self.underpaid()) {
+                (None, None) if self.case.purse.payment.is_some() && self.case.plan.is_ok() => {
+                    self.ask(0, now, effects);
                 }
-            }
-        }
-    }
-
-    fn challenge(&self) -> (Fault, Option<payment::Challenge>) {
-        let plan = match &self.case.plan {
-            Ok(plan) => plan,
-            Err(fault) => return (fault.clone(), None),
-        };
-        let most = plan.candidates.iter().map(|candidate| candidate.quote).max().unwrap_or_default();
-        let x402 = self.case.world.settings.x402.as_ref();
-        match x402.and_then(|x402| payment::challenge(&x402.network, &x402.pay_to, plain_url(&self.case.url), most)) {
-            Some(challenge) => {
-                let text = format!(
-                    "This call needs a MegaRouter key (Authorization: Bearer mr_sk_…; a key of another service is none) or a \
-                     payment of at most {most} USD by x402. This version quotes the payment and does not take it yet."
-                );
-                (Fault::new(402, "payment_required", "x402_payment_required", text), Some(challenge))
-            }
-            None => (Fault::credential("missing_key", "Send a MegaRouter key: Authorization: Bearer mr_sk_…."), None),
+                (Some(malformed), _) if malformed.status == 400 => self.refuse(&malformed, effects),
+                (refused, underpaid) => self.ask_for_payment(refused.or(underpaid), effects),
+            },
         }
     }
 
     fn ask(&mut self, tries: u32, now: Millis, effects: &mut Vec<Effect>) {
-        let Knock::Known(key, digest) = &self.case.knock else { return };
-        let caller = Caller::of(key, digest);
+        let purse = &self.case.purse;
+        let (caller, claim) = match (&self.case.knock, &purse.payment) {
+            (Knock::Known(key, digest), _) => (Caller::of(key, digest), None),
+            (_, Some(payment)) => {
+                let claim = Claim { payment: payment.clone(), request_hash: purse.body_hash.clone() };
+                (Caller::of_payer(&payment.payer, &purse.organization), Some(Box::new(claim)))
+            }
+            _ => return,
+        };
         let plan = self.plan();
         let bids = plan.map_or_else(Vec::new, |plan| {
             let bid = |candidate: &crate::route::Candidate| Bid {
@@ -78,6 +65,7 @@ impl Exchange {
             bids,
             tokens: self.case.signals.prompt_tokens.saturating_add(output.saturating_mul(self.case.signals.choices)),
             session: self.case.overrides.session.clone().unwrap_or_default(),
+            claim,
             policies_version: self.case.world.policies().version,
             taught: self.case.world.taught.version.clone(),
             draws: plan
@@ -111,8 +99,9 @@ impl Exchange {
                 if self.gone {
                     return self.void(effects);
                 }
-                effects.push(Effect::Wait { timer: Timer::Total, ms: self.left_ms() });
-                self.next_attempt(now, effects);
+                if !self.pay(effects) {
+                    self.begin(now, effects);
+                }
             }
             Event::Refused(refusal) => self.refused(refusal, tries, now, effects),
             Event::Unreachable if tries + 1 < HOLD_TRIES => self.ask(tries + 1, now, effects),
@@ -130,6 +119,12 @@ impl Exchange {
             }
             _ => self.phase = Phase::Holding { tries },
         }
+    }
+
+    /// The money is there: the first attempt is made.
+    pub(super) fn begin(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Wait { timer: Timer::Total, ms: self.left_ms() });
+        self.next_attempt(now, effects);
     }
 
     /// Asks first whom the plan chooses among those that may be asked.
@@ -167,7 +162,23 @@ impl Exchange {
             }
             _ => refusal.to_fault(),
         };
-        self.refuse(&self.with_what_fits(fault, &refusal), effects);
+        let fault = self.with_what_fits(fault, &refusal);
+        match refusal {
+            Refusal::Payment(Unfit::Used { request_id, transaction }) => {
+                self.tell_receipt(&request_id, transaction, effects);
+            }
+            Refusal::Payment(Unfit::Channel { told, .. }) => {
+                self.mismatch = Some(told);
+                self.ask_for_payment(Some(fault), effects);
+            }
+            Refusal::Credits { available, estimate } if self.case.purse.payment.is_some() => {
+                let text = format!("This wallet has {available} USD here, and the call may cost {estimate} USD.");
+                self.ask_for_payment(Some(Fault::new(402, "payment_required", "insufficient_credits", text)), effects);
+            }
+            // Another payment would do.
+            _ if fault.status == 402 && self.case.purse.payment.is_some() => self.ask_for_payment(Some(fault), effects),
+            _ => self.refuse(&fault, effects),
+        }
     }
 
     /// Says how long an answer may be that a budget still covers.
@@ -177,11 +188,6 @@ impl Exchange {
         let most = fits.max().unwrap_or_default();
         fault.with("max_affordable_output_tokens", most)
     }
-}
-
-/// A URL without its query, where some clients put a key.
-fn plain_url(url: &str) -> &str {
-    url.split_once('?').map_or(url, |(plain, _)| plain)
 }
 
 impl Overrides {

@@ -183,7 +183,8 @@ impl Exchange {
         let request_id = self.case.request_id.clone();
         let held_at = self.grant.as_ref().map(|grant| grant.at);
         let observed = self.observed(&call);
-        let letter = Box::new(PostLetter { request_id, held_at, outcome, call, tokens, others, observed });
+        let paid = self.paid.clone();
+        let letter = Box::new(PostLetter { request_id, held_at, outcome, call, tokens, others, observed, paid });
         effects.push(self.posting(&letter));
         self.phase = Phase::Closing { letter, tries: 1 };
     }

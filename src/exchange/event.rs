@@ -3,6 +3,7 @@ use crate::{
     account::letter::{ExtendLetter, Grant, HoldLetter, PostLetter, Refusal},
     body::Body,
     health::Sample,
+    payment::facilitator::Call,
     world::Credential,
 };
 use std::rc::Rc;
@@ -33,6 +34,8 @@ pub enum Effect {
     /// Close the hold. Answers `Posted` or `Unreachable`. Where something is booked, the shell adds the SHA-256 of the request,
     /// which the platform makes many times faster, by [`PostLetter::hashed`].
     Post { letter: Box<PostLetter>, request: Option<Rc<Body>> },
+    /// Ask a facilitator. Answers `Paid`.
+    Pay(Call),
     /// What was seen of a deployment.
     Note(Sample),
 }
@@ -85,6 +88,11 @@ pub enum Event {
     /// The caller hung up.
     Gone,
     Posted,
+    /// What a facilitator answered; a status of 0 for nothing.
+    Paid {
+        status: u16,
+        body: Vec<u8>,
+    },
 }
 
 impl Event {

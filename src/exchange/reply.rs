@@ -10,6 +10,7 @@ use crate::{
     dialect::Stamp,
     endpoint::{Explain, Surface},
     fault::Fault,
+    money::Nanos,
     payment::Challenge,
     time::Millis,
 };
@@ -71,6 +72,7 @@ impl Exchange {
             headers.push(("x-megarouter-dropped-tools", told));
         }
         headers.push(("server-timing", self.timing()));
+        headers.extend(self.upfront_settlement());
         if self.attempt().is_some_and(|attempt| attempt.simulated) {
             headers.push(("x-megarouter-simulated", "true".to_owned()));
         }
@@ -113,6 +115,7 @@ impl Exchange {
         if !self.gone {
             let mut headers = self.answer_headers("application/json");
             headers.push(("x-megarouter-cost-usd", told.cost.to_string()));
+            headers.extend(self.channel_settlement(told.cost));
             self.replied = true;
             effects.push(Effect::Reply(Reply { status: 200, headers, body: ReplyBody::Whole(body) }));
         }
@@ -136,6 +139,14 @@ impl Exchange {
         self.replied = true;
         let body = self.case.grammar.encode_fault(fault, &self.case.request_id);
         let mut headers = fault_headers(self.case.surface, fault, &self.case.request_id);
+        // Another try of a client that pays would be another payment.
+        let pays = self.case.purse.payment.is_some();
+        headers
+            .iter_mut()
+            .filter(|(name, _)| pays && *name == "x-should-retry")
+            .for_each(|(_, value)| "false".clone_into(value));
+        // Its money is there, whatever became of the call.
+        headers.extend(self.settled_before_work(Nanos::ZERO));
         if !self.attempts.is_empty() {
             headers.push(("x-megarouter-attempts", self.attempts.len().to_string()));
         }
@@ -173,6 +184,9 @@ impl Exchange {
             // What the provider did not count: the charge may be another in the end.
             let marks = [("budget_cut", settled.cut), ("estimated", settled.estimated)];
             members.extend(marks.into_iter().filter(|(_, is)| *is).map(|(mark, _)| (mark.to_owned(), true.into())));
+            if let Some(paid) = self.payment_told(settled.cost) {
+                put(members, "payment", paid);
+            }
         }
         if self.case.overrides.explain == Explain::Yes
             && let Some(members) = comment.as_object_mut()
@@ -207,6 +221,7 @@ pub fn fault_headers(surface: Surface, fault: &Fault, request_id: &str) -> Vec<(
     if let Some(seconds) = fault.retry_after_s {
         headers.push(("retry-after", seconds.to_string()));
     }
+    headers.extend(fault.payment_required.iter().map(|offers| ("payment-required", offers.clone())));
     // RFC 9110, sections 15.5.2 and 15.5.6.
     match fault.status {
         401 => headers.push(("www-authenticate", "Bearer".to_owned())),

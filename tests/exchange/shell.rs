@@ -6,14 +6,18 @@ use crate::stage::{
     chunk, head, held, not_allowed, open, piped, speaks_chat, stale, told, whole,
 };
 use megarouter::{
-    account::letter::{Bid, ExtendLetter, Grant, HoldLetter, PostLetter, PostOutcome, Refusal},
+    account::letter::{Bid, ExtendLetter, Grant, HoldLetter, PostLetter, PostOutcome, Refusal, Unfit},
     endpoint::Surface,
     exchange::{
         Exchange,
-        event::{Effect, Event, Head, Pipe, PipeEnd, ReplyBody, Timer},
+        event::{Effect, Event, Head, Pipe, PipeEnd, Reply, ReplyBody, Timer},
     },
     id::Scope,
     money::Nanos,
+    payment::{
+        Scheme,
+        facilitator::{Outcome, Verb},
+    },
     time::Millis,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +53,7 @@ pub fn run(script: &[u8], manners: Manners) -> Result<BTreeSet<Transition>, Stri
         surface: ask.surface,
         stream: ask.stream,
         explains: ask.wishes["explain"] == "only",
+        pays: ask.pays.as_ref().map(|paid| if paid.is_upfront() { Verb::Settle } else { Verb::Verify }),
         exchange,
         now: MORNING,
         under_way: Vec::new(),
@@ -99,6 +104,11 @@ fn any_ask(chance: &mut Chance<'_>) -> Ask {
     ask.usage = chance.one_in(2);
     if chance.one_in(2) {
         ask = ask.long();
+    }
+    match chance.pick(6) {
+        4 => ask = ask.paid(Scheme::Exact, 50_000_000),
+        5 => ask = ask.paid(Scheme::Upto, 50_000_000),
+        _ => {}
     }
     match chance.pick(16) {
         10..=12 => ask.wishing("hedge", true.into()),
@@ -155,7 +165,11 @@ impl Provider {
                 UnderWay::Head(_) => !matches!(self.head, Answer::Silence),
                 UnderWay::Read { whole: false, .. } => !hangs,
                 UnderWay::Read { .. } | UnderWay::Pipe { .. } => self.then != Then::Hangs,
-                UnderWay::Account(_) | UnderWay::Extending(_) | UnderWay::Write | UnderWay::Posting => true,
+                UnderWay::Account(_)
+                | UnderWay::Extending(_)
+                | UnderWay::Write
+                | UnderWay::Posting
+                | UnderWay::Paying(_) => true,
             }
     }
 }
@@ -223,11 +237,44 @@ enum UnderWay {
     Account(HoldLetter),
     Extending(ExtendLetter),
     Head(usize),
-    Read { attempt: usize, whole: bool },
-    Pipe { attempt: usize, drain_ms: u64 },
+    Read {
+        attempt: usize,
+        whole: bool,
+    },
+    Pipe {
+        attempt: usize,
+        drain_ms: u64,
+    },
     Write,
     Posting,
+    /// A facilitator settles, or looks.
+    Paying(Verb),
 }
+
+/// What a facilitator told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Done,
+    Refused,
+    Nothing,
+}
+
+/// Everything that facilitators are known to answer.
+const ANSWERS: [(Verb, Told, u16, &str); 13] = [
+    (Verb::Settle, Told::Done, 200, r#"{"success":true,"transaction":"0xabc","network":"eip155:84532"}"#),
+    (Verb::Settle, Told::Refused, 400, r#"{"success":false,"errorReason":"insufficient_funds"}"#),
+    (Verb::Settle, Told::Refused, 200, r#"{"success":false,"errorReason":"invalid_signature","transaction":""}"#),
+    (Verb::Settle, Told::Nothing, 200, r#"{"success":false,"errorReason":"settlement_pending","transaction":"0xabc"}"#),
+    (Verb::Settle, Told::Nothing, 500, r#"{"success":false,"errorReason":"unexpected_settle_error"}"#),
+    (Verb::Settle, Told::Nothing, 200, r#"{"isValid":true}"#),
+    (Verb::Settle, Told::Nothing, 502, "<html>"),
+    (Verb::Settle, Told::Nothing, 0, ""),
+    (Verb::Verify, Told::Done, 200, r#"{"isValid":true,"payer":"0x1"}"#),
+    (Verb::Verify, Told::Refused, 200, r#"{"isValid":false,"invalidReason":"permit2_allowance_required"}"#),
+    (Verb::Verify, Told::Nothing, 500, r#"{"isValid":false,"invalidReason":"unexpected_verify_error"}"#),
+    (Verb::Verify, Told::Nothing, 200, r#"{"success":true,"transaction":"0xabc","network":"eip155:84532"}"#),
+    (Verb::Verify, Told::Nothing, 0, ""),
+];
 
 struct Shell<'a> {
     chance: Chance<'a>,
@@ -236,6 +283,8 @@ struct Shell<'a> {
     stream: bool,
     /// Only explains: its hold is dry.
     explains: bool,
+    /// What a facilitator is asked about its payment, where it pays.
+    pays: Option<Verb>,
     exchange: Exchange,
     now: Millis,
     under_way: Vec<UnderWay>,
@@ -269,6 +318,26 @@ struct SoFar {
     text: Vec<u8>,
     finished: bool,
     posts: Vec<PostLetter>,
+    /// What facilitators told, one after the other.
+    told: Vec<Told>,
+    /// What the account refused last.
+    refused: Option<Refusal>,
+}
+
+impl SoFar {
+    /// What became of the payment. Once nobody knows, only a success is believed.
+    fn payment(&self) -> Option<Told> {
+        match self.told.as_slice() {
+            [] => None,
+            [.., Told::Done] => Some(Told::Done),
+            [Told::Refused] => Some(Told::Refused),
+            _ => Some(Told::Nothing),
+        }
+    }
+
+    fn has_to_be_paid(&self) -> bool {
+        self.grant.as_ref().is_some_and(|grant| grant.pays)
+    }
 }
 
 fn must(kept: bool, promise: &str) -> Result<(), String> {
@@ -326,7 +395,11 @@ impl Shell<'_> {
             UnderWay::Head(attempt) | UnderWay::Read { attempt, .. } | UnderWay::Pipe { attempt, .. } => {
                 self.providers[*attempt].can_answer(under_way)
             }
-            UnderWay::Account(_) | UnderWay::Extending(_) | UnderWay::Write | UnderWay::Posting => true,
+            UnderWay::Account(_)
+            | UnderWay::Extending(_)
+            | UnderWay::Write
+            | UnderWay::Posting
+            | UnderWay::Paying(_) => true,
         }
     }
 
@@ -362,12 +435,21 @@ impl Shell<'_> {
         any_event(&mut self.chance, attempt)
     }
 
+    /// What a facilitator answers: done, refused, or nothing that tells; every second time it is done.
+    fn facilitator(&mut self, verb: Verb) -> Event {
+        let of_verb: Vec<_> = ANSWERS.iter().filter(|(of, ..)| *of == verb).collect();
+        let place = if self.chance.one_in(2) { self.chance.pick(of_verb.len()) } else { 0 };
+        let (_, _, status, body) = of_verb[place];
+        Event::Paid { status: *status, body: body.as_bytes().to_vec() }
+    }
+
     fn answer(&mut self, answered: &UnderWay) -> Event {
         match answered {
             UnderWay::Account(letter) => self.account(letter),
             UnderWay::Extending(letter) => self.more(letter),
             UnderWay::Posting if self.chance.one_in(2) => Event::Unreachable,
             UnderWay::Posting => Event::Posted,
+            UnderWay::Paying(verb) => self.facilitator(*verb),
             UnderWay::Write if self.hung_up => Event::Gone,
             UnderWay::Write => Event::Written,
             UnderWay::Head(attempt) => {
@@ -423,7 +505,8 @@ impl Shell<'_> {
     }
 
     fn account(&mut self, letter: &HoldLetter) -> Event {
-        let kind = if self.grows { 3 } else { self.chance.pick(14) };
+        let kind = if self.grows { 3 } else { self.chance.pick(16) };
+        let pays = letter.claim.is_some() && !letter.dry && !self.chance.one_in(4);
         match kind {
             8 | 9 => Event::Unreachable,
             10 => {
@@ -432,7 +515,12 @@ impl Shell<'_> {
             }
             11 => not_allowed(None, Some(&PROVIDERS[self.chance.pick(4)..])),
             12 => Event::Refused(Refusal::Rpm { scope: Scope::Organization, retry_after_s: 3 }),
-            13 => Event::Refused(Refusal::RevokedKey),
+            14 if letter.claim.is_some() => Event::Refused(Refusal::Payment(any_unfit(&mut self.chance))),
+            15 if letter.claim.is_some() => {
+                let estimate = letter.bids.first().map_or(Nanos::ZERO, |bid| bid.amount);
+                Event::Refused(Refusal::Credits { available: Nanos::ZERO, estimate })
+            }
+            13..=15 => Event::Refused(Refusal::RevokedKey),
             _ if letter.bids.is_empty() => not_allowed(None, None),
             // There is only room for the first slice of what can grow.
             3..=6 if letter.bids.iter().any(|bid| bid.least > Nanos::ZERO) && !letter.dry => {
@@ -442,6 +530,7 @@ impl Shell<'_> {
                 Event::Held(Grant {
                     amount: amounts.into_iter().max().unwrap_or_default(),
                     allowed,
+                    pays,
                     ..Grant::default()
                 })
             }
@@ -449,7 +538,8 @@ impl Shell<'_> {
                 let first = if kind == 7 { self.chance.pick(letter.bids.len()) } else { 0 };
                 let allowed: Vec<usize> = (first..letter.bids.len()).collect();
                 let most = letter.bids.iter().skip(first).map(|bid| bid.amount).max().unwrap_or_default();
-                Event::Held(Grant { amount: if letter.dry { Nanos::ZERO } else { most }, allowed, ..Grant::default() })
+                let amount = if letter.dry { Nanos::ZERO } else { most };
+                Event::Held(Grant { amount, allowed, pays, ..Grant::default() })
             }
         }
     }
@@ -477,7 +567,7 @@ impl Shell<'_> {
         self.note(&event, before);
         let name = name(&event);
         self.trace.push(format!("{before}: {}", brief(&event)));
-        let remembered = before == "Holding" && event == Event::Gone;
+        let remembered = ["Holding", "Paying"].contains(&before) && event == Event::Gone;
         let effects = self.exchange.on(event, self.now);
         let after = self.exchange.phase();
         if before != after || !effects.is_empty() || remembered {
@@ -500,6 +590,13 @@ impl Shell<'_> {
     fn note(&mut self, event: &Event, phase: &str) {
         let so_far = &mut self.so_far;
         match event {
+            Event::Paid { status, body } if phase == "Paying" => {
+                let is_it = |(verb, _, code, text): &&(Verb, Told, u16, &str)| {
+                    Some(*verb) == self.pays && code == status && text.as_bytes() == body
+                };
+                so_far.told.push(ANSWERS.iter().find(is_it).map_or(Told::Nothing, |(_, told, ..)| *told));
+            }
+            Event::Refused(refusal) if phase == "Holding" => so_far.refused = Some(refusal.clone()),
             Event::Held(grant) if phase == "Holding" => so_far.grant = Some(grant.clone()),
             Event::Held(grant) => {
                 let known = so_far.grant.get_or_insert_default();
@@ -532,6 +629,8 @@ impl Shell<'_> {
             }
             Effect::Send { attempt, call } => {
                 must(self.so_far.grant.is_some(), "nothing is sent before a hold")?;
+                let paid = self.so_far.payment() == Some(Told::Done);
+                must(paid || !self.so_far.has_to_be_paid(), "nothing is sent before it is settled, or looked at")?;
                 let goes_on = self.so_far.reply_streams && !self.so_far.finished;
                 must(self.so_far.reply.is_none() || goes_on, "an attempt after the reply goes on with a stream")?;
                 must(attempt == self.so_far.sends && attempt < 5, "attempts are numbered and at most five")?;
@@ -569,6 +668,7 @@ impl Shell<'_> {
                     reply.headers.contains(&("x-request-id", REQUEST.to_owned())),
                     "every answer has its request's id",
                 )?;
+                self.check_paid_reply(&reply)?;
                 let cost = reply.headers.iter().find(|(name, _)| *name == "x-megarouter-cost-usd");
                 self.so_far.told_cost = cost.map(|(_, cost)| cost.clone());
                 self.so_far.reply = Some(reply.status);
@@ -591,12 +691,84 @@ impl Shell<'_> {
                 self.so_far.finished = true;
             }
             Effect::Post { letter, .. } => self.check_post(*letter)?,
+            Effect::Pay(call) => {
+                must(
+                    self.so_far.has_to_be_paid() && self.so_far.sends == 0,
+                    "a payment follows its hold, before the work",
+                )?;
+                let verb = if call.url.ends_with("/settle") { Verb::Settle } else { Verb::Verify };
+                must(self.pays == Some(verb), "what is paid upfront is settled, anything else is looked at")?;
+                let undecided = self.so_far.told.iter().all(|told| *told == Told::Nothing);
+                must(undecided, "who knows is not asked again")?;
+                let asks = |one: &UnderWay| matches!(one, UnderWay::Paying(_));
+                must(!good || !self.under_way.iter().any(asks), "one facilitator is asked at a time")?;
+                self.under_way.push(UnderWay::Paying(verb));
+            }
             Effect::Note(_) => {}
         }
         Ok(())
     }
 
+    /// What is told of a payment in the head of an answer.
+    fn check_paid_reply(&self, reply: &Reply) -> Result<(), String> {
+        let has = |name: &str| reply.headers.iter().any(|(known, _)| *known == name);
+        let Some(verb) = self.pays else {
+            return must(!has("payment-response"), "of no payment nothing is told");
+        };
+        let again = reply.headers.contains(&("x-should-retry", "true".to_owned()));
+        must(!again, "nobody who pays is told to try again by himself")?;
+        must(has("payment-required") == (reply.status == 402), "a 402 says what to pay, nothing else does")?;
+        match self.so_far.payment() {
+            Some(Told::Refused) => {
+                must(reply.status == 402 && has("payment-response"), "who is refused is told the price and why")
+            }
+            Some(Told::Nothing) => {
+                must(reply.status == 503 && !has("payment-response"), "what nobody knows is told, and no price")
+            }
+            Some(Told::Done) if verb == Verb::Settle && reply.status < 300 => {
+                must(has("payment-response"), "who has paid is told")
+            }
+            Some(Told::Done) => Ok(()),
+            None => match &self.so_far.refused {
+                Some(Refusal::Payment(Unfit::Used { .. })) if self.so_far.grant.is_none() => {
+                    must(reply.status == 200 && has("payment-response"), "who has paid before gets the receipt")
+                }
+                Some(Refusal::Payment(Unfit::Busy | Unfit::Pending)) if self.so_far.grant.is_none() => {
+                    must(reply.status == 503, "what is under way is not asked for again")
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// What the account is told of a payment.
+    fn check_paid_post(&self, letter: &PostLetter) -> Result<(), String> {
+        let voids = letter.outcome == PostOutcome::Void;
+        let (kept, promise) = match (self.pays, self.so_far.payment()) {
+            (None, _) | (_, None) => (letter.paid.is_none(), "of what nobody was asked for nothing is told"),
+            (Some(Verb::Settle), Some(Told::Done)) => {
+                let transaction = match &letter.paid {
+                    Some(Outcome::Done { transaction, .. }) => transaction.as_str(),
+                    _ => "",
+                };
+                (transaction == "0xabc", "what was settled is posted, whoever has left")
+            }
+            (Some(Verb::Verify), Some(Told::Done)) => (letter.paid.is_none(), "a look moves nothing"),
+            (_, Some(Told::Refused)) => {
+                (voids && matches!(letter.paid, Some(Outcome::Failed { .. })), "a refusal is posted as one")
+            }
+            (Some(Verb::Settle), Some(Told::Nothing)) => {
+                (voids && letter.paid == Some(Outcome::Unknown), "that nobody knows is posted")
+            }
+            (Some(Verb::Verify), Some(Told::Nothing)) => {
+                (voids && letter.paid.is_none(), "nothing is open after a look")
+            }
+        };
+        must(kept, promise)
+    }
+
     fn check_post(&mut self, letter: PostLetter) -> Result<(), String> {
+        self.check_paid_post(&letter)?;
         let good = self.manners != Manners::None;
         let SoFar { grant, sends, posts, .. } = &mut self.so_far;
         must(letter.request_id == REQUEST, "a posting carries the request's id")?;
@@ -680,9 +852,20 @@ impl Shell<'_> {
     }
 }
 
+fn any_unfit(chance: &mut Chance<'_>) -> Unfit {
+    match chance.pick(6) {
+        0 => Unfit::Busy,
+        1 => Unfit::Pending,
+        2 => Unfit::Used { request_id: "req_earlier".to_owned(), transaction: "0xabc".to_owned() },
+        3 => Unfit::Other,
+        4 => Unfit::Dead { reason: "expired".to_owned() },
+        _ => Unfit::Exposed,
+    }
+}
+
 // Events.
 
-const EVENTS: usize = 22;
+const EVENTS: usize = 23;
 
 /// Any event there is. What it holds is likely.
 fn any_event(chance: &mut Chance<'_>, attempt: usize) -> Event {
@@ -708,6 +891,10 @@ fn any_event(chance: &mut Chance<'_>, attempt: usize) -> Event {
         18 => Event::Elapsed([Timer::Head(attempt), Timer::Stall(attempt), Timer::Drain][chance.pick(3)]),
         19 => Event::Elapsed([Timer::Total, Timer::Repost][chance.pick(2)]),
         20 => Event::Written,
+        21 => {
+            let (_, _, status, body) = ANSWERS[chance.pick(ANSWERS.len())];
+            Event::Paid { status, body: body.as_bytes().to_vec() }
+        }
         _ => [Event::Gone, Event::Posted][chance.pick(2)].clone(),
     }
 }
@@ -728,6 +915,7 @@ pub fn name(event: &Event) -> &'static str {
         Event::Written => "Written",
         Event::Gone => "Gone",
         Event::Posted => "Posted",
+        Event::Paid { .. } => "Paid",
     }
 }
 

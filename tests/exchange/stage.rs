@@ -10,8 +10,9 @@ use megarouter::{
     },
     health::Outcome,
     money::Nanos,
+    payment::{self, Payment, Scheme, asset::network_of, evm::Address, facilitator::Known},
     time::Millis,
-    world::{Credential, Reach, Settings, World, X402},
+    world::{Credential, Reach, Settings, World},
 };
 use serde_json::{Value, json};
 use std::rc::Rc;
@@ -40,7 +41,7 @@ thread_local! {
         catalog: Rc::new(Catalog::parse(CATALOG).expect("the catalog is valid")),
         settings: Rc::new(Settings {
             reach: PROVIDERS.map(|id| (id.to_owned(), reach(id))).into_iter().collect(),
-            x402: Some(X402 { network: "eip155:84532".to_owned(), pay_to: "0xabc".to_owned() }),
+            x402: Some(Rc::new(payment_terms())),
         }),
         ..World::default()
     };
@@ -69,6 +70,8 @@ pub struct Ask {
     pub wishes: Value,
     /// Further members of the body.
     pub more: Value,
+    /// What pays for it, where no key does.
+    pub pays: Option<Payment>,
 }
 
 /// A keyed call that goes to these providers, in this order.
@@ -84,6 +87,7 @@ pub fn call(surface: Surface, providers: &[&str]) -> Ask {
         model: "m".to_owned(),
         wishes: json!({"providers": {"only": providers, "order": providers}}),
         more: json!({}),
+        pays: None,
     }
 }
 
@@ -115,6 +119,23 @@ impl Ask {
 
     pub fn keyed(self, key: Option<&str>) -> Self {
         Self { key: key.map(str::to_owned), ..self }
+    }
+
+    /// The same call of who has no key, and pays for it.
+    pub fn paid(self, scheme: Scheme, units: u64) -> Self {
+        let pays = Payment {
+            scheme,
+            network: "eip155:84532".to_owned(),
+            units,
+            nonce: "n".to_owned(),
+            valid_before: MORNING.seconds() + 900,
+            version: 2,
+            payload: "{}".to_owned(),
+            requirements: "{}".to_owned(),
+            facilitator: if scheme == Scheme::Upto { FACILITATORS[0].to_owned() } else { String::new() },
+            ..Payment::default()
+        };
+        Self { key: None, pays: Some(pays), ..self }
     }
 
     pub fn wishing(mut self, member: &str, value: Value) -> Self {
@@ -152,7 +173,32 @@ impl Ask {
             knock: access::knock(self.key.as_deref(), b"pepper"),
             body: body.to_string().into_bytes(),
             request_id: REQUEST.to_owned(),
+            purse: payment::Purse {
+                payment: self.pays.clone(),
+                target: format!("POST {path}"),
+                body_hash: "ab".repeat(32),
+                ..payment::Purse::default()
+            },
         }
+    }
+}
+
+/// Who settles, in the order they are asked.
+pub const FACILITATORS: [&str; 2] = ["https://facilitator.test", "https://second.test"];
+
+/// Base Sepolia, and a facilitator that settles `upto` too.
+pub fn payment_terms() -> payment::Terms {
+    let mut known = Known::default();
+    let facilitator = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+    let extra = json!({"facilitatorAddress": facilitator});
+    known.learn(FACILITATORS[0], &json!({"kinds": [{"scheme": "upto", "network": "eip155:84532", "extra": extra}]}));
+    payment::Terms {
+        networks: network_of("eip155:84532").into_iter().collect(),
+        pay_to: Address::parse("0x90F79bf6EB2c4f870365E785982E1f101E93b906").expect("an address"),
+        facilitators: FACILITATORS.map(str::to_owned).to_vec(),
+        rpc_url: String::new(),
+        secret: [7; 32],
+        known,
     }
 }
 
@@ -384,6 +430,15 @@ impl Story {
         letter.expect("a hold was asked for")
     }
 
+    /// Whom it asked about its payment.
+    pub fn pays(&self) -> Vec<String> {
+        let url = |effect: &Effect| match effect {
+            Effect::Pay(call) => Some(call.url.clone()),
+            _ => None,
+        };
+        self.all.iter().filter_map(url).collect()
+    }
+
     /// The body an attempt was made with.
     pub fn sent_body(&self, number: usize) -> Value {
         let sent = self.all.iter().find_map(|effect| match effect {
@@ -472,6 +527,7 @@ pub fn told(effect: &Effect) -> String {
         Effect::Reply(Reply { status, .. }) => format!("Reply {status}"),
         Effect::Chunk(_) => "Chunk".to_owned(),
         Effect::Finish => "Finish".to_owned(),
+        Effect::Pay(call) => format!("Pay {}", call.url.rsplit('/').next().unwrap_or_default()),
         Effect::Post { letter, .. } => match letter.outcome {
             PostOutcome::Void => "Post void".to_owned(),
             PostOutcome::Charge(cost) => format!("Post {cost}"),

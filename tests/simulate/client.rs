@@ -96,7 +96,16 @@ impl Client {
             }
         }
         let (request_id, tokens) = (self.request_id.clone(), chance.between(0, self.tokens));
-        Letter::Post(PostLetter { request_id, held_at: None, outcome, call, tokens, others, observed: String::new() })
+        Letter::Post(PostLetter {
+            request_id,
+            held_at: None,
+            outcome,
+            call,
+            tokens,
+            others,
+            observed: String::new(),
+            paid: None,
+        })
     }
 
     /// What an attempt came to that could cost `most`; what is not known for sure stays within `least`.
@@ -149,6 +158,7 @@ impl Client {
             policies_version: books.policies_version(&letters::key(self.key).id),
             taught: String::new(),
             draws: String::new(),
+            claim: None,
         })
     }
 
@@ -175,7 +185,16 @@ impl Client {
                 let (outcome, tokens, others) = (PostOutcome::Void, 0, Vec::new());
                 self.script.clear();
                 let held_at = None;
-                let letter = PostLetter { request_id, held_at, outcome, call, tokens, others, observed: String::new() };
+                let letter = PostLetter {
+                    request_id,
+                    held_at,
+                    outcome,
+                    call,
+                    tokens,
+                    others,
+                    observed: String::new(),
+                    paid: None,
+                };
                 vec![Want::Mail(Box::new(Letter::Post(letter)))]
             }
             _ => Vec::new(),

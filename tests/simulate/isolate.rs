@@ -16,6 +16,7 @@ use megarouter::{
         event::{self, Effect, Event, PipeEnd, ReplyBody},
     },
     money::Nanos,
+    payment::Purse,
     price,
     time::Millis,
     world::{Credential, Reach, Settings, TenantView, World, views},
@@ -112,6 +113,7 @@ impl Isolate {
             knock: access::knock(Some(&key(ask.key).text), PEPPER),
             body: body.to_string().into_bytes(),
             request_id: ask.request_id.clone(),
+            purse: Purse::default(),
         };
         let mut world = World { retries: Rc::default(), ..WORLD.with(World::clone) };
         world.tenant = ask.tenant.map(|tenant| Rc::new(TenantView::new(tenant)));
@@ -248,7 +250,8 @@ impl Isolate {
             Effect::Chunk(_) if now >= self.hangs_up => wants.push(Want::Later(1, Event::Gone)),
             Effect::Chunk(_) => wants.push(Want::Later(chance.span(&[2, 20, 5_000]), Event::Written)),
             Effect::Finish => wants.push(Want::Dies(WAIT_UNTIL_MS)),
-            Effect::Note(_) => {}
+            // Callers of this simulation have keys.
+            Effect::Pay(_) | Effect::Note(_) => {}
         }
         Ok(())
     }

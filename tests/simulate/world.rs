@@ -162,7 +162,8 @@ pub struct World {
     trace: Option<Vec<String>>,
 }
 
-const TERMS: Terms = Terms { hold_settle_ms: 1_200_000, outbox_flush_ms: 1_000, private_upstreams: false };
+const TERMS: Terms =
+    Terms { hold_settle_ms: 1_200_000, outbox_flush_ms: 1_000, claim_after_ms: 21_600_000, private_upstreams: false };
 const DAY_MS: u64 = 86_400_000;
 /// An hour: how often the watchdog nudges every account.
 const WATCHDOG_MS: u64 = 3_600_000;

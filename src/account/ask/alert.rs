@@ -94,8 +94,8 @@ impl TopUpAsk {
     /// # Errors
     /// 400 naming the member out of bounds.
     pub fn told(&self, id: &str) -> Result<Value, Fault> {
-        if self.method != "card" {
-            return Err(Fault::parameter("method", "method is \"card\"; no other is served yet."));
+        if !["card", "stablecoin"].contains(&self.method.as_str()) {
+            return Err(Fault::parameter("method", "method is \"card\" or \"stablecoin\"."));
         }
         let cents = stripe::cents(self.amount_usd).ok_or_else(|| {
             Fault::parameter("amount_usd", "amount_usd is an amount in whole cents from 1 to 100000 dollars.")

@@ -162,7 +162,7 @@ impl InviteAsk {
     pub fn member(self, now: Millis) -> Result<(MemberAsk, u64), Fault> {
         let life = lasts(self.expires_in_seconds.unwrap_or(INVITE_SECONDS), INVITE_SECONDS_MAX)?;
         let Self { name, email, roles, group_id, .. } = self;
-        Ok((member(MemberAsk { name, kind: None, email, group_id, roles }, false)?, now.seconds() + life))
+        Ok((member(MemberAsk { name, email, group_id, roles, ..MemberAsk::default() }, false)?, now.seconds() + life))
     }
 }
 

@@ -221,7 +221,7 @@ fn account() -> Case {
     let (admin, key) = (new_key("key_admin", KeyKind::Admin), new_key("key_a", KeyKind::Inference));
     let caller = |key: &NewKey| Caller { key_id: key.id.clone(), digest: key.digest.clone(), kind: key.kind };
     let (boss, user) = (caller(&admin), caller(&key));
-    let terms = Terms { hold_settle_ms: 1_200_000, outbox_flush_ms: 1_000, private_upstreams: false };
+    let terms = Terms { hold_settle_ms: 1_200_000, outbox_flush_ms: 1_000, claim_after_ms: 21_600_000, private_upstreams: false };
     let mut account = Account::load(terms, Vec::new(), Vec::new()).expect("an empty account");
     let organization = Organization { id: "org_a".into(), name: "A".into(), ..Organization::default() };
     let credit = NewCredit {

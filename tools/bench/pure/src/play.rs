@@ -39,6 +39,7 @@ pub fn inbound(body: &str) -> Inbound {
         knock: Knock::Known(key, digest),
         body: body.into(),
         request_id: "req_01".into(),
+        purse: Default::default(),
     }
 }
 

@@ -1,0 +1,356 @@
+//! Payment channels of a wallet: vouchers of one channel follow each other, so one call is under way at a time; what was charged is
+//! claimed on chain from time to time, and swept to us.
+use super::{
+    Account, Hold, Write,
+    letter::{Claim, Refusal, Unfit},
+    payments::{Inquiry, Settlers},
+    record,
+};
+use crate::{
+    json::{self, json},
+    ledger::{EntryKind, Leg, transfer},
+    money::Nanos,
+    payment::{
+        Payment,
+        batch::{self, OnChain, Voucher},
+        evm::Address,
+        facilitator::{Outcome, Verb, outcome},
+        nanos_of, units_of,
+    },
+    time::Millis,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+/// So much that was charged is claimed at once.
+const CLAIM_FROM: Nanos = Nanos(1_000_000_000);
+/// How long what is on chain is believed: a payer takes a day to leave.
+const FRESH_MS: u64 = 300_000;
+/// What failed is tried again, later each time, up to an hour.
+const LATEST_TRY: u32 = 12;
+
+/// A channel, as far as it was used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Channel {
+    network: String,
+    asset: Address,
+    payer: Address,
+    /// Who settles it.
+    facilitator: String,
+    /// The last voucher that was charged by.
+    voucher: Voucher,
+    /// All that was charged, in atomic units.
+    pub(super) charged: u64,
+    pub(super) on_chain: OnChain,
+    /// What is on chain has to be asked before the next call; and when it was asked last.
+    pub(super) stale: bool,
+    seen_at: Millis,
+    /// The call under way and its payment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open: Option<Box<Claim>>,
+    /// When whoever has that call must have ended it.
+    open_until: Millis,
+    request_id: String,
+    /// What a claim under way is for.
+    claiming: u64,
+    claims: u64,
+    /// What was claimed has still to be sent to us.
+    sweeps: bool,
+    /// Its payer wants back what is left.
+    leaves: bool,
+    tries: u32,
+    /// When what was charged has to be claimed, or swept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claim_at: Option<Millis>,
+}
+
+json::members!(default Channel {
+    network, asset, payer, facilitator, voucher, charged, on_chain, stale, seen_at, open, open_until, request_id, claiming, claims, sweeps,
+    leaves, tries, claim_at,
+});
+
+impl Channel {
+    /// When something has to be done about it.
+    pub(super) fn next_at(&self) -> Option<Millis> {
+        self.claim_at
+    }
+
+    /// Whether a call of it is under way, and may still end by itself.
+    fn is_open(&self, now: Millis) -> bool {
+        self.open.is_some() && self.open_until > now
+    }
+
+    /// What was charged and is not claimed yet: nothing before a voucher was charged by.
+    fn owes(&self) -> u64 {
+        if self.voucher.signature.is_empty() { 0 } else { self.charged.saturating_sub(self.on_chain.claimed) }
+    }
+
+    /// What of it is whose.
+    pub(super) fn balance_told(&self, id: &str) -> Value {
+        let usd = nanos_of;
+        json!({
+            "id": id,
+            "deposited_usd": usd(self.on_chain.balance),
+            "charged_usd": usd(self.charged),
+            "claimed_usd": usd(self.on_chain.claimed),
+            "open": self.open.is_some(),
+        })
+    }
+
+    /// What its payer's client has to know to sign the next voucher.
+    fn told(&self, id: &str) -> Value {
+        json!({
+            "channelState": channel_told(id, self.on_chain, self.charged),
+            "voucherState": {"signedMaxClaimable": self.voucher.most.to_string(), "signature": self.voucher.signature},
+        })
+    }
+}
+
+/// A channel's state as x402 tells it.
+#[must_use]
+pub fn channel_told(id: &str, on_chain: OnChain, charged: u64) -> Value {
+    json!({
+        "channelId": id,
+        "balance": on_chain.balance.to_string(),
+        "totalClaimed": on_chain.claimed.to_string(),
+        "withdrawRequestedAt": on_chain.leaving,
+        "refundNonce": on_chain.refunds.to_string(),
+        "chargedCumulativeAmount": charged.to_string(),
+    })
+}
+
+impl Account {
+    /// Whether a voucher goes on where the channel is.
+    pub(super) fn admits_voucher(&self, payment: &Payment, voucher: &Voucher, now: Millis) -> Result<Nanos, Refusal> {
+        let known = self.payments.channels.get(&voucher.channel);
+        if known.is_some_and(|channel| channel.is_open(now)) {
+            return Err(Refusal::Payment(Unfit::Busy));
+        }
+        let unfit = |error: &str, channel: &Channel| {
+            let error = format!("invalid_batch_settlement_evm_{error}");
+            Err(Refusal::Payment(Unfit::Channel { error, told: channel.told(&voucher.channel) }))
+        };
+        if let Some(channel) = known {
+            if channel.on_chain.leaving > 0 {
+                return unfit("channel_withdrawal_pending", channel);
+            }
+            if voucher.most != channel.charged.saturating_add(payment.units) {
+                return unfit("cumulative_amount_mismatch", channel);
+            }
+            if !channel.stale && voucher.most > channel.on_chain.balance.saturating_add(voucher.deposit) {
+                return unfit("cumulative_exceeds_balance", channel);
+            }
+        }
+        Ok(payment.amount())
+    }
+
+    /// A call of a channel begins. Tells whether the chain has to be asked first, and how the channel is.
+    pub(super) fn open_channel(
+        &mut self,
+        claim: Claim,
+        request_id: &str,
+        until: Millis,
+        now: Millis,
+    ) -> (bool, (u64, OnChain)) {
+        let Claim { payment, request_hash } = claim;
+        let Some(voucher) = payment.voucher.clone() else { return (false, (0, OnChain::default())) };
+        let known = self.payments.channels.get(&voucher.channel).cloned();
+        // Of a call that nobody ended, nobody knows what became of it.
+        let unsure =
+            |channel: &Channel| channel.stale || channel.open.is_some() || now.since(channel.seen_at) > FRESH_MS;
+        let pays = voucher.deposit > 0 || known.as_ref().is_none_or(unsure);
+        let id = voucher.channel.clone();
+        let mut channel = known.unwrap_or_else(|| Channel {
+            network: payment.network.clone(),
+            asset: payment.asset,
+            payer: payment.payer,
+            facilitator: payment.facilitator.clone(),
+            charged: voucher.most.saturating_sub(payment.units),
+            stale: true,
+            ..Channel::default()
+        });
+        let payment = Payment { payload: String::new(), requirements: String::new(), ..payment };
+        channel.open = Some(Box::new(Claim { payment, request_hash }));
+        request_id.clone_into(&mut channel.request_id);
+        channel.open_until = until;
+        let told = (channel.charged, channel.on_chain);
+        self.keep_channel(id, channel);
+        (pays, told)
+    }
+
+    fn keep_channel(&mut self, id: String, channel: Channel) {
+        self.news.push(record("channel", &id, Some(&channel)));
+        self.take_channel(&id);
+        if let Some(at) = channel.next_at() {
+            self.payments.dues.insert((at, due_name(&id)));
+        }
+        self.payments.channels.insert(id, channel);
+    }
+
+    fn take_channel(&mut self, id: &str) {
+        if let Some(at) = self.payments.channels.remove(id).and_then(|known| known.next_at()) {
+            self.payments.dues.remove(&(at, due_name(id)));
+        }
+    }
+
+    /// The call of a channel has ended: what it used is charged to the channel, and is credit that covers it.
+    pub(super) fn end_voucher(
+        &mut self,
+        request_id: &str,
+        hold: &Hold,
+        spent: Option<Nanos>,
+        paid: Option<Outcome>,
+        now: Millis,
+    ) -> Vec<Write> {
+        let id = hold.claim.trim_start_matches(NONCE).to_owned();
+        // Another call may have begun since.
+        let known = self.payments.channels.get(&id).filter(|channel| channel.request_id == request_id);
+        let Some(mut channel) = known.cloned() else { return Vec::new() };
+        let Some(claim) = channel.open.take() else { return Vec::new() };
+        let (payment, mut writes) = (claim.payment, Vec::new());
+        let voucher = payment.voucher.clone().unwrap_or_default();
+        match paid {
+            Some(Outcome::Done { channel: Some(on_chain), .. }) => {
+                (channel.on_chain, channel.stale, channel.seen_at) = (on_chain, false, now);
+                if channel.charged == on_chain.claimed {
+                    // Deposited, and nothing of it is owed: its payer can have it back by this voucher.
+                    channel.voucher = voucher.clone();
+                }
+            }
+            Some(Outcome::Done { .. } | Outcome::Unknown) => channel.stale = true,
+            Some(Outcome::Failed { .. }) | None => {}
+        }
+        if let Some(charge) = spent {
+            let units = units_of(charge).min(payment.units);
+            channel.charged = channel.charged.saturating_add(units);
+            channel.voucher = voucher;
+            writes.extend((units > 0).then(|| self.book_charge(&channel, &payment.network, units, now)));
+        }
+        self.plan_claim(&mut channel, now);
+        if channel.voucher.signature.is_empty() {
+            // Nothing came of it, and what it said of itself is believed no further.
+            self.take_channel(&id);
+            self.news.push(Write::Record { kind: "channel", id, body: None });
+        } else {
+            self.keep_channel(id, channel);
+        }
+        writes
+    }
+
+    /// A channel's charges are claimed once there are many, else after a while.
+    fn plan_claim(&self, channel: &mut Channel, now: Millis) {
+        channel.claim_at = match nanos_of(channel.owes()) {
+            Nanos(0) => None,
+            // Who leaves can take it all with it.
+            owed if owed >= CLAIM_FROM || channel.on_chain.leaving > 0 => Some(now.after(1_000)),
+            _ => channel.claim_at.or(Some(now.after(self.terms.claim_after_ms))),
+        };
+    }
+
+    fn book_charge(&mut self, channel: &Channel, network: &str, units: u64, now: Millis) -> Write {
+        let escrow = format!("asset:x402-channel:{network}:{}", channel.voucher.channel);
+        let mut legs = transfer(escrow, self.wallet_account(), nanos_of(units));
+        legs.push(Leg { account: "income:fees".to_owned(), amount_usd: Nanos::ZERO });
+        let (id, note) = (format!("{}#paid", channel.request_id), Some("x402 batch-settlement".to_owned()));
+        let entry = self.entry(id, EntryKind::Credit, nanos_of(units), legs, None, note, now);
+        self.book(entry, Vec::new(), Nanos::ZERO, now)
+    }
+
+    /// The payer wants back what its channels hold beyond what was charged: they are closed as far as that, one by one.
+    pub(super) fn leave_channels(&mut self, now: Millis) -> u64 {
+        let mut left = 0;
+        let channels: Vec<(String, Channel)> =
+            self.payments.channels.iter().map(|(id, channel)| (id.clone(), channel.clone())).collect();
+        for (id, channel) in channels {
+            let rest = channel.on_chain.balance.saturating_sub(channel.charged);
+            if rest > 0 {
+                left += rest;
+                self.keep_channel(id, Channel { leaves: true, claim_at: Some(now), ..channel });
+            }
+        }
+        left
+    }
+
+    /// What has to be done about a channel now.
+    pub(super) fn channel_inquiry(&mut self, name: &str, now: Millis, settlers: &Settlers) -> Option<Inquiry> {
+        let id = name.trim_start_matches(NONCE).to_owned();
+        let mut channel = self.payments.channels.get(&id).cloned()?;
+        if channel.claim_at.is_none_or(|at| at > now) {
+            self.keep_channel(id, channel);
+            return None;
+        }
+        let (step, payload) = if channel.sweeps {
+            ("sweep", json!({"type": "settle", "receiver": settlers.pay_to, "token": channel.asset}))
+        } else if channel.leaves && !channel.is_open(now) {
+            ("leave", batch::leave(&channel.voucher, channel.charged, channel.on_chain))
+        } else {
+            ("claim", json!({"type": "claim", "claims": [batch::claim(&channel.voucher, channel.charged)]}))
+        };
+        channel.claiming = channel.charged;
+        channel.claim_at = Some(now.after(60_000));
+        let body = batch::errand(&channel.network, channel.asset, settlers.pay_to, payload);
+        let url = format!("{}/settle", channel.facilitator);
+        self.keep_channel(id, channel);
+        Some(Inquiry { nonce: name.to_owned(), step, url, body: json::written(&body) })
+    }
+
+    /// Takes in what a claim, or a sweep, came to.
+    pub(super) fn channel_answered(
+        &mut self,
+        name: &str,
+        step: &str,
+        status: u16,
+        body: &[u8],
+        now: Millis,
+    ) -> Vec<Write> {
+        let id = name.trim_start_matches(NONCE).to_owned();
+        let Some(mut channel) = self.payments.channels.get(&id).cloned() else { return Vec::new() };
+        let (mut writes, outcome) = (Vec::new(), outcome(Verb::Settle, status, body));
+        match (step, outcome) {
+            ("claim" | "leave", Outcome::Done { transaction, channel: told }) => {
+                let left = (step == "leave").then_some(told).flatten();
+                (channel.leaves, channel.stale) = (channel.leaves && step != "leave", channel.stale || step == "leave");
+                channel.on_chain.balance = left.map_or(channel.on_chain.balance, |left| left.balance);
+                channel.on_chain.refunds = left.map_or(channel.on_chain.refunds, |left| left.refunds);
+                let claimed = channel.claiming.max(channel.on_chain.claimed);
+                let units = claimed - channel.on_chain.claimed;
+                (channel.on_chain.claimed, channel.sweeps, channel.tries) = (claimed, true, 0);
+                channel.claims += 1;
+                channel.claim_at = Some(now);
+                if units > 0 {
+                    writes.push(self.book_claimed(&channel, units, &transaction, now));
+                }
+            }
+            // Nothing to sweep: another channel's sweep took it along.
+            ("sweep", Outcome::Done { .. } | Outcome::Failed { .. }) => {
+                (channel.sweeps, channel.tries, channel.claim_at) = (false, 0, None);
+                self.plan_claim(&mut channel, now);
+            }
+            _ => {
+                channel.stale = true;
+                channel.tries += 1;
+                channel.claim_at = Some(now.after(1_000 << channel.tries.min(LATEST_TRY)));
+            }
+        }
+        self.keep_channel(id, channel);
+        writes
+    }
+
+    /// What was claimed is ours now; the payer's balance does not move.
+    fn book_claimed(&mut self, channel: &Channel, units: u64, transaction: &str, now: Millis) -> Write {
+        let escrow = format!("asset:x402-channel:{}:{}", channel.network, channel.voucher.channel);
+        let ours = format!("asset:x402:{}:{}", channel.network, channel.asset);
+        let legs = transfer(escrow, ours, nanos_of(units));
+        let id = format!("{}#claimed{}", channel.request_id, channel.claims);
+        let note = Some(format!("x402 batch-settlement claim {transaction}"));
+        let entry = self.entry(id, EntryKind::Credit, Nanos::ZERO, legs, None, note, now);
+        self.book(entry, Vec::new(), Nanos::ZERO, now)
+    }
+}
+
+/// What the nonces of channels begin with.
+pub(super) const NONCE: &str = "channel:";
+
+pub(super) fn due_name(id: &str) -> String {
+    format!("{NONCE}{id}")
+}

@@ -1,0 +1,726 @@
+//! Payments of a wallet: each nonce claimed once, for one request; and what has to be settled, or found out, after the call.
+//!
+//! ```text
+//! Open ──▶ Used         charged; what upfront payments have beyond it is balance
+//!      ──▶ Credited     settled, and its call came to nothing: the money is balance, the same payment may try again
+//!      ──▶ Due ──▶ Used charged; to be settled now
+//!      ──▶ Unknown      asked to be settled, nobody knows: settled again and looked up on chain, until it is Credited or Dead
+//!      ──▶ Dead         never settled; what it owes stays owed
+//! ```
+//!
+//! A payment that only was looked at, and whose call came to nothing, is forgotten: nothing moved.
+use super::{
+    Account, Booking, Hold, Turn, Write, alerts,
+    channels::{self, Channel},
+    letter::{Answer, Caller, Claim, Grant, Refusal, Unfit},
+    record,
+};
+use crate::{
+    access::role::Permission,
+    id::Scope,
+    json::{self, json},
+    ledger::{EntryKind, Leg, transfer},
+    money::Nanos,
+    payment::{
+        NANOS_PER_UNIT, Payment, Scheme,
+        batch::OnChain,
+        evm::{self, Address},
+        facilitator::{Outcome, Verb, outcome},
+        nanos_of, units_of,
+    },
+    table::{Queue, Table},
+    time::Millis,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+/// What a wallet may owe at most that is settled after the work.
+const EXPOSURE_MAX: Nanos = Nanos(2_000_000_000);
+/// A payment is remembered for so long after it could be settled last.
+const KEPT_MS: u64 = 3_600_000;
+/// After its end, a payment that was not seen on chain for so long will not be.
+const LATE_MS: u64 = 120_000;
+/// A transaction that was told of and is not on chain after so many looks, twice as far apart each, was none.
+const LOOKS: u32 = 8;
+/// Where looking for a transfer begins, in blocks before the head at the first look.
+const BLOCKS_BACK: u64 = 60;
+/// After an answer that was none.
+const NO_ANSWER_MS: u64 = 60_000;
+/// Asked at once.
+const AT_ONCE: usize = 20;
+/// `Transfer(address,address,uint256)` of ERC-20.
+pub(super) const TRANSFER: &str = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef";
+
+/// How long a network takes for a block.
+fn block_ms(network: &str) -> u64 {
+    match network {
+        "eip155:42161" | "eip155:421614" => 250,
+        "eip155:1" | "eip155:11155111" => 12_000,
+        _ => 2_000,
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    #[default]
+    Open,
+    Unknown,
+    Due,
+    Credited,
+    Used,
+    Dead,
+}
+
+json::words!(State {
+    Open = "open", Unknown = "unknown", Due = "due", Credited = "credited", Used = "used", Dead = "dead",
+});
+
+/// A payment that was claimed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Claimed {
+    request_id: String,
+    request_hash: String,
+    pub(super) state: State,
+    payment: Payment,
+    /// What is to be settled, or was, in atomic units.
+    units: u64,
+    /// What moved it; empty where nothing has.
+    transaction: String,
+    /// Why it is dead.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+    /// The transaction was seen on chain.
+    seen: bool,
+    tries: u32,
+    /// How often a settlement was told of that was none.
+    rounds: u32,
+    /// It goes the other way: the payer gets its balance back.
+    refunds: bool,
+    /// The block from which its transfer is looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_block: Option<u64>,
+    /// When it was claimed: nothing moved before that.
+    since: Millis,
+    /// How often a facilitator was asked from here to settle it, whether or not it answered.
+    asked: u32,
+    /// Its call was served.
+    worked: bool,
+    /// The chain can be asked about it.
+    looks: bool,
+    /// When something has to be done about it.
+    pub(super) next_at: Millis,
+}
+
+json::members!(default Claimed {
+    request_id, request_hash, state, payment, units, transaction, reason, seen, tries, rounds, refunds, from_block, since,
+    asked, worked, looks, next_at,
+});
+
+/// What is known of a wallet's payments, and when something has to be done about one.
+#[derive(Debug, Default)]
+pub(super) struct Payments {
+    /// By nonce.
+    pub(super) claims: Table<String, Claimed>,
+    /// By id.
+    pub(super) channels: Table<String, Channel>,
+    pub(super) dues: Queue<(Millis, String)>,
+}
+
+impl Payments {
+    /// What was read is looked at when it is time.
+    pub(super) fn take_up(&mut self) {
+        for (nonce, claimed) in self.claims.iter() {
+            self.dues.insert((claimed.next_at, nonce.clone()));
+        }
+        for (id, channel) in self.channels.iter() {
+            if let Some(at) = channel.next_at() {
+                self.dues.insert((at, channels::due_name(id)));
+            }
+        }
+    }
+}
+
+/// Who is asked: of the shell, which knows the worker's variables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settlers {
+    pub facilitators: Vec<String>,
+    /// Empty where nobody can be asked.
+    pub rpc_url: String,
+    pub pay_to: Address,
+}
+
+/// A request about a payment: its nonce and the step come back with the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inquiry {
+    pub nonce: String,
+    pub step: &'static str,
+    pub url: String,
+    pub body: String,
+}
+
+impl Inquiry {
+    /// As a request for the plumbing.
+    #[must_use]
+    pub fn request(&self) -> Value {
+        let headers = json!({"content-type": "application/json"});
+        json!({"nonce": self.nonce, "step": self.step, "url": self.url, "headers": headers, "body": self.body})
+    }
+}
+
+impl Claimed {
+    fn is_exposed(&self) -> bool {
+        self.payment.scheme == Scheme::Upto && matches!(self.state, State::Open | State::Due)
+    }
+
+    /// Whether an answer to this step is still of use: it may be late.
+    fn waits_for(&self, step: &str) -> bool {
+        match self.state {
+            State::Unknown | State::Due => step != "receipt",
+            State::Used | State::Credited => step == "receipt" && !self.seen && !self.transaction.is_empty(),
+            State::Open | State::Dead => false,
+        }
+    }
+
+    /// A while until the next try, twice as long each time, up to four minutes.
+    fn later(&self, now: Millis) -> Millis {
+        now.after(1_000 << self.tries.min(8))
+    }
+
+    fn ends(&self) -> Millis {
+        Millis(self.payment.valid_before.saturating_mul(1_000))
+    }
+
+    /// What is to be asked next, if anything.
+    fn inquiry(&self, nonce: &str, to: Address, settlers: &Settlers) -> Option<Inquiry> {
+        let looks = !settlers.rpc_url.is_empty();
+        let rpc = |step, method: &str, params: Value| {
+            let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+            Some(Inquiry { nonce: nonce.to_owned(), step, url: settlers.rpc_url.clone(), body: json::written(&body) })
+        };
+        match self.state {
+            State::Used | State::Credited if looks && !self.seen && !self.transaction.is_empty() => {
+                rpc("receipt", "eth_getTransactionReceipt", json!([self.transaction]))
+            }
+            State::Unknown | State::Due if looks && self.tries % 2 == 1 => match self.from_block {
+                None => rpc("height", "eth_blockNumber", json!([])),
+                Some(block) => {
+                    let topic = |address: Address| evm::hex(&address.word());
+                    let topics = json!([TRANSFER, topic(self.payment.payer), topic(to)]);
+                    let block = format!("{block:#x}");
+                    rpc(
+                        "logs",
+                        "eth_getLogs",
+                        json!([{"address": self.payment.asset, "topics": topics, "fromBlock": block}]),
+                    )
+                }
+            },
+            State::Unknown | State::Due => {
+                let own = Some(&self.payment.facilitator).filter(|url| !url.is_empty());
+                let place = (self.tries as usize / 2).checked_rem(settlers.facilitators.len()).unwrap_or_default();
+                let url = own.or_else(|| settlers.facilitators.get(place))?;
+                let call = self.payment.call(Verb::Settle, url, self.units);
+                Some(Inquiry { nonce: nonce.to_owned(), step: "settle", url: call.url, body: call.body })
+            }
+            _ => None,
+        }
+    }
+
+    /// The transfer among logs that is this payment's: of its token, payer and amount, to whom it was to go, and not another
+    /// payment's.
+    fn transfer_in(&self, logs: &[Value], known: &dyn Fn(&str) -> bool) -> Option<String> {
+        let amount = evm::hex(&evm::number(self.units.into()));
+        let requirements: Value = json::read(&self.payment.requirements).unwrap_or_default();
+        let to = requirements.get("payTo").and_then(Value::as_str).and_then(Address::parse);
+        let topics = [Some(self.payment.payer), to].map(|party| party.map(|party| evm::hex(&party.word())));
+        let is_it = |log: &&Value| {
+            let text = |name: &str| log.get(name).and_then(Value::as_str).unwrap_or_default();
+            let topic = |place: usize| log.get("topics").and_then(|topics| topics.get(place)?.as_str());
+            Address::parse(text("address")) == Some(self.payment.asset)
+                && topic(0) == Some(TRANSFER)
+                && topics.iter().enumerate().all(|(place, party)| topic(place + 1) == party.as_deref())
+                && text("data") == amount
+                && !known(text("transactionHash"))
+        };
+        logs.iter().find(is_it)?.get("transactionHash")?.as_str().map(str::to_owned)
+    }
+}
+
+/// The call of what was only looked at has ended.
+fn end_looked_at(mut claimed: Claimed, spent: Option<Nanos>, paid: Option<Outcome>, now: Millis) -> Option<Claimed> {
+    claimed.next_at = now;
+    match (spent, paid) {
+        (Some(spent), _) => {
+            // What it costs beyond what may be settled is the balance's.
+            claimed.units = units_of(spent).min(claimed.payment.units);
+            let settles = claimed.units > 0 && claimed.payment.scheme == Scheme::Upto;
+            claimed.state = if settles { State::Due } else { State::Used };
+            claimed.reason.clear();
+        }
+        (None, Some(Outcome::Failed { reason })) => (claimed.state, claimed.reason) = (State::Dead, reason),
+        (None, _) => return None,
+    }
+    Some(claimed)
+}
+
+impl Account {
+    /// What a wallet has here, and what of its payments is still open.
+    pub(super) fn balance_told(&self) -> Value {
+        let open = self
+            .payments
+            .claims
+            .values()
+            .filter(|claimed| matches!(claimed.state, State::Open | State::Due | State::Unknown));
+        let open: Nanos = open.map(|claimed| nanos_of(claimed.units)).sum();
+        let (network, payer) = self.organization.id.rsplit_once(':').unwrap_or_default();
+        json!({
+            "object": "balance",
+            "network": network,
+            "payer": payer,
+            "available_usd": self.wallet.available(),
+            "held_usd": self.wallet.held,
+            "paid_usd": self.wallet.credits,
+            "spent_usd": self.wallet.posted,
+            "unsettled_usd": open,
+            "channels": self.payments.channels.iter().map(|(id, channel)| channel.balance_told(id)).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Whether a payment may begin a call, and what it promises beside the balance.
+    pub(super) fn admits_payment(&self, claim: Option<&Claim>, now: Millis) -> Result<Nanos, Refusal> {
+        let Some(Claim { payment, request_hash }) = claim else { return Ok(Nanos::ZERO) };
+        if let Some(voucher) = &payment.voucher {
+            return self.admits_voucher(payment, voucher, now);
+        }
+        let unfit = |unfit| Err(Refusal::Payment(unfit));
+        if let Some(known) = self.payments.claims.get(&payment.nonce) {
+            if known.request_hash != *request_hash {
+                return unfit(Unfit::Other);
+            }
+            return match known.state {
+                State::Open => unfit(Unfit::Busy),
+                State::Unknown => unfit(Unfit::Pending),
+                State::Dead => unfit(Unfit::Dead { reason: known.reason.clone() }),
+                State::Due | State::Used => {
+                    let (request_id, transaction) = (known.request_id.clone(), known.transaction.clone());
+                    unfit(Unfit::Used { request_id, transaction })
+                }
+                // Its money is in the balance.
+                State::Credited => Ok(Nanos::ZERO),
+            };
+        }
+        if payment.scheme == Scheme::Upto {
+            let exposed: Vec<&Claimed> = self.payments.claims.values().filter(|claimed| claimed.is_exposed()).collect();
+            // Who must allow Permit2 first signs with a number that counts up: a second payment would not fit any more.
+            if payment.sponsored && exposed.iter().any(|claimed| claimed.payment.sponsored) {
+                return unfit(Unfit::Busy);
+            }
+            let owed: Nanos = exposed.iter().map(|claimed| claimed.payment.amount()).sum();
+            if owed.plus(payment.amount()) > EXPOSURE_MAX {
+                return unfit(Unfit::Exposed);
+            }
+        }
+        Ok(payment.amount())
+    }
+
+    /// The call of a payment begins. Tells whether it has still to be settled or looked at, and how its channel is.
+    pub(super) fn begin_payment(
+        &mut self,
+        claim: Claim,
+        request_id: &str,
+        until: Millis,
+        now: Millis,
+    ) -> (bool, Option<(u64, OnChain)>) {
+        self.begin_wallet(&claim.payment, now);
+        if claim.payment.voucher.is_none() {
+            return (self.claim(claim, request_id, until, now), None);
+        }
+        let (pays, channel) = self.open_channel(claim, request_id, until, now);
+        (pays, Some(channel))
+    }
+
+    /// The call of a payment begins. Tells whether the payment has still to be settled or looked at.
+    pub(super) fn claim(&mut self, claim: Claim, request_id: &str, until: Millis, now: Millis) -> bool {
+        let Claim { payment, request_hash } = claim;
+        let nonce = payment.nonce.clone();
+        let units = payment.units;
+        let fresh = Claimed { request_hash, payment, units, since: now, ..Claimed::default() };
+        // What has arrived stays what it was.
+        let known = self.payments.claims.get(&nonce).cloned().unwrap_or(fresh);
+        let pays = known.transaction.is_empty() && known.payment.scheme != Scheme::Balance;
+        let request_id = request_id.to_owned();
+        self.keep_claim(nonce, Claimed { request_id, state: State::Open, next_at: until, ..known });
+        pays
+    }
+
+    pub(super) fn keep_claim(&mut self, nonce: String, claimed: Claimed) {
+        self.news.push(record("payment", &nonce, Some(&claimed)));
+        self.take_claim(&nonce);
+        self.payments.dues.insert((claimed.next_at, nonce.clone()));
+        self.payments.claims.insert(nonce, claimed);
+    }
+
+    fn is_organization(&self) -> bool {
+        self.organization.id.starts_with("org_")
+    }
+
+    /// Whose wallet it is.
+    fn payer(&self) -> Address {
+        let (_, payer) = self.organization.id.rsplit_once(':').unwrap_or_default();
+        Address::parse(payer).unwrap_or_default()
+    }
+
+    /// What could be given back now, in atomic units: whole ones of the balance. What channels hold goes back by itself.
+    pub(super) fn refundable(&mut self, now: Millis) -> Turn {
+        let units = self.wallet.available().0.max(0) / NANOS_PER_UNIT;
+        let channels = self.leave_channels(now);
+        let body = json!({"object": "refund", "units": units, "channels_usd": nanos_of(channels)});
+        Turn::told(Answer::Told { status: 200, body })
+    }
+
+    /// The balance, or a part of it, goes back: by a payment that the operator has signed, and that is settled like any other.
+    pub(super) fn withdraw(&mut self, id: &str, payment: Payment, now: Millis) -> Turn {
+        let amount = payment.amount();
+        if amount > self.wallet.available() {
+            return Turn::refused(Refusal::InFlight);
+        }
+        let (units, nonce) = (payment.units, payment.nonce.clone());
+        let claimed = Claimed {
+            request_id: id.to_owned(),
+            state: State::Due,
+            payment,
+            units,
+            refunds: true,
+            since: now,
+            ..Claimed::default()
+        };
+        let claimed = Claimed { next_at: now, ..claimed };
+        let write = self.book_claim(&claimed, "refund", Nanos(-amount.0), now);
+        self.keep_claim(nonce, claimed);
+        Turn::told(self.wallet_told(200)).with(vec![write])
+    }
+
+    /// A payment into an organisation's wallet is claimed, by one whose roles let it.
+    pub(super) fn fund(&mut self, caller: &Caller, id: &str, claim: Claim, now: Millis) -> Turn {
+        if let Err(turn) = self.gate(&self.actor(caller), Permission::TopUp, &Scope::Organization) {
+            return turn;
+        }
+        if let Err(refusal) = self.admits_payment(Some(&claim), now) {
+            return Turn::refused(refusal);
+        }
+        let pays = self.claim(claim, id, now.after(LATE_MS), now);
+        Turn::told(Answer::Held(Grant { pays, ..Grant::default() }))
+    }
+
+    /// A payment into the wallet came through, or did not, or nobody knows.
+    pub(super) fn funded(&mut self, nonce: &str, outcome: Outcome, now: Millis) -> Turn {
+        let Some(claimed) = self.payments.claims.get(nonce).filter(|claimed| claimed.state == State::Open).cloned()
+        else {
+            return Turn::told(self.wallet_told(200));
+        };
+        let mut writes = Vec::new();
+        let next_at = now.after(1_000);
+        let claimed = match outcome {
+            Outcome::Done { transaction, .. } => self.arrived(claimed, transaction, now, &mut writes),
+            Outcome::Failed { reason } => Claimed { state: State::Dead, reason, next_at, ..claimed },
+            Outcome::Unknown => Claimed { state: State::Unknown, next_at, ..claimed },
+        };
+        self.keep_claim(nonce.to_owned(), claimed);
+        Turn::told(self.wallet_told(200)).with(writes)
+    }
+
+    fn take_claim(&mut self, nonce: &str) {
+        if let Some(known) = self.payments.claims.remove(nonce) {
+            self.payments.dues.remove(&(known.next_at, nonce.to_owned()));
+        }
+    }
+
+    fn drop_claim(&mut self, nonce: &str) {
+        self.take_claim(nonce);
+        self.news.push(Write::Record { kind: "payment", id: nonce.to_owned(), body: None });
+    }
+
+    /// Whether what a hold rests on is settled once its charge is known.
+    pub(super) fn settles_after(&self, hold: &Hold) -> bool {
+        let is_upto = |claimed: &Claimed| claimed.payment.scheme == Scheme::Upto;
+        hold.claim.starts_with(channels::NONCE) || self.payments.claims.get(&hold.claim).is_some_and(is_upto)
+    }
+
+    /// What upto payments are about to bring: it covers the charges that are owed for them.
+    pub(super) fn owed(&self) -> Nanos {
+        let due = self.payments.claims.values().filter(|claimed| claimed.state == State::Due && !claimed.refunds);
+        due.map(|claimed| nanos_of(claimed.units)).sum()
+    }
+
+    /// Whether another payment was moved by a transaction.
+    fn moved_another(&self, transaction: &str, nonce: &str) -> bool {
+        self.payments.claims.iter().any(|(other, claimed)| other != nonce && claimed.transaction == transaction)
+    }
+
+    /// The call of a payment has ended, and has cost so much with all its attempts; none where it came to nothing. What was paid is
+    /// booked, what is to be settled is remembered.
+    pub(super) fn end_payment(
+        &mut self,
+        request_id: &str,
+        hold: &mut Hold,
+        spent: Option<Nanos>,
+        paid: Option<Outcome>,
+        now: Millis,
+    ) -> Vec<Write> {
+        if hold.claim.starts_with(channels::NONCE) {
+            return self.end_voucher(request_id, hold, spent, paid, now);
+        }
+        // It may have begun another call since.
+        let known = self.payments.claims.get(&hold.claim).filter(|claimed| claimed.request_id == request_id);
+        let Some(claimed) = known.cloned() else { return Vec::new() };
+        let mut writes = Vec::new();
+        let ended = if claimed.payment.is_upfront() {
+            self.end_upfront(claimed, spent.is_some(), paid, now, &mut writes)
+        } else {
+            end_looked_at(claimed, spent, paid, now)
+        };
+        match ended {
+            Some(claimed) => {
+                if claimed.payment.is_upfront() && !claimed.transaction.is_empty() {
+                    // What was promised is there: what is still held rests on the balance.
+                    self.wallet.held = self.wallet.held.plus(hold.promised);
+                    hold.promised = Nanos::ZERO;
+                }
+                self.keep_claim(hold.claim.clone(), claimed);
+            }
+            None => self.drop_claim(&hold.claim),
+        }
+        writes
+    }
+
+    fn end_upfront(
+        &mut self,
+        mut claimed: Claimed,
+        worked: bool,
+        paid: Option<Outcome>,
+        now: Millis,
+        writes: &mut Vec<Write>,
+    ) -> Option<Claimed> {
+        claimed.worked = worked;
+        claimed.next_at = now.after(1_000);
+        match paid {
+            _ if !claimed.transaction.is_empty() => {}
+            Some(Outcome::Done { transaction, .. }) if !self.moved_another(&transaction, &claimed.payment.nonce) => {
+                claimed.transaction = transaction;
+                writes.push(self.book_payment(&claimed, now));
+            }
+            // Where the alarm has asked too, it goes on.
+            Some(Outcome::Failed { reason }) if claimed.state == State::Open => {
+                return Some(Claimed { state: State::Dead, reason, ..claimed });
+            }
+            // Nobody was asked to settle it.
+            None if !worked && claimed.state == State::Open => return None,
+            _ => {
+                let state = if claimed.state == State::Dead { State::Dead } else { State::Unknown };
+                return Some(Claimed { state, ..claimed });
+            }
+        }
+        claimed.state = if worked { State::Used } else { State::Credited };
+        Some(claimed)
+    }
+
+    /// What a payment brought is credit. There is no fee: its leg says so.
+    fn book_payment(&mut self, claimed: &Claimed, now: Millis) -> Write {
+        let amount = nanos_of(claimed.units);
+        self.book_claim(claimed, "paid", amount, now)
+    }
+
+    fn book_claim(&mut self, claimed: &Claimed, what: &str, amount: Nanos, now: Millis) -> Write {
+        let mut legs = transfer(claimed.payment.source(), self.wallet_account(), amount);
+        legs.push(Leg { account: "income:fees".to_owned(), amount_usd: Nanos::ZERO });
+        let note = format!("x402 {} {}", claimed.payment.scheme.word(), claimed.transaction);
+        let round = if claimed.rounds == 0 { String::new() } else { claimed.rounds.to_string() };
+        let id = format!("{}#{what}{round}", claimed.request_id);
+        let entry = self.entry(id, EntryKind::Credit, amount, legs, None, Some(note), now);
+        let write = self.book(entry, Vec::new(), Nanos::ZERO, now);
+        if amount > Nanos::ZERO && self.is_organization() {
+            let data = json!({"amount_usd": amount, "available_usd": self.wallet.available()});
+            self.raise("wallet.topped_up", vec![Scope::Organization], data, alerts::To::All, now);
+        }
+        write
+    }
+
+    /// What has to be asked about payments now. What is over is forgotten.
+    pub fn inquiries(&mut self, now: Millis, settlers: &Settlers) -> (Vec<Inquiry>, Vec<Write>) {
+        let mut due = Vec::new();
+        while let Some((at, nonce)) = self.payments.dues.first().cloned() {
+            if at > now || due.len() >= AT_ONCE {
+                break;
+            }
+            if nonce.starts_with(channels::NONCE) {
+                due.extend(self.channel_inquiry(&nonce, now, settlers));
+                continue;
+            }
+            let Some(mut claimed) = self.payments.claims.get(&nonce).cloned() else {
+                self.payments.dues.take_first(|_| true);
+                continue;
+            };
+            if claimed.state == State::Open {
+                if let Some(Booking::Held(hold)) = self.bookings.get(&claimed.request_id) {
+                    // Its call was made larger, and is under way.
+                    claimed.next_at = hold.settle_by.max(now.after(1_000));
+                    self.keep_claim(nonce, claimed);
+                    continue;
+                }
+                // Whoever had its call is gone.
+                claimed.state = match claimed.payment.scheme {
+                    Scheme::Balance => {
+                        self.drop_claim(&nonce);
+                        continue;
+                    }
+                    // Nobody said what it cost: it begins no other call.
+                    Scheme::Upto => State::Dead,
+                    _ if claimed.transaction.is_empty() => State::Unknown,
+                    _ => State::Credited,
+                };
+                if claimed.state == State::Dead {
+                    "abandoned".clone_into(&mut claimed.reason);
+                }
+            }
+            claimed.looks = !settlers.rpc_url.is_empty();
+            let to = if claimed.refunds { self.payer() } else { settlers.pay_to };
+            match claimed.inquiry(&nonce, to, settlers) {
+                Some(inquiry) => {
+                    claimed.asked += u32::from(inquiry.step == "settle");
+                    claimed.next_at = now.after(60_000);
+                    due.push(inquiry);
+                }
+                None if now > claimed.ends().after(KEPT_MS) => {
+                    self.drop_claim(&nonce);
+                    continue;
+                }
+                None => claimed.next_at = claimed.ends().after(KEPT_MS + 1).max(now.after(1_000)),
+            }
+            self.keep_claim(nonce, claimed);
+        }
+        (due, std::mem::take(&mut self.news))
+    }
+
+    /// Takes in what an inquiry came to; a status of 0 is no answer.
+    pub fn answered(&mut self, nonce: &str, step: &str, status: u16, body: &[u8], now: Millis) -> Vec<Write> {
+        let mut writes = Vec::new();
+        if nonce.starts_with(channels::NONCE) {
+            writes = self.channel_answered(nonce, step, status, body, now);
+        } else if let Some(claimed) = self.payments.claims.get(nonce).filter(|claimed| claimed.waits_for(step)).cloned()
+        {
+            let told: Value = json::read_bytes(body).unwrap_or_default();
+            // What is no answer says nothing: not that nothing is there.
+            let result = told.get("result").filter(|_| status < 300);
+            let claimed = match step {
+                "settle" => self.settled(claimed, outcome(Verb::Settle, status, body), now, &mut writes),
+                "receipt" => self.looked(claimed, result, now, &mut writes),
+                "height" => {
+                    let height = result.and_then(Value::as_str).and_then(|text| text.strip_prefix("0x"));
+                    let height = height.and_then(|text| u64::from_str_radix(text, 16).ok());
+                    let tries = claimed.tries + u32::from(height.is_none());
+                    let back = now.since(claimed.since) / block_ms(&claimed.payment.network) + BLOCKS_BACK;
+                    let from_block = height.map(|height| height.saturating_sub(back));
+                    let next_at = if height.is_some() { now } else { claimed.later(now) };
+                    Claimed { tries, from_block, next_at, ..claimed }
+                }
+                _ => self.searched(claimed, result, now, &mut writes),
+            };
+            if claimed.refunds && claimed.state == State::Dead {
+                // It never left: it is the payer's again.
+                writes.push(self.book_claim(&claimed, "returned", nanos_of(claimed.units), now));
+            }
+            self.keep_claim(nonce.to_owned(), claimed);
+        }
+        writes.append(&mut self.news);
+        writes
+    }
+
+    fn settled(&mut self, mut claimed: Claimed, outcome: Outcome, now: Millis, writes: &mut Vec<Write>) -> Claimed {
+        claimed.tries += 1;
+        claimed.next_at = claimed.later(now);
+        match outcome {
+            Outcome::Done { transaction, .. } => self.arrived(claimed, transaction, now, writes),
+            // It may have the money later: until its end it is asked again.
+            Outcome::Failed { reason } if claimed.state == State::Due && now > claimed.ends() => {
+                Claimed { state: State::Dead, reason, ..claimed }
+            }
+            // Where the chain can be asked, it has the last word.
+            _ if claimed.looks => claimed,
+            Outcome::Failed { .. } | Outcome::Unknown => self.given_up(claimed, now),
+        }
+    }
+
+    /// The money is there.
+    fn arrived(&mut self, claimed: Claimed, transaction: String, now: Millis, writes: &mut Vec<Write>) -> Claimed {
+        if self.moved_another(&transaction, &claimed.payment.nonce) {
+            return claimed;
+        }
+        // What came for no call has done what it was for.
+        let done = claimed.state == State::Due || claimed.worked || self.is_organization();
+        let state = if done { State::Used } else { State::Credited };
+        let claimed =
+            Claimed { transaction, state, tries: 0, reason: String::new(), next_at: now.after(1_000), ..claimed };
+        if !claimed.refunds {
+            writes.push(self.book_payment(&claimed, now));
+        }
+        claimed
+    }
+
+    /// What could have been settled until long ago, and was not seen, is dead.
+    fn given_up(&self, claimed: Claimed, now: Millis) -> Claimed {
+        if now <= claimed.ends().after(LATE_MS) || claimed.tries < 2 {
+            return claimed;
+        }
+        Claimed { state: State::Dead, reason: "expired".to_owned(), ..claimed }
+    }
+
+    fn searched(
+        &mut self,
+        mut claimed: Claimed,
+        result: Option<&Value>,
+        now: Millis,
+        writes: &mut Vec<Write>,
+    ) -> Claimed {
+        claimed.tries += 1;
+        claimed.next_at = claimed.later(now);
+        let known = |hash: &str| self.payments.claims.values().any(|claimed| claimed.transaction == hash);
+        match result.and_then(Value::as_array).map(|logs| claimed.transfer_in(logs, &known)) {
+            Some(Some(transaction)) => self.arrived(claimed, transaction, now, writes),
+            Some(None) => self.given_up(claimed, now),
+            // Nobody told: that is no sign that it was not settled.
+            None => claimed,
+        }
+    }
+
+    /// Whether a transaction we were told of is on chain. One that never comes was none: what was booked for it is taken back, and
+    /// the payment is settled once more.
+    fn looked(
+        &mut self,
+        mut claimed: Claimed,
+        result: Option<&Value>,
+        now: Millis,
+        writes: &mut Vec<Write>,
+    ) -> Claimed {
+        let Some(result) = result else { return Claimed { next_at: now.after(NO_ANSWER_MS), ..claimed } };
+        claimed.tries += 1;
+        claimed.next_at = claimed.later(now);
+        let logs = result
+            .get("logs")
+            .and_then(Value::as_array)
+            .filter(|_| result.get("status").and_then(Value::as_str) == Some("0x1"));
+        let other = |hash: &str| self.moved_another(hash, &claimed.payment.nonce);
+        if logs.and_then(|logs| claimed.transfer_in(logs, &other)).is_some() {
+            return Claimed { seen: true, next_at: now, ..claimed };
+        }
+        if claimed.tries < LOOKS {
+            return claimed;
+        }
+        let amount = Nanos(-nanos_of(claimed.units).0);
+        if !claimed.refunds {
+            writes.push(self.book_claim(&claimed, "unpaid", amount, now));
+        }
+        let state = if claimed.payment.is_upfront() && !claimed.refunds { State::Unknown } else { State::Due };
+        let rounds = claimed.rounds + 1;
+        Claimed { state, transaction: String::new(), tries: 0, rounds, next_at: now, ..claimed }
+    }
+}

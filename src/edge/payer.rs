@@ -1,0 +1,270 @@
+//! Wallets at the door: what they show as payment, and who settles it.
+use super::{
+    account_object::{self, account_of, account_of_payer},
+    control::{self, Told},
+    now, receipts, secrets, snapshot,
+};
+use crate::{
+    account::letter::{Answer, Caller, Claim, Letter},
+    endpoint::Headers,
+    exchange::{event::Event, plain_url},
+    fault::Fault,
+    id::{ULID_LEN, is_base32, mint},
+    json::{self, put_text},
+    money::Nanos,
+    payment::{
+        self, Payment, Purse, Scheme, Terms,
+        asset::network_of,
+        evm::{Address, bytes, number},
+        exact,
+        facilitator::{Call, Known, Outcome, Tries, Verb, outcome},
+        nanos_of, signin, units_of,
+    },
+};
+use js_sys::Uint8Array;
+use serde_json::Value;
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
+use worker::Env;
+
+#[wasm_bindgen(module = "/src/edge/payer.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = Payer)]
+    type JsPayer;
+    #[wasm_bindgen(static_method_of = JsPayer, js_class = Payer)]
+    fn signer(digest: &[u8], signature: &[u8]) -> Vec<u8>;
+    #[wasm_bindgen(static_method_of = JsPayer, js_class = Payer)]
+    fn point(key: &[u8]) -> Vec<u8>;
+    #[wasm_bindgen(static_method_of = JsPayer, js_class = Payer, catch)]
+    async fn sign(digest: &[u8], key: &[u8]) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(static_method_of = JsPayer, js_class = Payer, catch)]
+    async fn post(url: &str, body: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(static_method_of = JsPayer, js_class = Payer, catch)]
+    async fn supported(url: &str) -> Result<JsValue, JsValue>;
+}
+
+/// What a stranger brings along to pay with; nothing where nothing can be paid with.
+pub async fn purse(
+    terms: Option<Rc<Terms>>,
+    method: &str,
+    url: &str,
+    path: &str,
+    headers: &Headers,
+    body: &[u8],
+) -> Purse {
+    let Some(terms) = terms else { return Purse::default() };
+    let (target, body_hash) = (format!("{method} {path}"), receipts::hash(body).await);
+    let network = headers.get("payment-network").unwrap_or_default().to_owned();
+    let mut purse = Purse { target, resource: url.to_owned(), body_hash, network, ..Purse::default() };
+    match shown(headers, &terms, &purse, url) {
+        Ok(payment) => {
+            let sponsor = headers.get("sign-in-organization").filter(|id| is_organization(id));
+            let signs_in = payment.as_ref().is_some_and(|payment| payment.scheme == Scheme::Balance);
+            sponsor.filter(|_| signs_in).unwrap_or_default().clone_into(&mut purse.organization);
+            purse.payment = payment;
+        }
+        Err(mut fault) => {
+            // Who cannot sign in may pay.
+            if fault.status == 401 {
+                (fault.status, fault.kind) = (402, "payment_required");
+            }
+            purse.refused = Some(fault);
+        }
+    }
+    purse
+}
+
+/// The account that pays for a request.
+pub fn account(purse: &Purse, payment: &Payment) -> String {
+    if purse.organization.is_empty() { account_of_payer(&payment.caip10()) } else { account_of(&purse.organization) }
+}
+
+fn is_organization(id: &str) -> bool {
+    id.strip_prefix("org_").is_some_and(|ulid| ulid.len() == ULID_LEN && is_base32(ulid))
+}
+
+/// The wallet that has signed in, and its account's name.
+///
+/// # Errors
+/// 401 with what is to be signed, where nobody has; 404 where nothing can be paid with.
+pub fn signed_in(url: &str, headers: &Headers) -> Result<(String, Caller), Fault> {
+    let terms = snapshot::payment_terms().ok_or_else(|| Fault::not_found("not_found", "No wallet can pay here."))?;
+    let url = plain_url(url);
+    let Some(header) = headers.get("sign-in-with-x") else {
+        #[expect(clippy::cast_possible_truncation, reason = "some of it will do")]
+        let salt = super::random::chance()? as u64;
+        let text = "Send a MegaRouter key (Authorization: Bearer mr_sk_…), or sign in with your wallet: SIGN-IN-WITH-X takes what \
+                    metadata.sign_in asks for.";
+        return Err(
+            Fault::credential("sign_in_required", text).with("sign_in", signin::asked(&terms, url, now(), salt))
+        );
+    };
+    let shown = signin::shown(header, &terms, url, now())?;
+    let payment = shown.signed(&|digest, signature| JsPayer::signer(digest, signature)).map_err(|_| {
+        Fault::credential("sign_in_invalid", "The sign-in is not signed by its wallet, or another text was signed.")
+    })?;
+    Ok((account_of_payer(&payment.caip10()), Caller::of_payer(&payment.payer, "")))
+}
+
+/// Whether wallets can pay here.
+pub fn serves() -> bool {
+    snapshot::payment_terms().is_some()
+}
+
+/// `GET /v1/balance`: what a wallet has here.
+pub async fn balance(url: &str, headers: &Headers, env: &Env) -> Told {
+    let (account, caller) = signed_in(url, headers)?;
+    control::send(&account, Letter::Balance(caller), env).await
+}
+
+/// `POST /v1/refund`: what a wallet has left goes back to it, by a payment that the operator's key signs and a facilitator settles.
+pub async fn refund(url: &str, headers: &Headers, env: &Env) -> Told {
+    let (account, caller) = signed_in(url, headers)?;
+    let (_, mut told) = control::send(&account, Letter::Refundable(caller), env).await?;
+    let units = told.get("units").and_then(Value::as_u64).unwrap_or_default();
+    let id = mint("rfd", now(), super::random::chance()?);
+    if units > 0 {
+        let payment = repaid(&account, units, env).await?;
+        control::send(&account, Letter::Withdraw { id: id.clone(), payment: Box::new(payment) }, env).await?;
+    }
+    if let Some(members) = told.as_object_mut() {
+        members.remove("units");
+        put_text(members, "id", &id);
+        put_text(members, "status", "pending");
+        put_text(members, "amount_usd", &nanos_of(units).to_string());
+    }
+    Ok((202, told))
+}
+
+/// A payment to a wallet, signed by the key that refunds are paid from.
+async fn repaid(account: &str, units: u64, env: &Env) -> Result<Payment, Fault> {
+    let none = || {
+        let text = "This installation sends nothing back by itself: its operator has not set X402_REFUND_KEY. The balance stays yours.";
+        Fault::unavailable("refund_unavailable", text)
+    };
+    let key: [u8; 32] = secrets::variable(env, "X402_REFUND_KEY").and_then(|text| bytes(&text)).ok_or_else(none)?;
+    let from = Address::of_key(&JsPayer::point(&key)).ok_or_else(none)?;
+    let (network, payer) = account.trim_start_matches("payer:").rsplit_once(':').unwrap_or_default();
+    let to = Address::parse(payer).ok_or_else(none)?;
+    let network = network_of(network).ok_or_else(none)?;
+    let (high, low) = (super::random::chance()?, super::random::chance()?);
+    let mut nonce = number(low);
+    if let Some(first) = nonce.first_chunk_mut() {
+        *first = high.to_be_bytes();
+    }
+    let before = now().seconds() + exact::REFUND_S;
+    let ours = exact::ours(network, from, to, units, nonce, before).ok_or_else(none)?;
+    let signature = JsPayer::sign(&ours.digest, &key).await.map_err(|_| none())?;
+    Ok(ours.signed(&signature.unchecked_into::<Uint8Array>().to_vec()))
+}
+
+/// Takes a payment into an organisation's wallet, or says what is to be paid.
+///
+/// # Errors
+/// 402 with the offers; 503 while nobody knows whether it was settled.
+pub async fn topup(organization: &str, mut topup: Value, asked: (Caller, &Headers, String), env: &Env) -> Told {
+    const TARGET: &str = "POST /admin/v1/wallet/topups";
+    let (caller, headers, body) = asked;
+    let terms = snapshot::payment_terms().ok_or_else(|| {
+        Fault::unavailable(
+            "unavailable",
+            "This installation takes no stablecoins: its operator has not set X402_PAY_TO.",
+        )
+    })?;
+    let amount = topup.get("amount_usd").and_then(Value::as_str).and_then(|text| Nanos::parse_usd(text).ok());
+    let units = units_of(amount.unwrap_or_default());
+    let network = headers.get("payment-network").unwrap_or_default().to_owned();
+    let (target, body_hash) = (TARGET.to_owned(), receipts::hash(body.as_bytes()).await);
+    let resource = topup_resource(headers);
+    let purse = Purse { target, resource, body_hash, network, ..Purse::default() };
+    let offers = |mut fault: Fault| {
+        fault.payment_required = payment::topup_offers(&terms, &purse, units, &fault.message, now());
+        fault
+    };
+    let shown = payment::shown(headers, &terms, &purse.bound(), now()).map_err(offers)?;
+    let shown = shown.ok_or_else(|| {
+        offers(Fault::new(402, "payment_required", "x402_payment_required", "Pay this amount by one of the offers."))
+    })?;
+    let payment = shown.signed(&|digest, signature| JsPayer::signer(digest, signature)).map_err(offers)?;
+    let (account, nonce) = (account_of(organization), payment.nonce.clone());
+    let id = topup.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let claim = Box::new(Claim { payment: payment.clone(), request_hash: purse.body_hash.clone() });
+    match account_object::ask(env, &account, &Letter::Fund { caller, id, claim }).await {
+        Ok(Answer::Held(_)) => {}
+        Ok(Answer::Refused(refusal)) => return Err(refusal.to_fault()),
+        Ok(_) => return Err(Fault::unavailable("unavailable", "The account did not answer as it should.")),
+        Err(error) => return Err(control::unavailable("The account", error)),
+    }
+    let outcome = settle(&payment, &terms).await;
+    control::send(&account, Letter::Funded { nonce, outcome: outcome.clone() }, env).await?;
+    match outcome {
+        Outcome::Done { transaction, .. } => {
+            if let Some(members) = topup.as_object_mut() {
+                members.remove("cents");
+                put_text(members, "status", "paid");
+                put_text(members, "transaction", &transaction);
+            }
+            Ok((201, topup))
+        }
+        Outcome::Failed { reason } => {
+            let text = format!("The payment could not be taken ({reason}).");
+            Err(offers(Fault::new(402, "payment_required", "x402_settlement_failed", text)))
+        }
+        Outcome::Unknown => {
+            let text = "It is not known yet whether the payment was settled. It is credited once it is; GET /admin/v1/wallet shows it.";
+            Err(Fault::unavailable("x402_settlement_unknown", text))
+        }
+    }
+}
+
+/// The address of the top-up, as its caller sees it.
+fn topup_resource(headers: &Headers) -> String {
+    format!("https://{}/admin/v1/wallet/topups", headers.get("host").unwrap_or_default())
+}
+
+/// Settles a payment, by whichever facilitator knows how.
+async fn settle(payment: &Payment, terms: &Terms) -> Outcome {
+    let mut tries = Tries::default();
+    while let Some(url) = tries.asks(payment, &terms.facilitators) {
+        if let Event::Paid { status, body } = pay(payment.call(Verb::Settle, url, payment.units)).await
+            && let Some(outcome) = tries.hears(outcome(Verb::Settle, status, &body))
+        {
+            return outcome;
+        }
+    }
+    Outcome::Unknown
+}
+
+/// `GET /v1/payment-options`: where and how calls can be paid for one by one.
+pub fn options() -> Value {
+    let terms = snapshot::payment_terms();
+    json::list_of(terms.as_deref().map_or_default(payment::options), false)
+}
+
+fn shown(headers: &Headers, terms: &Terms, purse: &Purse, url: &str) -> Result<Option<Payment>, Fault> {
+    let shown = match (payment::shown(headers, terms, &purse.bound(), now())?, headers.get("sign-in-with-x")) {
+        (Some(shown), _) => shown,
+        (None, Some(header)) => signin::shown(header, terms, url, now())?,
+        (None, None) => return Ok(None),
+    };
+    shown.signed(&|digest, signature| JsPayer::signer(digest, signature)).map(Some)
+}
+
+/// Asks a facilitator.
+pub async fn pay(call: Call) -> Event {
+    let told = JsPayer::post(&call.url, &call.body).await.ok().map(|told| told.unchecked_into::<Uint8Array>().to_vec());
+    match told.as_deref() {
+        Some([high, low, body @ ..]) => Event::Paid { status: u16::from_be_bytes([*high, *low]), body: body.to_vec() },
+        _ => Event::Paid { status: 0, body: Vec::new() },
+    }
+}
+
+/// Asks the facilitators what they settle, each of which may take a second.
+pub async fn learn(env: &Env) {
+    let mut known = Known::default();
+    for url in secrets::settlers(env).facilitators {
+        let told = JsPayer::supported(&url).await.ok().and_then(|told| told.as_string()).unwrap_or_default();
+        known.learn(&url, &json::read(&told).unwrap_or_default());
+    }
+    snapshot::remember_facilitators(known);
+}

@@ -1,0 +1,205 @@
+//! What facilitators are asked, and what their answers mean. Two dialects of failure are known: 200 with `success: false`, and 400 or
+//! 500 with the same body and other codes. So the body is read whatever the status, no code is branched on, and what cannot be
+//! read is not a failure: it is not known.
+//! <https://github.com/x402-foundation/x402/blob/main/specs/x402-specification-v2.md#7-facilitator-interface>
+use super::{Payment, Scheme, batch::OnChain, evm::Address};
+use crate::json;
+use serde::Serialize;
+use serde_json::Value;
+
+/// What the facilitators tell of themselves, by network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known(Vec<Kind>);
+
+/// A scheme that a facilitator settles on a network in its own name, and its base URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kind {
+    scheme: Scheme,
+    network: String,
+    address: Address,
+    url: String,
+}
+
+impl Known {
+    /// Takes in an answer of `GET /supported`. What was there first stays: facilitators are asked in order.
+    pub fn learn(&mut self, url: &str, told: &Value) {
+        let kinds = told.get("kinds").and_then(Value::as_array).into_iter().flatten();
+        for kind in kinds {
+            let text = |name: &str| kind.get(name).and_then(Value::as_str).unwrap_or_default();
+            let (scheme, member) = match text("scheme") {
+                "upto" => (Scheme::Upto, "facilitatorAddress"),
+                "batch-settlement" => (Scheme::Batch, "receiverAuthorizer"),
+                _ => continue,
+            };
+            let address = kind.get("extra").and_then(|extra| extra.get(member)?.as_str()).and_then(Address::parse);
+            let network = text("network");
+            if let (Some(address), None) = (address, self.of(scheme, network)) {
+                self.0.push(Kind { scheme, network: network.to_owned(), address, url: url.to_owned() });
+            }
+        }
+    }
+
+    fn of(&self, scheme: Scheme, network: &str) -> Option<&Kind> {
+        self.0.iter().find(|kind| kind.scheme == scheme && kind.network == network)
+    }
+
+    /// In whose name a scheme is settled on a network: who moves what `upto` permits, who claims of channels.
+    #[must_use]
+    pub fn address(&self, scheme: Scheme, network: &str) -> Option<Address> {
+        self.of(scheme, network).map(|kind| kind.address)
+    }
+
+    /// The base URL of who alone can settle; empty where anybody can.
+    #[must_use]
+    pub fn url(&self, scheme: Scheme, network: &str) -> &str {
+        self.of(scheme, network).map_or("", |kind| &kind.url)
+    }
+}
+
+/// What is asked of a facilitator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Verify,
+    Settle,
+}
+
+/// A call of a facilitator: `POST` of JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub url: String,
+    pub body: String,
+}
+
+impl Payment {
+    /// What a facilitator is asked.
+    #[must_use]
+    pub fn call(&self, verb: Verb, facilitator: &str, units: u64) -> Call {
+        let word = if verb == Verb::Verify { "verify" } else { "settle" };
+        Call { url: format!("{facilitator}/{word}"), body: json::written(&self.ask(units)) }
+    }
+}
+
+/// What became of a settlement, or of a look at a payment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is settled, by this transaction; of a look: it can be. Empty where nothing had to move.
+    Done {
+        transaction: String,
+        /// Of a channel: how it is now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        channel: Option<OnChain>,
+    },
+    /// It is not, and will not be.
+    Failed { reason: String },
+    /// Nobody knows. The transaction is one that was sent and not seen yet.
+    #[default]
+    Unknown,
+}
+
+json::variants!(Outcome, Self::Unknown, {
+    Done { transaction, channel } = "done",
+    Failed { reason } = "failed",
+    Unknown = "unknown",
+});
+
+/// Facilitators, asked one after the other until one of them knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tries {
+    place: usize,
+    /// One of them may have settled: no other's failure says that it has not.
+    doubt: bool,
+}
+
+impl Tries {
+    /// Who is asked now; `None` where nobody is left.
+    #[must_use]
+    pub fn asks<'a>(&self, payment: &'a Payment, facilitators: &'a [String]) -> Option<&'a str> {
+        match payment.facilitator.as_str() {
+            "" => facilitators.get(self.place).map(String::as_str),
+            pinned => (self.place == 0).then_some(pinned),
+        }
+    }
+
+    /// Takes an answer in: what it comes to, or `None` where the next one is to be asked.
+    pub fn hears(&mut self, outcome: Outcome) -> Option<Outcome> {
+        match outcome {
+            Outcome::Unknown => {
+                (self.place, self.doubt) = (self.place + 1, true);
+                None
+            }
+            Outcome::Failed { .. } if self.doubt => Some(Outcome::Unknown),
+            outcome => Some(outcome),
+        }
+    }
+}
+
+/// Reads an answer; a status of 0 is none.
+#[must_use]
+pub fn outcome(verb: Verb, status: u16, body: &[u8]) -> Outcome {
+    let told: Value = json::read_bytes(body).unwrap_or_default();
+    let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (member, reason) = match verb {
+        Verb::Verify => ("isValid", text("invalidReason")),
+        Verb::Settle => ("success", text("errorReason")),
+    };
+    let transaction = text("transaction");
+    match told.get(member).and_then(Value::as_bool) {
+        // What is said to be settled by nothing is not.
+        Some(true)
+            if status < 300 && (verb == Verb::Verify || !transaction.is_empty() || OnChain::told(&told).is_some()) =>
+        {
+            Outcome::Done { transaction, channel: OnChain::told(&told) }
+        }
+        // A transaction that was sent may still be mined. An error of theirs is none of the payment's.
+        Some(false) if status < 500 && transaction.is_empty() && !is_of_theirs(&reason) => {
+            Outcome::Failed { reason: plain(if reason.is_empty() { "refused" } else { &reason }) }
+        }
+        _ => Outcome::Unknown,
+    }
+}
+
+/// Codes that say that the facilitator does not know either.
+fn is_of_theirs(reason: &str) -> bool {
+    reason == "settlement_pending" || reason.starts_with("unexpected")
+}
+
+/// A code as it may be told on.
+fn plain(reason: &str) -> String {
+    reason.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '_').take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::json;
+
+    #[test]
+    fn both_dialects_of_failure_are_read() {
+        let settled = |status, body: Value| outcome(Verb::Settle, status, json::written(&body).as_bytes());
+        let done = Outcome::Done { transaction: "0xabc".into(), channel: None };
+        assert_eq!(settled(200, json!({"success": true, "transaction": "0xabc", "network": "eip155:1"})), done);
+        let failed = Outcome::Failed { reason: "insufficient_funds".into() };
+        assert_eq!(
+            settled(200, json!({"success": false, "errorReason": "insufficient_funds", "transaction": ""})),
+            failed
+        );
+        assert_eq!(settled(400, json!({"success": false, "errorReason": "insufficient_funds"})), failed);
+        for (status, body) in [
+            (200, json!({"success": false, "errorReason": "settlement_pending", "transaction": "0xabc"})),
+            (200, json!({"success": false, "errorReason": "insufficient_funds", "transaction": "0xabc"})),
+            (500, json!({"success": false, "errorReason": "unexpected_error"})),
+            (400, json!({"success": false, "errorReason": "unexpected_settle_error"})),
+            (502, json!({"success": true, "transaction": "0xabc"})),
+            (200, json!({"ok": true})),
+            (0, Value::Null),
+        ] {
+            assert_eq!(settled(status, body.clone()), Outcome::Unknown, "{status} {body}");
+        }
+        let verified = outcome(Verb::Verify, 200, br#"{"isValid":true,"payer":"0x1"}"#);
+        assert_eq!(verified, Outcome::Done { transaction: String::new(), channel: None });
+        let refused = outcome(Verb::Verify, 200, br#"{"isValid":false,"invalidReason":"permit2_allowance_required"}"#);
+        assert_eq!(refused, Outcome::Failed { reason: "permit2_allowance_required".into() });
+        assert_eq!(outcome(Verb::Settle, 200, b"<html>"), Outcome::Unknown);
+    }
+}

@@ -12,9 +12,8 @@ use crate::{
     json,
     ledger::{CallRecord, Entry, EntryKind, GENESIS},
     money::Nanos,
-    payment::Payment,
     table::{Queue, Table},
-    time::{Millis, Window, Zone},
+    time::{Millis, Window},
 };
 use serde::Serialize;
 use std::{
@@ -30,6 +29,7 @@ mod books;
 pub mod channels;
 mod defaults;
 mod ended;
+mod funds;
 mod gate;
 mod hold;
 mod keys;
@@ -520,17 +520,6 @@ impl Account {
             writes.extend(self.credit(credit, now).into_inner().writes);
         }
         Turn::told(Answer::Posted).with(writes)
-    }
-
-    /// A wallet's account begins with its first payment.
-    fn begin_wallet(&mut self, payment: &Payment, now: Millis) {
-        if self.organization.id.is_empty() {
-            let (id, timezone) = (payment.caip10(), "UTC".to_owned());
-            let name = payment.payer.to_string();
-            self.organization = Organization { id, name, timezone, zone: Zone::default(), created_at: now.seconds() };
-            self.tenant.organization.clone_from(&self.organization.id);
-            self.news.push(record("organization", "", Some(&self.organization)));
-        }
     }
 
     fn wallet_account(&self) -> String {

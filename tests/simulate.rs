@@ -30,6 +30,8 @@ mod journal;
 mod letters;
 #[path = "simulate/object.rs"]
 mod object;
+#[path = "simulate/payers.rs"]
+mod payers;
 #[path = "simulate/provider.rs"]
 mod provider;
 #[path = "simulate/seen.rs"]
@@ -49,11 +51,9 @@ use std::{
     },
     thread,
 };
-use world::{Failure, run};
+use world::Failure;
 
 const SEEDS: u64 = 10_000;
-/// Seeds that meet everything there is.
-const SEEDS_ENOUGH: u64 = 2_000;
 /// Steps that are told of a seed that failed.
 const STEPS_TOLD: usize = 80;
 
@@ -64,10 +64,23 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn no_seed_breaks_a_promise() {
+    play(world::run, (SEEDS, 2_000), Seen::missing);
+}
+
+#[test]
+fn no_seed_breaks_a_promise_to_a_payer() {
+    play(payers::run, (1_000, 1_000), payers::missing);
+}
+
+/// A world, by its seed.
+type Run = fn(u64, bool) -> Result<Seen, Failure>;
+
+/// Plays so many seeds; from `enough` on, they meet everything there is.
+fn play(run: Run, (seeds, enough): (u64, u64), missing: fn(&Seen) -> Vec<&'static str>) {
     if let Some(seed) = number("SEED") {
-        return replay(seed);
+        return replay(run, seed);
     }
-    let (from, seeds) = (number("FROM").unwrap_or(0), number("SEEDS").unwrap_or(SEEDS));
+    let (from, seeds) = (number("FROM").unwrap_or(0), number("SEEDS").unwrap_or(seeds));
     // ALL=1 goes on after a failure and tells how many seeds break which promise.
     let all = number("ALL").is_some();
     let (next, stop) = (AtomicU64::new(from), AtomicBool::new(false));
@@ -100,11 +113,11 @@ fn no_seed_breaks_a_promise() {
         }
     }
     if let Some(seed) = broken.values().flatten().min() {
-        return replay(*seed);
+        return replay(run, *seed);
     }
     let seen = seen.into_inner().unwrap();
-    let missing = seen.missing();
-    assert!(seeds < SEEDS_ENOUGH || missing.is_empty(), "in {seeds} seeds there was no {missing:?}: {:?}", seen.0);
+    let missing = missing(&seen);
+    assert!(seeds < enough || missing.is_empty(), "in {seeds} seeds there was no {missing:?}: {:?}", seen.0);
     eprintln!("{seeds} seeds: {:?}", seen.0);
 }
 
@@ -117,7 +130,7 @@ fn words(why: &str) -> String {
 }
 
 /// One seed, with what happened in it.
-fn replay(seed: u64) {
+fn replay(run: Run, seed: u64) {
     if let Err(Failure { why, trace }) = run(seed, true) {
         let told = if env::var("SEED").is_ok() { 0 } else { trace.len().saturating_sub(STEPS_TOLD) };
         panic!("{}\nseed {seed}: {why}\nagain, and whole: make simulate SEED={seed}", trace[told..].join("\n"));

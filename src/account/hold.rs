@@ -367,8 +367,9 @@ impl Account {
             self.correct_tokens(&hold, tokens, now);
         }
         let mut others = if told { Vec::new() } else { others };
-        if self.settles_after(&hold) {
-            // That cannot wait for a day until a charge is known: what was metered is the charge.
+        if !hold.claim.is_empty() && !self.is_organization() {
+            // A wallet that pays call by call does not wait for a day until a charge is known: what was metered is the charge. Whatever
+            // else a provider bills is the operator's.
             let outcomes = others.iter_mut().map(|other| &mut other.outcome).chain([&mut outcome]);
             outcomes.for_each(PostOutcome::take_as_metered);
         }

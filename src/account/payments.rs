@@ -10,19 +10,18 @@
 //!
 //! A payment that only was looked at, and whose call came to nothing, is forgotten: nothing moved.
 use super::{
-    Account, Booking, Hold, Turn, Write, alerts,
+    Account, Booking, Hold, Write, alerts,
     channels::{self, Channel},
-    letter::{Answer, Caller, Claim, Grant, Refusal, Unfit},
+    letter::{Claim, Refusal, Unfit},
     record,
 };
 use crate::{
-    access::role::Permission,
     id::Scope,
     json::{self, json},
     ledger::{EntryKind, Leg, transfer},
     money::Nanos,
     payment::{
-        NANOS_PER_UNIT, Payment, Scheme,
+        Payment, Scheme,
         batch::OnChain,
         evm::{self, Address},
         facilitator::{Outcome, Verb, outcome},
@@ -39,7 +38,7 @@ const EXPOSURE_MAX: Nanos = Nanos(2_000_000_000);
 /// A payment is remembered for so long after it could be settled last.
 const KEPT_MS: u64 = 3_600_000;
 /// After its end, a payment that was not seen on chain for so long will not be.
-const LATE_MS: u64 = 120_000;
+pub(super) const LATE_MS: u64 = 120_000;
 /// A transaction that was told of and is not on chain after so many looks, twice as far apart each, was none.
 const LOOKS: u32 = 8;
 /// Where looking for a transfer begins, in blocks before the head at the first look.
@@ -79,35 +78,35 @@ json::words!(State {
 /// A payment that was claimed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Claimed {
-    request_id: String,
-    request_hash: String,
+    pub(super) request_id: String,
+    pub(super) request_hash: String,
     pub(super) state: State,
-    payment: Payment,
+    pub(super) payment: Payment,
     /// What is to be settled, or was, in atomic units.
-    units: u64,
+    pub(super) units: u64,
     /// What moved it; empty where nothing has.
-    transaction: String,
+    pub(super) transaction: String,
     /// Why it is dead.
     #[serde(skip_serializing_if = "String::is_empty")]
-    reason: String,
+    pub(super) reason: String,
     /// The transaction was seen on chain.
-    seen: bool,
-    tries: u32,
+    pub(super) seen: bool,
+    pub(super) tries: u32,
     /// How often a settlement was told of that was none.
-    rounds: u32,
+    pub(super) rounds: u32,
     /// It goes the other way: the payer gets its balance back.
-    refunds: bool,
+    pub(super) refunds: bool,
     /// The block from which its transfer is looked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    from_block: Option<u64>,
+    pub(super) from_block: Option<u64>,
     /// When it was claimed: nothing moved before that.
-    since: Millis,
+    pub(super) since: Millis,
     /// How often a facilitator was asked from here to settle it, whether or not it answered.
-    asked: u32,
+    pub(super) asked: u32,
     /// Its call was served.
-    worked: bool,
+    pub(super) worked: bool,
     /// The chain can be asked about it.
-    looks: bool,
+    pub(super) looks: bool,
     /// When something has to be done about it.
     pub(super) next_at: Millis,
 }
@@ -264,28 +263,6 @@ fn end_looked_at(mut claimed: Claimed, spent: Option<Nanos>, paid: Option<Outcom
 }
 
 impl Account {
-    /// What a wallet has here, and what of its payments is still open.
-    pub(super) fn balance_told(&self) -> Value {
-        let open = self
-            .payments
-            .claims
-            .values()
-            .filter(|claimed| matches!(claimed.state, State::Open | State::Due | State::Unknown));
-        let open: Nanos = open.map(|claimed| nanos_of(claimed.units)).sum();
-        let (network, payer) = self.organization.id.rsplit_once(':').unwrap_or_default();
-        json!({
-            "object": "balance",
-            "network": network,
-            "payer": payer,
-            "available_usd": self.wallet.available(),
-            "held_usd": self.wallet.held,
-            "paid_usd": self.wallet.credits,
-            "spent_usd": self.wallet.posted,
-            "unsettled_usd": open,
-            "channels": self.payments.channels.iter().map(|(id, channel)| channel.balance_told(id)).collect::<Vec<_>>(),
-        })
-    }
-
     /// Whether a payment may begin a call, and what it promises beside the balance.
     pub(super) fn admits_payment(&self, claim: Option<&Claim>, now: Millis) -> Result<Nanos, Refusal> {
         let Some(Claim { payment, request_hash }) = claim else { return Ok(Nanos::ZERO) };
@@ -360,75 +337,6 @@ impl Account {
         self.payments.claims.insert(nonce, claimed);
     }
 
-    fn is_organization(&self) -> bool {
-        self.organization.id.starts_with("org_")
-    }
-
-    /// Whose wallet it is.
-    fn payer(&self) -> Address {
-        let (_, payer) = self.organization.id.rsplit_once(':').unwrap_or_default();
-        Address::parse(payer).unwrap_or_default()
-    }
-
-    /// What could be given back now, in atomic units: whole ones of the balance. What channels hold goes back by itself.
-    pub(super) fn refundable(&mut self, now: Millis) -> Turn {
-        let units = self.wallet.available().0.max(0) / NANOS_PER_UNIT;
-        let channels = self.leave_channels(now);
-        let body = json!({"object": "refund", "units": units, "channels_usd": nanos_of(channels)});
-        Turn::told(Answer::Told { status: 200, body })
-    }
-
-    /// The balance, or a part of it, goes back: by a payment that the operator has signed, and that is settled like any other.
-    pub(super) fn withdraw(&mut self, id: &str, payment: Payment, now: Millis) -> Turn {
-        let amount = payment.amount();
-        if amount > self.wallet.available() {
-            return Turn::refused(Refusal::InFlight);
-        }
-        let (units, nonce) = (payment.units, payment.nonce.clone());
-        let claimed = Claimed {
-            request_id: id.to_owned(),
-            state: State::Due,
-            payment,
-            units,
-            refunds: true,
-            since: now,
-            ..Claimed::default()
-        };
-        let claimed = Claimed { next_at: now, ..claimed };
-        let write = self.book_claim(&claimed, "refund", Nanos(-amount.0), now);
-        self.keep_claim(nonce, claimed);
-        Turn::told(self.wallet_told(200)).with(vec![write])
-    }
-
-    /// A payment into an organisation's wallet is claimed, by one whose roles let it.
-    pub(super) fn fund(&mut self, caller: &Caller, id: &str, claim: Claim, now: Millis) -> Turn {
-        if let Err(turn) = self.gate(&self.actor(caller), Permission::TopUp, &Scope::Organization) {
-            return turn;
-        }
-        if let Err(refusal) = self.admits_payment(Some(&claim), now) {
-            return Turn::refused(refusal);
-        }
-        let pays = self.claim(claim, id, now.after(LATE_MS), now);
-        Turn::told(Answer::Held(Grant { pays, ..Grant::default() }))
-    }
-
-    /// A payment into the wallet came through, or did not, or nobody knows.
-    pub(super) fn funded(&mut self, nonce: &str, outcome: Outcome, now: Millis) -> Turn {
-        let Some(claimed) = self.payments.claims.get(nonce).filter(|claimed| claimed.state == State::Open).cloned()
-        else {
-            return Turn::told(self.wallet_told(200));
-        };
-        let mut writes = Vec::new();
-        let next_at = now.after(1_000);
-        let claimed = match outcome {
-            Outcome::Done { transaction, .. } => self.arrived(claimed, transaction, now, &mut writes),
-            Outcome::Failed { reason } => Claimed { state: State::Dead, reason, next_at, ..claimed },
-            Outcome::Unknown => Claimed { state: State::Unknown, next_at, ..claimed },
-        };
-        self.keep_claim(nonce.to_owned(), claimed);
-        Turn::told(self.wallet_told(200)).with(writes)
-    }
-
     fn take_claim(&mut self, nonce: &str) {
         if let Some(known) = self.payments.claims.remove(nonce) {
             self.payments.dues.remove(&(known.next_at, nonce.to_owned()));
@@ -440,15 +348,11 @@ impl Account {
         self.news.push(Write::Record { kind: "payment", id: nonce.to_owned(), body: None });
     }
 
-    /// Whether what a hold rests on is settled once its charge is known.
-    pub(super) fn settles_after(&self, hold: &Hold) -> bool {
-        let is_upto = |claimed: &Claimed| claimed.payment.scheme == Scheme::Upto;
-        hold.claim.starts_with(channels::NONCE) || self.payments.claims.get(&hold.claim).is_some_and(is_upto)
-    }
-
     /// What upto payments are about to bring: it covers the charges that are owed for them.
     pub(super) fn owed(&self) -> Nanos {
         let due = self.payments.claims.values().filter(|claimed| claimed.state == State::Due && !claimed.refunds);
+        // What was refused once is a debt.
+        let due = due.filter(|claimed| claimed.reason.is_empty());
         due.map(|claimed| nanos_of(claimed.units)).sum()
     }
 
@@ -530,7 +434,7 @@ impl Account {
         self.book_claim(claimed, "paid", amount, now)
     }
 
-    fn book_claim(&mut self, claimed: &Claimed, what: &str, amount: Nanos, now: Millis) -> Write {
+    pub(super) fn book_claim(&mut self, claimed: &Claimed, what: &str, amount: Nanos, now: Millis) -> Write {
         let mut legs = transfer(claimed.payment.source(), self.wallet_account(), amount);
         legs.push(Leg { account: "income:fees".to_owned(), amount_usd: Nanos::ZERO });
         let note = format!("x402 {} {}", claimed.payment.scheme.word(), claimed.transaction);
@@ -641,8 +545,9 @@ impl Account {
         match outcome {
             Outcome::Done { transaction, .. } => self.arrived(claimed, transaction, now, writes),
             // It may have the money later: until its end it is asked again.
-            Outcome::Failed { reason } if claimed.state == State::Due && now > claimed.ends() => {
-                Claimed { state: State::Dead, reason, ..claimed }
+            Outcome::Failed { reason } if claimed.state == State::Due => {
+                let state = if now > claimed.ends() { State::Dead } else { State::Due };
+                Claimed { state, reason, ..claimed }
             }
             // Where the chain can be asked, it has the last word.
             _ if claimed.looks => claimed,
@@ -651,7 +556,13 @@ impl Account {
     }
 
     /// The money is there.
-    fn arrived(&mut self, claimed: Claimed, transaction: String, now: Millis, writes: &mut Vec<Write>) -> Claimed {
+    pub(super) fn arrived(
+        &mut self,
+        claimed: Claimed,
+        transaction: String,
+        now: Millis,
+        writes: &mut Vec<Write>,
+    ) -> Claimed {
         if self.moved_another(&transaction, &claimed.payment.nonce) {
             return claimed;
         }

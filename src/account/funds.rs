@@ -1,0 +1,120 @@
+//! Wallets as accounts: how one begins, what it has, what goes into an organisation's by stablecoin, and what goes back.
+use super::{
+    Account, Turn,
+    letter::{Answer, Caller, Claim, Grant, Organization, Refusal},
+    payments::{Claimed, LATE_MS, State},
+    record,
+};
+use crate::{
+    access::role::Permission,
+    id::Scope,
+    json::json,
+    money::Nanos,
+    payment::{NANOS_PER_UNIT, Payment, evm::Address, facilitator::Outcome, nanos_of},
+    time::{Millis, Zone},
+};
+use serde_json::Value;
+
+impl Account {
+    /// A wallet's account begins with its first payment.
+    pub(super) fn begin_wallet(&mut self, payment: &Payment, now: Millis) {
+        if self.organization.id.is_empty() {
+            let (id, timezone) = (payment.caip10(), "UTC".to_owned());
+            let name = payment.payer.to_string();
+            self.organization = Organization { id, name, timezone, zone: Zone::default(), created_at: now.seconds() };
+            self.tenant.organization.clone_from(&self.organization.id);
+            self.news.push(record("organization", "", Some(&self.organization)));
+        }
+    }
+
+    /// What a wallet has here, and what of its payments is still open.
+    pub(super) fn balance_told(&self) -> Value {
+        let open = self
+            .payments
+            .claims
+            .values()
+            .filter(|claimed| matches!(claimed.state, State::Open | State::Due | State::Unknown));
+        let open: Nanos = open.map(|claimed| nanos_of(claimed.units)).sum();
+        let (network, payer) = self.organization.id.rsplit_once(':').unwrap_or_default();
+        json!({
+            "object": "balance",
+            "network": network,
+            "payer": payer,
+            "available_usd": self.wallet.available(),
+            "held_usd": self.wallet.held,
+            "paid_usd": self.wallet.credits,
+            "spent_usd": self.wallet.posted,
+            "unsettled_usd": open,
+            "channels": self.payments.channels.iter().map(|(id, channel)| channel.balance_told(id)).collect::<Vec<_>>(),
+        })
+    }
+
+    pub(super) fn is_organization(&self) -> bool {
+        self.organization.id.starts_with("org_")
+    }
+
+    /// Whose wallet it is.
+    pub(super) fn payer(&self) -> Address {
+        let (_, payer) = self.organization.id.rsplit_once(':').unwrap_or_default();
+        Address::parse(payer).unwrap_or_default()
+    }
+
+    /// What could be given back now, in atomic units: whole ones of the balance. What channels hold goes back by itself.
+    pub(super) fn refundable(&mut self, now: Millis) -> Turn {
+        let units = self.wallet.available().0.max(0) / NANOS_PER_UNIT;
+        let channels = self.leave_channels(now);
+        let body = json!({"object": "refund", "units": units, "channels_usd": nanos_of(channels)});
+        Turn::told(Answer::Told { status: 200, body })
+    }
+
+    /// The balance, or a part of it, goes back: by a payment that the operator has signed, and that is settled like any other.
+    pub(super) fn withdraw(&mut self, id: &str, payment: Payment, now: Millis) -> Turn {
+        let amount = payment.amount();
+        if amount > self.wallet.available() {
+            return Turn::refused(Refusal::InFlight);
+        }
+        let (units, nonce) = (payment.units, payment.nonce.clone());
+        let claimed = Claimed {
+            request_id: id.to_owned(),
+            state: State::Due,
+            payment,
+            units,
+            refunds: true,
+            since: now,
+            ..Claimed::default()
+        };
+        let claimed = Claimed { next_at: now, ..claimed };
+        let write = self.book_claim(&claimed, "refund", Nanos(-amount.0), now);
+        self.keep_claim(nonce, claimed);
+        Turn::told(self.wallet_told(200)).with(vec![write])
+    }
+
+    /// A payment into an organisation's wallet is claimed, by one whose roles let it.
+    pub(super) fn fund(&mut self, caller: &Caller, id: &str, claim: Claim, now: Millis) -> Turn {
+        if let Err(turn) = self.gate(&self.actor(caller), Permission::TopUp, &Scope::Organization) {
+            return turn;
+        }
+        if let Err(refusal) = self.admits_payment(Some(&claim), now) {
+            return Turn::refused(refusal);
+        }
+        let pays = self.claim(claim, id, now.after(LATE_MS), now);
+        Turn::told(Answer::Held(Grant { pays, ..Grant::default() }))
+    }
+
+    /// A payment into the wallet came through, or did not, or nobody knows.
+    pub(super) fn funded(&mut self, nonce: &str, outcome: Outcome, now: Millis) -> Turn {
+        let Some(claimed) = self.payments.claims.get(nonce).filter(|claimed| claimed.state == State::Open).cloned()
+        else {
+            return Turn::told(self.wallet_told(200));
+        };
+        let mut writes = Vec::new();
+        let next_at = now.after(1_000);
+        let claimed = match outcome {
+            Outcome::Done { transaction, .. } => self.arrived(claimed, transaction, now, &mut writes),
+            Outcome::Failed { reason } => Claimed { state: State::Dead, reason, next_at, ..claimed },
+            Outcome::Unknown => Claimed { state: State::Unknown, next_at, ..claimed },
+        };
+        self.keep_claim(nonce.to_owned(), claimed);
+        Turn::told(self.wallet_told(200)).with(writes)
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! A provider and a model are rows. What differs between providers of one dialect is a [`Quirk`] word, never code.
 use crate::{
-    body::{Body, BodyError},
+    body::{Body, BodyError, quoted},
     chat::Effort,
     json,
     money::{Nanos, Pico},
@@ -400,7 +400,7 @@ impl Catalog {
             if let Some(larger) = &deployment.larger_context
                 && !catalog.by_id.contains_key(&format!("{}/{larger}", row.provider.id))
             {
-                return Err(format!("{}: larger_context {larger:?} has no row", deployment.id));
+                return Err(format!("{}: larger_context {} has no row", deployment.id, quoted(larger)));
             }
             drop(row.made.set(Some(Rc::new(deployment))));
         }
@@ -429,10 +429,10 @@ impl Catalog {
             return Err(wrong("it has more than 4 MiB".to_owned()));
         }
         let document = Body::parse(text.as_bytes().to_vec()).map_err(|error| {
-            // Not by `Debug`: derived, it tells no more than a name in the upload.
+            // Not by `Debug`: the upload has none.
             wrong(match error {
-                BodyError::Malformed(why) => format!("Malformed({why:?})"),
-                BodyError::Duplicate(name) => format!("Duplicate({name:?})"),
+                BodyError::Malformed(why) => format!("Malformed({})", quoted(&why)),
+                BodyError::Duplicate(name) => format!("Duplicate({})", quoted(&name)),
             })
         })?;
         if let Some(name) = document.names().find(|name| !["version", "sources", "providers", "models"].contains(name))
@@ -469,7 +469,7 @@ impl Catalog {
             names_of(raw).ok_or_else(|| format!("a model has no `provider` or no `id`: {raw:.80}"))?;
         let known = self.provider(&provider);
         let provider =
-            known.ok_or_else(|| format!("model {model} names the provider {provider:?}, which has no row"))?;
+            known.ok_or_else(|| format!("model {model} names the provider {}, which has no row", quoted(&provider)))?;
         let row = Row { provider: Rc::clone(provider), place, made: OnceCell::new() };
         let id = format!("{}/{model}", provider.id);
         if self.by_id.contains_key(&id) {
@@ -601,7 +601,7 @@ pub fn deployment(provider: &Rc<Provider>, row: ModelRow) -> Result<Deployment, 
     }
     rates::sane(&row.prices).map_err(|why| format!("{id}: {why}"))?;
     for date in [&row.created, &row.retires].into_iter().flatten() {
-        Millis::of_date(date).ok_or_else(|| format!("{id}: {date:?} is no date like 2027-01-31"))?;
+        Millis::of_date(date).ok_or_else(|| format!("{id}: {} is no date like 2027-01-31", quoted(date)))?;
     }
     let mut alternatives = Vec::with_capacity(row.rates.len());
     for rate in &row.rates {

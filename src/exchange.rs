@@ -617,8 +617,8 @@ fn body_fault(error: crate::body::BodyError) -> Fault {
             Fault::invalid("malformed_json", format!("The body is not a JSON object: {why}."))
         }
         crate::body::BodyError::Duplicate(name) => {
-            Fault::invalid("malformed_json", format!("The member {name:?} stands in the body twice. Keep one."))
-                .with_param(&name)
+            let text = format!("The member {} stands in the body twice. Keep one.", crate::body::quoted(&name));
+            Fault::invalid("malformed_json", text).with_param(&name)
         }
     }
 }

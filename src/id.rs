@@ -63,7 +63,7 @@ impl json::Read for Scope {
             Some(("group", id)) => Self::Group(id.to_owned()),
             Some(("member", id)) => Self::Member(id.to_owned()),
             Some(("api_key", id)) => Self::ApiKey(id.to_owned()),
-            _ => return Err(json::wrong(format!("{text:?} is no scope"))),
+            _ => return Err(json::wrong(format!("{} is no scope", json::write(&text)))),
         };
         Ok(())
     }

@@ -99,7 +99,7 @@ impl json::Read for Nanos {
 
     fn fill(&mut self, value: Value) -> json::Filled {
         let text = decimal_text(value)?;
-        *self = Self::parse_usd(&text).map_err(|why| json::wrong(format!("amount {text:?} {why}")))?;
+        *self = Self::parse_usd(&text).map_err(|why| json::wrong(format!("amount {} {why}", json::write(&text))))?;
         Ok(())
     }
 }
@@ -160,7 +160,8 @@ impl json::Read for Pico {
 
     fn fill(&mut self, value: Value) -> json::Filled {
         let text = decimal_text(value)?;
-        *self = Self::parse_usd_per_mtok(&text).map_err(|why| json::wrong(format!("price {text:?} {why}")))?;
+        *self = Self::parse_usd_per_mtok(&text)
+            .map_err(|why| json::wrong(format!("price {} {why}", json::write(&text))))?;
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 use crate::{
     access::Deadlines,
     analysis::Signals,
+    body::quoted,
     catalog::{Deployment, When},
     chat::Effort,
     endpoint::{Overrides, Priority, Rescue, Surface},
@@ -250,7 +251,7 @@ fn known_providers(question: &Question<'_>, world: &World) -> Result<(), Fault> 
         // Before the account has told them, an organisation's own providers are not known.
         let unknown = world.tenant.is_some() && !world.is_own(name) && world.catalog.provider(name).is_none();
         if unknown {
-            let text = format!("There is no provider {name:?}. GET /v1/models names them, before the slash.");
+            let text = format!("There is no provider {}. GET /v1/models names them, before the slash.", quoted(name));
             return Err(Fault::parameter("providers.only", text));
         }
     }

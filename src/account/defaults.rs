@@ -113,7 +113,8 @@ impl Defaults {
         let mut budgets = Table::default();
         for (window, limit) in self.budgets.iter() {
             if Window::of_word(window).is_none() {
-                let text = format!("{window:?} is no window: day, week, month, quarter or lifetime.");
+                let text =
+                    format!("{} is no window: day, week, month, quarter or lifetime.", crate::body::quoted(window));
                 return Err(Fault::parameter("budgets", text));
             }
             budgets.insert(window.clone(), asks::limit(limit.clone())?);

@@ -1,5 +1,6 @@
 //! What tokens cost: one card a deployment, with alternatives by prompt length, tier and time.
 use crate::{
+    body::quoted,
     chat::ServiceTier,
     json,
     money::{Nanos, Pico},
@@ -189,11 +190,13 @@ impl RateRow {
         sane(&self.prices)?;
         let date = |text: &Option<String>| match text {
             None => Ok(None),
-            Some(text) => Millis::of_date(text).map(Some).ok_or_else(|| format!("{text:?} is no date like 2027-01-31")),
+            Some(text) => {
+                Millis::of_date(text).map(Some).ok_or_else(|| format!("{} is no date like 2027-01-31", quoted(text)))
+            }
         };
         let mut hours = Vec::new();
         for span in &self.utc_hours {
-            hours.push(minutes_of(span).ok_or_else(|| format!("{span:?} is no span like 01:00-04:00"))?);
+            hours.push(minutes_of(span).ok_or_else(|| format!("{} is no span like 01:00-04:00", quoted(span)))?);
         }
         Ok(Alternative {
             rates: self.prices.rates(),

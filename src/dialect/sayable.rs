@@ -1,5 +1,6 @@
 //! Requests to deployments: what several dialects write alike, and what none of those can say.
 use crate::{
+    body::quoted,
     catalog::{Ability, Deployment, Quirk},
     chat::{Effort, Request, ToolChoice},
     fault::Fault,
@@ -49,10 +50,10 @@ pub(super) fn one_answer(request: &Request) -> Result<(), Fault> {
 #[cold]
 #[inline(never)]
 pub(super) fn native_tool(place: usize, tool: &Value) -> Fault {
-    let kind = tool.get("type").and_then(Value::as_str).unwrap_or("?");
+    let kind = quoted(tool.get("type").and_then(Value::as_str).unwrap_or("?"));
     let path = format!("tools[{place}].type");
     let message = format!(
-        "`{path}` {kind:?} is a tool only its own provider can run. Leave it out, or name a model of that provider."
+        "`{path}` {kind} is a tool only its own provider can run. Leave it out, or name a model of that provider."
     );
     Fault::invalid("unsupported_parameter", message).with_param(&path)
 }

@@ -240,7 +240,8 @@ fn fits_catalog(act: &Admin, body: &str) -> Result<(), Fault> {
     let (catalog, _) = snapshot::catalog();
     match act {
         Admin::PutProvider(id) if catalog.provider(id).is_some() => {
-            let text = format!("{id:?} is a provider of the catalog. Choose another name for yours.");
+            let text =
+                format!("{} is a provider of the catalog. Choose another name for yours.", crate::body::quoted(id));
             Err(Fault::parameter("id", text))
         }
         Admin::PutRoute(_) => {
@@ -250,8 +251,8 @@ fn fits_catalog(act: &Admin, body: &str) -> Result<(), Fault> {
                 ours && catalog.deployment(&target.deployment()).is_none()
             });
             stray.map_or(Ok(()), |target| {
-                let (provider, model) = (&target.provider, &target.model);
-                let text = format!("{provider} has no model {model:?} in the catalog. GET /v1/models lists them.");
+                let (provider, model) = (&target.provider, crate::body::quoted(&target.model));
+                let text = format!("{provider} has no model {model} in the catalog. GET /v1/models lists them.");
                 Err(Fault::parameter("targets", text))
             })
         }

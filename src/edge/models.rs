@@ -67,7 +67,8 @@ pub async fn get(id: &str, headers: &Headers, env: &Env, ctx: &Context) -> Resul
     let by_name = |deployment: &&Rc<Deployment>| deployment.model == id;
     let found = deployments.iter().find(|deployment| deployment.id == id).or_else(|| deployments.iter().find(by_name));
     found.map(|deployment| row(deployment, headers.of_anthropic())).ok_or_else(|| {
-        Fault::not_found("model_not_found", format!("There is no model {id:?}. GET /v1/models lists every model."))
+        let text = format!("There is no model {}. GET /v1/models lists every model.", crate::body::quoted(id));
+        Fault::not_found("model_not_found", text)
     })
 }
 

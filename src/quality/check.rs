@@ -158,16 +158,51 @@ const LONG_BYTES: usize = 400;
 
 /// The number or single letter that a text ends in; else its last line without case and punctuation, or of a longer text all of it.
 fn last_said(text: &str) -> String {
-    let line = text.lines().rev().find(|line| line.chars().any(char::is_alphanumeric)).unwrap_or_default();
-    let part_of_word = |c: char| c.is_alphanumeric() || "-.,/%".contains(c);
-    let words = line
-        .split(|c: char| !part_of_word(c))
-        .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '-'));
+    let line = text.lines().rev().find(|line| line.chars().any(spells)).unwrap_or_default();
+    let part_of_word = |c: char| spells(c) || "-.,/%".contains(c);
+    let words = line.split(|c: char| !part_of_word(c)).map(|word| word.trim_matches(|c: char| !spells(c) && c != '-'));
     let words: Vec<String> = words.filter(|word| !word.is_empty()).map(lower).collect();
     match words.last() {
         Some(last) if last.len() == 1 || last.bytes().any(|byte| byte.is_ascii_digit()) => last.replace(',', ""),
         _ if text.len() > LONG_BYTES => lower(text),
         _ => words.join(" "),
+    }
+}
+
+/// Whether words and numbers are made with it. The standard library's tables of all letters are 3 kB of the upload; here it is enough to
+/// know the blocks of signs: spaces, punctuation, currencies, arrows, pictures.
+fn spells(c: char) -> bool {
+    match c {
+        '\0'..'\u{80}' => c.is_ascii_alphanumeric(),
+        'ª' | '²' | '³' | 'µ' | '¹' | 'º' | '¼'..='¾' => true,
+        '\u{80}'..='¿'
+        | '×'
+        | '÷'
+        | '՚'..='՟'
+        | '־'
+        | '،'
+        | '؛'
+        | '؟'
+        | '٪'..='٭'
+        | '۔'
+        | '।'
+        | '॥'
+        | '\u{2000}'..='\u{206f}'
+        | '\u{20a0}'..='\u{20cf}'
+        | '\u{2190}'..='\u{245f}'
+        | '\u{2500}'..='\u{2bff}'
+        | '\u{2e00}'..='\u{2e7f}'
+        | '\u{3000}'..='〄'
+        | '〈'..='〠'
+        | '〰'
+        | '・'
+        | '\u{fe10}'..='\u{fe6f}'
+        | '！'..='／'
+        | '：'..='＠'
+        | '［'..='｀'
+        | '｛'..='･'
+        | '\u{1f000}'..='\u{1faff}' => false,
+        _ => true,
     }
 }
 
@@ -348,6 +383,10 @@ mod tests {
             ("It is Paris.", "It is Rome.", false),
             ("{\"a\": 1, \"b\": [2]}", "{\"b\":[2],\"a\":1}", true),
             ("{\"a\": 1}", "{\"a\": 2}", false),
+            ("«Париж».", "париж 👍", true),
+            ("答案是（巴黎）。", "答案是 巴黎", true),
+            ("दिल्ली।", "दिल्ली", true),
+            ("दिल्ली", "दिल्ल", false),
             ("", "", false),
             ("", "x", false),
         ] {

@@ -6,6 +6,7 @@ use super::{
 use crate::{
     access::{ANY_QUALITY, BELOW_MIN_QUALITY, OVER_MAX_COST, RULED_OUT, allows_model, allows_provider},
     analysis::{Depth, Needs},
+    body::quoted,
     catalog::{Ability, AbortStopsBilling, Deployment, Kind, Modality, When},
     chat::{Effort, ServiceTier},
     endpoint::{Priority, Surface},
@@ -296,16 +297,17 @@ pub fn none_left(question: &Question<'_>, world: &World, considered: &[Considere
             return fault;
         }
     }
+    let named = quoted(model);
     let only = |why: &str| !others.is_empty() && others.iter().all(|other| *other == why);
     if only("model not allowed for this key") || only("provider not allowed for this key") {
         let code = if only("model not allowed for this key") { "model_not_allowed" } else { "provider_not_allowed" };
         let text =
-            format!("This key may not use {model:?}. Ask an admin to widen its allowlist, or choose another model.");
+            format!("This key may not use {named}. Ask an admin to widen its allowlist, or choose another model.");
         return Fault::forbidden(code, text).with_param("model");
     }
     if only("prompt longer than the context") {
         let text = format!(
-            "The prompt is longer than the context of {model:?}. Shorten it, or choose a model with a larger one."
+            "The prompt is longer than the context of {named}. Shorten it, or choose a model with a larger one."
         );
         return Fault::invalid("context_length_exceeded", text).with_param(match surface {
             Surface::ChatCompletions | Surface::Messages => "messages",
@@ -314,16 +316,16 @@ pub fn none_left(question: &Question<'_>, world: &World, considered: &[Considere
         });
     }
     if only("no credential for the provider") {
-        let text = format!("This installation has no credential for the provider of {model:?}. Choose another model.");
+        let text = format!("This installation has no credential for the provider of {named}. Choose another model.");
         let mut fault = Fault::unavailable("no_eligible_provider", text).with_param("model");
         fault.should_retry = false;
         return fault;
     }
     let told: Vec<String> = reasons.iter().map(|(why, count)| format!("{why} ({count})")).collect();
     let text = if told.is_empty() {
-        format!("{model:?} names no deployment. Its targets may have been removed.")
+        format!("{named} names no deployment. Its targets may have been removed.")
     } else {
-        format!("No deployment of {model:?} can serve this request: {}.", told.join(", "))
+        format!("No deployment of {named} can serve this request: {}.", told.join(", "))
     };
     Fault::invalid("no_eligible_deployment", text).with_param("model")
 }
@@ -341,8 +343,10 @@ fn ruled_out(question: &Question<'_>, world: &World, deployment: &Deployment, wh
     let rule = layer.rule(why, &deployment.provider.id, &deployment.model);
     let (model, whose, name) = (question.model, layer.scope.plain(), &layer.name);
     let text = format!(
-        "{model:?} is ruled out by a routing policy: {rule} of the {whose} {name:?}. Choose another model, or ask an admin to \
-         change the policy."
+        "{} is ruled out by a routing policy: {rule} of the {whose} {}. Choose another model, or ask an admin to \
+         change the policy.",
+        quoted(model),
+        quoted(name)
     );
     Some(
         Fault::forbidden("routing_policy_denied", text)

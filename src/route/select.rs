@@ -2,6 +2,7 @@
 use super::{Candidate, Conduct, Question, Reason};
 use crate::{
     access::NamedRoute,
+    body::quoted,
     catalog::{Deployment, Quirk},
     fault::Fault,
     id::Dice,
@@ -152,7 +153,7 @@ fn mode_suffix(name: &str) -> Result<(&str, Option<Mode>), Fault> {
                 Ok(("auto", Some(mode)))
             } else {
                 let modes = Mode::ALL.map(Mode::word).join(", ");
-                Err(Fault::parameter("model", format!("{word:?} is no mode. The modes are {modes}.")))
+                Err(Fault::parameter("model", format!("{} is no mode. The modes are {modes}.", quoted(word))))
             }
         }
         _ => Ok((name, None)),
@@ -160,7 +161,8 @@ fn mode_suffix(name: &str) -> Result<(&str, Option<Mode>), Fault> {
 }
 
 fn unknown(name: &str) -> Fault {
+    let name = quoted(name);
     let text =
-        format!("The model {name:?} is not known here. GET /v1/models lists every model; \"auto\" picks one for you.");
+        format!("The model {name} is not known here. GET /v1/models lists every model; \"auto\" picks one for you.");
     Fault::not_found("model_not_found", text).with_param("model")
 }

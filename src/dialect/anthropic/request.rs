@@ -2,7 +2,7 @@
 use super::super::reading::{self, Fields};
 use crate::json::put;
 use crate::{
-    body::Body,
+    body::{Body, quoted},
     chat::{CacheMark, Effort, Format, Media, Message, Part, Request, Role, Sampling, Tool, ToolChoice},
     fault::Fault,
     json::written,
@@ -63,7 +63,8 @@ fn request(fields: &mut Fields<'_>) -> Request {
 fn standard_prices_only(fields: &mut Fields<'_>) {
     for (name, standard) in [("speed", &["standard"][..]), ("inference_geo", &["global", "not_available"])] {
         if let Some(word) = fields.text(name).filter(|word| !standard.contains(&word.as_str())) {
-            let message = format!("`{name}` {word:?} has its own prices, which are not offered here. Leave it out.");
+            let word = quoted(&word);
+            let message = format!("`{name}` {word} has its own prices, which are not offered here. Leave it out.");
             fields.wrong(Fault::invalid("unsupported_parameter", message).with_param(name));
         }
     }

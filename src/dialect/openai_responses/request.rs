@@ -6,7 +6,7 @@ use super::{
 };
 use crate::json::{json, put};
 use crate::{
-    body::Body,
+    body::{Body, quoted},
     chat::{Format, Part, Request, Role, Sampling, Tool, ToolChoice},
     fault::Fault,
 };
@@ -167,8 +167,9 @@ fn choice_object(fields: &mut Fields<'_>, tools: &mut Vec<Tool>) -> Option<ToolC
         }
         _ => {
             let message = format!(
-                "`tool_choice` wants {kind:?}, which only a provider can run, at a price nobody can bound. \
-                 Choose a function, or leave it out."
+                "`tool_choice` wants {}, which only a provider can run, at a price nobody can bound. \
+                 Choose a function, or leave it out.",
+                quoted(&kind)
             );
             fields.wrong(Fault::invalid("unsupported_parameter", message).with_param("tool_choice"));
             None

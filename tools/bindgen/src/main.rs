@@ -1,6 +1,5 @@
 //! `bindgen IN.wasm OUT_DIR`: writes the JavaScript half of the worker, in the form that wrangler's bundler takes.
 //! `bindgen --order FILE.wasm`: the last step, after all that changes code.
-mod cleanups;
 mod copies;
 mod frames;
 mod locals;
@@ -10,7 +9,10 @@ mod weight;
 
 use std::{env, error::Error, fs, iter, path::Path};
 
-use walrus::{Module, RawCustomSection};
+use walrus::{
+    Module, RawCustomSection,
+    ir::{Try, Visitor, dfs_in_order},
+};
 use wasm_bindgen_cli_support::Bindgen;
 
 /// Classes that libraries export to JavaScript and nobody here makes: exported, they and all they call would be uploaded.
@@ -50,10 +52,10 @@ fn compact(wasm: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
 
 fn bind(input: &str, out_dir: &str) -> Result<(), Box<dyn Error>> {
     let mut module = Module::from_file(input)?;
-    prune(&mut module)?;
-    for (_, function) in module.funcs.iter_local_mut() {
-        cleanups::leave_out(function);
+    if !catches(&module) {
+        return Err("nothing catches a panic: it would cost more than its request".into());
     }
+    prune(&mut module)?;
     let mut output = Bindgen::new()
         .input_bytes("index", module.emit_wasm())
         .out_name("index")
@@ -73,6 +75,23 @@ fn bind(input: &str, out_dir: &str) -> Result<(), Box<dyn Error>> {
     let text = fs::read_to_string(&index)?.replace("import source ", "import ");
     fs::write(index, names::renamed(&text, &short))?;
     Ok(())
+}
+
+/// Whether the one function that catches panics still does.
+fn catches(module: &Module) -> bool {
+    struct Tries(u32);
+    impl Visitor<'_> for Tries {
+        fn visit_try(&mut self, _: &Try) {
+            self.0 += 1;
+        }
+    }
+    let mut tries = Tries(0);
+    for (id, function) in module.funcs.iter_local() {
+        if module.funcs.get(id).name.as_deref().is_some_and(|name| name.starts_with("__rust_try")) {
+            dfs_in_order(&mut tries, function, function.entry_block());
+        }
+    }
+    tries.0 > 0
 }
 
 /// Takes the unused classes out before the exports are wired: their functions, and what the macros said of them.

@@ -20,6 +20,8 @@ pub const SETTLE_MS: u64 = 1_200_000;
 /// What a wallet may owe at most that is settled after the work.
 const EXPOSURE: i64 = 2_000_000_000;
 const UNIT: i64 = 1_000;
+/// Alarms that are late, and facilitators that are down, are no longer so.
+const LATE_MS: u64 = 4 * 3_600_000;
 
 /// A call, as far as letters told of it.
 #[derive(Clone, Debug)]
@@ -43,6 +45,8 @@ pub struct Call {
 struct Channel {
     charged: u64,
     last: String,
+    /// When it was charged to last, or begun.
+    at: Millis,
 }
 
 /// A payment's row, as it was written last.
@@ -100,10 +104,11 @@ impl Books {
         if let Some(voucher) = &payment.voucher {
             // What a channel says of itself first is believed.
             let base = voucher.most - payment.units;
-            let channel = self
-                .channels
-                .entry(voucher.channel.clone())
-                .or_insert_with(|| Channel { charged: base, last: String::new() });
+            let channel = self.channels.entry(voucher.channel.clone()).or_insert_with(|| Channel {
+                charged: base,
+                last: String::new(),
+                at: now,
+            });
             must(channel.charged == base, || format!("{id} begins at {base} of {channel:?}"))?;
             let last = std::mem::replace(&mut channel.last, id.clone());
             if let Some(last) = self.calls.get_mut(&last) {
@@ -195,6 +200,7 @@ impl Books {
             call.credit = i64::try_from(units).expect("small") * UNIT;
             let channel = self.channels.get_mut(&voucher.channel).expect("it was opened");
             channel.charged += units;
+            channel.at = now;
             must(channel.charged <= voucher.most, || format!("{id} charges beyond its voucher: {channel:?}"))?;
         }
         self.calls.insert(id.clone(), call);
@@ -209,6 +215,12 @@ impl Books {
         let paid = call.payment.is_upfront() && grant.pays;
         let arrived = chain.used.get(nonce).is_some_and(|hash| chain.transfers.contains_key(hash));
         must(!paid || told || arrived, || format!("{id} begins before its money came"))
+    }
+
+    /// Whether something was charged to a channel a short while ago and is not claimed yet.
+    pub fn charged_lately(&self, id: &str, now: Millis, chain: &Chain) -> bool {
+        let claimed = chain.channels.get(id).map_or(0, |channel| channel.claimed);
+        self.channels.get(id).is_some_and(|channel| channel.charged > claimed && now.since(channel.at) < LATE_MS)
     }
 
     // Rows.

@@ -260,6 +260,11 @@ impl World {
     /// The payer leaves a channel by itself: it says so, and a day later it has what is left.
     pub(super) fn exit(&mut self, id: &str) {
         let begun = self.chain.channels.get(id).is_some_and(|channel| channel.leaves.is_none());
+        if !begun && self.books.charged_lately(id, self.now, &self.chain) {
+            // Who leaves within minutes of a call takes along what no alarm is quick enough to claim: that is not played.
+            self.after(HOUR_MS, Step::Exit(id.to_owned()));
+            return;
+        }
         let left = self.chain.exit(id, self.now);
         self.note(|| format!("the payer leaves {id}: {left}"));
         if begun {

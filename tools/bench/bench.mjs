@@ -5,6 +5,7 @@ import { join, relative, resolve } from "node:path";
 import { median, number, quantile, ratio, spread, table } from "./figures.mjs";
 import { platform, targets } from "./gateways.mjs";
 import { busy, client, description, provider } from "./machine.mjs";
+import { payments } from "./payments.mjs";
 import { pure } from "./pure.mjs";
 import { rows } from "./rows.mjs";
 import { CODE_BYTES_MAX, UPLOAD_BYTES_MAX, weigh } from "../weigh.mjs";
@@ -182,6 +183,21 @@ async function account(all) {
   report.rows = { object, alarms, journal };
 }
 
+/** What a 402 costs, and what it costs to look at a signature. */
+async function prices(all) {
+  heading("Calls that are to be paid for, eight at a time");
+  const rounds = await payments({ base: new URL(all.product.url).origin, pid: all.product.pid }, ROUNDS);
+  const middle = (name, field) => median(rounds[name].map((figures) => figures[field]));
+  report.payments = show(["", "answers/s", "CPU us"], Object.keys(rounds), (name) => {
+    const figures = { per_s: middle(name, "per_s"), cpu_us: middle(name, "cpu_us") };
+    return { ...figures, cells: [number(figures.per_s, 0), number(figures.cpu_us, 0)] };
+  });
+  const [price, foreign] = ["the price of a named model", "a payment that somebody else has signed"].map((name) => rounds[name]);
+  const more = median(foreign.map(({ cpu_us: us }, round) => us - price[round].cpu_us));
+  console.log(`\n  To hold a payment against its offer and to recover its signer takes ${number(more, 0)} us more.`);
+  report.payment_verified_us = more;
+}
+
 // ---- rounds, tables, goals ---------------------------------------------------------------------------------------
 
 /** Every target once in each round, in rotated order: what changes on the machine meets all of them. */
@@ -245,15 +261,16 @@ async function main() {
   const runtime = await platform(root);
   report.workerd = runtime.version;
   if (wants("wasm")) await wasm(runtime);
-  if (!process.env.BUNDLE && ["size", "load", "start", "account"].some(wants)) {
+  if (!process.env.BUNDLE && ["size", "load", "start", "account", "payments"].some(wants)) {
     execFileSync(join(root, "tools/deploy.sh"), ["--bundle", upload], { stdio: "pipe" });
   }
   if (wants("size")) size(upload);
-  if (["load", "start", "account"].some(wants)) {
+  if (["load", "start", "account", "payments"].some(wants)) {
     console.log(`\nworkerd ${runtime.version}; ${description.pinned}; object storage in ${description.storage}`);
     const all = await targets(folder, upload, runtime, await provider(bin));
     if (wants("load")) await load(all);
     if (wants("account")) await account(all);
+    if (wants("payments")) await prices(all);
     if (wants("start")) await starts(all);
   }
   goals();

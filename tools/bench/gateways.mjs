@@ -30,7 +30,10 @@ const productWorker = (upload, { config }, secrets) => ({
   modules: modules(upload).sort((a, b) => Number(b.name === "entry.js") - Number(a.name === "entry.js")),
   compatibilityDate: config.compatibility_date,
   compatibilityFlags: config.compatibility_flags,
-  vars: { ...config.vars, ...secrets, PRIVATE_UPSTREAMS: "allow" },
+  // Nobody listens at the sandbox: prices are asked for, and nothing is called there.
+  vars: {
+    ...config.vars, ...secrets, PRIVATE_UPSTREAMS: "allow", SANDBOX_URL: "http://127.0.0.1:9", X402_PAY_TO: `0x${"90".repeat(20)}`,
+  },
   objects: config.durable_objects.bindings,
 });
 

@@ -221,7 +221,12 @@ fn account() -> Case {
     let (admin, key) = (new_key("key_admin", KeyKind::Admin), new_key("key_a", KeyKind::Inference));
     let caller = |key: &NewKey| Caller { key_id: key.id.clone(), digest: key.digest.clone(), kind: key.kind };
     let (boss, user) = (caller(&admin), caller(&key));
-    let terms = Terms { hold_settle_ms: 1_200_000, outbox_flush_ms: 1_000, claim_after_ms: 21_600_000, private_upstreams: false };
+    let terms = Terms {
+        hold_settle_ms: 1_200_000,
+        outbox_flush_ms: 1_000,
+        claim_after_ms: 21_600_000,
+        private_upstreams: false,
+    };
     let mut account = Account::load(terms, Vec::new(), Vec::new()).expect("an empty account");
     let organization = Organization { id: "org_a".into(), name: "A".into(), ..Organization::default() };
     let credit = NewCredit {
@@ -260,6 +265,7 @@ fn account() -> Case {
             policies_version: 0,
             taught: String::new(),
             draws: String::new(),
+            claim: None,
         };
         let held = answered(&mut account, &Letter::Hold(hold), now);
         assert!(matches!(held, Told::Held(_)), "{held:?}");
@@ -273,6 +279,7 @@ fn account() -> Case {
             tokens: 20,
             others: Vec::new(),
             observed: String::new(),
+            paid: None,
         };
         assert_eq!(answered(&mut account, &Letter::Post(post), now), Told::Posted);
         let due = account.due(now).last().map(|entry| entry.seq);

@@ -39,7 +39,7 @@ pub fn inbound(body: &str) -> Inbound {
         knock: Knock::Known(key, digest),
         body: body.into(),
         request_id: "req_01".into(),
-        purse: Default::default(),
+        purse: megarouter::payment::Purse::default(),
     }
 }
 
@@ -75,7 +75,12 @@ pub fn play(inbound: Inbound, world: &World, answer: &Answer) {
             Effect::Chunk(_) => Event::Written,
             Effect::Extend(letter) => Event::Held(Grant { amount: letter.to, allowed: Vec::new(), ..Grant::default() }),
             Effect::Post { .. } => Event::Posted,
-            Effect::Wait { .. } | Effect::Abort { .. } | Effect::Reply(_) | Effect::Finish | Effect::Note(_) => {
+            Effect::Wait { .. }
+            | Effect::Abort { .. }
+            | Effect::Reply(_)
+            | Effect::Finish
+            | Effect::Note(_)
+            | Effect::Pay(_) => {
                 continue;
             }
         };

@@ -70,8 +70,6 @@ pub struct Terms {
     pub pay_to: Address,
     /// Base URLs, in the order they are asked.
     pub facilitators: Vec<String>,
-    /// Where the primary network is looked at; empty for nowhere.
-    pub rpc_url: String,
     /// What quotes are sealed with.
     pub secret: Word,
     /// What facilitators say of themselves.

@@ -139,7 +139,7 @@ function secrets() {
 
 const OPTIONS = [
   "OPERATOR_TOKEN", "HOLD_SETTLE_BY_S", "OUTBOX_FLUSH_MS", "SNAPSHOT_TTL_S",
-  "X402_NETWORK", "X402_PAY_TO", "X402_FACILITATORS", "X402_RPC_URL",
+  "X402_NETWORK", "X402_PAY_TO", "X402_FACILITATORS", "X402_RPC_URL", "X402_CLAIM_AFTER_S", "X402_REFUND_KEY",
 ];
 
 /** What the worker's environment adds to wrangler.toml; later lines win. */

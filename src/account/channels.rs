@@ -340,7 +340,8 @@ impl Account {
     fn book_claimed(&mut self, channel: &Channel, units: u64, transaction: &str, now: Millis) -> Write {
         let escrow = format!("asset:x402-channel:{}:{}", channel.network, channel.voucher.channel);
         let ours = format!("asset:x402:{}:{}", channel.network, channel.asset);
-        let legs = transfer(escrow, ours, nanos_of(units));
+        // What we have stands below zero, as everywhere: what came in to us went out of the channel.
+        let legs = transfer(ours, escrow, nanos_of(units));
         let id = format!("{}#claimed{}", channel.request_id, channel.claims);
         let note = Some(format!("x402 batch-settlement claim {transaction}"));
         let entry = self.entry(id, EntryKind::Credit, Nanos::ZERO, legs, None, note, now);

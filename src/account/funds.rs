@@ -111,7 +111,8 @@ impl Account {
         let next_at = now.after(1_000);
         let claimed = match outcome {
             Outcome::Done { transaction, .. } => self.arrived(claimed, transaction, now, &mut writes),
-            Outcome::Failed { reason } => Claimed { state: State::Dead, reason, next_at, ..claimed },
+            // Somebody else may have brought it to the chain.
+            Outcome::Failed { reason } => Claimed { state: State::Unknown, reason, next_at, ..claimed },
             Outcome::Unknown => Claimed { state: State::Unknown, next_at, ..claimed },
         };
         self.keep_claim(nonce.to_owned(), claimed);

@@ -32,7 +32,7 @@ fn address(byte: u8) -> Address {
 
 fn settlers() -> Settlers {
     let facilitators = vec![FACILITATOR.to_owned(), "https://second.test".to_owned()];
-    Settlers { facilitators, rpc_url: RPC.to_owned(), pay_to: address(9) }
+    Settlers { facilitators, rpc_urls: vec![("eip155:84532".to_owned(), RPC.to_owned())], pay_to: address(9) }
 }
 
 fn payment(scheme: Scheme, units: u64, nonce: &str) -> Payment {
@@ -434,17 +434,19 @@ fn what_arrived_for_a_call_that_came_to_nothing_is_balance_and_begins_it_again()
 }
 
 #[test]
-fn a_refused_payment_is_dead() {
+fn a_refused_payment_is_looked_for_and_never_settled() {
     let mut purse = Purse::new();
     let paid = exact(500, "n");
     purse.granted("a", 500, &paid);
     purse.void("a", Some(outcome(Verb::Settle, 200, failed("insufficient_funds").to_string().as_bytes())));
     assert_eq!(purse.unfit("b", &paid, "body"), Unfit::Dead { reason: "insufficient_funds".into() });
-    assert_eq!(purse.live(30_000, &nobody), [""; 0]);
+    // Somebody else may have brought it to the chain.
+    let asked = purse.live(30_000, &nobody);
+    assert!(!asked.is_empty() && asked.iter().all(|step| *step == "height" || *step == "logs"), "{asked:?}");
     // One that is refused without a reason is refused all the same.
     purse.granted("c", 500, &exact(500, "m"));
     purse.void("c", Some(outcome(Verb::Settle, 200, br#"{"success":false,"transaction":""}"#)));
-    assert_eq!(purse.state_of("m"), Some(State::Dead));
+    assert!(matches!(purse.unfit("d", &exact(500, "m"), "body"), Unfit::Dead { .. }));
 }
 
 #[test]

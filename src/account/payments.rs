@@ -45,6 +45,8 @@ const LOOKS: u32 = 8;
 const BLOCKS_BACK: u64 = 60;
 /// After an answer that was none.
 const NO_ANSWER_MS: u64 = 60_000;
+/// A payment that was refused is looked for so often, over some seconds.
+const REFUSED_LOOKS: u32 = 3;
 /// Asked at once.
 const AT_ONCE: usize = 20;
 /// `Transfer(address,address,uint256)` of ERC-20.
@@ -144,9 +146,16 @@ impl Payments {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settlers {
     pub facilitators: Vec<String>,
-    /// Empty where nobody can be asked.
-    pub rpc_url: String,
+    /// Networks, and where each can be looked at; empty where nobody can be asked.
+    pub rpc_urls: Vec<(String, String)>,
     pub pay_to: Address,
+}
+
+impl Settlers {
+    /// Where a network can be looked at; empty for nowhere.
+    fn rpc_of(&self, network: &str) -> &str {
+        self.rpc_urls.iter().find(|(known, _)| known == network).map_or("", |(_, url)| url)
+    }
 }
 
 /// A request about a payment: its nonce and the step come back with the answer.
@@ -192,16 +201,19 @@ impl Claimed {
 
     /// What is to be asked next, if anything.
     fn inquiry(&self, nonce: &str, to: Address, settlers: &Settlers) -> Option<Inquiry> {
-        let looks = !settlers.rpc_url.is_empty();
+        let url = settlers.rpc_of(&self.payment.network);
+        let looks = !url.is_empty();
+        // What a facilitator refused is only looked for: its payer was told that it is not charged.
+        let refused = self.state == State::Unknown && !self.reason.is_empty();
         let rpc = |step, method: &str, params: Value| {
             let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-            Some(Inquiry { nonce: nonce.to_owned(), step, url: settlers.rpc_url.clone(), body: json::written(&body) })
+            Some(Inquiry { nonce: nonce.to_owned(), step, url: url.to_owned(), body: json::written(&body) })
         };
         match self.state {
             State::Used | State::Credited if looks && !self.seen && !self.transaction.is_empty() => {
                 rpc("receipt", "eth_getTransactionReceipt", json!([self.transaction]))
             }
-            State::Unknown | State::Due if looks && self.tries % 2 == 1 => match self.from_block {
+            State::Unknown | State::Due if looks && (refused || self.tries % 2 == 1) => match self.from_block {
                 None => rpc("height", "eth_blockNumber", json!([])),
                 Some(block) => {
                     let topic = |address: Address| evm::hex(&address.word());
@@ -214,6 +226,7 @@ impl Claimed {
                     )
                 }
             },
+            State::Unknown if refused => None,
             State::Unknown | State::Due => {
                 let own = Some(&self.payment.facilitator).filter(|url| !url.is_empty());
                 let place = (self.tries as usize / 2).checked_rem(settlers.facilitators.len()).unwrap_or_default();
@@ -276,8 +289,8 @@ impl Account {
             }
             return match known.state {
                 State::Open => unfit(Unfit::Busy),
-                State::Unknown => unfit(Unfit::Pending),
-                State::Dead => unfit(Unfit::Dead { reason: known.reason.clone() }),
+                State::Unknown if known.reason.is_empty() => unfit(Unfit::Pending),
+                State::Unknown | State::Dead => unfit(Unfit::Dead { reason: known.reason.clone() }),
                 State::Due | State::Used => {
                     let (request_id, transaction) = (known.request_id.clone(), known.transaction.clone());
                     unfit(Unfit::Used { request_id, transaction })
@@ -414,8 +427,9 @@ impl Account {
                 writes.push(self.book_payment(&claimed, now));
             }
             // Where the alarm has asked too, it goes on.
+            // Somebody else may have brought it to the chain: that is looked for, and nothing is settled any more.
             Some(Outcome::Failed { reason }) if claimed.state == State::Open => {
-                return Some(Claimed { state: State::Dead, reason, ..claimed });
+                return Some(Claimed { state: State::Unknown, reason, ..claimed });
             }
             // Nobody was asked to settle it.
             None if !worked && claimed.state == State::Open => return None,
@@ -486,7 +500,7 @@ impl Account {
                     "abandoned".clone_into(&mut claimed.reason);
                 }
             }
-            claimed.looks = !settlers.rpc_url.is_empty();
+            claimed.looks = !settlers.rpc_of(&claimed.payment.network).is_empty();
             let to = if claimed.refunds { self.payer() } else { settlers.pay_to };
             match claimed.inquiry(&nonce, to, settlers) {
                 Some(inquiry) => {
@@ -597,6 +611,12 @@ impl Account {
         let known = |hash: &str| self.payments.claims.values().any(|claimed| claimed.transaction == hash);
         match result.and_then(Value::as_array).map(|logs| claimed.transfer_in(logs, &known)) {
             Some(Some(transaction)) => self.arrived(claimed, transaction, now, writes),
+            // Refused, and twice not there.
+            Some(None)
+                if !claimed.reason.is_empty() && claimed.state == State::Unknown && claimed.tries >= REFUSED_LOOKS =>
+            {
+                Claimed { state: State::Dead, ..claimed }
+            }
             Some(None) => self.given_up(claimed, now),
             // Nobody told: that is no sign that it was not settled.
             None => claimed,

@@ -246,6 +246,11 @@ impl Account {
         member.email = ask.email.or(member.email.filter(|_| stays("email")));
         member.group_id = ask.group_id.or(member.group_id.filter(|_| stays("group_id")));
         member.wallet = ask.wallet.or(member.wallet.filter(|_| stays("wallet")));
+        let taken = |(_, other): (&String, &Member)| other.wallet == member.wallet && Some(other) != old;
+        if member.wallet.is_some() && self.members.iter().any(taken) {
+            let message = "Another member has this wallet.".to_owned();
+            return Err(Turn::refused(Refusal::Invalid { param: "wallet".into(), message }));
+        }
         let before = member.clone();
         if let Some(roles) = ask.roles {
             if let Some(turn) = roles.iter().find_map(|grant| self.unseen(actor, &grant.scope())) {

@@ -66,7 +66,7 @@ pub fn whole(status: u16, headers: &[(&'static str, String)], body: &[u8]) -> we
 pub fn allow_origin(response: &web_sys::Response, origin: &str) {
     const EXPOSED: &str = "x-request-id, request-id, etag, retry-after, x-should-retry, payment-required, server-timing, \
         x-megarouter-provider, x-megarouter-model, x-megarouter-mode, x-megarouter-reason, x-megarouter-attempts, \
-        x-megarouter-cost-usd, x-megarouter-simulated, x-megarouter-dropped-tools";
+        x-megarouter-cost-usd, payment-response, x-payment-response, x-megarouter-simulated, x-megarouter-dropped-tools";
     let vary = if origin == "*" { "" } else { "Origin" };
     JsDownstream::allow(response, origin, vary, EXPOSED);
 }

@@ -112,9 +112,10 @@ pub fn settings(env: &Env, catalog: &Catalog) -> Settings {
 pub fn settlers(env: &Env) -> Settlers {
     let list = |name: &str| variable(env, name).unwrap_or_default();
     let trimmed = |url: &str| url.trim().trim_end_matches('/').to_owned();
+    let networks: Vec<String> = list("X402_NETWORK").split(',').map(trimmed).collect();
     Settlers {
         facilitators: list("X402_FACILITATORS").split(',').map(trimmed).filter(|url| !url.is_empty()).collect(),
-        rpc_url: list("X402_RPC_URL"),
+        rpc_urls: networks.into_iter().zip(list("X402_RPC_URL").split(',').map(trimmed)).collect(),
         pay_to: Address::parse(&list("X402_PAY_TO")).unwrap_or_default(),
     }
 }
@@ -123,8 +124,8 @@ pub fn settlers(env: &Env) -> Settlers {
 fn payment_terms(env: &Env) -> Option<PaymentTerms> {
     let networks: Vec<_> =
         variable(env, "X402_NETWORK")?.split(',').filter_map(|network| network_of(network.trim())).collect();
-    let Settlers { facilitators, rpc_url, pay_to } = settlers(env);
+    let Settlers { facilitators, pay_to, .. } = settlers(env);
     let secret = mac(b"x402 quotes", &pepper(env)?);
     let whole = !networks.is_empty() && !facilitators.is_empty() && pay_to != Address::default();
-    whole.then(|| PaymentTerms { networks, pay_to, facilitators, rpc_url, secret, known: Known::default() })
+    whole.then(|| PaymentTerms { networks, pay_to, facilitators, secret, known: Known::default() })
 }

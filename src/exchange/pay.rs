@@ -131,7 +131,8 @@ impl Exchange {
             network: &self.case.purse.network,
             catalog_id: &self.case.world.catalog.id,
             menu: &self.case.menu(plan),
-            error: &fault.message,
+            // The sentence stands in the body.
+            error: if self.mismatch.is_some() { &fault.message } else { fault.code },
             channel: self.mismatch.as_ref(),
             now: self.now,
             salt: self.case.seed,

@@ -261,7 +261,7 @@ pub fn challenge(asked: &Asked<'_>) -> Option<Challenge> {
     let network = asked.chosen()?;
     let mut offers = asked.offers(network);
     let mut header = asked.header(&offers);
-    // The last ones are the least missed: other modes, told by `GET /v1/payment-options` too.
+    // The last ones are the least missed: whoever names another mode is told its price.
     while header.len() > HEADER_BYTES_MAX && offers.len() > 1 {
         offers.pop();
         header = asked.header(&offers);

@@ -40,7 +40,6 @@ fn terms() -> Terms {
         networks: ["eip155:84532", "eip155:8453"].iter().filter_map(|id| asset::network_of(id)).collect(),
         pay_to: Address::parse("0x90F79bf6EB2c4f870365E785982E1f101E93b906").expect("an address"),
         facilitators: vec!["https://facilitator.test".into()],
-        rpc_url: String::new(),
         secret: [7; 32],
         known,
     }

@@ -226,6 +226,14 @@ test("models, and what calls leave behind", async () => {
   await told(200, "GET", "/v1/models", undefined, undefined, { "anthropic-version": "2023-06-01" });
   await told(404, "GET", "/v1/models/none", own.key);
   await told(200, "GET", "/healthz");
+  await told(200, "GET", "/v1/payment-options");
+  for (const [method, path] of [["GET", "/v1/balance"], ["POST", "/v1/refund"]]) {
+    const body = await told(401, method, path);
+    const wallet = { address: `0x${"11".repeat(20)}`, chainId: "eip155:84532", type: "eip191", signature: `0x${"22".repeat(64)}1b` };
+    const proof = (more) => Buffer.from(JSON.stringify({ ...body.error.metadata.sign_in.info, ...wallet, ...more })).toString("base64");
+    await told(401, method, path, undefined, undefined, { "sign-in-with-x": proof({}) });
+    await told(400, method, path, undefined, undefined, { "sign-in-with-x": "?" });
+  }
   await told(200, "GET", "/.well-known/megarouter-keys.json");
   await admin(200, "PUT", "/organization/budgets/session", example("Limit"));
   await told(200, "GET", "/v1/key", own.key, undefined, { "x-megarouter-session": "s" });

@@ -71,7 +71,8 @@ async function rawly(text) {
 
 const pathOf = (template, ids) => template.replaceAll(/\{(\w+)\}/g, (_, name) => ids[name]);
 const secured = (one) => one.told.security ?? document.security;
-const planeOf = (one) => secured(one).flatMap(Object.keys)[0];
+// A wallet has no key: what it signs is tried where wallets are.
+const planeOf = (one) => secured(one).flatMap(Object.keys).find((plane) => plane !== "wallet");
 const ofAdmin = () => operations.filter((one) => planeOf(one) === "admin");
 
 /** The example of an operation's body. */

@@ -133,7 +133,7 @@ test("a voucher is charged by once", async () => {
 });
 
 // The last one: it moves the chain's clock by a day.
-test("a channel whose payer has taken the money out buys nothing", { todo: "what is on chain is looked at once, when a channel is new" }, async () => {
+test("a channel whose payer has taken the money out buys nothing", { todo: "the chain is looked at again after five minutes, and only its own clock can be moved here" }, async () => {
   const wallet = await paid.fresh();
   const client = payer(wallet);
   await client.call({ url: paid.url, body });

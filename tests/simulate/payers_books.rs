@@ -305,11 +305,14 @@ impl Books {
             (EntryKind::Credit, "refund" | "returned") => {
                 let known = self.refunds.values().find(|(id, _)| id == request).map(|(_, units)| *units);
                 let amount = entry.amount_usd.0 * if what == "refund" { -1 } else { 1 };
-                must(known.is_some_and(|units| amount == units as i64 * UNIT), || format!("{entry:?} for {known:?}"))?;
+                must(
+                    known.is_some_and(|units| i64::try_from(units).is_ok_and(|units| amount == units * UNIT)),
+                    || format!("{entry:?} for {known:?}"),
+                )?;
                 self.seen.count(if what == "refund" { "refund" } else { "refund returned" });
             }
             (EntryKind::Credit, "claimed") => {
-                must(entry.amount_usd == Nanos::ZERO, || format!("a claim is none of the payer's: {entry:?}"))?
+                must(entry.amount_usd == Nanos::ZERO, || format!("a claim is none of the payer's: {entry:?}"))?;
             }
             _ => return Err(format!("nobody asked for {entry:?}")),
         }

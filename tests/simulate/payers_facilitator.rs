@@ -113,7 +113,7 @@ impl World {
     fn settle(&mut self, order: &Order, mood: Mood) -> Told {
         let now = self.now;
         if let Some(hash) = self.chain.used.get(&order.nonce).cloned() {
-            let tells = self.settlers.rpc_url.is_empty() || self.chance.one_in(3);
+            let tells = self.settlers.rpc_urls.is_empty() || self.chance.one_in(3);
             let again = tells && self.chain.transfers.contains_key(&hash);
             // Some know it again.
             let told = if again { self.done(&hash, order) } else { failed("nonce_already_used") };
@@ -122,11 +122,11 @@ impl World {
         let hash = self.chain.hash();
         match mood {
             Mood::Lies | Mood::LiesOfFailure | Mood::LiesOfAnother => {
-                let others = self.chain.transfers.values().filter(|other| {
+                let mut others = self.chain.transfers.values().filter(|other| {
                     // One that is still remembered.
                     !other.in_channel && other.by_payer && other.block + 900 > block_of(now)
                 });
-                let other = others.last().map(|other| other.hash.clone());
+                let other = others.next_back().map(|other| other.hash.clone());
                 let hash = match (mood, other) {
                     (Mood::LiesOfAnother, Some(other)) => other,
                     _ => hash,

@@ -102,7 +102,7 @@ impl Object {
     pub fn answered(&mut self, asked: &Inquiry, answer: (u16, &[u8]), now: Millis, throws: bool) -> Option<Vec<Write>> {
         let (status, body) = answer;
         let step = |account: &mut Account| ((), account.answered(&asked.nonce, asked.step, status, body, now));
-        self.step(throws, step).map(|(_, writes)| writes)
+        self.step(throws, step).map(|((), writes)| writes)
     }
 
     pub fn due(&mut self, now: Millis) -> Vec<Entry> {
@@ -117,7 +117,7 @@ impl Object {
             };
             ((), if through > 0 { account.journaled(through, now) } else { Vec::new() })
         });
-        sent.map(|(_, writes)| writes)
+        sent.map(|((), writes)| writes)
     }
 
     /// Sets the alarm where it would ring too late.

@@ -183,6 +183,7 @@ impl World {
                     self.seen.count("hold grew");
                 }
             }
+            (Phase::Closing { .. }, Heard::Answer(ask, _)) if ask == current => {}
             (Phase::Closing { letter, tries }, Heard::Nothing(ask)) if ask == current && tries < POST_TRIES => {
                 worker.phase = Phase::Closing { letter: letter.clone(), tries: tries + 1 };
                 self.ask_account(number, Letter::Post(*letter));
@@ -254,8 +255,13 @@ impl World {
             None => self.ask_facilitator(number, tries),
             Some(done @ Outcome::Done { .. }) => {
                 let tells = verb == Verb::Settle || matches!(done, Outcome::Done { channel: Some(_), .. });
+                let leaves = matches!(&done, Outcome::Done { channel: Some(channel), .. } if channel.leaving > 0);
                 worker.paid = tells.then_some(done);
-                if self.chance.one_in(15) {
+                if leaves {
+                    // Its payer may be gone with it before this call is claimed.
+                    self.seen.count("channel is being left");
+                    self.void(number);
+                } else if self.chance.one_in(15) {
                     // Its caller has left.
                     self.void(number);
                 } else {

@@ -1,7 +1,7 @@
 //! Payment channels of a wallet: vouchers of one channel follow each other, so one call is under way at a time; what was charged is
 //! claimed on chain from time to time, and swept to us.
 use super::{
-    Account, Hold, Write,
+    Account, Booking, Hold, Write,
     letter::{Claim, Refusal, Unfit},
     payments::{Inquiry, Settlers},
     record,
@@ -75,11 +75,6 @@ impl Channel {
         self.claim_at
     }
 
-    /// Whether a call of it is under way, and may still end by itself.
-    fn is_open(&self, now: Millis) -> bool {
-        self.open.is_some() && self.open_until > now
-    }
-
     /// What was charged and is not claimed yet: nothing before a voucher was charged by.
     fn owes(&self) -> u64 {
         if self.voucher.signature.is_empty() { 0 } else { self.charged.saturating_sub(self.on_chain.claimed) }
@@ -123,7 +118,8 @@ impl Account {
     /// Whether a voucher goes on where the channel is.
     pub(super) fn admits_voucher(&self, payment: &Payment, voucher: &Voucher, now: Millis) -> Result<Nanos, Refusal> {
         let known = self.payments.channels.get(&voucher.channel);
-        if known.is_some_and(|channel| channel.is_open(now)) {
+        // What is being given back cannot be used.
+        if known.is_some_and(|channel| channel.leaves || self.is_open(channel, now)) {
             return Err(Refusal::Payment(Unfit::Busy));
         }
         let unfit = |error: &str, channel: &Channel| {
@@ -142,6 +138,12 @@ impl Account {
             }
         }
         Ok(payment.amount())
+    }
+
+    /// Whether a call of a channel is under way, and may still end by itself: its hold may have been made larger since.
+    fn is_open(&self, channel: &Channel, now: Millis) -> bool {
+        let is_held = || matches!(self.bookings.get(&channel.request_id), Some(Booking::Held(_)));
+        channel.open.is_some() && (channel.open_until > now || is_held())
     }
 
     /// A call of a channel begins. Tells whether the chain has to be asked first, and how the channel is.
@@ -211,7 +213,7 @@ impl Account {
         let voucher = payment.voucher.clone().unwrap_or_default();
         match paid {
             Some(Outcome::Done { channel: Some(on_chain), .. }) => {
-                (channel.on_chain, channel.stale, channel.seen_at) = (on_chain, false, now);
+                writes.extend(self.look_at_channel(&mut channel, on_chain, now));
                 if channel.charged == on_chain.claimed {
                     // Deposited, and nothing of it is owed: its payer can have it back by this voucher.
                     channel.voucher = voucher.clone();
@@ -237,12 +239,30 @@ impl Account {
         writes
     }
 
+    /// Takes in how a channel is on chain, as it was when a call began: what became of it since is not taken back. A claim that
+    /// nobody told of is booked now.
+    fn look_at_channel(&mut self, channel: &mut Channel, told: OnChain, now: Millis) -> Option<Write> {
+        let known = channel.on_chain;
+        channel.seen_at = now;
+        channel.stale = told.claimed < known.claimed || told.refunds < known.refunds;
+        let newer = if told.refunds < known.refunds { known } else { told };
+        channel.on_chain = OnChain { claimed: told.claimed.max(known.claimed), ..newer };
+        let units = told.claimed.saturating_sub(known.claimed);
+        if units == 0 || channel.voucher.signature.is_empty() {
+            return None;
+        }
+        channel.claims += 1;
+        Some(self.book_claimed(channel, units, "", now))
+    }
+
     /// A channel's charges are claimed once there are many, else after a while.
     fn plan_claim(&self, channel: &mut Channel, now: Millis) {
         channel.claim_at = match nanos_of(channel.owes()) {
             Nanos(0) => None,
-            // Who leaves can take it all with it.
-            owed if owed >= CLAIM_FROM || channel.on_chain.leaving > 0 => Some(now.after(1_000)),
+            // Who leaves can take it all with it. A claim that was asked for has its answer first: it is for what was charged then.
+            owed if channel.claiming == 0 && (owed >= CLAIM_FROM || channel.on_chain.leaving > 0) => {
+                Some(now.after(1_000))
+            }
             _ => channel.claim_at.or(Some(now.after(self.terms.claim_after_ms))),
         };
     }
@@ -281,12 +301,14 @@ impl Account {
         }
         let (step, payload) = if channel.sweeps {
             ("sweep", json!({"type": "settle", "receiver": settlers.pay_to, "token": channel.asset}))
-        } else if channel.leaves && !channel.is_open(now) {
+        } else if channel.leaves && !self.is_open(&channel, now) {
             ("leave", batch::leave(&channel.voucher, channel.charged, channel.on_chain))
         } else {
             ("claim", json!({"type": "claim", "claims": [batch::claim(&channel.voucher, channel.charged)]}))
         };
-        channel.claiming = channel.charged;
+        if step != "sweep" {
+            channel.claiming = channel.charged;
+        }
         channel.claim_at = Some(now.after(60_000));
         let body = batch::errand(&channel.network, channel.asset, settlers.pay_to, payload);
         let url = format!("{}/settle", channel.facilitator);
@@ -314,6 +336,8 @@ impl Account {
                 channel.on_chain.refunds = left.map_or(channel.on_chain.refunds, |left| left.refunds);
                 let claimed = channel.claiming.max(channel.on_chain.claimed);
                 let units = claimed - channel.on_chain.claimed;
+                // An answer that comes again says nothing of what was charged since.
+                channel.claiming = 0;
                 (channel.on_chain.claimed, channel.sweeps, channel.tries) = (claimed, true, 0);
                 channel.claims += 1;
                 channel.claim_at = Some(now);
@@ -326,8 +350,15 @@ impl Account {
                 (channel.sweeps, channel.tries, channel.claim_at) = (false, 0, None);
                 self.plan_claim(&mut channel, now);
             }
+            // It was left before, without an answer, or its payer was faster: it is asked again before the next call.
+            ("leave", Outcome::Failed { .. }) => {
+                (channel.leaves, channel.stale, channel.tries) = (false, true, 0);
+                (channel.claiming, channel.claim_at) = (0, None);
+                self.plan_claim(&mut channel, now);
+            }
             _ => {
                 channel.stale = true;
+                channel.claiming = 0;
                 channel.tries += 1;
                 channel.claim_at = Some(now.after(1_000 << channel.tries.min(LATEST_TRY)));
             }

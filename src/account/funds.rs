@@ -69,6 +69,10 @@ impl Account {
 
     /// The balance, or a part of it, goes back: by a payment that the operator has signed, and that is settled like any other.
     pub(super) fn withdraw(&mut self, id: &str, payment: Payment, now: Millis) -> Turn {
+        if self.payments.claims.contains_key(&payment.nonce) {
+            // The letter came twice.
+            return Turn::told(self.wallet_told(200));
+        }
         let amount = payment.amount();
         if amount > self.wallet.available() {
             return Turn::refused(Refusal::InFlight);

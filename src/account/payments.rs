@@ -369,6 +369,16 @@ impl Account {
         due.map(|claimed| nanos_of(claimed.units)).sum()
     }
 
+    /// Whether it is looked for a payment on chain, or may be.
+    fn is_searching(&self) -> bool {
+        self.payments.claims.values().any(|claimed| match claimed.state {
+            State::Open | State::Unknown | State::Due => true,
+            // What was told of may be taken back.
+            State::Used | State::Credited => claimed.looks && !claimed.seen && !claimed.transaction.is_empty(),
+            State::Dead => false,
+        })
+    }
+
     /// Whether another payment was moved by a transaction.
     fn moved_another(&self, transaction: &str, nonce: &str) -> bool {
         self.payments.claims.iter().any(|(other, claimed)| other != nonce && claimed.transaction == transaction)
@@ -508,6 +518,8 @@ impl Account {
                     claimed.next_at = now.after(60_000);
                     due.push(inquiry);
                 }
+                // Its transaction must not be found for another payment.
+                None if !claimed.transaction.is_empty() && self.is_searching() => claimed.next_at = now.after(KEPT_MS),
                 None if now > claimed.ends().after(KEPT_MS) => {
                     self.drop_claim(&nonce);
                     continue;
@@ -560,8 +572,13 @@ impl Account {
             Outcome::Done { transaction, .. } => self.arrived(claimed, transaction, now, writes),
             // It may have the money later: until its end it is asked again.
             Outcome::Failed { reason } if claimed.state == State::Due => {
-                let state = if now > claimed.ends() { State::Dead } else { State::Due };
-                Claimed { state, reason, ..claimed }
+                let claimed = Claimed { reason, ..claimed };
+                match claimed.looks {
+                    // Nobody else can have settled it.
+                    _ if claimed.asked == 1 && now > claimed.ends() => Claimed { state: State::Dead, ..claimed },
+                    true => claimed,
+                    false => self.given_up(claimed, now),
+                }
             }
             // Where the chain can be asked, it has the last word.
             _ if claimed.looks => claimed,
@@ -609,8 +626,16 @@ impl Account {
         claimed.tries += 1;
         claimed.next_at = claimed.later(now);
         let known = |hash: &str| self.payments.claims.values().any(|claimed| claimed.transaction == hash);
-        match result.and_then(Value::as_array).map(|logs| claimed.transfer_in(logs, &known)) {
+        let logs = result.and_then(Value::as_array);
+        // One that another payment was said to be moved by, and that was not looked at yet, may turn out to be this one's.
+        let is_seen = |hash: &str| {
+            let moved = self.payments.claims.values().find(|claimed| claimed.transaction == hash);
+            moved.is_some_and(|claimed| claimed.seen)
+        };
+        let is_disputed = logs.is_some_and(|logs| claimed.transfer_in(logs, &is_seen).is_some());
+        match logs.map(|logs| claimed.transfer_in(logs, &known)) {
             Some(Some(transaction)) => self.arrived(claimed, transaction, now, writes),
+            Some(None) if is_disputed => claimed,
             // Refused, and twice not there.
             Some(None)
                 if !claimed.reason.is_empty() && claimed.state == State::Unknown && claimed.tries >= REFUSED_LOOKS =>

@@ -93,8 +93,7 @@ pub fn signed_in(url: &str, headers: &Headers) -> Result<(String, Caller), Fault
     let Some(header) = headers.get("sign-in-with-x") else {
         #[expect(clippy::cast_possible_truncation, reason = "some of it will do")]
         let salt = super::random::chance()? as u64;
-        let text = "Send a MegaRouter key (Authorization: Bearer mr_sk_…), or sign in with your wallet: SIGN-IN-WITH-X takes what \
-                    metadata.sign_in asks for.";
+        let text = "Sign in with your wallet: SIGN-IN-WITH-X takes what metadata.sign_in asks for.";
         return Err(
             Fault::credential("sign_in_required", text).with("sign_in", signin::asked(&terms, url, now(), salt))
         );

@@ -35,6 +35,9 @@ pub async fn get(id: &str, url: &str, headers: &Headers, env: &Env) -> Result<Va
             // Who shows nothing may have forgotten its key.
             if headers.get("sign-in-with-x").is_none() {
                 fault.code = "missing_key";
+                fault
+                    .message
+                    .insert_str(0, "Send a MegaRouter key: Authorization: Bearer mr_sk_…. A wallet signs in: ");
             }
             fault
         })?;

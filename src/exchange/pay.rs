@@ -186,8 +186,21 @@ impl Exchange {
             None => self.ask_facilitator(tries, effects),
             Some(done @ Outcome::Done { .. }) => {
                 let tells = verb == Verb::Settle || matches!(done, Outcome::Done { channel: Some(_), .. });
+                // Who leaves a channel may be gone with it before this call is claimed.
+                let leaves = matches!(&done, Outcome::Done { channel: Some(channel), .. } if channel.leaving > 0);
                 self.paid = tells.then_some(done);
-                if self.gone { self.void(effects) } else { self.begin(now, effects) }
+                if leaves {
+                    let text = "The channel is being left: its withdrawal was requested. Nothing was charged. Pay by another, or otherwise.";
+                    self.ask_for_payment(
+                        Some(Fault::new(402, "payment_required", "x402_channel_leaving", text)),
+                        effects,
+                    );
+                    self.void(effects);
+                } else if self.gone {
+                    self.void(effects);
+                } else {
+                    self.begin(now, effects);
+                }
             }
             Some(other) => self.not_settled(other, effects),
         }

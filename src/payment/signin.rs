@@ -1,6 +1,6 @@
 //! Sign-In-With-X: a wallet proves that it is itself by a message that a person can read (EIP-4361), to draw on its balance.
 //! <https://github.com/x402-foundation/x402/blob/main/specs/extensions/sign-in-with-x.md>
-use super::{Payment, Proof, Scheme, Shown, Terms, address, evm, malformed, member, text};
+use super::{Payment, Proof, Scheme, Shown, Terms, address, evm, member, text};
 use crate::{
     access::{mac, same},
     fault::Fault,
@@ -47,8 +47,10 @@ fn nonce(terms: &Terms, uri: &str, head: &str) -> String {
 pub fn shown(header: &str, terms: &Terms, uri: &str, now: Millis) -> Result<Shown, Fault> {
     let told: Option<Value> =
         crate::base64::of_padded(header.trim()).and_then(|text| crate::json::read_bytes(&text).ok());
-    let told =
-        told.filter(Value::is_object).ok_or_else(|| malformed("SIGN-IN-WITH-X is not a JSON object in base64"))?;
+    let told = told.filter(Value::is_object).ok_or_else(|| {
+        let text = "SIGN-IN-WITH-X is not a JSON object in base64. Send what a client of x402 signs.";
+        Fault::invalid("x402_malformed", text)
+    })?;
     let refused =
         |why: &str| Fault::credential("sign_in_invalid", format!("The sign-in {why}. Sign the one of a new answer."));
     let network = terms.networks.iter().find(|network| Some(network.id) == told.get("chainId").and_then(Value::as_str));

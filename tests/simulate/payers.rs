@@ -307,7 +307,7 @@ impl World {
             others: 0,
             object: Object::new(TERMS),
             chain,
-            books: Books::default(),
+            books: Books::new(looks),
             purse: Purse::default(),
             workers: Vec::new(),
             mails: Vec::new(),

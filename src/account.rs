@@ -429,10 +429,8 @@ impl Account {
                 Ok(key) => Turn::told(self.holder_told(&caller.key_id, key, &session, now)),
                 Err(refusal) => Turn::refused(refusal),
             },
-            Letter::Fund { caller, id, claim } => match self.prove(&caller, KeyKind::Admin, now).map(|_| ()) {
-                Ok(()) => self.fund(&caller, &id, *claim, now),
-                Err(refusal) => Turn::refused(refusal),
-            },
+            Letter::Fund { id, claim } => self.fund(&id, *claim, now),
+            Letter::Give { nonce, to } => self.give(&nonce, &to, now),
             Letter::Funded { nonce, outcome } => self.funded(&nonce, outcome, now),
             Letter::Refundable(_) => self.refundable(now),
             Letter::Withdraw { id, payment } => self.withdraw(&id, *payment, now),

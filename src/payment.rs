@@ -285,7 +285,13 @@ pub fn shown(headers: &Headers, terms: &Terms, bound: &Bound<'_>, now: Millis) -
             (signed, Some(voucher))
         }
     };
-    let facilitator = terms.known.url(scheme, network.id);
+    let extra =
+        |name: &str| requirements.get("extra").and_then(|extra| extra.get(name)?.as_str()).and_then(Address::parse);
+    let pinned = extra("facilitatorAddress").or(extra("receiverAuthorizer"));
+    let facilitator = pinned.map_or("", |name| terms.known.url(scheme, network.id, name));
+    if scheme != Scheme::Exact && facilitator.is_empty() {
+        return Err(unpaid("Whoever was to settle this offer is not known any more."));
+    }
     let payment = Payment {
         scheme,
         network: network.id.to_owned(),

@@ -4,7 +4,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
-export const CODE_BYTES_MAX = 400_000;
+/** What code is to weigh at most, and what it may not weigh: payments have brought it above what it is to be. */
+export const CODE_BYTES_GOAL = 400_000;
+export const CODE_BYTES_MAX = 440_000;
 export const UPLOAD_BYTES_MAX = 1_000_000;
 
 /** Files that are compiled into the Wasm as they are, and are data, not code. */

@@ -26,6 +26,8 @@ use serde_json::Value;
 const CLAIM_FROM: Nanos = Nanos(1_000_000_000);
 /// How long what is on chain is believed: a payer takes a day to leave.
 const FRESH_MS: u64 = 300_000;
+/// What may be charged to a channel and not claimed without a look at the chain.
+const UNSEEN_MAX: Nanos = Nanos(100_000_000);
 /// What failed is tried again, later each time, up to an hour.
 const LATEST_TRY: u32 = 12;
 
@@ -127,7 +129,7 @@ impl Account {
             Err(Refusal::Payment(Unfit::Channel { error, told: channel.told(&voucher.channel) }))
         };
         if let Some(channel) = known {
-            if channel.on_chain.leaving > 0 {
+            if channel.on_chain.leaving > 0 && now.since(channel.seen_at) <= FRESH_MS {
                 return unfit("channel_withdrawal_pending", channel);
             }
             if voucher.most != channel.charged.saturating_add(payment.units) {
@@ -158,8 +160,11 @@ impl Account {
         let Some(voucher) = payment.voucher.clone() else { return (false, (0, OnChain::default())) };
         let known = self.payments.channels.get(&voucher.channel).cloned();
         // Of a call that nobody ended, nobody knows what became of it.
-        let unsure =
-            |channel: &Channel| channel.stale || channel.open.is_some() || now.since(channel.seen_at) > FRESH_MS;
+        let unsure = |channel: &Channel| {
+            channel.stale || channel.open.is_some() || now.since(channel.seen_at) > FRESH_MS
+            // Who has more at stake looks each time: a facilitator may give a channel back to whoever asks.
+            || nanos_of(channel.owes().saturating_add(payment.units)) > UNSEEN_MAX
+        };
         let pays = voucher.deposit > 0 || known.as_ref().is_none_or(unsure);
         let id = voucher.channel.clone();
         let mut channel = known.unwrap_or_else(|| Channel {
@@ -345,8 +350,7 @@ impl Account {
                     writes.push(self.book_claimed(&channel, units, &transaction, now));
                 }
             }
-            // Nothing to sweep: another channel's sweep took it along.
-            ("sweep", Outcome::Done { .. } | Outcome::Failed { .. }) => {
+            ("sweep", outcome) if is_swept(&outcome) => {
                 (channel.sweeps, channel.tries, channel.claim_at) = (false, 0, None);
                 self.plan_claim(&mut channel, now);
             }
@@ -377,6 +381,15 @@ impl Account {
         let note = Some(format!("x402 batch-settlement claim {transaction}"));
         let entry = self.entry(id, EntryKind::Credit, Nanos::ZERO, legs, None, note, now);
         self.book(entry, Vec::new(), Nanos::ZERO, now)
+    }
+}
+
+/// Whether there is nothing left to sweep: another channel's sweep may have taken it along.
+fn is_swept(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Done { .. } => true,
+        Outcome::Failed { reason } => reason.ends_with("nothing_to_settle"),
+        Outcome::Unknown => false,
     }
 }
 

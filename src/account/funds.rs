@@ -1,14 +1,13 @@
 //! Wallets as accounts: how one begins, what it has, what goes into an organisation's by stablecoin, and what goes back.
 use super::{
     Account, Turn,
-    letter::{Answer, Caller, Claim, Grant, Organization, Refusal},
+    letter::{Answer, Claim, Grant, Organization, Refusal, Unfit},
     payments::{Claimed, LATE_MS, State},
     record,
 };
 use crate::{
-    access::role::Permission,
-    id::Scope,
     json::json,
+    ledger::{EntryKind, transfer},
     money::Nanos,
     payment::{NANOS_PER_UNIT, Payment, evm::Address, facilitator::Outcome, nanos_of},
     time::{Millis, Zone},
@@ -61,7 +60,10 @@ impl Account {
 
     /// What could be given back now, in atomic units: whole ones of the balance. What channels hold goes back by itself.
     pub(super) fn refundable(&mut self, now: Millis) -> Turn {
-        let units = self.wallet.available().0.max(0) / NANOS_PER_UNIT;
+        // What was only told of, and not seen on chain yet, may be taken back.
+        let unseen = self.payments.claims.values().filter(|claimed| !claimed.seen && !claimed.refunds);
+        let unseen = unseen.filter(|claimed| !claimed.transaction.is_empty()).map(|claimed| nanos_of(claimed.units));
+        let units = self.wallet.available().minus(unseen.sum()).0.max(0) / NANOS_PER_UNIT;
         let channels = self.leave_channels(now);
         let body = json!({"object": "refund", "units": units, "channels_usd": nanos_of(channels)});
         Turn::told(Answer::Told { status: 200, body })
@@ -93,16 +95,34 @@ impl Account {
         Turn::told(self.wallet_told(200)).with(vec![write])
     }
 
-    /// A payment into an organisation's wallet is claimed, by one whose roles let it.
-    pub(super) fn fund(&mut self, caller: &Caller, id: &str, claim: Claim, now: Millis) -> Turn {
-        if let Err(turn) = self.gate(&self.actor(caller), Permission::TopUp, &Scope::Organization) {
-            return turn;
-        }
+    /// A payment that is for no call is claimed: it is the wallet's balance first, whoever gets it then.
+    pub(super) fn fund(&mut self, id: &str, claim: Claim, now: Millis) -> Turn {
         if let Err(refusal) = self.admits_payment(Some(&claim), now) {
             return Turn::refused(refusal);
         }
-        let pays = self.claim(claim, id, now.after(LATE_MS), now);
+        let (pays, _) = self.begin_payment(claim, id, now.after(LATE_MS), now);
         Turn::told(Answer::Held(Grant { pays, ..Grant::default() }))
+    }
+
+    /// What a payment brought goes on to somebody else, once.
+    pub(super) fn give(&mut self, nonce: &str, to: &str, now: Millis) -> Turn {
+        let Some(mut claimed) = self.payments.claims.get(nonce).cloned() else {
+            return Turn::refused(Refusal::NotFound { what: "payment".into() });
+        };
+        if claimed.transaction.is_empty() {
+            return Turn::refused(Refusal::Payment(Unfit::Pending));
+        }
+        if claimed.worked {
+            return Turn::told(Answer::Posted);
+        }
+        let amount = nanos_of(claimed.units);
+        let legs = transfer(self.wallet_account(), format!("asset:processor:wallet:{}", self.organization.id), amount);
+        let (id, note) = (format!("{}#given", claimed.request_id), Some(format!("given to {to}")));
+        let entry = self.entry(id, EntryKind::Adjustment, Nanos(-amount.0), legs, None, note, now);
+        let write = self.book(entry, Vec::new(), Nanos::ZERO, now);
+        (claimed.worked, claimed.state) = (true, State::Used);
+        self.keep_claim(nonce.to_owned(), claimed);
+        Turn::told(Answer::Posted).with(vec![write])
     }
 
     /// A payment into the wallet came through, or did not, or nobody knows.

@@ -100,9 +100,8 @@ pub enum Letter {
         /// The session to tell about; empty for none.
         session: String,
     },
-    /// An admin pays in by stablecoin: claims the payment, before it is settled.
+    /// A payment that is for no call is claimed, before it is settled.
     Fund {
-        caller: Caller,
         id: String,
         claim: Box<Claim>,
     },
@@ -110,6 +109,11 @@ pub enum Letter {
     Funded {
         nonce: String,
         outcome: Outcome,
+    },
+    /// What it brought goes on to somebody else's account.
+    Give {
+        nonce: String,
+        to: String,
     },
     /// What a wallet can have back, and that its channels are to be left.
     Refundable(Caller),
@@ -152,7 +156,8 @@ json::variants!(Letter, Self::Nudge, {
     Extend(inner) = "extend",
     Key { caller, session } = "key",
     Balance(inner) = "balance",
-    Fund { caller, id, claim } = "fund",
+    Fund { id, claim } = "fund",
+    Give { nonce, to } = "give",
     Refundable(inner) = "refundable",
     Withdraw { id, payment } = "withdraw",
     Funded { nonce, outcome } = "funded",

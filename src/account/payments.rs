@@ -47,6 +47,8 @@ const BLOCKS_BACK: u64 = 60;
 const NO_ANSWER_MS: u64 = 60_000;
 /// A payment that was refused is looked for so often, over some seconds.
 const REFUSED_LOOKS: u32 = 3;
+/// Payments that are remembered at once: a kilobyte or three each.
+const CLAIMS_MAX: usize = 10_000;
 /// Asked at once.
 const AT_ONCE: usize = 20;
 /// `Transfer(address,address,uint256)` of ERC-20.
@@ -283,6 +285,9 @@ impl Account {
             return self.admits_voucher(payment, voucher, now);
         }
         let unfit = |unfit| Err(Refusal::Payment(unfit));
+        if self.payments.claims.len() >= CLAIMS_MAX && !self.payments.claims.contains_key(&payment.nonce) {
+            return unfit(Unfit::Busy);
+        }
         if let Some(known) = self.payments.claims.get(&payment.nonce) {
             if known.request_hash != *request_hash {
                 return unfit(Unfit::Other);
@@ -481,6 +486,7 @@ impl Account {
                 break;
             }
             if nonce.starts_with(channels::NONCE) {
+                self.payments.dues.take_first(|_| true);
                 due.extend(self.channel_inquiry(&nonce, now, settlers));
                 continue;
             }
@@ -610,7 +616,9 @@ impl Account {
 
     /// What could have been settled until long ago, and was not seen, is dead.
     fn given_up(&self, claimed: Claimed, now: Millis) -> Claimed {
-        if now <= claimed.ends().after(LATE_MS) || claimed.tries < 2 {
+        // What we send is never given up unseen: it would be paid twice.
+        let blind = claimed.refunds && !claimed.looks;
+        if blind || now <= claimed.ends().after(LATE_MS) || claimed.tries < 2 {
             return claimed;
         }
         Claimed { state: State::Dead, reason: "expired".to_owned(), ..claimed }
@@ -666,6 +674,8 @@ impl Account {
             .filter(|_| result.get("status").and_then(Value::as_str) == Some("0x1"));
         let other = |hash: &str| self.moved_another(hash, &claimed.payment.nonce);
         if logs.and_then(|logs| claimed.transfer_in(logs, &other)).is_some() {
+            // It is never sent again.
+            claimed.payment.payload.clear();
             return Claimed { seen: true, next_at: now, ..claimed };
         }
         if claimed.tries < LOOKS {

@@ -133,7 +133,7 @@ async fn hand_over(
     headers: &Headers,
     env: &Env,
 ) -> Told {
-    let asked = matches!(act, Admin::TopUp).then(|| (caller.clone(), headers, ask.body.clone()));
+    let asked = matches!(act, Admin::TopUp).then(|| (headers, ask.body.clone()));
     fits_catalog(act, &ask.body)?;
     let ask = sealed(act, ask, organization, env).await?;
     let fresh = fresh(now())?;

@@ -22,7 +22,7 @@ export class Payer {
       const answer = await fetch(url, {
         method: "POST", body, headers: { "content-type": "application/json" }, redirect: "manual", signal: AbortSignal.timeout(PATIENCE),
       });
-      return told(answer.status, new Uint8Array(await answer.arrayBuffer()));
+      return told(answer.status, await short(answer));
     } catch { return told(0, new Uint8Array()); }
   }
   // What a facilitator says of itself; empty for no answer.
@@ -32,6 +32,19 @@ export class Payer {
       return answer.ok ? await answer.text() : "";
     } catch { return ""; }
   }
+}
+
+// At most 64 kB of an answer: the rest is none.
+async function short(answer) {
+  const [parts, reader] = [[], answer.body?.getReader()];
+  for (let left = 65536; reader && left > 0;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    parts.push(value.subarray(0, left));
+    left -= value.length;
+    if (left <= 0) await reader.cancel();
+  }
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
 
 function told(status, body) {

@@ -5,7 +5,7 @@ use super::{
     now, receipts, secrets, snapshot,
 };
 use crate::{
-    account::letter::{Answer, Caller, Claim, Letter},
+    account::letter::{Answer, Caller, Claim, Letter, NewCredit},
     endpoint::Headers,
     exchange::{event::Event, plain_url},
     fault::Fault,
@@ -56,6 +56,10 @@ pub async fn purse(
     let (target, body_hash) = (format!("{method} {path}"), receipts::hash(body).await);
     let network = headers.get("payment-network").unwrap_or_default().to_owned();
     let mut purse = Purse { target, resource: url.to_owned(), body_hash, network, ..Purse::default() };
+    if purse.body_hash.is_empty() {
+        purse.refused = Some(Fault::unavailable("unavailable", "The request could not be hashed. Try again."));
+        return purse;
+    }
     match shown(headers, &terms, &purse, url) {
         Ok(payment) => {
             let sponsor = headers.get("sign-in-organization").filter(|id| is_organization(id));
@@ -119,11 +123,12 @@ pub async fn balance(url: &str, headers: &Headers, env: &Env) -> Told {
 /// `POST /v1/refund`: what a wallet has left goes back to it, by a payment that the operator's key signs and a facilitator settles.
 pub async fn refund(url: &str, headers: &Headers, env: &Env) -> Told {
     let (account, caller) = signed_in(url, headers)?;
+    let key = refund_key(env)?;
     let (_, mut told) = control::send(&account, Letter::Refundable(caller), env).await?;
     let units = told.get("units").and_then(Value::as_u64).unwrap_or_default();
     let id = mint("rfd", now(), super::random::chance()?);
     if units > 0 {
-        let payment = repaid(&account, units, env).await?;
+        let payment = repaid(&account, units, &key).await?;
         control::send(&account, Letter::Withdraw { id: id.clone(), payment: Box::new(payment) }, env).await?;
     }
     if let Some(members) = told.as_object_mut() {
@@ -135,14 +140,20 @@ pub async fn refund(url: &str, headers: &Headers, env: &Env) -> Told {
     Ok((202, told))
 }
 
-/// A payment to a wallet, signed by the key that refunds are paid from.
-async fn repaid(account: &str, units: u64, env: &Env) -> Result<Payment, Fault> {
-    let none = || {
-        let text = "This installation sends nothing back by itself: its operator has not set X402_REFUND_KEY. The balance stays yours.";
-        Fault::unavailable("refund_unavailable", text)
-    };
-    let key: [u8; 32] = secrets::variable(env, "X402_REFUND_KEY").and_then(|text| bytes(&text)).ok_or_else(none)?;
-    let from = Address::of_key(&JsPayer::point(&key)).ok_or_else(none)?;
+fn no_refunds() -> Fault {
+    let text = "This installation sends nothing back by itself: its operator has not set X402_REFUND_KEY. The balance stays yours.";
+    Fault::unavailable("refund_unavailable", text)
+}
+
+/// The key that refunds are paid from.
+fn refund_key(env: &Env) -> Result<[u8; 32], Fault> {
+    secrets::variable(env, "X402_REFUND_KEY").and_then(|text| bytes(&text)).ok_or_else(no_refunds)
+}
+
+/// A payment to a wallet, signed by that key.
+async fn repaid(account: &str, units: u64, key: &[u8; 32]) -> Result<Payment, Fault> {
+    let none = no_refunds;
+    let from = Address::of_key(&JsPayer::point(key)).ok_or_else(none)?;
     let (network, payer) = account.trim_start_matches("payer:").rsplit_once(':').unwrap_or_default();
     let to = Address::parse(payer).ok_or_else(none)?;
     let network = network_of(network).ok_or_else(none)?;
@@ -153,7 +164,7 @@ async fn repaid(account: &str, units: u64, env: &Env) -> Result<Payment, Fault> 
     }
     let before = now().seconds() + exact::REFUND_S;
     let ours = exact::ours(network, from, to, units, nonce, before).ok_or_else(none)?;
-    let signature = JsPayer::sign(&ours.digest, &key).await.map_err(|_| none())?;
+    let signature = JsPayer::sign(&ours.digest, key).await.map_err(|_| none())?;
     Ok(ours.signed(&signature.unchecked_into::<Uint8Array>().to_vec()))
 }
 
@@ -161,9 +172,9 @@ async fn repaid(account: &str, units: u64, env: &Env) -> Result<Payment, Fault> 
 ///
 /// # Errors
 /// 402 with the offers; 503 while nobody knows whether it was settled.
-pub async fn topup(organization: &str, mut topup: Value, asked: (Caller, &Headers, String), env: &Env) -> Told {
+pub async fn topup(organization: &str, mut topup: Value, asked: (&Headers, String), env: &Env) -> Told {
     const TARGET: &str = "POST /admin/v1/wallet/topups";
-    let (caller, headers, body) = asked;
+    let (headers, body) = asked;
     let terms = snapshot::payment_terms().ok_or_else(|| {
         Fault::unavailable(
             "unavailable",
@@ -185,17 +196,12 @@ pub async fn topup(organization: &str, mut topup: Value, asked: (Caller, &Header
         offers(Fault::new(402, "payment_required", "x402_payment_required", "Pay this amount by one of the offers."))
     })?;
     let payment = shown.signed(&|digest, signature| JsPayer::signer(digest, signature)).map_err(offers)?;
-    let (account, nonce) = (account_of(organization), payment.nonce.clone());
-    let id = topup.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let claim = Box::new(Claim { payment: payment.clone(), request_hash: purse.body_hash.clone() });
-    match account_object::ask(env, &account, &Letter::Fund { caller, id, claim }).await {
-        Ok(Answer::Held(_)) => {}
-        Ok(Answer::Refused(refusal)) => return Err(refusal.to_fault()),
-        Ok(_) => return Err(Fault::unavailable("unavailable", "The account did not answer as it should.")),
-        Err(error) => return Err(control::unavailable("The account", error)),
+    if payment.units != units {
+        return Err(offers(Fault::new(402, "payment_required", "x402_invalid", "The payment is of another amount.")));
     }
-    let outcome = settle(&payment, &terms).await;
-    control::send(&account, Letter::Funded { nonce, outcome: outcome.clone() }, env).await?;
+    let id = topup.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let claim = Claim { payment, request_hash: format!("{organization}:{}", purse.body_hash) };
+    let outcome = paid_in(organization, &id, claim, &terms, env).await?;
     match outcome {
         Outcome::Done { transaction, .. } => {
             if let Some(members) = topup.as_object_mut() {
@@ -214,6 +220,40 @@ pub async fn topup(organization: &str, mut topup: Value, asked: (Caller, &Header
             Err(Fault::unavailable("x402_settlement_unknown", text))
         }
     }
+}
+
+/// Settles a payment, and passes what it brought on to an organisation.
+async fn paid_in(organization: &str, id: &str, claim: Claim, terms: &Terms, env: &Env) -> Result<Outcome, Fault> {
+    // It is the wallet's balance first: there each payment is claimed once, whatever it is for.
+    let payment = claim.payment.clone();
+    let (account, nonce) = (account_of_payer(&payment.caip10()), payment.nonce.clone());
+    let pays =
+        match account_object::ask(env, &account, &Letter::Fund { id: id.to_owned(), claim: Box::new(claim) }).await {
+            Ok(Answer::Held(grant)) => grant.pays,
+            Ok(Answer::Refused(refusal)) => return Err(refusal.to_fault()),
+            Ok(_) => return Err(Fault::unavailable("unavailable", "The account did not answer as it should.")),
+            Err(error) => return Err(control::unavailable("The account", error)),
+        };
+    let outcome = if pays {
+        let outcome = settle(&payment, terms).await;
+        control::send(&account, Letter::Funded { nonce: nonce.clone(), outcome: outcome.clone() }, env).await?;
+        outcome
+    } else {
+        Outcome::Done { transaction: String::new(), channel: None }
+    };
+    if matches!(outcome, Outcome::Done { .. }) {
+        control::send(&account, Letter::Give { nonce: nonce.clone(), to: organization.to_owned() }, env).await?;
+        let credit = NewCredit {
+            id: mint("crd", now(), super::random::chance()?),
+            amount: payment.amount(),
+            reason: format!("paid in by stablecoin, {id}"),
+            adjusts: false,
+            once: format!("x402:{}:{nonce}", payment.network),
+            source: format!("wallet:{}", payment.caip10()),
+        };
+        control::send(&account_of(organization), Letter::Credit(credit), env).await?;
+    }
+    Ok(outcome)
 }
 
 /// The address of the top-up, as its caller sees it.

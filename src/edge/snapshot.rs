@@ -169,7 +169,8 @@ pub fn remember_facilitators(known: Known) {
         if known == Known::default() {
             isolate.facilitators_due = now().after(SAMPLES_EVERY_MS);
         } else {
-            isolate.known = known;
+            let before = std::mem::replace(&mut isolate.known, known);
+            isolate.known.remember(&before);
             isolate.knows_facilitators();
         }
     });

@@ -30,7 +30,7 @@ impl Exchange {
                 (None, None) if self.case.purse.payment.is_some() && self.case.plan.is_ok() => {
                     self.ask(0, now, effects);
                 }
-                (Some(malformed), _) if malformed.status == 400 => self.refuse(&malformed, effects),
+                (Some(malformed), _) if malformed.status != 402 => self.refuse(&malformed, effects),
                 (refused, underpaid) => self.ask_for_payment(refused.or(underpaid), effects),
             },
         }

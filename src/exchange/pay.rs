@@ -187,10 +187,18 @@ impl Exchange {
             Some(done @ Outcome::Done { .. }) => {
                 let tells = verb == Verb::Settle || matches!(done, Outcome::Done { channel: Some(_), .. });
                 // Who leaves a channel may be gone with it before this call is claimed.
-                let leaves = matches!(&done, Outcome::Done { channel: Some(channel), .. } if channel.leaving > 0);
+                let most = self
+                    .case
+                    .purse
+                    .payment
+                    .as_ref()
+                    .and_then(|paid| Some(paid.voucher.as_ref()?.most))
+                    .unwrap_or_default();
+                let leaves = matches!(&done, Outcome::Done { channel: Some(channel), .. }
+                    if channel.leaving > 0 || verb == Verb::Settle && channel.balance < most);
                 self.paid = tells.then_some(done);
                 if leaves {
-                    let text = "The channel is being left: its withdrawal was requested. Nothing was charged. Pay by another, or otherwise.";
+                    let text = "The channel holds too little, or its withdrawal was requested. Nothing was charged. Pay otherwise.";
                     self.ask_for_payment(
                         Some(Fault::new(402, "payment_required", "x402_channel_leaving", text)),
                         effects,

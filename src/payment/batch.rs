@@ -97,9 +97,12 @@ pub(super) fn read(payload: &Value, offered: &Offered<'_>) -> Result<(Signed, Vo
     }
     let most = whole(voucher, "maxClaimableAmount")?;
     let message = typed("Voucher(bytes32 channelId,uint128 maxClaimableAmount)", &[id, number(most.into())]);
-    let signer = if authorizer == Address::default() { payer } else { authorizer };
+    // The account is the payer's: nobody else shall act in it.
+    if authorizer != Address::default() && authorizer != payer {
+        return Err(unpaid("Here the payer signs its vouchers itself."));
+    }
     let signature = text(voucher, "signature")?.to_owned();
-    let mut proofs = vec![Proof::of(evm::digest(domain, message), &signature, signer)?];
+    let mut proofs = vec![Proof::of(evm::digest(domain, message), &signature, payer)?];
     let (mut deposit, mut valid_before) = (0, u64::MAX);
     let kind = text(payload, "type")?;
     if !["deposit", "voucher"].contains(&kind) {

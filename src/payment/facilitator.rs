@@ -11,6 +11,9 @@ use serde_json::Value;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known(Vec<Kind>);
 
+/// As many kinds are remembered.
+const KINDS_MAX: usize = 64;
+
 /// A scheme that a facilitator settles on a network in its own name, and its base URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Kind {
@@ -33,7 +36,8 @@ impl Known {
             };
             let address = kind.get("extra").and_then(|extra| extra.get(member)?.as_str()).and_then(Address::parse);
             let network = text("network");
-            if let (Some(address), None) = (address, self.of(scheme, network)) {
+            let known = |kind: &Kind| kind.scheme == scheme && kind.network == network && Some(kind.address) == address;
+            if let Some(address) = address.filter(|_| !self.0.iter().any(known)) {
                 self.0.push(Kind { scheme, network: network.to_owned(), address, url: url.to_owned() });
             }
         }
@@ -49,10 +53,18 @@ impl Known {
         self.of(scheme, network).map(|kind| kind.address)
     }
 
-    /// The base URL of who alone can settle; empty where anybody can.
+    /// The base URL of who settles a scheme in a name; empty where nobody does.
     #[must_use]
-    pub fn url(&self, scheme: Scheme, network: &str) -> &str {
-        self.of(scheme, network).map_or("", |kind| &kind.url)
+    pub fn url(&self, scheme: Scheme, network: &str, name: Address) -> &str {
+        let is_it = |kind: &&Kind| kind.scheme == scheme && kind.network == network && kind.address == name;
+        self.0.iter().find(is_it).map_or("", |kind| &kind.url)
+    }
+
+    /// Keeps what was known before behind what is known now: what was offered then may come back.
+    pub fn remember(&mut self, before: &Self) {
+        let new: Vec<Kind> = before.0.iter().filter(|kind| !self.0.contains(kind)).cloned().collect();
+        self.0.extend(new);
+        self.0.truncate(KINDS_MAX);
     }
 }
 
@@ -143,7 +155,7 @@ pub fn outcome(verb: Verb, status: u16, body: &[u8]) -> Outcome {
         Verb::Verify => ("isValid", text("invalidReason")),
         Verb::Settle => ("success", text("errorReason")),
     };
-    let transaction = text("transaction");
+    let transaction = hash(&text("transaction"));
     match told.get(member).and_then(Value::as_bool) {
         // What is said to be settled by nothing is not.
         Some(true)
@@ -162,6 +174,11 @@ pub fn outcome(verb: Verb, status: u16, body: &[u8]) -> Outcome {
 /// Codes that say that the facilitator does not know either.
 fn is_of_theirs(reason: &str) -> bool {
     reason == "settlement_pending" || reason.starts_with("unexpected")
+}
+
+/// A transaction's hash as it is kept: some write it in capitals.
+fn hash(text: &str) -> String {
+    text.chars().filter(char::is_ascii_alphanumeric).take(80).collect::<String>().to_ascii_lowercase()
 }
 
 /// A code as it may be told on.

@@ -132,7 +132,11 @@ fn a_call_without_a_ceiling_is_held_to_a_dollar_and_says_so() {
     assert!((990_000..=1_000_000).contains(&most(&story)), "{}", most(&story));
     let text = story.body()["error"]["message"].as_str().expect("a message").to_owned();
     assert!(text.contains("held to") && text.contains("max_cost_usd"), "{text}");
-    assert_eq!(required(&story)["error"], "x402_payment_required", "the header is short: the sentence stands in the body");
+    assert_eq!(
+        required(&story)["error"],
+        "x402_payment_required",
+        "the header is short: the sentence stands in the body"
+    );
     assert_eq!(story.body()["accepts"][0]["maxAmountRequired"], most(&story).to_string());
     let story = Story::opens_in(&ask.clone().wishing("max_cost_usd", "10".into()), dear());
     assert!(most(&story) > 4_000_000, "{}", most(&story));

@@ -4,6 +4,7 @@ import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import Ajv2020 from "ajv/dist/2020.js";
+import { payer } from "../x402/chain.mjs";
 import { start, startReceiver, until } from "./harness.mjs";
 
 const catalogText = readFileSync(new URL("../../schema/catalog.json", import.meta.url), "utf8");
@@ -75,7 +76,7 @@ const STRIPE = "whsec_of_stripe";
 before(async () => {
   receiver = await startReceiver({ "/v1/checkout/sessions": [200, {}, JSON.stringify({ id: "cs_1", url: "https://pay.test/cs_1" })] });
   const stripe = { STRIPE_SECRET_KEY: "sk_test_none", STRIPE_API_BASE: receiver.url, STRIPE_WEBHOOK_SECRET: STRIPE };
-  here = await start({ vars: { OUTBOX_FLUSH_MS: "50", ...stripe } });
+  here = await start({ vars: { OUTBOX_FLUSH_MS: "50", X402_REFUND_KEY: `0x${"07".repeat(32)}`, ...stripe } });
   own = await here.newOrganization();
 });
 after(() => {
@@ -229,9 +230,15 @@ test("models, and what calls leave behind", async () => {
   await told(200, "GET", "/v1/payment-options");
   for (const [method, path] of [["GET", "/v1/balance"], ["POST", "/v1/refund"]]) {
     const body = await told(401, method, path);
-    const wallet = { address: `0x${"11".repeat(20)}`, chainId: "eip155:84532", type: "eip191", signature: `0x${"22".repeat(64)}1b` };
-    const proof = (more) => Buffer.from(JSON.stringify({ ...body.error.metadata.sign_in.info, ...wallet, ...more })).toString("base64");
-    await told(401, method, path, undefined, undefined, { "sign-in-with-x": proof({}) });
+    const { info } = body.error.metadata.sign_in;
+    const proof = (signature) => {
+      const signed = { ...info, address: payer.address, chainId: "eip155:84532", type: "eip191", signature };
+      return { "sign-in-with-x": Buffer.from(JSON.stringify(signed)).toString("base64") };
+    };
+    const message = `${info.domain} wants you to sign in with your Ethereum account:\n${payer.address}\n\n\nURI: ${info.uri}\n` +
+      `Version: 1\nChain ID: 84532\nNonce: ${info.nonce}\nIssued At: ${info.issuedAt}`;
+    await told(method === "GET" ? 200 : 202, method, path, undefined, undefined, proof(await payer.signMessage({ message })));
+    await told(401, method, path, undefined, undefined, proof(`0x${"22".repeat(64)}1b`));
     await told(400, method, path, undefined, undefined, { "sign-in-with-x": "?" });
   }
   await told(200, "GET", "/.well-known/megarouter-keys.json");

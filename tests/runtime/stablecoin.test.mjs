@@ -99,8 +99,12 @@ test("what a wallet has left is told to it alone, and goes back to it on chain",
   }, { ms: 500 }).catch(() => undefined);
   if (id) assert.equal(id.payload.payment.transaction, receipt.transaction);
   const before = await rig.balance(USDC, wallet);
-  const refund = await signedIn(wallet, "POST", "/v1/refund");
-  assert.equal(refund.status, 202, JSON.stringify(refund.body));
+  // What was not seen on chain yet is not sent back.
+  const refund = await until("the payment was seen on chain", async () => {
+    const told = await signedIn(wallet, "POST", "/v1/refund");
+    assert.equal(told.status, 202, JSON.stringify(told.body));
+    return Number(told.body.amount_usd) > 0 && told;
+  }, { ms: 10_000 });
   await until("it is back", async () => await rig.balance(USDC, wallet) > before);
   assert.equal(await rig.balance(USDC, wallet) - before, BigInt(Math.round(Number(refund.body.amount_usd) * 1e6)));
   const after = (await signedIn(wallet, "GET", "/v1/balance")).body;

@@ -39,6 +39,7 @@ pub mod payments;
 mod policy;
 mod refusal;
 mod rows;
+mod sight;
 mod told;
 mod trail;
 mod tree;

@@ -56,6 +56,11 @@ fn exact(units: u64, nonce: &str) -> Payment {
     payment(Scheme::Exact, units, nonce)
 }
 
+/// By the token's own authorization, as the worker reads it.
+fn authorized(units: u64, nonce: &str) -> Payment {
+    exact(units, &format!("{}:{nonce}", address(3)))
+}
+
 fn upto(units: u64, nonce: &str) -> Payment {
     payment(Scheme::Upto, units, nonce)
 }
@@ -87,6 +92,12 @@ fn log(payment: &Payment, units: u64, transaction: &str) -> Value {
         "data": evm::hex(&evm::number(units.into())),
         "transactionHash": transaction,
     })
+}
+
+/// That the authorization of that nonce was used.
+fn used(nonce: &str, transaction: &str) -> Value {
+    let topics = json!([super::sight::AUTHORIZED, evm::hex(&address(1).word()), nonce]);
+    json!({"address": address(3), "topics": topics, "data": "0x", "transactionHash": transaction})
 }
 
 fn rpc(result: &Value) -> Value {
@@ -452,20 +463,21 @@ fn a_refused_payment_is_looked_for_and_never_settled() {
 #[test]
 fn an_unknown_settlement_is_asked_for_until_it_is_known() {
     let mut purse = Purse::new();
-    let paid = exact(500, "n");
+    let nonce = evm::hex(&[7; 32]);
+    let paid = authorized(500, &nonce);
     purse.granted("a", 500, &paid);
     purse.void("a", Some(Outcome::Unknown));
     assert_eq!(purse.unfit("b", &paid, "body"), Unfit::Pending);
     let settle = purse.until("settle");
     assert_eq!(settle.url, format!("{FACILITATOR}/settle"));
     purse.answer(&settle, 200, &failed("invalid_exact_evm_nonce_already_used"));
-    assert_eq!(purse.state_of("n"), Some(State::Unknown), "somebody has used it: perhaps we did");
+    assert_eq!(purse.state_of(&paid.nonce), Some(State::Unknown), "somebody has used it: perhaps we did");
     let height = purse.until("height");
     purse.answer(&height, 200, &rpc(&json!("0x1000")));
     let logs = purse.until("logs");
-    assert!(logs.body.contains(&evm::hex(&address(9).word())), "{}", logs.body);
-    purse.answer(&logs, 200, &rpc(&json!([log(&paid, 499, "0xb"), log(&paid, 500, "0xa")])));
-    assert_eq!((purse.available(), purse.state_of("n")), (500 * UNIT, Some(State::Credited)));
+    assert!(logs.body.contains(&evm::hex(&address(9).word())) && logs.body.contains(&nonce), "{}", logs.body);
+    purse.answer(&logs, 200, &rpc(&json!([log(&paid, 499, "0xb"), log(&paid, 500, "0xa"), used(&nonce, "0xa")])));
+    assert_eq!((purse.available(), purse.state_of(&paid.nonce)), (500 * UNIT, Some(State::Credited)));
     assert!(!purse.granted("b", 500, &paid).pays);
 }
 
@@ -967,5 +979,27 @@ fn nothing_is_claimed_by_who_only_asks() {
 #[test]
 fn transfers_are_looked_for_by_the_hash_of_their_signature() {
     let topic = crate::payment::evm::keccak(b"Transfer(address,address,uint256)");
-    assert_eq!(super::payments::TRANSFER, crate::payment::evm::hex(&topic));
+    assert_eq!(super::sight::TRANSFER, evm::hex(&topic));
+    let topic = crate::payment::evm::keccak(b"AuthorizationUsed(address,bytes32)");
+    assert_eq!(super::sight::AUTHORIZED, evm::hex(&topic));
+}
+
+#[test]
+fn a_transfer_is_its_payments_by_the_authorization_that_was_used() {
+    let nonce = |byte: u8| evm::hex(&[byte; 32]);
+    let paid = authorized(500, &nonce(7));
+    let found = |logs: &[Value]| super::sight::transfer(&paid, 500, logs, &|_| false);
+    let both = [log(&paid, 500, "0xa"), used(&nonce(8), "0xa"), log(&paid, 500, "0xb"), used(&nonce(7), "0xb")];
+    assert_eq!(found(&both).as_deref(), Some("0xb"), "an equal payment of the same wallet is not this one");
+    assert_eq!(found(&both[..3]), None, "nobody says that it was by its authorization");
+    assert_eq!(found(&[log(&paid, 400, "0xb"), used(&nonce(7), "0xb")]), None, "the nonce was used for something else");
+    let elsewhere =
+        json!({"address": address(4), "topics": used(&nonce(7), "0xb")["topics"], "transactionHash": "0xb"});
+    assert_eq!(found(&[log(&paid, 500, "0xb"), elsewhere]), None, "another contract says so");
+    let drawn = upto(500, "permit2:0x07");
+    let found = |logs: &[Value]| super::sight::transfer(&drawn, 500, logs, &|_| false);
+    assert_eq!(found(&both), None, "what an authorization moved was not drawn through Permit2");
+    assert_eq!(found(&[log(&drawn, 500, "0xc")]).as_deref(), Some("0xc"));
+    let topics = super::sight::topics(&paid, address(9));
+    assert_eq!(topics[2], json!([evm::hex(&address(9).word()), nonce(7)]));
 }

@@ -13,7 +13,7 @@ use super::{
     Account, Booking, Hold, Write, alerts,
     channels::{self, Channel},
     letter::{Claim, Refusal, Unfit},
-    record,
+    record, sight,
 };
 use crate::{
     id::Scope,
@@ -23,7 +23,7 @@ use crate::{
     payment::{
         Payment, Scheme,
         batch::OnChain,
-        evm::{self, Address},
+        evm::Address,
         facilitator::{Outcome, Verb, outcome},
         nanos_of, units_of,
     },
@@ -51,8 +51,6 @@ const REFUSED_LOOKS: u32 = 3;
 const CLAIMS_MAX: usize = 10_000;
 /// Asked at once.
 const AT_ONCE: usize = 20;
-/// `Transfer(address,address,uint256)` of ERC-20.
-pub(super) const TRANSFER: &str = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef";
 
 /// How long a network takes for a block.
 fn block_ms(network: &str) -> u64 {
@@ -218,8 +216,7 @@ impl Claimed {
             State::Unknown | State::Due if looks && (refused || self.tries % 2 == 1) => match self.from_block {
                 None => rpc("height", "eth_blockNumber", json!([])),
                 Some(block) => {
-                    let topic = |address: Address| evm::hex(&address.word());
-                    let topics = json!([TRANSFER, topic(self.payment.payer), topic(to)]);
+                    let topics = sight::topics(&self.payment, to);
                     let block = format!("{block:#x}");
                     rpc(
                         "logs",
@@ -238,25 +235,6 @@ impl Claimed {
             }
             _ => None,
         }
-    }
-
-    /// The transfer among logs that is this payment's: of its token, payer and amount, to whom it was to go, and not another
-    /// payment's.
-    fn transfer_in(&self, logs: &[Value], known: &dyn Fn(&str) -> bool) -> Option<String> {
-        let amount = evm::hex(&evm::number(self.units.into()));
-        let requirements: Value = json::read(&self.payment.requirements).unwrap_or_default();
-        let to = requirements.get("payTo").and_then(Value::as_str).and_then(Address::parse);
-        let topics = [Some(self.payment.payer), to].map(|party| party.map(|party| evm::hex(&party.word())));
-        let is_it = |log: &&Value| {
-            let text = |name: &str| log.get(name).and_then(Value::as_str).unwrap_or_default();
-            let topic = |place: usize| log.get("topics").and_then(|topics| topics.get(place)?.as_str());
-            Address::parse(text("address")) == Some(self.payment.asset)
-                && topic(0) == Some(TRANSFER)
-                && topics.iter().enumerate().all(|(place, party)| topic(place + 1) == party.as_deref())
-                && text("data") == amount
-                && !known(text("transactionHash"))
-        };
-        logs.iter().find(is_it)?.get("transactionHash")?.as_str().map(str::to_owned)
     }
 }
 
@@ -640,8 +618,9 @@ impl Account {
             let moved = self.payments.claims.values().find(|claimed| claimed.transaction == hash);
             moved.is_some_and(|claimed| claimed.seen)
         };
-        let is_disputed = logs.is_some_and(|logs| claimed.transfer_in(logs, &is_seen).is_some());
-        match logs.map(|logs| claimed.transfer_in(logs, &known)) {
+        let is_disputed =
+            logs.is_some_and(|logs| sight::transfer(&claimed.payment, claimed.units, logs, &is_seen).is_some());
+        match logs.map(|logs| sight::transfer(&claimed.payment, claimed.units, logs, &known)) {
             Some(Some(transaction)) => self.arrived(claimed, transaction, now, writes),
             Some(None) if is_disputed => claimed,
             // Refused, and twice not there.
@@ -673,7 +652,7 @@ impl Account {
             .and_then(Value::as_array)
             .filter(|_| result.get("status").and_then(Value::as_str) == Some("0x1"));
         let other = |hash: &str| self.moved_another(hash, &claimed.payment.nonce);
-        if logs.and_then(|logs| claimed.transfer_in(logs, &other)).is_some() {
+        if logs.and_then(|logs| sight::transfer(&claimed.payment, claimed.units, logs, &other)).is_some() {
             // It is never sent again.
             claimed.payment.payload.clear();
             return Claimed { seen: true, next_at: now, ..claimed };

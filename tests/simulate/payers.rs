@@ -16,7 +16,7 @@ mod worker;
 
 use crate::{chance::Chance, seen::Seen, world::Failure};
 use books::{Books, must};
-use chain::{Chain, OPERATOR, Order};
+use chain::{Chain, OPERATOR, Order, bare};
 use megarouter::{
     account::{
         Terms, Write,
@@ -471,7 +471,7 @@ impl World {
             (Letter::Extend(extend), Answer::Held(grant)) => self.books.extended(extend, grant, now)?,
             (Letter::Post(post), Answer::Posted) => self.books.posted(post, now)?,
             (Letter::Withdraw { id, payment }, Answer::Told { .. }) => {
-                let nonce = payment.nonce.rsplit(':').next().unwrap_or_default().to_owned();
+                let nonce = bare(&payment.nonce).to_owned();
                 self.books.refunds.insert(nonce, (id.clone(), payment.units));
             }
             (Letter::Refundable(_), Answer::Told { body, .. }) => {

@@ -1,6 +1,6 @@
 //! Books of our own: what was held, served and charged, from the letters that arrived; and what the account booked, held against
 //! them and against the chain. No figure here comes from the account.
-use super::chain::Chain;
+use super::chain::{Chain, bare};
 use megarouter::{
     account::{
         Write,
@@ -217,7 +217,7 @@ impl Books {
     pub fn begins(&mut self, id: &str, told: bool, grant: &Grant, chain: &Chain) -> Result<(), String> {
         let call = self.calls.get_mut(id).ok_or("a call begins without a hold")?;
         call.began = true;
-        let nonce = &call.payment.nonce;
+        let nonce = bare(&call.payment.nonce);
         let paid = call.payment.is_upfront() && grant.pays;
         let arrived = chain.used.get(nonce).is_some_and(|hash| chain.transfers.contains_key(hash));
         must(!paid || told || arrived, || format!("{id} begins before its money came"))

@@ -15,11 +15,17 @@ const BLOCK_MS: u64 = 2_000;
 pub const EXIT_MS: u64 = 86_400_000;
 
 /// What the log of a transfer begins with.
+static USED: LazyLock<String> = LazyLock::new(|| evm::hex(&evm::keccak(b"AuthorizationUsed(address,bytes32)")));
 static TRANSFER: LazyLock<String> = LazyLock::new(|| evm::hex(&evm::keccak(b"Transfer(address,address,uint256)")));
 
 /// The token that everything is paid in.
 pub fn token() -> Address {
     Address::parse("0x036CbD53842c5426634e7929541eC2318f3dCF7e").expect("an address")
+}
+
+/// The nonce that the chain knows of a payment's.
+pub fn bare(nonce: &str) -> &str {
+    nonce.rsplit(':').next().unwrap_or_default()
 }
 
 /// What a signature lets somebody do.
@@ -32,6 +38,8 @@ pub struct Order {
     pub valid_before: u64,
     /// It goes into this channel.
     pub channel: Option<String>,
+    /// By the token's own authorization, which it tells of; through Permit2 otherwise.
+    pub authorized: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +50,7 @@ pub struct Transfer {
     pub block: u64,
     pub nonce: String,
     pub in_channel: bool,
+    pub authorized: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,7 +117,7 @@ impl Chain {
             self.reverted.insert(hash.to_owned(), block);
             return Err(why);
         }
-        let Order { by_payer, nonce, units, .. } = order.clone();
+        let Order { by_payer, nonce, units, authorized, .. } = order.clone();
         self.used.insert(nonce.clone(), hash.to_owned());
         if by_payer {
             self.payer -= units;
@@ -121,7 +130,7 @@ impl Chain {
             None => self.payer += units,
         }
         let in_channel = order.channel.is_some();
-        let transfer = Transfer { hash: hash.to_owned(), by_payer, units, block, nonce, in_channel };
+        let transfer = Transfer { hash: hash.to_owned(), by_payer, units, block, nonce, in_channel, authorized };
         self.transfers.insert(hash.to_owned(), transfer);
         Ok(())
     }
@@ -199,14 +208,20 @@ impl Chain {
         })
     }
 
-    fn log(transfer: &Transfer) -> Value {
+    /// That it was authorized, if so, and that it moved.
+    fn logs(transfer: &Transfer) -> Vec<Value> {
         let topic = |address: Address| evm::hex(&address.word());
         let (from, to) = if transfer.by_payer { (PAYER, OPERATOR) } else { (OPERATOR, PAYER) };
-        json!({
-            "address": token(), "topics": [TRANSFER.as_str(), topic(from).as_str(), topic(to).as_str()],
-            "data": evm::hex(&evm::number(transfer.units.into())), "transactionHash": transfer.hash,
-            "blockNumber": format!("{:#x}", transfer.block),
-        })
+        let log = |topics: Value, data: String| {
+            json!({
+                "address": token(), "topics": topics, "data": data, "transactionHash": transfer.hash,
+                "blockNumber": format!("{:#x}", transfer.block),
+            })
+        };
+        let used = log(json!([USED.as_str(), topic(from), transfer.nonce]), "0x".into());
+        let moved =
+            log(json!([TRANSFER.as_str(), topic(from), topic(to)]), evm::hex(&evm::number(transfer.units.into())));
+        transfer.authorized.then_some(used).into_iter().chain([moved]).collect()
     }
 
     /// What a node says that is so many blocks behind.
@@ -222,7 +237,7 @@ impl Chain {
                 match (known, self.reverted.get(&hash)) {
                     (Some(transfer), _) => json!({
                         "status": "0x1", "transactionHash": hash, "blockNumber": format!("{:#x}", transfer.block),
-                        "logs": [Self::log(transfer)],
+                        "logs": Self::logs(transfer),
                     }),
                     (None, Some(block)) if *block <= head => {
                         json!({"status": "0x0", "transactionHash": hash, "logs": []})
@@ -234,8 +249,15 @@ impl Chain {
                 let filter = &asked["params"][0];
                 let from = u64::from_str_radix(&text(&filter["fromBlock"])[2..], 16).expect("a block");
                 let plain = self.transfers.values().filter(|transfer| !transfer.in_channel);
-                let recent = plain.filter(|transfer| (from..=head).contains(&transfer.block)).map(Self::log);
-                let fits = |log: &Value| log["topics"] == filter["topics"] && log["address"] == filter["address"];
+                let recent = plain.filter(|transfer| (from..=head).contains(&transfer.block)).flat_map(Self::logs);
+                let fits = |log: &Value| {
+                    let asked = filter["topics"].as_array().expect("topics").iter().enumerate();
+                    let is_it = |(place, asked): (usize, &Value)| {
+                        let topic = &log["topics"][place];
+                        asked == topic || asked.as_array().is_some_and(|any| any.contains(topic))
+                    };
+                    log["address"] == filter["address"] && asked.clone().all(is_it)
+                };
                 Value::Array(recent.filter(fits).collect())
             }
             other => panic!("{other} is not served"),

@@ -49,6 +49,7 @@ fn order_of(ask: &Value) -> Order {
         most,
         valid_before: number(&permit["validBefore"]),
         channel: channel.map(str::to_owned),
+        authorized: requirements["scheme"] != "upto",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The payer: what it signs, and what it does with its money behind the account's back.
 use super::{
     FACILITATORS, HOUR_MS, Step, World,
-    chain::{EXIT_MS, NETWORK, OPERATOR, PAYER, token},
+    chain::{EXIT_MS, NETWORK, OPERATOR, PAYER, bare, token},
     worker::signed,
 };
 use megarouter::{
@@ -132,7 +132,7 @@ impl World {
             asset: token(),
             payer: PAYER,
             units,
-            nonce,
+            nonce: if scheme == Scheme::Exact { format!("{}:{nonce}", token()) } else { nonce },
             valid_before,
             version,
             payload: payload.to_string(),
@@ -249,7 +249,7 @@ impl World {
     /// A nonce is used up on chain, so that its payment cannot be settled any more.
     fn cancels(&mut self) {
         let Some(wish) = self.purse.wishes.iter().rev().find(|wish| wish.channel.is_none()) else { return };
-        let nonce = wish.payment.nonce.clone();
+        let nonce = bare(&wish.payment.nonce).to_owned();
         if !self.chain.used.contains_key(&nonce) {
             self.seen.count("cancelled");
             self.note(|| format!("{nonce} is cancelled"));

@@ -28,8 +28,13 @@ const CLAIM_FROM: Nanos = Nanos(1_000_000_000);
 const FRESH_MS: u64 = 300_000;
 /// What may be charged to a channel and not claimed without a look at the chain.
 const UNSEEN_MAX: Nanos = Nanos(100_000_000);
-/// What failed is tried again, later each time, up to an hour.
-const LATEST_TRY: u32 = 12;
+/// What failed is tried again, later each time, up to an hour; after a day and a half of that, once a day.
+const HOURLY_FROM: u32 = 12;
+const DAILY_FROM: u32 = 48;
+
+pub(super) fn pause_ms(tries: u32) -> u64 {
+    if tries < DAILY_FROM { 1_000 << tries.min(HOURLY_FROM) } else { 86_400_000 }
+}
 
 /// A channel, as far as it was used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -364,7 +369,7 @@ impl Account {
                 channel.stale = true;
                 channel.claiming = 0;
                 channel.tries += 1;
-                channel.claim_at = Some(now.after(1_000 << channel.tries.min(LATEST_TRY)));
+                channel.claim_at = Some(now.after(pause_ms(channel.tries)));
             }
         }
         self.keep_channel(id, channel);

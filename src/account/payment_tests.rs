@@ -1003,3 +1003,17 @@ fn a_transfer_is_its_payments_by_the_authorization_that_was_used() {
     let topics = super::sight::topics(&paid, address(9));
     assert_eq!(topics[2], json!([evm::hex(&address(9).word()), nonce(7)]));
 }
+
+#[test]
+fn what_is_never_claimed_is_tried_often_for_a_day_and_then_once_a_day() {
+    let until = |end: u64| {
+        let mut at = 0;
+        (1..).map(super::channels::pause_ms).take_while(move |pause| {
+            at += pause;
+            at <= end
+        })
+    };
+    assert!(until(3_600_000).count() >= 10 && until(86_400_000).count() > 30);
+    assert!(until(86_400_000).all(|pause| pause < 4_200_000), "the payer can leave within a day");
+    assert!(until(30 * 86_400_000).count() < 80);
+}

@@ -124,14 +124,7 @@ impl Purse {
     }
 
     fn keep(&mut self, writes: Vec<Write>) {
-        for write in writes {
-            match write {
-                Write::Record { kind, id, body: Some(body) } => drop(self.records.insert((kind.into(), id), body)),
-                Write::Record { kind, id, body: None } => drop(self.records.remove(&(kind.into(), id))),
-                Write::Booking { id, body: Some(body) } => drop(self.bookings.insert(id, body)),
-                Write::Booking { id, body: None } => drop(self.bookings.remove(&id)),
-            }
-        }
+        tests::keep(&mut self.records, &mut self.bookings, writes);
         self.check();
     }
 

@@ -17,6 +17,22 @@ pub(super) fn req(number: u128) -> String {
     mint("req", START, number)
 }
 
+/// Rows as storage has them after these writes.
+pub(super) fn keep(
+    records: &mut BTreeMap<(String, String), String>,
+    bookings: &mut BTreeMap<String, String>,
+    writes: Vec<Write>,
+) {
+    for write in writes {
+        match write {
+            Write::Record { kind, id, body: Some(body) } => drop(records.insert((kind.into(), id), body)),
+            Write::Record { kind, id, body: None } => drop(records.remove(&(kind.into(), id))),
+            Write::Booking { id, body: Some(body) } => drop(bookings.insert(id, body)),
+            Write::Booking { id, body: None } => drop(bookings.remove(&id)),
+        }
+    }
+}
+
 /// An account beside the rows it wrote, so that it can be loaded again at any time.
 pub(super) struct Kept {
     pub(super) account: Account,
@@ -57,14 +73,7 @@ impl Kept {
     }
 
     pub(super) fn write(&mut self, writes: Vec<Write>) {
-        for write in writes {
-            match write {
-                Write::Record { kind, id, body: Some(body) } => drop(self.records.insert((kind.into(), id), body)),
-                Write::Record { kind, id, body: None } => drop(self.records.remove(&(kind.into(), id))),
-                Write::Booking { id, body: Some(body) } => drop(self.bookings.insert(id, body)),
-                Write::Booking { id, body: None } => drop(self.bookings.remove(&id)),
-            }
-        }
+        keep(&mut self.records, &mut self.bookings, writes);
     }
 
     pub(super) fn admin(&mut self, method: &str, path: &str, body: &Value) -> Answer {

@@ -19,7 +19,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    fn write(&mut self, write: Write) {
+    pub fn write(&mut self, write: Write) {
         match write {
             Write::Record { kind, id, body: Some(body) } => drop(self.records.insert((kind.to_owned(), id), body)),
             Write::Record { kind, id, body: None } => drop(self.records.remove(&(kind.to_owned(), id))),
@@ -28,7 +28,7 @@ impl Rows {
         }
     }
 
-    fn load(&self, terms: Terms) -> Account {
+    pub fn load(&self, terms: Terms) -> Account {
         let row = |kind: &str, id: &str, body: &str| Row { kind: kind.into(), id: id.into(), body: body.into() };
         let records = self.records.iter().map(|((kind, id), body)| row(kind, id, body)).collect();
         let bookings = self.bookings.iter().map(|(id, body)| row("booking", id, body)).collect();

@@ -27,7 +27,7 @@ use megarouter::{
 };
 use object::Object;
 use purse::Purse;
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::collections::BTreeMap;
 use worker::{Heard, Worker};
 
 const TERMS: Terms = Terms {
@@ -225,37 +225,12 @@ struct Mail {
     from: Option<(usize, u64)>,
 }
 
-struct Due {
-    at: Millis,
-    number: u64,
-    step: Step,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
 pub struct World {
     chance: Chance,
     weather: Weather,
     now: Millis,
-    queue: BinaryHeap<Reverse<Due>>,
+    /// By when, then in the order they were put there.
+    queue: BTreeMap<(Millis, u64), Step>,
     number: u64,
     /// Steps in the queue that are not the alarm's.
     others: usize,
@@ -302,7 +277,7 @@ impl World {
         Self {
             weather,
             now: BEGIN,
-            queue: BinaryHeap::new(),
+            queue: BTreeMap::new(),
             number: 0,
             others: 0,
             object: Object::new(TERMS),
@@ -333,7 +308,7 @@ impl World {
     fn after(&mut self, ms: u64, step: Step) {
         self.number += 1;
         self.others += usize::from(!step.is_alarm());
-        self.queue.push(Reverse(Due { at: self.now.after(ms), number: self.number, step }));
+        self.queue.insert((self.now.after(ms), self.number), step);
     }
 
     fn play(&mut self) -> Result<(), String> {
@@ -358,10 +333,10 @@ impl World {
             if over(self) {
                 return Ok(());
             }
-            let Some(Reverse(due)) = self.queue.pop() else { return Ok(()) };
-            self.others -= usize::from(!due.step.is_alarm());
-            self.now = self.now.max(due.at);
-            self.step(due.step)?;
+            let Some(((at, _), step)) = self.queue.pop_first() else { return Ok(()) };
+            self.others -= usize::from(!step.is_alarm());
+            self.now = self.now.max(at);
+            self.step(step)?;
             must(self.chain.outrage.is_none(), || format!("{:?}", self.chain.outrage))?;
         }
         Err("this world does not come to rest".to_owned())
@@ -495,7 +470,7 @@ impl World {
     fn kept(&mut self, writes: &[Write]) -> Result<(), String> {
         self.books.written(writes, &self.chain)?;
         self.rearm();
-        if self.object.records.is_empty() {
+        if self.object.rows.records.is_empty() {
             return Ok(());
         }
         if !writes.is_empty() && self.chance.one_in(3) {

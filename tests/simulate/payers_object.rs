@@ -1,7 +1,7 @@
 //! The object behind a wallet's account: rows that are written with a turn or not at all, memory that goes at any time, one alarm.
 use megarouter::{
     account::{
-        Account, Led, Row, Terms, Write,
+        Account, Led, Terms, Write,
         letter::{Answer, Caller, Letter, Summary},
         payments::{Inquiry, Settlers},
     },
@@ -9,17 +9,16 @@ use megarouter::{
     time::Millis,
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 use super::chain::PAYER;
+use crate::object::Rows;
 
 /// After a turn that failed, the alarm rings so much later.
 const RETRY_MS: u64 = 60_000;
 
 pub struct Object {
     terms: Terms,
-    pub records: BTreeMap<(String, String), String>,
-    pub bookings: BTreeMap<String, String>,
+    pub rows: Rows,
     account: Option<Account>,
     armed: Option<Millis>,
     pub alarm: Option<Millis>,
@@ -47,19 +46,12 @@ fn told(account: &mut Account, now: Millis) -> Result<Told, String> {
 
 impl Object {
     pub fn new(terms: Terms) -> Self {
-        Self { terms, records: BTreeMap::new(), bookings: BTreeMap::new(), account: None, armed: None, alarm: None }
-    }
-
-    fn load(&self) -> Account {
-        let row = |kind: &str, id: &str, body: &str| Row { kind: kind.into(), id: id.into(), body: body.into() };
-        let records = self.records.iter().map(|((kind, id), body)| row(kind, id, body)).collect();
-        let bookings = self.bookings.iter().map(|(id, body)| row("booking", id, body)).collect();
-        Account::load(self.terms, records, bookings).expect("rows of our own are readable")
+        Self { terms, rows: Rows::default(), account: None, armed: None, alarm: None }
     }
 
     fn account(&mut self) -> &mut Account {
         if self.account.is_none() {
-            self.account = Some(self.load());
+            self.account = Some(self.rows.load(self.terms));
         }
         self.account.as_mut().expect("loaded")
     }
@@ -71,14 +63,7 @@ impl Object {
             self.restart();
             return None;
         }
-        for write in writes.clone() {
-            match write {
-                Write::Record { kind, id, body: Some(body) } => drop(self.records.insert((kind.to_owned(), id), body)),
-                Write::Record { kind, id, body: None } => drop(self.records.remove(&(kind.to_owned(), id))),
-                Write::Booking { id, body: Some(body) } => drop(self.bookings.insert(id, body)),
-                Write::Booking { id, body: None } => drop(self.bookings.remove(&id)),
-            }
-        }
+        writes.iter().cloned().for_each(|write| self.rows.write(write));
         Some((told, writes))
     }
 
@@ -139,6 +124,6 @@ impl Object {
 
     /// The same of an account that is made from the rows.
     pub fn told_by_rows(&self, now: Millis) -> Result<Told, String> {
-        told(&mut self.load(), now)
+        told(&mut self.rows.load(self.terms), now)
     }
 }

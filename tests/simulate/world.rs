@@ -27,11 +27,7 @@ use megarouter::{
     money::Nanos,
     time::{Millis, Window, Zone},
 };
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
 
 thread_local! {
     static CATALOG: Rc<Catalog> = Rc::new(catalog());
@@ -100,39 +96,14 @@ struct Mail {
     deed: Option<Deed>,
 }
 
-struct Due {
-    at: Millis,
-    number: u64,
-    step: Step,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
 pub struct World {
     chance: Chance,
     weather: Weather,
     now: Millis,
     /// How far the object's clock is ahead: it may live on another machine after a restart.
     skew_ms: i64,
-    queue: BinaryHeap<Reverse<Due>>,
+    /// By when, then in the order they were put there.
+    queue: BTreeMap<(Millis, u64), Step>,
     number: u64,
     /// Steps in the queue that are not the alarm's: it may ring for ever while it fails.
     others: usize,
@@ -216,7 +187,7 @@ impl World {
             weather,
             now,
             skew_ms: 0,
-            queue: BinaryHeap::new(),
+            queue: BTreeMap::new(),
             number: 0,
             others: 0,
             object: Object::new(TERMS),
@@ -257,7 +228,7 @@ impl World {
     fn after(&mut self, ms: u64, step: Step) {
         self.number += 1;
         self.others += usize::from(!step.is_alarm());
-        self.queue.push(Reverse(Due { at: self.now.after(ms), number: self.number, step }));
+        self.queue.insert((self.now.after(ms), self.number), step);
     }
 
     fn play(&mut self) -> Result<(), String> {
@@ -320,10 +291,10 @@ impl World {
             if over(self) {
                 return Ok(());
             }
-            let Some(Reverse(due)) = self.queue.pop() else { return Ok(()) };
-            self.others -= usize::from(!due.step.is_alarm());
-            self.now = self.now.max(due.at);
-            self.step(due.step)?;
+            let Some(((at, _), step)) = self.queue.pop_first() else { return Ok(()) };
+            self.others -= usize::from(!step.is_alarm());
+            self.now = self.now.max(at);
+            self.step(step)?;
         }
         Err("this world does not come to rest".to_owned())
     }

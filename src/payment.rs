@@ -11,6 +11,7 @@ use serde_json::Value;
 pub mod asset;
 pub mod batch;
 pub mod challenge;
+pub mod contract;
 pub mod evm;
 pub mod exact;
 pub mod facilitator;
@@ -24,6 +25,7 @@ pub use asset::NANOS_PER_UNIT;
 use asset::{Network, Token};
 use batch::Voucher;
 pub use challenge::{Asked, Challenge, Dish, challenge, options, topup_offers};
+use contract::Sealed;
 use facilitator::Known;
 pub use quote::Bound;
 
@@ -70,6 +72,8 @@ pub struct Terms {
     pub pay_to: Address,
     /// Base URLs, in the order they are asked.
     pub facilitators: Vec<String>,
+    /// Networks, and where each can be looked at; empty where nobody can be asked.
+    pub rpc_urls: Vec<(String, String)>,
     /// What quotes are sealed with.
     pub secret: Word,
     /// What facilitators say of themselves.
@@ -129,11 +133,18 @@ pub struct Payment {
     /// What it shows of a channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub voucher: Option<Voucher>,
+    /// Of one that a contract has signed: a hash of the signature. Once its nonce is on chain nobody can check that any more, and
+    /// everybody has the nonce.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub seal: String,
+    /// Why no facilitator has vouched for that signature: it pays for nothing new. Empty where one has.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub doubt: String,
 }
 
 json::members!(default Payment {
     scheme, network, asset, payer, units, nonce, valid_before, version, mode, payload, requirements, facilitator, sponsored,
-    voucher,
+    voucher, seal, doubt,
 });
 
 impl Payment {
@@ -209,6 +220,12 @@ pub struct Purse {
 }
 
 impl Purse {
+    /// What a payment of this request is claimed for.
+    #[must_use]
+    pub fn claimed_for(&self, payment: &Payment) -> String {
+        format!("{}{}", self.body_hash, payment.seal)
+    }
+
     /// What a quote for this request is bound to.
     #[must_use]
     pub fn bound(&self) -> Bound<'_> {
@@ -307,6 +324,7 @@ pub fn shown(headers: &Headers, terms: &Terms, bound: &Bound<'_>, now: Millis) -
         facilitator: facilitator.to_owned(),
         sponsored: is_sponsored(&payload),
         voucher,
+        ..Payment::default()
     };
     Ok(Some(Shown { payment, proofs: signed.proofs }))
 }
@@ -323,21 +341,28 @@ fn is_sponsored(payload: &Value) -> bool {
 }
 
 impl Shown {
-    /// The payment, if it is signed by whom it has to be. `recover` tells the uncompressed point of the key that signed a digest. Of a
-    /// contract's signature only the chain knows.
+    /// The payment, if it is signed by whom it has to be, and what a contract is said to have signed: of that only the chain knows.
+    /// `recover` tells the uncompressed point of the key that signed a digest.
     ///
     /// # Errors
     /// 402: somebody else signed it, or something else was signed.
-    pub fn signed(self, recover: &dyn Fn(&Word, &[u8; 65]) -> Vec<u8>) -> Result<Payment, Fault> {
-        for Proof { digest, signature, signer } in &self.proofs {
-            let Signature::Key(signature) = signature else {
-                return Err(unpaid("Wallets that are contracts are not served: sign with a key."));
-            };
-            if Address::of_key(&recover(digest, signature)) != Some(*signer) {
-                return Err(unpaid("The signature is not the payer's, or another message was signed."));
+    pub fn signed(mut self, recover: &dyn Fn(&Word, &[u8; 65]) -> Vec<u8>) -> Result<(Payment, Option<Sealed>), Fault> {
+        let mut sealed = None;
+        for Proof { digest, signature, signer } in self.proofs {
+            match signature {
+                Signature::Key(signature) if Address::of_key(&recover(&digest, &signature)) == Some(signer) => {}
+                Signature::Key(_) => {
+                    return Err(unpaid("The signature is not the payer's, or another message was signed."));
+                }
+                Signature::Contract(signature) => {
+                    let told = Sealed { digest, signature };
+                    told.admits(&self.payment)?;
+                    self.payment.seal = evm::hex(&evm::keccak(&told.signature));
+                    sealed = Some(told);
+                }
             }
         }
-        Ok(self.payment)
+        Ok((self.payment, sealed))
     }
 }
 

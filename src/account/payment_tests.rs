@@ -339,6 +339,26 @@ fn nobody(_: &Inquiry) -> (u16, Value) {
 
 // One payment, one call.
 
+/// Once a nonce is on chain nobody can check a contract's signature of it: the account knows the payment, and takes no other for it.
+#[test]
+fn what_nobody_vouches_for_pays_for_nothing_new() {
+    let mut purse = Purse::new();
+    let doubted = |nonce: &str, doubt: &str| Payment { doubt: doubt.into(), ..exact(500, nonce) };
+    assert_eq!(purse.unfit("a", &doubted("n", "bad"), "body"), Unfit::Dead { reason: "bad".into() });
+    assert_eq!(purse.unfit("a", &doubted("n", "unknown"), "body"), Unfit::Pending);
+    assert_eq!(purse.state_of("n"), None, "nothing was claimed");
+    purse.granted("a", 500, &exact(500, "n"));
+    purse.charge("a", 100, done("0xa"));
+    let (request_id, transaction) = (purse.id("a"), "0xa".to_owned());
+    let again = doubted("n", "nonce used");
+    assert_eq!(purse.unfit("b", &again, "body"), Unfit::Used { request_id, transaction }, "what became of it is told");
+    assert_eq!(purse.unfit("b", &again, "body and another signature"), Unfit::Other);
+    // Settled, and its call came to nothing: it may begin another.
+    purse.granted("c", 500, &exact(500, "m"));
+    purse.void("c", done("0xc"));
+    assert!(!purse.granted("d", 500, &doubted("m", "nonce used")).pays);
+}
+
 #[test]
 fn a_payment_is_claimed_once_and_for_one_request() {
     let mut purse = Purse::new();

@@ -24,7 +24,7 @@ use crate::{
         Payment, Scheme,
         batch::OnChain,
         evm::Address,
-        facilitator::{Outcome, Verb, outcome},
+        facilitator::{Outcome, UNKNOWN, Verb, outcome},
         nanos_of, units_of,
     },
     table::{Queue, Table},
@@ -281,6 +281,11 @@ impl Account {
                 // Its money is in the balance.
                 State::Credited => Ok(Nanos::ZERO),
             };
+        }
+        match payment.doubt.as_str() {
+            "" => {}
+            UNKNOWN => return unfit(Unfit::Pending),
+            reason => return unfit(Unfit::Dead { reason: reason.to_owned() }),
         }
         if payment.scheme == Scheme::Upto {
             let exposed: Vec<&Claimed> = self.payments.claims.values().filter(|claimed| claimed.is_exposed()).collect();

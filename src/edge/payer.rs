@@ -13,11 +13,12 @@ use crate::{
     json::{self, put_text},
     money::Nanos,
     payment::{
-        self, Payment, Purse, Scheme, Terms,
+        self, Payment, Purse, Scheme, Shown, Terms,
         asset::network_of,
+        contract,
         evm::{Address, bytes, number},
         exact,
-        facilitator::{Call, Known, Outcome, Tries, Verb, outcome},
+        facilitator::{Call, Known, Outcome, Tries, Verb, is_failing, outcome},
         nanos_of, signin, units_of,
     },
 };
@@ -60,7 +61,7 @@ pub async fn purse(
         purse.refused = Some(Fault::unavailable("unavailable", "The request could not be hashed. Try again."));
         return purse;
     }
-    match shown(headers, &terms, &purse, url) {
+    match shown(headers, &terms, &purse, url).await {
         Ok(payment) => {
             let sponsor = headers.get("sign-in-organization").filter(|id| is_organization(id));
             let signs_in = payment.as_ref().is_some_and(|payment| payment.scheme == Scheme::Balance);
@@ -91,7 +92,7 @@ fn is_organization(id: &str) -> bool {
 ///
 /// # Errors
 /// 401 with what is to be signed, where nobody has; 404 where nothing can be paid with.
-pub fn signed_in(url: &str, headers: &Headers) -> Result<(String, Caller), Fault> {
+pub async fn signed_in(url: &str, headers: &Headers) -> Result<(String, Caller), Fault> {
     let terms = snapshot::payment_terms().ok_or_else(|| Fault::not_found("not_found", "No wallet can pay here."))?;
     let url = plain_url(url);
     let Some(header) = headers.get("sign-in-with-x") else {
@@ -103,8 +104,11 @@ pub fn signed_in(url: &str, headers: &Headers) -> Result<(String, Caller), Fault
         );
     };
     let shown = signin::shown(header, &terms, url, now())?;
-    let payment = shown.signed(&|digest, signature| JsPayer::signer(digest, signature)).map_err(|_| {
-        Fault::credential("sign_in_invalid", "The sign-in is not signed by its wallet, or another text was signed.")
+    let payment = proven(shown, &terms).await.map_err(|fault| match fault.status {
+        402 => {
+            Fault::credential("sign_in_invalid", "The sign-in is not signed by its wallet, or another text was signed.")
+        }
+        _ => fault,
     })?;
     Ok((account_of_payer(&payment.caip10()), Caller::of_payer(&payment.payer, "")))
 }
@@ -116,13 +120,13 @@ pub fn serves() -> bool {
 
 /// `GET /v1/balance`: what a wallet has here.
 pub async fn balance(url: &str, headers: &Headers, env: &Env) -> Told {
-    let (account, caller) = signed_in(url, headers)?;
+    let (account, caller) = signed_in(url, headers).await?;
     control::send(&account, Letter::Balance(caller), env).await
 }
 
 /// `POST /v1/refund`: what a wallet has left goes back to it, by a payment that the operator's key signs and a facilitator settles.
 pub async fn refund(url: &str, headers: &Headers, env: &Env) -> Told {
-    let (account, caller) = signed_in(url, headers)?;
+    let (account, caller) = signed_in(url, headers).await?;
     let key = refund_key(env)?;
     let (_, mut told) = control::send(&account, Letter::Refundable(caller), env).await?;
     let units = told.get("units").and_then(Value::as_u64).unwrap_or_default();
@@ -195,12 +199,13 @@ pub async fn topup(organization: &str, mut topup: Value, asked: (&Headers, Strin
     let shown = shown.ok_or_else(|| {
         offers(Fault::new(402, "payment_required", "x402_payment_required", "Pay this amount by one of the offers."))
     })?;
-    let payment = shown.signed(&|digest, signature| JsPayer::signer(digest, signature)).map_err(offers)?;
+    let payment = proven(shown, &terms).await.map_err(offers)?;
     if payment.units != units {
         return Err(offers(Fault::new(402, "payment_required", "x402_invalid", "The payment is of another amount.")));
     }
     let id = topup.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let claim = Claim { payment, request_hash: format!("{organization}:{}", purse.body_hash) };
+    let request_hash = format!("{organization}:{}", purse.claimed_for(&payment));
+    let claim = Claim { payment, request_hash };
     let outcome = paid_in(organization, &id, claim, &terms, env).await?;
     match outcome {
         Outcome::Done { transaction, .. } => {
@@ -235,7 +240,7 @@ async fn paid_in(organization: &str, id: &str, claim: Claim, terms: &Terms, env:
             Err(error) => return Err(control::unavailable("The account", error)),
         };
     let outcome = if pays {
-        let outcome = settle(&payment, terms).await;
+        let outcome = ask(Verb::Settle, &payment, terms).await;
         control::send(&account, Letter::Funded { nonce: nonce.clone(), outcome: outcome.clone() }, env).await?;
         outcome
     } else {
@@ -261,13 +266,13 @@ fn topup_resource(headers: &Headers) -> String {
     format!("https://{}/admin/v1/wallet/topups", headers.get("host").unwrap_or_default())
 }
 
-/// Settles a payment, by whichever facilitator knows how.
-async fn settle(payment: &Payment, terms: &Terms) -> Outcome {
+/// Asks one facilitator after the other, until one of them knows.
+async fn ask(verb: Verb, payment: &Payment, terms: &Terms) -> Outcome {
     let mut tries = Tries::default();
-    while let Some(url) = tries.asks(payment, &terms.facilitators) {
-        if let Event::Paid { status, body } = pay(payment.call(Verb::Settle, url, payment.units)).await
-            && let Some(outcome) = tries.hears(outcome(Verb::Settle, status, &body))
-        {
+    let facilitators = terms.known.ordered(&terms.facilitators);
+    while let Some(url) = tries.asks(payment, &facilitators) {
+        let (status, body) = answered(payment.call(verb, url, payment.units)).await;
+        if let Some(outcome) = tries.hears(verb, outcome(verb, status, &body)) {
             return outcome;
         }
     }
@@ -280,21 +285,51 @@ pub fn options() -> Value {
     json::list_of(terms.as_deref().map_or_default(payment::options), false)
 }
 
-fn shown(headers: &Headers, terms: &Terms, purse: &Purse, url: &str) -> Result<Option<Payment>, Fault> {
+async fn shown(headers: &Headers, terms: &Terms, purse: &Purse, url: &str) -> Result<Option<Payment>, Fault> {
     let shown = match (payment::shown(headers, terms, &purse.bound(), now())?, headers.get("sign-in-with-x")) {
         (Some(shown), _) => shown,
         (None, Some(header)) => signin::shown(header, terms, url, now())?,
         (None, None) => return Ok(None),
     };
-    shown.signed(&|digest, signature| JsPayer::signer(digest, signature)).map(Some)
+    proven(shown, terms).await.map(Some)
 }
 
-/// Asks a facilitator.
+/// What was shown, if it is signed as it has to be. Of what a contract has signed, somebody is asked who can tell.
+async fn proven(shown: Shown, terms: &Terms) -> Result<Payment, Fault> {
+    let (mut payment, sealed) = shown.signed(&|digest, signature| JsPayer::signer(digest, signature))?;
+    match sealed {
+        None => {}
+        Some(sealed) if payment.scheme == Scheme::Balance => {
+            let (status, body) = asked(sealed.call(&payment, terms)?).await;
+            contract::signed_in(status, &body)?;
+        }
+        Some(_) => payment.doubt = ask(Verb::Verify, &payment, terms).await.doubt(),
+    }
+    Ok(payment)
+}
+
+/// Asks a facilitator, for an exchange.
 pub async fn pay(call: Call) -> Event {
+    let (status, body) = answered(call).await;
+    Event::Paid { status, body }
+}
+
+/// What a facilitator answers; one that does not is remembered.
+async fn answered(call: Call) -> (u16, Vec<u8>) {
+    let facilitator = call.url.rsplit_once('/').map_or_default(|(base, _)| base.to_owned());
+    let told = asked(call).await;
+    if is_failing(told.0) {
+        snapshot::facilitator_fails(&facilitator);
+    }
+    told
+}
+
+/// Posts, and tells status and body; a status of 0 is no answer.
+async fn asked(call: Call) -> (u16, Vec<u8>) {
     let told = JsPayer::post(&call.url, &call.body).await.ok().map(|told| told.unchecked_into::<Uint8Array>().to_vec());
     match told.as_deref() {
-        Some([high, low, body @ ..]) => Event::Paid { status: u16::from_be_bytes([*high, *low]), body: body.to_vec() },
-        _ => Event::Paid { status: 0, body: Vec::new() },
+        Some([high, low, body @ ..]) => (u16::from_be_bytes([*high, *low]), body.to_vec()),
+        _ => (0, Vec::new()),
     }
 }
 

@@ -31,7 +31,7 @@ extern "C" {
 pub async fn get(id: &str, url: &str, headers: &Headers, env: &Env) -> Result<Value, Fault> {
     let wallet = headers.get("sign-in-with-x").is_some() || headers.credential().is_none() && payer::serves();
     let (account, organization, caller) = if wallet {
-        let (account, caller) = payer::signed_in(url, headers).map_err(|mut fault| {
+        let (account, caller) = payer::signed_in(url, headers).await.map_err(|mut fault| {
             // Who shows nothing may have forgotten its key.
             if headers.get("sign-in-with-x").is_none() {
                 fault.code = "missing_key";

@@ -124,8 +124,8 @@ pub fn settlers(env: &Env) -> Settlers {
 fn payment_terms(env: &Env) -> Option<PaymentTerms> {
     let networks: Vec<_> =
         variable(env, "X402_NETWORK")?.split(',').filter_map(|network| network_of(network.trim())).collect();
-    let Settlers { facilitators, pay_to, .. } = settlers(env);
+    let Settlers { facilitators, rpc_urls, pay_to } = settlers(env);
     let secret = mac(b"x402 quotes", &pepper(env)?);
     let whole = !networks.is_empty() && !facilitators.is_empty() && pay_to != Address::default();
-    whole.then(|| PaymentTerms { networks, pay_to, facilitators, secret, known: Known::default() })
+    whole.then(|| PaymentTerms { networks, pay_to, facilitators, rpc_urls, secret, known: Known::default() })
 }

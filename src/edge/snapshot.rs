@@ -30,6 +30,8 @@ const REGIONS: [&str; 7] = ["AF", "AN", "AS", "EU", "NA", "OC", "SA"];
 const ANYWHERE: &str = "global";
 /// How long what facilitators say of themselves is believed.
 const FACILITATORS_EVERY_MS: u64 = 300_000;
+/// While one of them fails.
+const FAILING_EVERY_MS: u64 = 15_000;
 /// How long the first request of an isolate waits for KV; then the bundled catalog serves it.
 const FIRST_READ_MS_MAX: u64 = 1_000;
 /// Organisations an isolate remembers, and keys.
@@ -163,16 +165,20 @@ pub async fn facilitators(env: &Env, ctx: &Context) {
     }
 }
 
-/// Keeps what the facilitators told. Where they told nothing, what they told before stays, and they are asked again soon.
+/// Keeps what the facilitators told. What those that told nothing told before stays, and they are asked again soon.
 pub fn remember_facilitators(known: Known) {
     with(|isolate| {
-        if known == Known::default() {
-            isolate.facilitators_due = now().after(SAMPLES_EVERY_MS);
-        } else {
-            let before = std::mem::replace(&mut isolate.known, known);
-            isolate.known.remember(&before);
-            isolate.knows_facilitators();
-        }
+        let before = std::mem::replace(&mut isolate.known, known);
+        isolate.known.remember(&before);
+        isolate.knows_facilitators();
+    });
+}
+
+/// A facilitator did not answer.
+pub fn facilitator_fails(url: &str) {
+    with(|isolate| {
+        isolate.known.fails(url);
+        isolate.knows_facilitators();
     });
 }
 
@@ -298,6 +304,9 @@ impl Isolate {
 
     fn knows_facilitators(&mut self) {
         let known = &self.known;
+        if !known.all_answer() {
+            self.facilitators_due = self.facilitators_due.min(now().after(FAILING_EVERY_MS));
+        }
         if let Some(terms) = Rc::make_mut(&mut self.world.settings).x402.as_mut() {
             Rc::make_mut(terms).known = known.clone();
         }

@@ -41,7 +41,7 @@ impl Exchange {
         let (caller, claim) = match (&self.case.knock, &purse.payment) {
             (Knock::Known(key, digest), _) => (Caller::of(key, digest), None),
             (_, Some(payment)) => {
-                let claim = Claim { payment: payment.clone(), request_hash: purse.body_hash.clone() };
+                let claim = Claim { payment: payment.clone(), request_hash: purse.claimed_for(payment) };
                 (Caller::of_payer(&payment.payer, &purse.organization), Some(Box::new(claim)))
             }
             _ => return,

@@ -166,7 +166,7 @@ impl Exchange {
 
     fn ask_facilitator(&mut self, tries: Tries, effects: &mut Vec<Effect>) {
         let (Some(terms), Some(paid)) = (self.case.till(), &self.case.purse.payment) else { return };
-        match tries.asks(paid, &terms.facilitators) {
+        match tries.asks(paid, &terms.known.ordered(&terms.facilitators)) {
             Some(url) => {
                 effects.push(Effect::Pay(paid.call(verb(paid), url, paid.units)));
                 self.phase = Phase::Paying(tries);
@@ -182,7 +182,7 @@ impl Exchange {
             return;
         };
         let verb = self.case.purse.payment.as_ref().map_or(Verb::Verify, verb);
-        match tries.hears(outcome(verb, status, &body)) {
+        match tries.hears(verb, outcome(verb, status, &body)) {
             None => self.ask_facilitator(tries, effects),
             Some(done @ Outcome::Done { .. }) => {
                 let tells = verb == Verb::Settle || matches!(done, Outcome::Done { channel: Some(_), .. });

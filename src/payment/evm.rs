@@ -194,14 +194,15 @@ pub enum Signature {
     /// Of a key: which of two points, then `r` and `s`.
     Key([u8; 65]),
     /// Of a wallet that is a contract: only the chain can tell whether it is good.
-    Contract,
+    Contract(Vec<u8>),
 }
 
-/// Reads a signature. `None` for what cannot be one: not in hexadecimal, malleable, or with another recovery byte than 27, 28, 0 or 1.
+/// Reads a signature. `None` for what cannot be one: not in hexadecimal, too short, malleable, or with another recovery byte than 27,
+/// 28, 0 or 1.
 #[must_use]
 pub fn signature(text: &str) -> Option<Signature> {
-    let bytes = unhex(text).filter(|bytes| !bytes.is_empty())?;
-    let Ok([numbers @ .., v]) = <[u8; 65]>::try_from(bytes.as_slice()) else { return Some(Signature::Contract) };
+    let bytes = unhex(text).filter(|bytes| bytes.len() >= 65)?;
+    let Ok([numbers @ .., v]) = <[u8; 65]>::try_from(bytes.as_slice()) else { return Some(Signature::Contract(bytes)) };
     let place = v.checked_sub(27).unwrap_or(v);
     let s = numbers.last_chunk::<32>()?;
     if place > 1 || *s > HALF_ORDER {
@@ -280,7 +281,7 @@ mod tests {
         assert_eq!(key("02"), None);
         assert_eq!(key("1d"), None);
         assert_eq!(signature(&format!("0x{}{}1b", "11".repeat(32), "ff".repeat(32))), None, "a high s");
-        assert_eq!(signature(&format!("{low}1b00")), Some(Signature::Contract));
+        assert!(matches!(signature(&format!("{low}1b00")), Some(Signature::Contract(bytes)) if bytes.len() == 66));
         assert_eq!((signature("0x"), signature("11")), (None, None));
     }
 }

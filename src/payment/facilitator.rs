@@ -7,9 +7,13 @@ use crate::json;
 use serde::Serialize;
 use serde_json::Value;
 
-/// What the facilitators tell of themselves, by network.
+/// What the facilitators tell of themselves, by network, and which of them fail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known(Vec<Kind>);
+pub struct Known {
+    kinds: Vec<Kind>,
+    /// Base URLs of those that did not answer when they were asked last: they are asked after the others.
+    failing: Vec<String>,
+}
 
 /// As many kinds are remembered.
 const KINDS_MAX: usize = 64;
@@ -24,9 +28,9 @@ struct Kind {
 }
 
 impl Known {
-    /// Takes in an answer of `GET /supported`. What was there first stays: facilitators are asked in order.
+    /// Takes in an answer of `GET /supported`, or that there was none. What was there first stays: facilitators are asked in order.
     pub fn learn(&mut self, url: &str, told: &Value) {
-        let kinds = told.get("kinds").and_then(Value::as_array).into_iter().flatten();
+        let Some(kinds) = told.get("kinds").and_then(Value::as_array) else { return self.fails(url) };
         for kind in kinds {
             let text = |name: &str| kind.get(name).and_then(Value::as_str).unwrap_or_default();
             let (scheme, member) = match text("scheme") {
@@ -37,14 +41,41 @@ impl Known {
             let address = kind.get("extra").and_then(|extra| extra.get(member)?.as_str()).and_then(Address::parse);
             let network = text("network");
             let known = |kind: &Kind| kind.scheme == scheme && kind.network == network && Some(kind.address) == address;
-            if let Some(address) = address.filter(|_| !self.0.iter().any(known)) {
-                self.0.push(Kind { scheme, network: network.to_owned(), address, url: url.to_owned() });
+            if let Some(address) = address.filter(|_| !self.kinds.iter().any(known)) {
+                self.kinds.push(Kind { scheme, network: network.to_owned(), address, url: url.to_owned() });
             }
         }
     }
 
+    /// A facilitator did not answer: until it tells of itself again it comes last.
+    pub fn fails(&mut self, url: &str) {
+        if !self.is_failing(url) {
+            self.failing.push(url.to_owned());
+        }
+    }
+
+    fn is_failing(&self, url: &str) -> bool {
+        self.failing.iter().any(|known| known == url)
+    }
+
+    /// Whether all answered when they were asked last.
+    #[must_use]
+    pub fn all_answer(&self) -> bool {
+        self.failing.is_empty()
+    }
+
+    /// Facilitators in the order they are to be asked.
+    #[must_use]
+    pub fn ordered(&self, facilitators: &[String]) -> Vec<String> {
+        let mut all = facilitators.to_vec();
+        all.sort_by_key(|url| self.is_failing(url));
+        all
+    }
+
     fn of(&self, scheme: Scheme, network: &str) -> Option<&Kind> {
-        self.0.iter().find(|kind| kind.scheme == scheme && kind.network == network)
+        let fits = |kind: &&Kind| kind.scheme == scheme && kind.network == network;
+        let answers = |kind: &&Kind| fits(kind) && !self.is_failing(&kind.url);
+        self.kinds.iter().find(answers).or_else(|| self.kinds.iter().find(fits))
     }
 
     /// In whose name a scheme is settled on a network: who moves what `upto` permits, who claims of channels.
@@ -57,14 +88,14 @@ impl Known {
     #[must_use]
     pub fn url(&self, scheme: Scheme, network: &str, name: Address) -> &str {
         let is_it = |kind: &&Kind| kind.scheme == scheme && kind.network == network && kind.address == name;
-        self.0.iter().find(is_it).map_or("", |kind| &kind.url)
+        self.kinds.iter().find(is_it).map_or("", |kind| &kind.url)
     }
 
     /// Keeps what was known before behind what is known now: what was offered then may come back.
     pub fn remember(&mut self, before: &Self) {
-        let new: Vec<Kind> = before.0.iter().filter(|kind| !self.0.contains(kind)).cloned().collect();
-        self.0.extend(new);
-        self.0.truncate(KINDS_MAX);
+        let new: Vec<Kind> = before.kinds.iter().filter(|kind| !self.kinds.contains(kind)).cloned().collect();
+        self.kinds.extend(new);
+        self.kinds.truncate(KINDS_MAX);
     }
 }
 
@@ -109,6 +140,21 @@ pub enum Outcome {
     Unknown,
 }
 
+/// Nobody could be asked.
+pub const UNKNOWN: &str = "unknown";
+
+impl Outcome {
+    /// Of a look at a payment: what speaks against it.
+    #[must_use]
+    pub fn doubt(self) -> String {
+        match self {
+            Self::Done { .. } => String::new(),
+            Self::Failed { reason } => reason,
+            Self::Unknown => UNKNOWN.to_owned(),
+        }
+    }
+}
+
 json::variants!(Outcome, Self::Unknown, {
     Done { transaction, channel } = "done",
     Failed { reason } = "failed",
@@ -134,16 +180,23 @@ impl Tries {
     }
 
     /// Takes an answer in: what it comes to, or `None` where the next one is to be asked.
-    pub fn hears(&mut self, outcome: Outcome) -> Option<Outcome> {
+    pub fn hears(&mut self, verb: Verb, outcome: Outcome) -> Option<Outcome> {
         match outcome {
             Outcome::Unknown => {
-                (self.place, self.doubt) = (self.place + 1, true);
+                (self.place, self.doubt) = (self.place + 1, verb == Verb::Settle);
                 None
             }
             Outcome::Failed { .. } if self.doubt => Some(Outcome::Unknown),
             outcome => Some(outcome),
         }
     }
+}
+
+/// Whether a facilitator that answers so is not to be asked first for a while: nobody is there, or it has too much to do. A 500 is how
+/// one of the dialects refuses.
+#[must_use]
+pub fn is_failing(status: u16) -> bool {
+    matches!(status, 0 | 429 | 502..=504)
 }
 
 /// Reads an answer; a status of 0 is none.
@@ -190,6 +243,37 @@ fn plain(reason: &str) -> String {
 mod tests {
     use super::*;
     use crate::json::json;
+
+    #[test]
+    fn who_does_not_answer_comes_last() {
+        let kinds = |address: &str| json!({"kinds": [{"scheme": "upto", "network": "eip155:1", "extra": {"facilitatorAddress": address}}]});
+        let [first, second] =
+            ["0x00000000000000000000000000000000000000a1", "0x00000000000000000000000000000000000000b2"];
+        let (urls, address) = (["a".to_owned(), "b".to_owned()], |text: &str| Address::parse(text));
+        let mut known = Known::default();
+        known.learn("a", &kinds(first));
+        known.learn("b", &kinds(second));
+        assert!(known.all_answer() && known.ordered(&urls) == urls);
+        assert_eq!(known.address(Scheme::Upto, "eip155:1"), address(first));
+        known.fails("a");
+        known.fails("a");
+        assert_eq!(known.ordered(&urls), ["b", "a"]);
+        assert_eq!(known.address(Scheme::Upto, "eip155:1"), address(second), "new offers name who answers");
+        assert_eq!(
+            known.url(Scheme::Upto, "eip155:1", address(first).expect("one")),
+            "a",
+            "what was offered is settled"
+        );
+        known.fails("b");
+        assert_eq!(known.address(Scheme::Upto, "eip155:1"), address(first), "where none answers, as ever");
+        let mut again = Known::default();
+        again.learn("a", &Value::Null);
+        again.learn("b", &kinds(second));
+        again.remember(&known);
+        assert!(!again.all_answer() && again.ordered(&urls) == ["b", "a"], "asked again, and who answers is well");
+        assert_eq!(again.url(Scheme::Upto, "eip155:1", address(first).expect("one")), "a");
+        assert_eq!([0, 200, 400, 429, 500, 503].map(is_failing), [true, false, false, true, false, true]);
+    }
 
     #[test]
     fn both_dialects_of_failure_are_read() {

@@ -40,6 +40,7 @@ fn terms() -> Terms {
         networks: ["eip155:84532", "eip155:8453"].iter().filter_map(|id| asset::network_of(id)).collect(),
         pay_to: Address::parse("0x90F79bf6EB2c4f870365E785982E1f101E93b906").expect("an address"),
         facilitators: vec!["https://facilitator.test".into()],
+        rpc_urls: vec![("eip155:84532".into(), "https://node.test".into())],
         secret: [7; 32],
         known,
     }
@@ -78,7 +79,7 @@ fn header_of(payment: &Value) -> &'static str {
 
 fn taken_at(payment: &Value, bound: &Bound<'_>, now: Millis) -> Result<Payment, Fault> {
     let shown = shown(&headers(header_of(payment), payment), &terms(), bound, now)?;
-    shown.expect("there is a header").signed(&recover)
+    shown.expect("there is a header").signed(&recover).map(|(payment, _)| payment)
 }
 
 fn taken(payment: &Value) -> Result<Payment, Fault> {
@@ -112,7 +113,7 @@ fn what_stock_clients_sign_is_what_we_say_they_sign() {
         assert_eq!(ours, recorded, "{name}");
         let payer = fixture["payer"].as_str().and_then(Address::parse).expect("an address");
         assert!(shown.proofs.iter().all(|proof| proof.signer == payer), "{name}");
-        let paid = shown.signed(&recover).expect(name);
+        let (paid, _) = shown.signed(&recover).expect(name);
         assert_eq!((paid.payer, paid.units, paid.network.as_str()), (payer, 10_000, "eip155:84532"), "{name}");
         assert_eq!(paid.amount(), Nanos(10_000_000), "a cent");
     }
@@ -345,7 +346,6 @@ fn a_signature_has_one_form_and_one_signer() {
             ([numbers, &[55 - v]].concat(), "the other point"),
             (numbers.to_vec(), "64 bytes"),
             (vec![0; 65], "nothing"),
-            ([&signature[..], &[0]].concat(), "a contract's"),
             (Vec::new(), "none"),
         ] {
             assert_eq!(refused(&with(&wrong), why).status, 402, "{name}: {why}");
@@ -355,6 +355,70 @@ fn a_signature_has_one_form_and_one_signer() {
     let mut payment = ours("exact-eip3009");
     payment["payload"]["signature"] = json!(sign(&fixture("upto"), &[5; 32]));
     assert_eq!(refused(&payment, "somebody else's").status, 402);
+}
+
+/// Of a contract's signature only the chain knows: somebody is asked before anything rests on it.
+#[test]
+fn what_a_contract_signs_is_left_to_who_can_ask_it() {
+    let proof = json!(format!("0x{}", "5a".repeat(97)));
+    for (name, way) in [
+        ("exact-eip3009", "/payload/signature"),
+        ("exact-permit2", "/payload/signature"),
+        ("v1-exact", "/payload/signature"),
+    ] {
+        let mut payment = ours(name);
+        *payment.pointer_mut(way).expect("a signature") = proof.clone();
+        let shown = shown(&headers(header_of(&payment), &payment), &terms(), &BOUND, NOW).expect(name).expect("there");
+        let digest = shown.proofs[0].digest;
+        let (paid, sealed) = shown.signed(&recover).expect(name);
+        assert_eq!(
+            (paid.scheme, paid.seal.len(), sealed),
+            (Scheme::Exact, 66, Some(Sealed { digest, signature: vec![0x5a; 97] })),
+            "{name}"
+        );
+    }
+    for (name, way) in [("upto", "/payload/signature"), ("batch-voucher", "/payload/voucher/signature")] {
+        let mut payment = ours(name);
+        *payment.pointer_mut(way).expect("a signature") = proof.clone();
+        let fault = refused(&payment, name);
+        assert!(fault.status == 402 && fault.message.contains("by the scheme exact"), "{name}: {fault:?}");
+    }
+    let mut payment = ours("exact-eip3009");
+    payment["payload"]["signature"] = json!(format!("0x{}", "5a".repeat(8_193)));
+    assert!(refused(&payment, "too long").message.contains("too long"));
+}
+
+#[test]
+fn a_contract_is_asked_whether_it_signed_in() {
+    let mut told = signed_in(None);
+    told["signature"] = json!(format!("0x{}", "5a".repeat(97)));
+    let header = base64::padded(json::written(&told).as_bytes());
+    let mut terms = terms();
+    let (paid, sealed) = signin::shown(&header, &terms, URI, NOW).expect("taken").signed(&recover).expect("for now");
+    let sealed = sealed.expect("a contract's");
+    let call = sealed.call(&paid, &terms).expect("there is a node");
+    let asked: Value = json::read(&call.body).expect("JSON");
+    let digest = evm::hex(&evm::message(&message(&told)));
+    // Selector, hash, where the bytes begin, how many, and those, padded to words: https://docs.soliditylang.org/en/latest/abi-spec.html
+    let data = format!("0x1626ba7e{}{:064x}{:064x}{}{}", &digest[2..], 64, 97, "5a".repeat(97), "00".repeat(31));
+    assert_eq!((call.url.as_str(), &asked["params"][0]["data"]), ("https://node.test", &json!(data)));
+    assert_eq!(asked["params"][0]["to"], told["address"].as_str().expect("an address").to_ascii_lowercase());
+    terms.rpc_urls.clear();
+    assert_eq!(sealed.call(&paid, &terms).expect_err("no node").status, 401);
+
+    let answered = |status, body: &str| contract::signed_in(status, body.as_bytes()).map_err(|fault| fault.status);
+    assert_eq!(answered(200, &format!(r#"{{"result":"0x1626ba7e{}"}}"#, "0".repeat(56))), Ok(()));
+    for (status, body, meant) in [
+        (200, r#"{"result":"0x"}"#, 401),
+        (200, r#"{"result":"0xffffffff00000000000000000000000000000000000000000000000000000000"}"#, 401),
+        (200, r#"{"error":{"code":3,"message":"execution reverted"}}"#, 401),
+        (200, r#"{"error":{"code":-32005,"message":"limit exceeded"}}"#, 503),
+        (502, r#"{"result":"0x1626ba7e"}"#, 503),
+        (200, "<html>", 503),
+        (0, "", 503),
+    ] {
+        assert_eq!(answered(status, body), Err(meant), "{status} {body}");
+    }
 }
 
 /// Everything from the 402 to the payment, with what is offered here.
@@ -470,7 +534,7 @@ fn signed_in(statement: Option<&str>) -> Value {
 
 fn enters(told: &Value, uri: &str, now: Millis) -> Result<Payment, Fault> {
     let header = base64::padded(json::written(told).as_bytes());
-    signin::shown(&header, &terms(), uri, now)?.signed(&recover)
+    signin::shown(&header, &terms(), uri, now)?.signed(&recover).map(|(payment, _)| payment)
 }
 
 #[test]

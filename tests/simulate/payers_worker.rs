@@ -251,7 +251,7 @@ impl World {
     fn paid(&mut self, number: usize, mut tries: Tries, status: u16, body: &[u8]) -> Result<(), String> {
         let worker = &mut self.workers[number];
         let verb = verb(&worker.payment);
-        match tries.hears(outcome(verb, status, body)) {
+        match tries.hears(verb, outcome(verb, status, body)) {
             None => self.ask_facilitator(number, tries),
             Some(done @ Outcome::Done { .. }) => {
                 let tells = verb == Verb::Settle || matches!(done, Outcome::Done { channel: Some(_), .. });

@@ -1,6 +1,10 @@
 // The local chain as the rig, the facilitator and the clients see it: addresses, accounts and the calls they share.
 import { readFileSync } from "node:fs";
-import { createPublicClient, createWalletClient, defineChain, encodeDeployData, encodeFunctionData, erc20Abi, http, maxUint256, parseAbiItem, publicActions } from "viem";
+import {
+  createPublicClient, createWalletClient, defineChain, encodeAbiParameters, encodeDeployData, encodeFunctionData, erc20Abi, http, maxUint256,
+  parseAbiItem, publicActions,
+} from "viem";
+import { serializeErc6492Signature } from "viem/utils";
 import { generatePrivateKey, mnemonicToAccount, privateKeyToAccount } from "viem/accounts";
 
 export const CHAIN_ID = 84532; // Base Sepolia's: stock clients know its USDC
@@ -16,6 +20,7 @@ export const BATCH_SETTLEMENT = "0x4020074e9dF2ce1deE5A9C1b5c3f541D02a10003";
 export const ERC3009_COLLECTOR = "0x4020806089470a89826cB9fB1f4059150b550004";
 export const PERMIT2_COLLECTOR = "0x4020425FAf3B746C082C2f942b4E5159887B0005";
 export const MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11";
+export const WALLET_FACTORY = "0x00000000000000000000000000000000000fac70"; // of no real chain
 
 // What stands at each address: name of the contract, and the arguments of its constructor.
 const PLACES = {
@@ -28,6 +33,7 @@ const PLACES = {
   [ERC3009_COLLECTOR]: ["MiniErc3009Collector"],
   [PERMIT2_COLLECTOR]: ["MiniPermit2Collector"],
   [MULTICALL3]: ["MiniMulticall3"],
+  [WALLET_FACTORY]: ["MiniWalletFactory"],
 };
 
 // The public test phrase that anvil's accounts come from; they hold ETH on local chains only.
@@ -108,7 +114,32 @@ export function chainAt(rpcUrl) {
     return made;
   }
 
-  return { rpcUrl, chain, reader, wallet, rpc, balance, balances, allowance, eth, setEth, transfers, channel, mint, approvePermit2, beginWithdrawal, finishWithdrawal, fresh };
+  /**
+   * A new account that is a contract, with tokens. Its owner is a key; what it signs only the chain can check. One that is not `deployed`
+   * says in each signature how it would be (ERC-6492).
+   */
+  async function freshContract({ usdc = 0n, usdt = 0n, deployed = true } = {}) {
+    const owner = await fresh();
+    const abi = artifacts.MiniWalletFactory.abi;
+    const at = await read(WALLET_FACTORY, "addressOf", [owner.address], abi);
+    if (deployed) await as(deployer, WALLET_FACTORY, "create", [owner.address], abi);
+    for (const [token, amount] of [[USDC, usdc], [USDT, usdt]]) if (BigInt(amount) > 0n) await mint(token, at, amount);
+    const sealing = (plain) => (signature) => {
+      const own = encodeAbiParameters([{ type: "uint256" }, { type: "bytes" }], [0n, signature]);
+      const data = encodeFunctionData({ abi, functionName: "create", args: [owner.address] });
+      return plain ? own : serializeErc6492Signature({ address: WALLET_FACTORY, data, signature: own });
+    };
+    const signing = (sealed) => ({
+      address: at,
+      owner,
+      signTypedData: async (typed) => sealed(await owner.signTypedData(typed)),
+      signMessage: async ({ message }) => sealed(await owner.signMessage({ message })),
+      standing: () => signing(sealing(true)),
+    });
+    return signing(sealing(deployed));
+  }
+
+  return { rpcUrl, chain, reader, wallet, rpc, freshContract, balance, balances, allowance, eth, setEth, transfers, channel, mint, approvePermit2, beginWithdrawal, finishWithdrawal, fresh };
 }
 
 const address = (of) => (typeof of === "string" ? of : of.address);

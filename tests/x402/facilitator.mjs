@@ -8,7 +8,7 @@ import { ExactEvmSchemeV1 } from "@x402/evm/exact/v1/facilitator";
 import { UptoEvmScheme } from "@x402/evm/upto/facilitator";
 import { createErc20ApprovalGasSponsoringExtension, EIP2612_GAS_SPONSORING } from "@x402/extensions";
 import { parseTransaction, recoverTransactionAddress } from "viem";
-import { authorizer, facilitator as account, NETWORK, NETWORK_V1, turns } from "./chain.mjs";
+import { authorizer, facilitator as account, NETWORK, NETWORK_V1, turns, WALLET_FACTORY } from "./chain.mjs";
 import { Control, fault } from "./control.mjs";
 import { lie, spokenAsRs } from "./untruths.mjs";
 
@@ -38,7 +38,7 @@ export async function startFacilitator({ chain, port = 0 }) {
 function stockFacilitator(chain) {
   const signer = facilitatorSigner(chain);
   const stock = new x402Facilitator();
-  stock.register(NETWORK, new ExactEvmScheme(signer, { simulateInSettle: true }));
+  stock.register(NETWORK, new ExactEvmScheme(signer, { simulateInSettle: true, eip6492AllowedFactories: [WALLET_FACTORY] }));
   stock.register(NETWORK, new UptoEvmScheme(signer));
   stock.register(NETWORK, new BatchSettlementEvmScheme(signer, authorizer));
   stock.registerV1(NETWORK_V1, new ExactEvmSchemeV1(signer, { simulateInSettle: true }));

@@ -11,11 +11,10 @@ import { chainAt, NETWORK, USDC, USDT } from "../chain.mjs";
 import { bodyOf, program, traced } from "./told.mjs";
 
 /**
- * `tokens` are those it may pay with. Without `rpcUrl` the signer cannot read the chain, as a bare account of viem cannot. `batch` are
+ * `account` is one that is a contract, where it is no key's. `tokens` are those it may pay with. Without `rpcUrl` the signer cannot read the chain, as a bare account of viem cannot. `batch` are
  * options of batch settlement: salt, storage, depositPolicy, voucherSigner.
  */
-export function fetchV2({ key, rpcUrl, schemes = ["batch-settlement", "upto", "exact"], tokens = [USDC, USDT], siwx = false, batch = {}, fetch, maxAmountPerPayment }) {
-  const account = privateKeyToAccount(key);
+export function fetchV2({ key, account = privateKeyToAccount(key), rpcUrl, schemes = ["batch-settlement", "upto", "exact"], tokens = [USDC, USDT], siwx = false, batch = {}, fetch, maxAmountPerPayment }) {
   const signer = toClientEvmSigner(account, rpcUrl ? chainAt(rpcUrl).reader : undefined);
   const made = {
     exact: () => new ExactEvmScheme(signer),

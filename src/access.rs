@@ -280,9 +280,13 @@ pub struct Tenant {
     /// Beside what is the organisation's: the list of [`Layer`]s that the key that asked stands under; null for none.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub policies: Value,
+    /// Who calls is told the price where the organisation does not pay.
+    pub payment_challenge: bool,
 }
 
-json::members!(Tenant { organization, version, providers, routes, policies = Value::Null });
+json::members!(Tenant {
+    organization, version, providers, routes, policies = Value::Null, payment_challenge = false,
+});
 
 /// A provider of one organisation.
 #[derive(Clone, Debug, PartialEq, Serialize)]

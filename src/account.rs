@@ -507,6 +507,7 @@ impl Account {
         }
         self.organization = organization;
         self.tenant.organization.clone_from(&self.organization.id);
+        self.tenant.payment_challenge = self.organization.payment_challenge;
         let mut writes = vec![record("organization", "", Some(&self.organization))];
         if let Some((id, member)) = owner {
             writes.push(record("member", &id, Some(&member)));

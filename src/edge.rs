@@ -25,7 +25,7 @@ use crate::{
     account::letter::AdminAsk,
     audit, dialect,
     endpoint::{Endpoint, Headers, Surface},
-    exchange::{Exchange, Inbound, event::Event, plain_url},
+    exchange::{Exchange, Inbound, event::Event},
     fault::Fault,
     id::mint,
     time::Millis,
@@ -190,19 +190,20 @@ async fn chat(
             return Err(secrets::no_pepper());
         }
     };
+    let knock = match payer::as_who(knock, &headers, env).await {
+        Ok(knock) => knock,
+        Err(fault) => return Ok(fault_response(surface, &fault, &mint("req", now(), chance))),
+    };
     let key = match &knock {
         Knock::Known(key, _) => Some(key),
         Knock::Stranger | Knock::Forged => None,
     };
-    let world = snapshot::world(env, &ctx, key).await;
-    let terms = world.settings.x402.clone().filter(|_| knock == Knock::Stranger);
-    let mut world = world;
-    if terms.is_some() {
+    let mut world = snapshot::world(env, &ctx, key).await;
+    if world.settings.x402.is_some() && (knock == Knock::Stranger || world.challenges() == Some(true)) {
         snapshot::facilitators(env, &ctx).await;
         world.settings = snapshot::settings();
     }
-    let terms = terms.and_then(|_| world.settings.x402.clone());
-    let purse = payer::purse(terms, "POST", plain_url(&url), path_of(&url).0, &headers, &body).await;
+    let purse = payer::purse(&world, &knock, &url, path_of(&url).0, &headers, &body).await;
     let account = match (&purse.payment, key) {
         (Some(payment), _) => payer::account(&purse, payment),
         (None, key) => key.map_or_default(|key| account_object::account_of(&key.organization())),

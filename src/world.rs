@@ -105,6 +105,12 @@ impl World {
         self.policies.as_deref().unwrap_or(&NONE)
     }
 
+    /// Whether a key's callers are told the price of a call that their organisation does not pay for; `None` while nobody knows.
+    #[must_use]
+    pub fn challenges(&self) -> Option<bool> {
+        self.tenant.as_ref().map(|view| view.tenant.payment_challenge)
+    }
+
     /// Whether a provider is the organisation's own.
     #[must_use]
     pub fn is_own(&self, provider: &str) -> bool {

@@ -40,7 +40,7 @@ impl Account {
                 found("key", there.then(|| self.key_told(id, now)))
             }
             Admin::GetOrganization => told(200, self.organization_told()),
-            Admin::UpdateOrganization => self.rename(asks::read(body)?)?,
+            Admin::UpdateOrganization => self.update_organization(asks::read(body)?)?,
             Admin::CreateGroup => {
                 self.put_group(actor, &format!("grp_{fresh}"), asks::group(asks::read(body)?, true)?, true, now)
             }

@@ -18,7 +18,7 @@ mod alert;
 mod key;
 
 pub use alert::{TopUpAsk, WalletAsk, WebhookAsk};
-pub use key::{InviteAsk, KeyAsk, NameAsk, RotateAsk, changed_key};
+pub use key::{InviteAsk, KeyAsk, NameAsk, OrganizationAsk, RotateAsk, changed_key};
 
 const NAME_MAX: usize = 200;
 const ROLES_MAX: usize = 32;

@@ -83,26 +83,34 @@ impl Account {
     }
 
     pub(super) fn organization_told(&self) -> Value {
-        let Organization { id, name, timezone, created_at, .. } = &self.organization;
+        let Organization { id, name, timezone, created_at, payment_challenge, .. } = &self.organization;
         json!({
             "object": "organization",
             "id": id,
             "name": name,
             "timezone": timezone,
             "status": "active",
+            "payment_challenge": payment_challenge,
             "created_at": Millis(created_at * 1_000).rfc3339(),
         })
     }
 
     /// # Errors
     /// 400 for an empty or long name.
-    pub(super) fn rename(&mut self, ask: asks::NameAsk) -> Result<Turn, Fault> {
-        if let Some(name) = ask.check()? {
+    pub(super) fn update_organization(&mut self, ask: asks::OrganizationAsk) -> Result<Turn, Fault> {
+        let ask = ask.check()?;
+        if let Some(name) = ask.name {
             self.organization.name = name;
         }
-        let write = record("organization", "", Some(&self.organization));
+        let mut writes = Vec::new();
+        if let Some(asked) = ask.payment_challenge.filter(|asked| *asked != self.organization.payment_challenge) {
+            self.organization.payment_challenge = asked;
+            self.tenant.payment_challenge = asked;
+            writes.push(self.next_tenant());
+        }
+        writes.push(record("organization", "", Some(&self.organization)));
         let turn = Turn::told(Answer::Told { status: 200, body: self.organization_told() });
-        Ok(self.restated(200, turn.with(vec![write])))
+        Ok(self.restated(200, turn.with(writes)))
     }
 }
 

@@ -178,9 +178,11 @@ pub struct Organization {
     /// What the time zone means, as the platform knew it when it was set.
     pub zone: Zone,
     pub created_at: u64,
+    /// Its callers are told what a call costs where it does not pay for it: they may pay by a wallet of their own.
+    pub payment_challenge: bool,
 }
 
-json::members!(Organization { id, name, timezone, zone = Zone::default(), created_at });
+json::members!(Organization { id, name, timezone, zone = Zone::default(), created_at, payment_challenge = false });
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NewCredit {

@@ -412,8 +412,14 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
     let at = now();
     let id = mint("org", at, random::chance()?);
     let zone = zone_of(&ask.timezone, at)?;
-    let organization =
-        Organization { id: id.clone(), name: ask.name, timezone: ask.timezone, zone, created_at: at.seconds() };
+    let organization = Organization {
+        id: id.clone(),
+        name: ask.name,
+        timezone: ask.timezone,
+        zone,
+        created_at: at.seconds(),
+        payment_challenge: false,
+    };
     let member = Member { name: "first owner".into(), owner: true, created_at: at, ..Member::default() };
     let owner = Some((mint("mem", at, random::chance()?), member));
     let keys = Mint::new(&id, env)?;

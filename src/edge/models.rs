@@ -5,7 +5,7 @@ use super::{
 };
 use crate::json::{json, put, put_text, told_by_text};
 use crate::{
-    access::{ANY_QUALITY, KeyKind, Knock, knock},
+    access::{ANY_QUALITY, Digest, Key, KeyKind, Knock, Tenant, knock},
     account::letter::{Answer, Caller, KeySpec, Letter},
     catalog::{Ability, Deployment, When},
     endpoint::Headers,
@@ -23,17 +23,7 @@ async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<D
     let (spec, world) = match knock(headers.credential(), &pepper) {
         Knock::Stranger => (Box::<KeySpec>::default(), snapshot::world(env, ctx, None).await),
         Knock::Known(key, digest) if key.kind == KeyKind::Inference => {
-            let (caller, id) = (Caller::of(&key, &digest), key.id());
-            let spec = match ask(env, &account_of(&key.organization()), &Letter::Whoami(caller)).await {
-                Ok(Answer::Whoami { spec, tenant }) => {
-                    snapshot::remember(&tenant, &id);
-                    spec
-                }
-                Ok(Answer::Refused(refusal)) => return Err(refusal.to_fault()),
-                Ok(_) | Err(_) => {
-                    return Err(Fault::unavailable("unavailable", "The account could not be reached. Try again."));
-                }
-            };
+            let (spec, _) = asked(&key, &digest, env).await?;
             (spec, snapshot::world(env, ctx, Some(&key)).await)
         }
         other => return Err(control::not_a_key_of_ours(&other)),
@@ -46,6 +36,23 @@ async fn visible(headers: &Headers, env: &Env, ctx: &Context) -> Result<Vec<Rc<D
     let mut deployments: Vec<_> = all(&world).filter(seen).cloned().collect();
     deployments.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     Ok(deployments)
+}
+
+/// Whether the organisation of a key has its callers told the price of what it does not pay for.
+pub async fn challenges(key: &Key, digest: &Digest, env: &Env) -> Result<bool, Fault> {
+    Ok(asked(key, digest, env).await?.1.payment_challenge)
+}
+
+/// What a key may, and what its organisation brings along, which the isolate knows afterwards.
+async fn asked(key: &Key, digest: &Digest, env: &Env) -> Result<(Box<KeySpec>, Box<Tenant>), Fault> {
+    match ask(env, &account_of(&key.organization()), &Letter::Whoami(Caller::of(key, digest))).await {
+        Ok(Answer::Whoami { spec, tenant }) => {
+            snapshot::remember(&tenant, &key.id());
+            Ok((spec, tenant))
+        }
+        Ok(Answer::Refused(refusal)) => Err(refusal.to_fault()),
+        Ok(_) | Err(_) => Err(Fault::unavailable("unavailable", "The account could not be reached. Try again.")),
+    }
 }
 
 fn all(world: &World) -> impl Iterator<Item = &Rc<Deployment>> {

@@ -2,9 +2,10 @@
 use super::{
     account_object::{self, account_of, account_of_payer},
     control::{self, Told},
-    now, receipts, secrets, snapshot,
+    models, now, receipts, secrets, snapshot,
 };
 use crate::{
+    access::Knock,
     account::letter::{Answer, Caller, Claim, Letter, NewCredit},
     endpoint::Headers,
     exchange::{event::Event, plain_url},
@@ -21,10 +22,10 @@ use crate::{
         facilitator::{Call, Known, Outcome, Tries, Verb, is_failing, outcome},
         nanos_of, signin, units_of,
     },
+    world::World,
 };
 use js_sys::Uint8Array;
 use serde_json::Value;
-use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 use worker::Env;
 
@@ -44,21 +45,38 @@ extern "C" {
     async fn supported(url: &str) -> Result<JsValue, JsValue>;
 }
 
-/// What a stranger brings along to pay with; nothing where nothing can be paid with.
-pub async fn purse(
-    terms: Option<Rc<Terms>>,
-    method: &str,
-    url: &str,
-    path: &str,
-    headers: &Headers,
-    body: &[u8],
-) -> Purse {
-    let Some(terms) = terms else { return Purse::default() };
-    let (target, body_hash) = (format!("{method} {path}"), receipts::hash(body).await);
+/// As whom a call is made: who shows a payment beside a key pays for it, where the key's organisation has its callers told the price.
+///
+/// # Errors
+/// 401 for a key that is none any more.
+pub async fn as_who(knock: Knock, headers: &Headers, env: &Env) -> Result<Knock, Fault> {
+    let pays = headers.get("payment-signature").or_else(|| headers.get("x-payment")).is_some();
+    if let (Knock::Known(key, digest), true) = (&knock, pays)
+        && models::challenges(key, digest, env).await?
+    {
+        return Ok(Knock::Stranger);
+    }
+    Ok(knock)
+}
+
+/// What a caller brings along to pay with; nothing where nothing can be paid with.
+pub async fn purse(world: &World, knock: &Knock, url: &str, path: &str, headers: &Headers, body: &[u8]) -> Purse {
+    let asks = match knock {
+        Knock::Stranger => true,
+        // Whether its organisation wants it is known once the account was asked.
+        Knock::Known(..) => world.challenges() != Some(false),
+        Knock::Forged => false,
+    };
+    let Some(terms) = world.settings.x402.clone().filter(|_| asks) else { return Purse::default() };
+    let url = plain_url(url);
+    let (target, body_hash) = (format!("POST {path}"), receipts::hash(body).await);
     let network = headers.get("payment-network").unwrap_or_default().to_owned();
     let mut purse = Purse { target, resource: url.to_owned(), body_hash, network, ..Purse::default() };
     if purse.body_hash.is_empty() {
         purse.refused = Some(Fault::unavailable("unavailable", "The request could not be hashed. Try again."));
+        return purse;
+    }
+    if *knock != Knock::Stranger {
         return purse;
     }
     match shown(headers, &terms, &purse, url).await {
@@ -318,7 +336,7 @@ pub async fn pay(call: Call) -> Event {
 async fn answered(call: Call) -> (u16, Vec<u8>) {
     let facilitator = call.url.rsplit_once('/').map_or_default(|(base, _)| base.to_owned());
     let told = asked(call).await;
-    if is_failing(told.0) {
+    if is_failing(told.0, &told.1) {
         snapshot::facilitator_fails(&facilitator);
     }
     told

@@ -31,7 +31,7 @@ const ANYWHERE: &str = "global";
 /// How long what facilitators say of themselves is believed.
 const FACILITATORS_EVERY_MS: u64 = 300_000;
 /// While one of them fails.
-const FAILING_EVERY_MS: u64 = 15_000;
+const FAILING_EVERY_MS: u64 = 10_000;
 /// How long the first request of an isolate waits for KV; then the bundled catalog serves it.
 const FIRST_READ_MS_MAX: u64 = 1_000;
 /// Organisations an isolate remembers, and keys.

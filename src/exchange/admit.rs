@@ -171,6 +171,9 @@ impl Exchange {
                 self.mismatch = Some(told);
                 self.ask_for_payment(Some(fault), effects);
             }
+            Refusal::Credits { .. } | Refusal::Budget(_) if self.may_pay_itself() => {
+                self.pay_itself(fault, now, effects);
+            }
             Refusal::Credits { available, estimate } if self.case.purse.payment.is_some() => {
                 let text = format!("This wallet has {available} USD here, and the call may cost {estimate} USD.");
                 self.ask_for_payment(Some(Fault::new(402, "payment_required", "insufficient_credits", text)), effects);

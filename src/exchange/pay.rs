@@ -16,7 +16,7 @@ use crate::{
         facilitator::{Outcome, Tries, Verb, outcome},
         units_of,
     },
-    route::Plan,
+    route::{Allowed, Plan},
     time::Millis,
 };
 use serde_json::Value;
@@ -58,7 +58,7 @@ impl Case {
 
     /// What the call would cost by the mode that was asked for, then by the others.
     fn menu(&self, plan: &Plan) -> Vec<Dish> {
-        let mut menu = vec![Dish { models: Vec::new(), ..dish(plan) }];
+        let mut menu = vec![dish(plan)];
         if plan.is_a_choice {
             for mode in Mode::ALL.into_iter().filter(|mode| *mode != plan.terms.mode) {
                 let overrides = Overrides { mode: Some(mode), ..self.overrides.clone() };
@@ -142,6 +142,31 @@ impl Exchange {
         if let (Some(challenge), Some(Effect::Reply(reply))) = (challenge, effects.last_mut()) {
             super::reply::add_challenge(reply, challenge);
         }
+    }
+
+    /// Whether a call that an organisation does not pay for may be paid for by its caller.
+    pub(super) fn may_pay_itself(&self) -> bool {
+        match self.case.knock {
+            Knock::Known(..) => self.case.world.challenges() == Some(true) && !self.case.purse.target.is_empty(),
+            _ => !self.case.purse.organization.is_empty(),
+        }
+    }
+
+    /// Tells the price of a call, as if no organisation stood behind it; where a stranger could not make it, its own fault.
+    pub(super) fn pay_itself(&mut self, mut fault: Fault, now: Millis, effects: &mut Vec<Effect>) {
+        let case = &mut self.case;
+        case.knock = Knock::Stranger;
+        (case.purse.payment, case.allowed) = (None, Allowed::default());
+        case.purse.organization.clear();
+        (case.world.tenant, case.world.policies) = (None, None);
+        case.bound_by_payment();
+        case.replan(now);
+        if case.plan.is_err() || case.till().is_none() {
+            return self.refuse(&fault, effects);
+        }
+        (fault.status, fault.kind) = (402, "payment_required");
+        fault.message.push_str(" Or pay for this call by a wallet of your own, by x402.");
+        self.ask_for_payment(Some(fault), effects);
     }
 
     /// Whether what was paid pays for the call. A client of version 1 was bound by no quote.

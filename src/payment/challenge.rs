@@ -4,7 +4,7 @@ use super::{
     asset::{Network, Token},
     batch,
     evm::Address,
-    malformed, quote, signin, unpaid,
+    malformed, nanos_of, quote, signin, unpaid,
 };
 use crate::{
     base64,
@@ -30,7 +30,7 @@ pub struct Dish {
     pub mode: Mode,
     /// The most it can cost, in atomic units.
     pub units: u64,
-    /// `provider/model` in the order they would be asked; empty where that need not be told.
+    /// `provider/model` in the order they would be asked.
     pub models: Vec<String>,
     /// When its first token is to be expected.
     pub ttft_ms: u64,
@@ -62,7 +62,7 @@ pub struct Asked<'a> {
 pub struct Challenge {
     /// The `PAYMENT-REQUIRED` header.
     pub header: String,
-    /// `x402Version` and `accepts` for the body.
+    /// `x402Version` and `accepts` for the body, and what each mode would cost: the header has no room for all of them.
     pub members: Map<String, Value>,
 }
 
@@ -161,7 +161,9 @@ impl Asked<'_> {
 
     fn offer(&self, scheme: Scheme, network: &Network, token: &Token, dish: &Dish) -> Value {
         let mut offer = requirements(scheme, network, token, dish.units, self.terms);
-        if let Some(extra) = offer.get_mut("extra").and_then(Value::as_object_mut).filter(|_| !dish.models.is_empty()) {
+        // Of the mode that was asked for, the header need not say who would answer.
+        let other = self.menu.first().is_some_and(|asked| asked.mode != dish.mode);
+        if let Some(extra) = offer.get_mut("extra").and_then(Value::as_object_mut).filter(|_| other) {
             put_text(extra, "mode", dish.mode.word());
             put(extra, "models", json!(dish.models));
             put(extra, "ttftMs", dish.ttft_ms.into());
@@ -190,13 +192,13 @@ impl Asked<'_> {
     }
 
     /// What clients and facilitators may add: gas that the facilitator pays for, a wallet that draws on its balance, and where the call is
-    /// listed. Schemas are left out: they are published, and each would be a kilobyte.
+    /// listed. Schemas are published, and each would be a kilobyte: only for a listing there has to be one, and it says next to nothing.
     fn extensions(&self) -> Value {
         json!({
             "eip2612GasSponsoring": {"info": {"version": "1"}},
             "erc20ApprovalGasSponsoring": {"info": {"version": "1"}},
             "sign-in-with-x": signin::asked(self.terms, self.resource, self.now, self.salt),
-            "bazaar": {"info": {"input": {"type": "http", "method": "POST", "bodyType": "json"}}},
+            "bazaar": {"info": {"input": {"type": "http", "method": "POST", "bodyType": "json"}}, "schema": {"type": "object"}},
         })
     }
 
@@ -270,6 +272,15 @@ pub fn challenge(asked: &Asked<'_>) -> Option<Challenge> {
     let token = network.tokens.first().filter(|_| !network.name_v1.is_empty());
     let old = token.map(|token| offer_v1(network, token, dish.units, asked.terms.pay_to, asked.resource));
     let accepts = Value::Array(old.into_iter().collect());
-    let members = [("x402Version".to_owned(), json!(1)), ("accepts".to_owned(), accepts)].into_iter().collect();
+    let mut members: Map<_, _> =
+        [("x402Version".to_owned(), json!(1)), ("accepts".to_owned(), accepts)].into_iter().collect();
+    if asked.menu.len() > 1 {
+        let mode = |dish: &Dish| {
+            json!({
+                "mode": dish.mode.word(), "amount_usd": nanos_of(dish.units), "models": dish.models, "ttft_ms": dish.ttft_ms,
+            })
+        };
+        put(&mut members, "modes", asked.menu.iter().map(mode).collect());
+    }
     Some(Challenge { header, members })
 }

@@ -192,11 +192,11 @@ impl Tries {
     }
 }
 
-/// Whether a facilitator that answers so is not to be asked first for a while: nobody is there, or it has too much to do. A 500 is how
-/// one of the dialects refuses.
+/// Whether a facilitator that answers so is not to be asked first for a while: nobody is there, somebody else answers, or it has too much
+/// to do. A 500 alone is how one of the dialects refuses.
 #[must_use]
-pub fn is_failing(status: u16) -> bool {
-    matches!(status, 0 | 429 | 502..=504)
+pub fn is_failing(status: u16, body: &[u8]) -> bool {
+    matches!(status, 429 | 502..=504) || body.first() != Some(&b'{')
 }
 
 /// Reads an answer; a status of 0 is none.
@@ -272,7 +272,9 @@ mod tests {
         again.remember(&known);
         assert!(!again.all_answer() && again.ordered(&urls) == ["b", "a"], "asked again, and who answers is well");
         assert_eq!(again.url(Scheme::Upto, "eip155:1", address(first).expect("one")), "a");
-        assert_eq!([0, 200, 400, 429, 500, 503].map(is_failing), [true, false, false, true, false, true]);
+        let failing = |status| is_failing(status, b"{}");
+        assert_eq!([200, 400, 429, 500, 503].map(failing), [false, false, true, false, true]);
+        assert!(is_failing(0, b"") && is_failing(500, b"<html>"));
     }
 
     #[test]

@@ -400,7 +400,14 @@ fn a_contract_is_asked_whether_it_signed_in() {
     let asked: Value = json::read(&call.body).expect("JSON");
     let digest = evm::hex(&evm::message(&message(&told)));
     // Selector, hash, where the bytes begin, how many, and those, padded to words: https://docs.soliditylang.org/en/latest/abi-spec.html
-    let data = format!("0x1626ba7e{}{:064x}{:064x}{}{}", &digest[2..], 64, 97, "5a".repeat(97), "00".repeat(31));
+    let data = format!(
+        "0x1626ba7e{}{:064x}{:064x}{}{}",
+        digest.trim_start_matches("0x"),
+        64,
+        97,
+        "5a".repeat(97),
+        "00".repeat(31)
+    );
     assert_eq!((call.url.as_str(), &asked["params"][0]["data"]), ("https://node.test", &json!(data)));
     assert_eq!(asked["params"][0]["to"], told["address"].as_str().expect("an address").to_ascii_lowercase());
     terms.rpc_urls.clear();

@@ -5,11 +5,14 @@ use crate::stage::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use megarouter::{
     account::letter::{Grant, PostOutcome, Refusal, Unfit},
+    budget::Blocked,
     catalog::Catalog,
     exchange::event::{Effect, Event, Timer},
     fault::Fault,
+    id::Scope,
     money::Nanos,
     payment::{Payment, Scheme, facilitator::Outcome},
+    time::Window,
     world::World,
 };
 use serde_json::{Value, json};
@@ -93,6 +96,14 @@ fn a_stranger_without_a_mode_gets_a_menu_of_modes() {
         accepts.iter().filter(|accept| mode(accept) == first).map(|accept| &accept["scheme"]).collect();
     assert!(schemes.contains(&&json!("upto")) && schemes.contains(&&json!("exact")), "{schemes:?}");
     assert_eq!(story.header("x-should-retry"), Some("false"));
+    // The body has room for all of them.
+    let body = story.body();
+    let modes = body["modes"].as_array().expect("modes");
+    let words: Vec<_> = modes.iter().filter_map(|mode| mode["mode"].as_str()).collect();
+    assert_eq!(words, ["balanced", "cost-first", "latency-first", "availability-first"]);
+    let told =
+        |mode: &Value| mode["amount_usd"].is_string() && mode["ttft_ms"].is_u64() && !mode["models"][0].is_null();
+    assert!(modes.iter().all(told), "{modes:?}");
 }
 
 #[test]
@@ -283,6 +294,48 @@ fn what_another_payment_would_cure_is_told_with_the_price() {
         assert_eq!(story.header("payment-required").is_some(), status == 402, "{refusal:?}");
         assert_eq!(story.header("x-should-retry"), Some("false"), "{refusal:?}");
     }
+}
+
+/// A world in which a key's organisation says whether its callers may pay by themselves.
+fn known(payment_challenge: bool) -> World {
+    let rows = json!({"organization": "org_1", "version": 3, "providers": {},
+        "routes": {"fast": {"targets": [{"provider": "alpha", "model": "m"}]}}, "payment_challenge": payment_challenge});
+    let mut known = world();
+    assert!(known.learn(&megarouter::json::from_value(rows).expect("rows of an organisation")));
+    known
+}
+
+#[test]
+fn a_keyed_call_is_told_a_price_only_where_its_organisation_wants_it() {
+    let estimate = Nanos(10_000_000);
+    let blocked = Blocked {
+        scope: Scope::Organization,
+        scope_name: String::new(),
+        window: Window::Day,
+        limit_usd: estimate,
+        posted_usd: estimate,
+        held_usd: Nanos(0),
+        estimate_usd: estimate,
+        resets_at: None,
+    };
+    for (refusal, alone, code) in [
+        (Refusal::Credits { available: Nanos(0), estimate }, 402, "insufficient_credits"),
+        (Refusal::Budget(Box::new(blocked)), 403, "organization_budget_exceeded"),
+    ] {
+        let opened = |challenge| Story::opens_in(&chat(&["alpha"]), known(challenge)).does(&["Hold for 1"]);
+        let story = opened(false).hears(Event::Refused(refusal.clone())).does(&[&format!("Reply {alone}")]).is("Done");
+        assert_eq!(story.header("payment-required"), None);
+        let story = opened(true).hears(Event::Refused(refusal.clone())).does(&["Reply 402"]).is("Done");
+        assert!(required(&story)["accepts"].as_array().is_some_and(|offers| !offers.is_empty()), "{code}");
+        let error = &story.body()["error"];
+        assert_eq!((&error["code"], &error["type"]), (&json!(code), &json!("payment_required")));
+        // What only the organisation knows is nothing a stranger can buy.
+        let named = Ask { model: "fast".into(), wishes: json!({}), ..chat(&["alpha"]) };
+        let story = Story::opens_in(&named, known(true)).hears(Event::Refused(refusal));
+        assert_eq!((story.reply().status, story.header("payment-required")), (alone, None));
+    }
+    let story = Story::opens_in(&chat(&["alpha"]), known(true)).hears(Event::Refused(Refusal::InFlight));
+    assert_eq!(story.header("payment-required"), None, "no payment cures it");
 }
 
 #[test]

@@ -486,7 +486,7 @@ const BOUNDS = [
     ["expires_in_seconds", null, 31_536_001], ["model_allowlist", null, [""]], ["provider_allowlist", [], "openai"],
   ]],
   ["Rotate", "POST", "/api_keys/{key}/rotate", [["grace_seconds", 86_400, 86_401], ["grace_seconds", 0, null], ["grace_seconds", 1, -1]]],
-  ["OrganizationPatch", "PATCH", "/organization", [["name", text(200), text(201)], ["name", null, " "]]],
+  ["OrganizationPatch", "PATCH", "/organization", [["name", text(200), text(201)], ["name", null, " "], ["payment_challenge", true, "yes"]]],
   ["Invite", "POST", "/invites", [
     ["expires_in_seconds", 2_592_000, 2_592_001], ["expires_in_seconds", null, 0], ["name", null, ""], ["email", text(200), text(201)],
     ["roles", [], [{ role: "member" }]], ["roles", null, Array(33).fill({ role: "auditor" })],

@@ -61,9 +61,9 @@ test("an admin pays into the shared pool by stablecoin, once per payment", async
   assert.equal(keyless.status, 401);
 });
 
-test("a wallet calls in the name of a member, under the member's budget, without a payment", async () => {
+test("a wallet calls in the name of a member, under the member's budget, without a payment, and beyond it pays by itself", async () => {
   const own = await here.newOrganization();
-  const wallet = await rig.fresh({});
+  const wallet = await rig.fresh({ usdc: 5_000_000n });
   const { body: member } = await here.call("POST", "/admin/v1/members", own.adminKey, { name: "Agent", wallet: wallet.address });
   assert.equal(member.wallet, wallet.address.toLowerCase());
   const headers = { "sign-in-organization": own.id };
@@ -72,12 +72,42 @@ test("a wallet calls in the name of a member, under the member's budget, without
   assert.ok(answer.usage?.cost_usd, JSON.stringify(answer));
   assert.ok(client.exchanges.every(({ payment }) => !payment), "nothing was paid");
   await here.call("PUT", `/admin/v1/members/${member.id}/budgets/day`, own.adminKey, { limit_usd: "0.0000001", mode: "hard" });
-  const refused = await client.call({ url, body, headers });
-  assert.equal(refused.answer.error?.code, "request_exceeds_budget", JSON.stringify(refused.answer));
+  const beyond = await client.call({ url, body, headers });
+  assert.ok(beyond.answer.usage?.cost_usd, JSON.stringify(beyond.answer));
+  const [asked, refused, paid] = client.exchanges.slice(-3);
+  assert.deepEqual([asked.status, refused.status, !!refused.signIn, paid.status, !!paid.payment], [402, 402, true, 200, true]);
+  assert.equal(refused.required.error, "request_exceeds_budget");
+  assert.equal(await rig.balance(USDC, wallet), 5_000_000n - BigInt(paid.payment.accepted.amount));
   const { body: gone } = await here.call("PATCH", `/admin/v1/members/${member.id}`, own.adminKey, { wallet: null });
   assert.equal(gone.wallet, null);
   const other = await client.call({ url, body, headers });
   assert.equal(other.answer.error?.code, "role_required", JSON.stringify(other.answer));
+});
+
+test("a keyed call that its organisation does not pay for is told a price only where the organisation wants it", async () => {
+  const own = await here.newOrganization({ credit_usd: "0" });
+  const wallet = await rig.fresh({ usdc: 5_000_000n });
+  const keyed = (key) => ({ authorization: `Bearer ${key}` });
+  const client = fetchV2({ key: wallet.key, rpcUrl: rig.rpcUrl, schemes: ["exact"] });
+  const call = (key = own.key) => client.call({ url, body, headers: keyed(key) });
+  const without = await here.call("POST", "/v1/chat/completions", own.key, body);
+  assert.deepEqual([without.status, without.body.error.code, without.headers.get("payment-required")], [402, "insufficient_credits", null]);
+  const { status, body: changed } = await here.call("PATCH", "/admin/v1/organization", own.adminKey, { payment_challenge: true });
+  assert.deepEqual([status, changed.payment_challenge], [200, true]);
+  const { answer } = await call();
+  assert.ok(answer.usage?.cost_usd, JSON.stringify(answer));
+  const [refused, paid] = client.exchanges.slice(-2);
+  assert.deepEqual([refused.status, refused.required.error, paid.status], [402, "insufficient_credits", 200]);
+  assert.equal(await rig.balance(USDC, wallet), 5_000_000n - BigInt(paid.payment.accepted.amount));
+  assert.equal((await here.call("GET", "/admin/v1/wallet", own.adminKey)).body.posted_debits_usd ?? "0", "0", "the organisation paid nothing");
+  // A key that is none any more is refused, whatever is shown beside it.
+  const payment = Buffer.from(JSON.stringify(paid.payment)).toString("base64");
+  const shown = (key) => here.call("POST", "/v1/chat/completions", key, body, { "payment-signature": payment });
+  assert.equal((await shown(own.key)).body.object, "payment.used");
+  const { body: keys } = await here.call("GET", "/admin/v1/api_keys", own.adminKey);
+  for (const { id, kind } of keys.data) if (kind !== "admin") await here.call("DELETE", `/admin/v1/api_keys/${id}`, own.adminKey);
+  const gone = await shown(own.key);
+  assert.deepEqual([gone.status, gone.headers.get("payment-required")], [401, null], JSON.stringify(gone.body));
 });
 
 test("what a wallet has left is told to it alone, and goes back to it on chain", async () => {

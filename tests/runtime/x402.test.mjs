@@ -1,6 +1,7 @@
 // Stock clients pay for calls on a local chain: what moved is asserted to the unit, and what the account says of it.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { extractDiscoveryInfo } from "../x402/facilitator.mjs";
 import { nanos } from "./books.mjs";
 import { textOf } from "./harness.mjs";
 import { body, decoded, merchant, provider, startPaid, units, USDC, USDT } from "./wallets.mjs";
@@ -104,6 +105,15 @@ test("a wallet that has allowed Permit2 pays by upto several times at once", asy
   const { told, moved } = await paid.moved(wallet, () => Promise.all(Array.from({ length: 4 }, () => client.call({ url: paid.url, body }))), { settles: all });
   assert.deepEqual(moved, [all(told), all(told)]);
   await paid.booksOf(wallet);
+});
+
+test("a facilitator that keeps a list of what can be bought finds what it needs in the first payment", async () => {
+  const client = paid.clientOf(await paid.fresh(), { schemes: ["exact"] });
+  await client.call({ url: paid.url, body });
+  const { paymentPayload, paymentRequirements } = paid.rig.control.log.findLast(({ operation }) => operation === "settle").request;
+  const listed = extractDiscoveryInfo(paymentPayload, paymentRequirements);
+  assert.equal(listed?.resourceUrl, paid.url);
+  assert.deepEqual([listed.method, listed.discoveryInfo.input.bodyType], ["POST", "json"]);
 });
 
 test("what can be paid with is told without a price", async () => {

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { nanos } from "./books.mjs";
 import { code, start, until } from "./harness.mjs";
+import { chainAt } from "../x402/chain.mjs";
+import { startFacilitator } from "../x402/facilitator.mjs";
 import { body, decoded, merchant, NETWORK, paidBy, startPaid, tools, units, USDC } from "./wallets.mjs";
 
 let paid, control;
@@ -182,5 +184,30 @@ test("two facilitators: where the first is gone, the second settles", async () =
     }
   } finally {
     await here.close();
+  }
+});
+
+test("one that does not answer is asked after the others, until it tells of itself again", async () => {
+  const second = await startFacilitator({ chain: chainAt(paid.rig.rpcUrl) });
+  const here = await start({ vars: paidBy(paid.rig, [paid.rig.facilitatorUrl, second.url]) });
+  try {
+    const two = tools(paid.rig, here);
+    await until("every scheme is offered", async () => (await two.priced()).offer("upto"));
+    const call = async () => {
+      const [first, other] = [control.counts.settle, second.control.counts.settle];
+      const client = two.clientOf(await paid.fresh(), { schemes: ["exact"] });
+      const { answer } = await client.call({ url: two.url, body });
+      assert.equal(client.exchanges.at(-1).status, 200, JSON.stringify(answer));
+      return [control.counts.settle - first, second.control.counts.settle - other];
+    };
+    assert.deepEqual(await call(), [1, 0]);
+    control.set({ down: true });
+    assert.deepEqual(await call(), [1, 1], "the other one helps out");
+    assert.deepEqual(await call(), [0, 1], "and is asked first from then on");
+    reset();
+    await until("the first one is back", async () => (await call())[0] === 1, { ms: 25_000 });
+  } finally {
+    await here.close();
+    await second.close();
   }
 });

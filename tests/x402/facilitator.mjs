@@ -12,6 +12,9 @@ import { authorizer, facilitator as account, NETWORK, NETWORK_V1, turns, WALLET_
 import { Control, fault } from "./control.mjs";
 import { lie, spokenAsRs } from "./untruths.mjs";
 
+/** What a facilitator that lists resources makes of a payment. */
+export { extractDiscoveryInfo } from "@x402/extensions/bazaar";
+
 export async function startFacilitator({ chain, port = 0 }) {
   const control = new Control();
   const scheme = stockFacilitator(chain);

@@ -166,7 +166,7 @@ impl InviteAsk {
     }
 }
 
-/// A name: `POST /admin/v1/invites/accept`, `PATCH /admin/v1/organization`
+/// A name: `POST /admin/v1/invites/accept`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameAsk {
     name: Option<String>,
@@ -182,6 +182,24 @@ impl NameAsk {
     pub fn check(self) -> Result<Option<String>, Fault> {
         self.name.as_deref().map_or(Ok(()), named)?;
         Ok(self.name)
+    }
+}
+
+/// `PATCH /admin/v1/organization`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrganizationAsk {
+    pub name: Option<String>,
+    pub payment_challenge: Option<bool>,
+}
+
+json::members!(strict default OrganizationAsk { name, payment_challenge });
+
+impl OrganizationAsk {
+    /// # Errors
+    /// 400 for an empty or long name.
+    pub fn check(self) -> Result<Self, Fault> {
+        self.name.as_deref().map_or(Ok(()), named)?;
+        Ok(self)
     }
 }
 

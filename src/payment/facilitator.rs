@@ -67,8 +67,8 @@ impl Known {
     /// Facilitators in the order they are to be asked.
     #[must_use]
     pub fn ordered(&self, facilitators: &[String]) -> Vec<String> {
-        let mut all = facilitators.to_vec();
-        all.sort_by_key(|url| self.is_failing(url));
+        let (mut all, failing): (Vec<_>, Vec<_>) = facilitators.iter().cloned().partition(|url| !self.is_failing(url));
+        all.extend(failing);
         all
     }
 

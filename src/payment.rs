@@ -70,10 +70,30 @@ pub struct Terms {
     pub pay_to: Address,
     /// Base URLs, in the order they are asked.
     pub facilitators: Vec<String>,
+    /// Ours, in whose name channels are claimed and given back: the first for new ones, the others for what they opened. Empty where
+    /// that is left to facilitators.
+    pub authorizers: Vec<Address>,
     /// What quotes are sealed with.
     pub secret: Word,
     /// What facilitators say of themselves.
     pub known: Known,
+}
+
+impl Terms {
+    /// In whose name a scheme is settled on a network; `None` where nobody settles it.
+    fn party(&self, scheme: Scheme, network: &str) -> Option<Address> {
+        let Some(ours) = self.authorizers.first().filter(|_| scheme == Scheme::Batch) else {
+            return self.known.address(scheme, network);
+        };
+        // What is no key makes no channels.
+        let carried = *ours != Address::default() && !self.known.url(scheme, network, None).is_empty();
+        carried.then_some(*ours)
+    }
+
+    /// The base URL of who settles what is settled in a name: what is settled in ours, anybody may carry.
+    fn carrier(&self, scheme: Scheme, network: &str, name: Address) -> &str {
+        self.known.url(scheme, network, Some(name).filter(|name| !self.authorizers.contains(name)))
+    }
 }
 
 /// A payment as it was shown: held against its offer, its signature not yet looked at.
@@ -288,7 +308,7 @@ pub fn shown(headers: &Headers, terms: &Terms, bound: &Bound<'_>, now: Millis) -
     let extra =
         |name: &str| requirements.get("extra").and_then(|extra| extra.get(name)?.as_str()).and_then(Address::parse);
     let pinned = extra("facilitatorAddress").or(extra("receiverAuthorizer"));
-    let facilitator = pinned.map_or("", |name| terms.known.url(scheme, network.id, name));
+    let facilitator = pinned.map_or("", |name| terms.carrier(scheme, network.id, name));
     if scheme != Scheme::Exact && facilitator.is_empty() {
         return Err(unpaid("Whoever was to settle this offer is not known any more."));
     }

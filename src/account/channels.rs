@@ -22,7 +22,7 @@ use crate::{
 use serde::Serialize;
 use serde_json::Value;
 
-/// So much that was charged is claimed at once.
+/// So much that was charged is claimed at once, where it may be given back without us.
 const CLAIM_FROM: Nanos = Nanos(1_000_000_000);
 /// How long what is on chain is believed: a payer takes a day to leave.
 const FRESH_MS: u64 = 300_000;
@@ -65,6 +65,9 @@ pub(super) struct Channel {
     sweeps: bool,
     /// Its payer wants back what is left.
     leaves: bool,
+    /// We have signed that it is given back, as the refund of that number: until it is, whoever has that can do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    released: Option<u64>,
     tries: u32,
     /// When what was charged has to be claimed, or swept.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +76,7 @@ pub(super) struct Channel {
 
 json::members!(default Channel {
     network, asset, payer, facilitator, voucher, charged, on_chain, stale, seen_at, open, open_until, request_id, claiming, claims, sweeps,
-    leaves, tries, claim_at,
+    leaves, released, tries, claim_at,
 });
 
 impl Channel {
@@ -85,6 +88,11 @@ impl Channel {
     /// What was charged and is not claimed yet: nothing before a voucher was charged by.
     fn owes(&self) -> u64 {
         if self.voucher.signature.is_empty() { 0 } else { self.charged.saturating_sub(self.on_chain.claimed) }
+    }
+
+    /// Whether only we can give it back before the payer's delay is over.
+    fn is_ours(&self, own: bool) -> bool {
+        own && self.released != Some(self.on_chain.refunds)
     }
 
     /// What of it is whose.
@@ -168,7 +176,7 @@ impl Account {
         let unsure = |channel: &Channel| {
             channel.stale || channel.open.is_some() || now.since(channel.seen_at) > FRESH_MS
             // Who has more at stake looks each time: a facilitator may give a channel back to whoever asks.
-            || nanos_of(channel.owes().saturating_add(payment.units)) > UNSEEN_MAX
+            || !channel.is_ours(voucher.own) && nanos_of(channel.owes().saturating_add(payment.units)) > UNSEEN_MAX
         };
         let pays = voucher.deposit > 0 || known.as_ref().is_none_or(unsure);
         let id = voucher.channel.clone();
@@ -270,7 +278,9 @@ impl Account {
         channel.claim_at = match nanos_of(channel.owes()) {
             Nanos(0) => None,
             // Who leaves can take it all with it. A claim that was asked for has its answer first: it is for what was charged then.
-            owed if channel.claiming == 0 && (owed >= CLAIM_FROM || channel.on_chain.leaving > 0) => {
+            owed if channel.claiming == 0
+                && (channel.on_chain.leaving > 0 || owed >= CLAIM_FROM && !channel.is_ours(channel.voucher.own)) =>
+            {
                 Some(now.after(1_000))
             }
             _ => channel.claim_at.or(Some(now.after(self.terms.claim_after_ms))),
@@ -312,16 +322,20 @@ impl Account {
         let (step, payload) = if channel.sweeps {
             ("sweep", json!({"type": "settle", "receiver": settlers.pay_to, "token": channel.asset}))
         } else if channel.leaves && !self.is_open(&channel, now) {
-            ("leave", batch::leave(&channel.voucher, channel.charged, channel.on_chain))
+            channel.released = Some(channel.on_chain.refunds);
+            ("leave", channel.voucher.leave(&channel.network, channel.charged, channel.on_chain))
         } else {
-            ("claim", json!({"type": "claim", "claims": [batch::claim(&channel.voucher, channel.charged)]}))
+            ("claim", channel.voucher.claim(&channel.network, channel.charged))
         };
         if step != "sweep" {
             channel.claiming = channel.charged;
         }
         channel.claim_at = Some(now.after(60_000));
         let body = batch::errand(&channel.network, channel.asset, settlers.pay_to, payload);
-        let url = format!("{}/settle", channel.facilitator);
+        // What is signed by us, anybody can carry.
+        let others = settlers.facilitators.get(channel.tries as usize % settlers.facilitators.len().max(1));
+        let other = others.filter(|_| channel.voucher.own && channel.tries > 0);
+        let url = format!("{}/settle", other.unwrap_or(&channel.facilitator));
         self.keep_channel(id, channel);
         Some(Inquiry { nonce: name.to_owned(), step, url, body: json::written(&body) })
     }

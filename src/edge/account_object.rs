@@ -2,7 +2,7 @@
 use super::{
     complain,
     error::{Error, Result},
-    journal, js_time, now, secrets, storage,
+    journal, js_time, now, payer, secrets, storage,
 };
 use crate::{
     account::{
@@ -15,7 +15,6 @@ use crate::{
     time::Millis,
 };
 use js_sys::Uint8Array;
-use serde_json::Value;
 use std::{
     cell::{Cell, RefCell},
     panic::{AssertUnwindSafe, RefUnwindSafe},
@@ -71,7 +70,7 @@ pub struct AccountObject {
     /// The last entry of the trail that was sent; none where that failed.
     trailed: Cell<Option<u64>>,
     /// What is to be asked about payments.
-    inquiries: Cell<Vec<Value>>,
+    inquiries: Cell<Vec<Inquiry>>,
 }
 
 // What a panic may leave half changed is dropped with the instance: the class in `entry.js` makes a new one after a throw.
@@ -225,13 +224,20 @@ impl AccountObject {
             let mut writes = account.expire(now());
             let (due, more) = account.inquiries(now(), &settlers);
             writes.extend(more);
-            self.inquiries.set(due.iter().map(Inquiry::request).collect());
+            self.inquiries.set(due);
             writes
         })
     }
 
-    /// Writes due entries to the journal. Resolves to the last one it has, 0 if none was due, -1 if it failed.
+    /// Signs what is to be asked in our name, and writes due entries to the journal. Resolves to the last one it has, 0 if none was
+    /// due, -1 if it failed.
     pub async fn send(&self) -> f64 {
+        let mut signed = Vec::new();
+        for inquiry in self.inquiries.take() {
+            let body = AssertUnwindSafe(payer::authorized(inquiry.body, &self.env)).await;
+            signed.push(Inquiry { body, ..inquiry });
+        }
+        self.inquiries.set(signed);
         let (due, trail) = self.due();
         let Some(seq) = self.append(&self.name, &due).await else { return -1.0 };
         // Money first: a trail that cannot be written holds up no call.
@@ -252,7 +258,7 @@ impl AccountObject {
         let sent =
             |pepper: Vec<u8>| due.iter().map(|sending| sending.request(organization, &pepper)).collect::<Vec<_>>();
         let mut requests = pepper.map_or_default(sent);
-        requests.append(&mut self.inquiries.take());
+        requests.extend(self.inquiries.take().iter().map(Inquiry::request));
         json::written(&requests.into())
     }
 

@@ -1,5 +1,5 @@
 //! The worker's variables and secrets. No secret leaves this room but into a header of the call it belongs to.
-use super::vault;
+use super::{payer, vault};
 use crate::{
     access::Secret,
     access::mac,
@@ -127,5 +127,6 @@ fn payment_terms(env: &Env) -> Option<PaymentTerms> {
     let Settlers { facilitators, pay_to, .. } = settlers(env);
     let secret = mac(b"x402 quotes", &pepper(env)?);
     let whole = !networks.is_empty() && !facilitators.is_empty() && pay_to != Address::default();
-    whole.then(|| PaymentTerms { networks, pay_to, facilitators, secret, known: Known::default() })
+    let authorizers = payer::authorizers(env).into_iter().map(|(address, _)| address).collect();
+    whole.then(|| PaymentTerms { networks, pay_to, facilitators, authorizers, secret, known: Known::default() })
 }

@@ -3,6 +3,7 @@
 //! <https://github.com/x402-foundation/x402/blob/main/specs/schemes/batch-settlement/scheme_batch_settlement_evm.md>
 use super::{
     Offered, Proof, Signed, address,
+    asset::{Network, network_of},
     evm::{self, Address, Word, bytes, decimal, hex, keccak, number, typed},
     malformed, member, text, unpaid, whole,
 };
@@ -11,7 +12,7 @@ use crate::{
     json::{self, json},
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The contract that keeps channels, and the one that collects deposits by EIP-3009; at the same addresses everywhere.
 const CONTRACT: &str = "0x4020074e9dF2ce1deE5A9C1b5c3f541D02a10003";
@@ -38,9 +39,12 @@ pub struct Voucher {
     pub signature: String,
     /// What is deposited with it; 0 for nothing.
     pub deposit: u64,
+    /// The channel is claimed and given back in our name: no facilitator does so by itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub own: bool,
 }
 
-json::members!(default Voucher { channel, config, most, signature, deposit });
+json::members!(default Voucher { channel, config, most, signature, deposit, own });
 
 /// What is known of a channel on chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -86,8 +90,7 @@ pub(super) fn read(payload: &Value, offered: &Offered<'_>) -> Result<(Signed, Vo
     if !ours {
         return Err(unpaid("The channel is not one to us, as it was offered."));
     }
-    let contract = Address::parse(CONTRACT).unwrap_or_default();
-    let domain = evm::domain("x402 Batch Settlement", Some("1"), offered.network.chain_id, contract);
+    let domain = domain(offered.network);
     let parties = [payer, authorizer, offered.terms.pay_to, receiver_authorizer, offered.token.address];
     let mut members: Vec<Word> = parties.into_iter().map(Address::word).collect();
     members.extend([number(delay.unwrap_or_default().into()), salt]);
@@ -121,8 +124,14 @@ pub(super) fn read(payload: &Value, offered: &Offered<'_>) -> Result<(Signed, Vo
     }
     let channel = hex(&id);
     let nonce = format!("channel:{channel}");
-    let voucher = Voucher { channel, config: json::written(config), most, signature, deposit };
+    let own = offered.terms.authorizers.contains(&receiver_authorizer);
+    let voucher = Voucher { channel, config: json::written(config), most, signature, deposit, own };
     Ok((Signed { payer, proofs, units, nonce, valid_before }, voucher))
+}
+
+fn domain(network: &Network) -> Word {
+    let contract = Address::parse(CONTRACT).unwrap_or_default();
+    evm::domain("x402 Batch Settlement", Some("1"), network.chain_id, contract)
 }
 
 /// What the payer must have signed for a deposit.
@@ -151,31 +160,74 @@ pub fn errand(network: &str, asset: Address, pay_to: Address, payload: Value) ->
     json!({"x402Version": 2, "paymentPayload": payment, "paymentRequirements": accepted})
 }
 
-/// What is left of a channel goes back to its payer, once what was charged is claimed.
-#[must_use]
-pub fn leave(voucher: &Voucher, charged: u64, on_chain: OnChain) -> Value {
-    let config: Value = json::read(&voucher.config).unwrap_or_default();
-    let owes = charged > on_chain.claimed;
-    let claims: Vec<Value> = owes.then(|| claim(voucher, charged)).into_iter().collect();
-    json!({
-        "type": "refund",
-        "channelConfig": config,
-        "voucher": {
-            "channelId": voucher.channel, "maxClaimableAmount": voucher.most.to_string(), "signature": voucher.signature,
-        },
-        "amount": on_chain.balance.saturating_sub(charged).to_string(),
-        "refundNonce": on_chain.refunds.to_string(),
-        "claims": claims,
-    })
+/// Where signatures of ours stand in an errand. Until they are made, the digests stand there that are to be signed.
+const CLAIM_SIGNATURE: &str = "claimAuthorizerSignature";
+const REFUND_SIGNATURE: &str = "refundAuthorizerSignature";
+const CLAIM: &str = "ClaimEntry(bytes32 channelId,uint128 maxClaimableAmount,uint128 totalClaimed)";
+
+impl Voucher {
+    /// What is claimed by it, for what was charged.
+    #[must_use]
+    pub fn claim(&self, network: &str, charged: u64) -> Value {
+        json!({"type": "claim", "claims": [self.claimed(charged)], CLAIM_SIGNATURE: self.claim_digest(network, charged)})
+    }
+
+    /// What is left of its channel goes back to the payer, once what was charged is claimed.
+    #[must_use]
+    pub fn leave(&self, network: &str, charged: u64, on_chain: OnChain) -> Value {
+        let config: Value = json::read(&self.config).unwrap_or_default();
+        let (amount, owes) = (on_chain.balance.saturating_sub(charged), charged > on_chain.claimed);
+        let members = [number(on_chain.refunds.into()), number(amount.into())];
+        let kind = "Refund(bytes32 channelId,uint256 nonce,uint128 amount)";
+        json!({
+            "type": "refund",
+            "channelConfig": config,
+            "voucher": {
+                "channelId": self.channel, "maxClaimableAmount": self.most.to_string(), "signature": self.signature,
+            },
+            "amount": amount.to_string(),
+            "refundNonce": on_chain.refunds.to_string(),
+            "claims": owes.then(|| self.claimed(charged)).into_iter().collect::<Vec<_>>(),
+            CLAIM_SIGNATURE: self.claim_digest(network, charged),
+            REFUND_SIGNATURE: self.digest(network, typed(kind, &[&[self.id()], &members[..]].concat())),
+        })
+    }
+
+    fn claimed(&self, charged: u64) -> Value {
+        let config: Value = json::read(&self.config).unwrap_or_default();
+        json!({
+            "voucher": {"channel": config, "maxClaimableAmount": self.most.to_string()},
+            "signature": self.signature,
+            "totalClaimed": charged.to_string(),
+        })
+    }
+
+    fn id(&self) -> Word {
+        bytes(&self.channel).unwrap_or_default()
+    }
+
+    /// A batch of one claim.
+    fn claim_digest(&self, network: &str, charged: u64) -> String {
+        let entry = typed(CLAIM, &[self.id(), number(self.most.into()), number(charged.into())]);
+        self.digest(network, typed(&format!("ClaimBatch(ClaimEntry[] claims){CLAIM}"), &[keccak(&entry)]))
+    }
+
+    fn digest(&self, network: &str, message: Word) -> String {
+        network_of(network).map_or_default(|network| hex(&evm::digest(domain(network), message)))
+    }
 }
 
-/// A claim of a voucher, for what was charged.
+/// What is to be signed of an errand by one of our keys: the digest, and the member of the errand's payload that it stands in.
 #[must_use]
-pub fn claim(voucher: &Voucher, charged: u64) -> Value {
-    let config: Value = json::read(&voucher.config).unwrap_or_default();
-    json!({
-        "voucher": {"channel": config, "maxClaimableAmount": voucher.most.to_string()},
-        "signature": voucher.signature,
-        "totalClaimed": charged.to_string(),
-    })
+pub fn unsigned(payload: &Map<String, Value>) -> Vec<(&'static str, Word)> {
+    let told = |name: &'static str| Some((name, payload.get(name)?.as_str().and_then(bytes)?));
+    [CLAIM_SIGNATURE, REFUND_SIGNATURE].into_iter().filter_map(told).collect()
+}
+
+/// In whose name an errand is done.
+#[must_use]
+pub fn authorizer(payload: &Map<String, Value>) -> Option<Address> {
+    let config =
+        payload.get("channelConfig").or_else(|| payload.get("claims")?.get(0)?.get("voucher")?.get("channel"))?;
+    config.get("receiverAuthorizer")?.as_str().and_then(Address::parse)
 }

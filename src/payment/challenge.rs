@@ -78,7 +78,7 @@ fn requirements(scheme: Scheme, network: &Network, token: &Token, units: u64, te
     if token.signs {
         put("version", token.version);
     }
-    let party = terms.known.address(scheme, network.id).unwrap_or_default().to_string();
+    let party = terms.party(scheme, network.id).unwrap_or_default().to_string();
     if scheme == Scheme::Upto || !token.signs {
         put("assetTransferMethod", "permit2");
     }
@@ -141,7 +141,7 @@ impl Terms {
     fn schemes(&self, network: &Network) -> Vec<(Scheme, &'static Token)> {
         let mut all = Vec::new();
         for scheme in [Scheme::Batch, Scheme::Upto, Scheme::Exact] {
-            if scheme != Scheme::Exact && self.known.address(scheme, network.id).is_none() {
+            if scheme != Scheme::Exact && self.party(scheme, network.id).is_none() {
                 continue;
             }
             // Channels take deposits by signature.

@@ -35,6 +35,8 @@ impl Known {
                 _ => continue,
             };
             let address = kind.get("extra").and_then(|extra| extra.get(member)?.as_str()).and_then(Address::parse);
+            // Who has no name of its own for channels still carries ours.
+            let address = address.or((scheme == Scheme::Batch).then(Address::default));
             let network = text("network");
             let known = |kind: &Kind| kind.scheme == scheme && kind.network == network && Some(kind.address) == address;
             if let Some(address) = address.filter(|_| !self.0.iter().any(known)) {
@@ -43,21 +45,21 @@ impl Known {
         }
     }
 
-    fn of(&self, scheme: Scheme, network: &str) -> Option<&Kind> {
-        self.0.iter().find(|kind| kind.scheme == scheme && kind.network == network)
+    fn of(&self, scheme: Scheme, network: &str) -> impl Iterator<Item = &Kind> {
+        self.0.iter().filter(move |kind| kind.scheme == scheme && kind.network == network)
     }
 
     /// In whose name a scheme is settled on a network: who moves what `upto` permits, who claims of channels.
     #[must_use]
     pub fn address(&self, scheme: Scheme, network: &str) -> Option<Address> {
-        self.of(scheme, network).map(|kind| kind.address)
+        self.of(scheme, network).map(|kind| kind.address).find(|address| *address != Address::default())
     }
 
-    /// The base URL of who settles a scheme in a name; empty where nobody does.
+    /// The base URL of who settles a scheme in a name, or in whatever name; empty where nobody does.
     #[must_use]
-    pub fn url(&self, scheme: Scheme, network: &str, name: Address) -> &str {
-        let is_it = |kind: &&Kind| kind.scheme == scheme && kind.network == network && kind.address == name;
-        self.0.iter().find(is_it).map_or("", |kind| &kind.url)
+    pub fn url(&self, scheme: Scheme, network: &str, name: Option<Address>) -> &str {
+        let is_it = |kind: &&Kind| name.is_none_or(|name| kind.address == name);
+        self.of(scheme, network).find(is_it).map_or("", |kind| &kind.url)
     }
 
     /// Keeps what was known before behind what is known now: what was offered then may come back.

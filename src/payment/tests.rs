@@ -20,6 +20,8 @@ fn fixture(name: &str) -> Value {
         "v1-exact" => include_str!("../../tests/fixtures/payments/v1-exact.json"),
         "batch-deposit" => include_str!("../../tests/fixtures/payments/batch-deposit.json"),
         "batch-voucher" => include_str!("../../tests/fixtures/payments/batch-voucher.json"),
+        "batch-permit2" => include_str!("../../tests/fixtures/payments/batch-permit2.json"),
+        "batch-refund" => include_str!("../../tests/fixtures/payments/batch-refund.json"),
         "siwx" => include_str!("../../tests/fixtures/payments/siwx.json"),
         _ => panic!("no fixture {name}"),
     };
@@ -40,6 +42,7 @@ fn terms() -> Terms {
         networks: ["eip155:84532", "eip155:8453"].iter().filter_map(|id| asset::network_of(id)).collect(),
         pay_to: Address::parse("0x90F79bf6EB2c4f870365E785982E1f101E93b906").expect("an address"),
         facilitators: vec!["https://facilitator.test".into()],
+        authorizers: Vec::new(),
         secret: [7; 32],
         known,
     }
@@ -137,6 +140,82 @@ fn a_payment_is_told_to_its_facilitator_as_it_came() {
         (&json!(1), &json!("10000"))
     );
     assert_eq!((&asked["paymentRequirements"]["network"], first.mode), (&json!("base-sepolia"), None));
+}
+
+/// What a fixture's channel is known by.
+fn voucher(name: &str) -> batch::Voucher {
+    taken(&ours(name)).expect("taken").voucher.expect("a voucher")
+}
+
+#[test]
+fn what_we_sign_of_channels_is_what_the_contract_wants() {
+    // By `signClaimBatch` and `signRefund` of @x402/evm 2.27.0, which hash typed data by viem.
+    let claimed = "0x9717a4d542b690dd4860f248365db158f8ddd1e961c2486579152f866b91b2f7";
+    let refunded = "0xee2ba6759d695fb516f361d7b8ea6ea40ca0d7eab0410bc044e115aa06e651a3";
+    let voucher = voucher("batch-voucher");
+    let claim = voucher.claim("eip155:84532", 1_234);
+    let digests = |payload: &Value| -> Vec<String> {
+        let unsigned = batch::unsigned(payload.as_object().expect("an object")).into_iter();
+        unsigned.map(|(member, digest)| format!("{member} {}", evm::hex(&digest))).collect()
+    };
+    assert_eq!(digests(&claim), [format!("claimAuthorizerSignature {claimed}")]);
+    let on_chain = batch::OnChain { balance: 100_000, claimed: 0, refunds: 3, leaving: 0 };
+    let leave = voucher.leave("eip155:84532", 1_234, on_chain);
+    assert_eq!((&leave["amount"], &leave["refundNonce"]), (&json!("98766"), &json!("3")));
+    assert_eq!(
+        digests(&leave),
+        [format!("claimAuthorizerSignature {claimed}"), format!("refundAuthorizerSignature {refunded}")]
+    );
+    let name = Address::parse("0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65");
+    for payload in [claim, leave, voucher.leave("eip155:84532", 0, on_chain)] {
+        assert_eq!(batch::authorizer(payload.as_object().expect("an object")), name);
+    }
+}
+
+#[test]
+fn channels_are_in_our_name_where_there_is_a_key() {
+    let (ours, older) = (Address([7; 20]), Address::parse("0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65").expect("one"));
+    let offered = |terms: &Terms| {
+        let dish = Dish { mode: Mode::Balanced, units: 10_000, models: Vec::new(), ttft_ms: 0 };
+        let asked = Asked {
+            terms,
+            resource: URI,
+            bound: BOUND,
+            network: "",
+            catalog_id: CATALOG,
+            menu: &[dish],
+            error: "",
+            channel: None,
+            now: NOW,
+            salt: 0,
+        };
+        let offers = asked.offers(terms.networks[0]);
+        let offer = offers.into_iter().find(|offer| offer["scheme"] == "batch-settlement");
+        offer.map_or(Value::Null, |offer| offer["extra"]["receiverAuthorizer"].clone())
+    };
+    let read = |terms: &Terms| {
+        let payment = super::tests::ours("batch-voucher");
+        let shown = shown(&headers("payment-signature", &payment), terms, &BOUND, NOW)?.expect("there is a header");
+        Ok::<_, Fault>((shown.payment.facilitator, shown.payment.voucher.expect("a voucher").own))
+    };
+    let mut terms = terms();
+    assert_eq!(offered(&terms), json!(older), "the facilitator's");
+    assert_eq!(read(&terms), Ok(("https://facilitator.test".to_owned(), false)));
+    terms.authorizers = vec![ours, older];
+    assert_eq!(offered(&terms), json!(ours));
+    assert_eq!(read(&terms), Ok(("https://facilitator.test".to_owned(), true)), "of an older key");
+    // A facilitator without a name of its own.
+    terms.known = Known::default();
+    terms
+        .known
+        .learn("https://plain.test", &json!({"kinds": [{"scheme": "batch-settlement", "network": "eip155:84532"}]}));
+    assert_eq!(offered(&terms), json!(ours));
+    assert_eq!(read(&terms), Ok(("https://plain.test".to_owned(), true)));
+    terms.authorizers = vec![Address::default(), ours];
+    assert_eq!(offered(&terms), Value::Null, "what is no key makes no channels");
+    terms.authorizers.clear();
+    assert_eq!(offered(&terms), Value::Null, "nobody could claim");
+    assert_eq!(read(&terms).map_err(|fault| fault.status), Err(402));
 }
 
 #[test]

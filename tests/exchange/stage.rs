@@ -196,6 +196,7 @@ pub fn payment_terms() -> payment::Terms {
         networks: network_of("eip155:84532").into_iter().collect(),
         pay_to: Address::parse("0x90F79bf6EB2c4f870365E785982E1f101E93b906").expect("an address"),
         facilitators: FACILITATORS.map(str::to_owned).to_vec(),
+        authorizers: Vec::new(),
         secret: [7; 32],
         known,
     }

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { depositOf, voucherOf } from "../x402/clients/forge.mjs";
 import { code, until } from "./harness.mjs";
-import { body, merchant, startPaid, units, USDC } from "./wallets.mjs";
+import { body, keyOf, merchant, merchantAuthorizer, startPaid, units, USDC } from "./wallets.mjs";
 
 let paid;
-before(async () => { paid = await startPaid({ vars: { X402_CLAIM_AFTER_S: "1" } }); });
+before(async () => { paid = await startPaid({ vars: { X402_CLAIM_AFTER_S: "1", X402_AUTHORIZER_KEY: keyOf(merchantAuthorizer) } }); });
 after(() => paid?.close());
 
 const payer = (wallet, options) => paid.clientOf(wallet, { schemes: ["batch-settlement"], ...options });
@@ -119,6 +119,36 @@ test("a voucher that does not cover the call, or is not covered itself, or is an
     assert.equal(answer.status, 402, `${what}: ${JSON.stringify(answer.body).slice(0, 300)}`);
     assert.equal(await paid.worked(), calls, what);
   }
+});
+
+test("a channel is in our own name, and no facilitator gives it back by itself", async () => {
+  const wallet = await paid.fresh();
+  const client = payer(wallet);
+  await client.call({ url: paid.url, body });
+  const { payment } = client.exchanges.at(-1);
+  const { channelConfig, voucher } = payment.payload;
+  assert.equal(channelConfig.receiverAuthorizer, merchantAuthorizer.address);
+  const refund = { type: "refund", channelConfig, voucher, amount: "1", refundNonce: "0", claims: [] };
+  const answer = await fetch(`${paid.rig.facilitatorUrl}/settle`, {
+    method: "POST", headers: { "content-type": "application/json" },
+    body: JSON.stringify({ x402Version: 2, paymentPayload: { ...payment, payload: refund }, paymentRequirements: payment.accepted }),
+  });
+  const { success, errorReason } = await answer.json();
+  assert.deepEqual([success, errorReason], [false, "invalid_batch_settlement_evm_authorizer_address_mismatch"]);
+});
+
+test("calls of some worth go on without a look at the chain", async () => {
+  const wallet = await paid.fresh();
+  const client = payer(wallet);
+  const dear = { ...body, max_tokens: 60_000 };
+  await client.call({ url: paid.url, body: dear });
+  const asked = paid.asks();
+  const before = client.exchanges.length;
+  for (let call = 0; call < 2; call++) await client.call({ url: paid.url, body: dear });
+  const { payment } = client.exchanges.at(-1);
+  assert.ok(BigInt(payment.accepted.amount) > 100_000n, payment.accepted.amount);
+  assert.deepEqual(wrote(client, before), Array(2).fill([[402, undefined], [200, "voucher"]]).flat());
+  assert.equal(paid.asks().verify, asked.verify);
 });
 
 test("a voucher is charged by once", async () => {

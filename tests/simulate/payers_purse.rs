@@ -199,15 +199,18 @@ impl World {
         let valid_before = if deposit > 0 { self.now.seconds() + 120 } else { u64::MAX };
         let requirements = json!({"scheme": "batch-settlement", "network": NETWORK, "amount": units.to_string(), "asset": token(), "payTo": OPERATOR});
         let signature = signed(&id, most);
+        // Every other one is claimed in our own name.
+        let own = place % 2 == 1;
         let mut inner = json!({
-            "type": if deposit > 0 { "deposit" } else { "voucher" }, "channelConfig": {"id": id},
+            "type": if deposit > 0 { "deposit" } else { "voucher" }, "channelConfig": {"id": id, "own": own},
             "voucher": {"channelId": id, "maxClaimableAmount": most.to_string(), "signature": signature},
         });
         if deposit > 0 {
             inner["deposit"] =
                 json!({"amount": deposit.to_string(), "authorization": permit(deposit, valid_before, &nonce)});
         }
-        let voucher = Voucher { channel: id.clone(), config: json!({"id": id}).to_string(), most, signature, deposit };
+        let config = json!({"id": id, "own": own}).to_string();
+        let voucher = Voucher { channel: id.clone(), config, most, signature, deposit, own };
         Payment {
             scheme: Scheme::Batch,
             network: NETWORK.into(),

@@ -5,7 +5,7 @@ use super::{
     Offered, Proof, Signed, address,
     asset::{Network, network_of},
     evm::{self, Address, Word, bytes, decimal, hex, keccak, number, typed},
-    malformed, member, text, unpaid, whole,
+    malformed, member, permit2, text, unpaid, whole,
 };
 use crate::{
     fault::Fault,
@@ -114,9 +114,17 @@ pub(super) fn read(payload: &Value, offered: &Offered<'_>) -> Result<(Signed, Vo
     if kind == "deposit" {
         let told = member(payload, "deposit")?;
         deposit = whole(told, "amount")?;
-        let permit = member(member(told, "authorization")?, "erc3009Authorization")?;
-        valid_before = whole(permit, "validBefore")?;
-        proofs.push(deposited(permit, offered, (payer, deposit), &id)?);
+        let told = member(told, "authorization")?;
+        let signed = if offered.token.signs {
+            deposited(member(told, "erc3009Authorization")?, offered, (payer, deposit), &id)?
+        } else {
+            permit2::deposit(member(told, "permit2Authorization")?, offered, id)?
+        };
+        if (signed.payer, signed.units) != (payer, deposit) {
+            return Err(unpaid("What is deposited is another's, or another amount."));
+        }
+        valid_before = signed.valid_before;
+        proofs.extend(signed.proofs);
     }
     let units = whole(offered.requirements, "amount")?;
     if most < units {
@@ -134,8 +142,8 @@ fn domain(network: &Network) -> Word {
     evm::domain("x402 Batch Settlement", Some("1"), network.chain_id, contract)
 }
 
-/// What the payer must have signed for a deposit.
-fn deposited(permit: &Value, offered: &Offered<'_>, from: (Address, u64), channel: &Word) -> Result<Proof, Fault> {
+/// What the payer must have signed for a deposit by the token itself.
+fn deposited(permit: &Value, offered: &Offered<'_>, from: (Address, u64), channel: &Word) -> Result<Signed, Fault> {
     let (payer, amount) = from;
     let (after, before) = (whole(permit, "validAfter")?, whole(permit, "validBefore")?);
     offered.in_time(after, before)?;
@@ -146,7 +154,8 @@ fn deposited(permit: &Value, offered: &Offered<'_>, from: (Address, u64), channe
     let members = [payer.word(), to.word(), number(amount.into()), number(after.into()), number(before.into()), nonce];
     let token = offered.token;
     let domain = evm::domain(token.name, Some(token.version), offered.network.chain_id, token.address);
-    Proof::of(evm::digest(domain, typed(RECEIVE, &members)), text(permit, "signature")?, payer)
+    let proof = Proof::of(evm::digest(domain, typed(RECEIVE, &members)), text(permit, "signature")?, payer)?;
+    Ok(Signed { payer, proofs: vec![proof], units: amount, nonce: hex(&nonce), valid_before: before })
 }
 
 /// What a facilitator is asked to do with channels of ours, beside what payers sign.

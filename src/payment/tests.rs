@@ -28,7 +28,7 @@ fn fixture(name: &str) -> Value {
     json::read(text).expect("JSON")
 }
 
-const SECOND: [&str; 5] = ["exact-eip3009", "exact-permit2", "upto", "batch-deposit", "batch-voucher"];
+const SECOND: [&str; 6] = ["exact-eip3009", "exact-permit2", "upto", "batch-deposit", "batch-voucher", "batch-permit2"];
 
 fn terms() -> Terms {
     let mut known = Known::default();
@@ -172,24 +172,67 @@ fn what_we_sign_of_channels_is_what_the_contract_wants() {
     }
 }
 
+fn dish(mode: Mode) -> Dish {
+    Dish {
+        mode,
+        units: 10_000,
+        models: vec!["openai/gpt-5-mini".into(), "anthropic/claude-haiku-4-5".into()],
+        ttft_ms: 400,
+    }
+}
+
+fn asked<'a>(terms: &'a Terms, menu: &'a [Dish], channel: Option<(Address, &'a Value)>) -> Asked<'a> {
+    Asked {
+        terms,
+        resource: URI,
+        bound: BOUND,
+        network: "",
+        catalog_id: CATALOG,
+        menu,
+        error: "",
+        channel,
+        now: NOW,
+        salt: 0,
+    }
+}
+
+#[test]
+fn who_goes_on_with_a_channel_is_told_so_in_the_first_offer_of_one() {
+    let mut terms = terms();
+    terms.authorizers = vec![Address([7; 20])];
+    let menu: Vec<Dish> = Mode::ALL.into_iter().map(dish).collect();
+    let menu: Vec<Dish> = [Dish { models: Vec::new(), ..menu[0].clone() }].into_iter().chain(menu).collect();
+    let [usdc, usdt] = terms.networks[0].tokens else { panic!("two tokens") };
+    // A million dollars.
+    let most = "1000000000000";
+    let told = json!({
+        "channelState": {
+            "channelId": evm::hex(&[1; 32]), "balance": most, "totalClaimed": most, "withdrawRequestedAt": 1_795_881_028,
+            "refundNonce": "10", "chargedCumulativeAmount": most,
+        },
+        "voucherState": {"signedMaxClaimable": most, "signature": evm::hex(&[7; 65])},
+    });
+    for (token, channel) in [(usdc, None), (usdc, Some((usdc.address, &told))), (usdt, Some((usdt.address, &told)))] {
+        let header = challenge(&asked(&terms, &menu, channel)).expect("offers").header;
+        assert!(header.len() <= 4_096, "{} bytes", header.len());
+        let required: Value = json::read_bytes(&base64::of_padded(&header).expect("base64")).expect("JSON");
+        let accepts = required["accepts"].as_array().expect("offers");
+        let batch: Vec<&Value> = accepts.iter().filter(|offer| offer["scheme"] == "batch-settlement").collect();
+        assert_eq!(batch[0]["asset"], json!(token.address));
+        assert_eq!(batch[0]["extra"].get("channelState").is_some(), channel.is_some());
+        assert!(batch[1..].iter().all(|offer| offer["extra"].get("channelState").is_none()));
+        for scheme in ["upto", "exact"] {
+            assert!(accepts.iter().any(|offer| offer["scheme"] == scheme), "{scheme} fits too");
+        }
+        println!("{} bytes, {} offers, {} of channels", header.len(), accepts.len(), batch.len());
+    }
+}
+
 #[test]
 fn channels_are_in_our_name_where_there_is_a_key() {
     let (ours, older) = (Address([7; 20]), Address::parse("0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65").expect("one"));
     let offered = |terms: &Terms| {
-        let dish = Dish { mode: Mode::Balanced, units: 10_000, models: Vec::new(), ttft_ms: 0 };
-        let asked = Asked {
-            terms,
-            resource: URI,
-            bound: BOUND,
-            network: "",
-            catalog_id: CATALOG,
-            menu: &[dish],
-            error: "",
-            channel: None,
-            now: NOW,
-            salt: 0,
-        };
-        let offers = asked.offers(terms.networks[0]);
+        let offers = asked(terms, &[dish(Mode::Balanced)], None).offers(terms.networks[0]);
         let offer = offers.into_iter().find(|offer| offer["scheme"] == "batch-settlement");
         offer.map_or(Value::Null, |offer| offer["extra"]["receiverAuthorizer"].clone())
     };
@@ -366,7 +409,7 @@ fn an_offer_is_for_one_request_and_for_a_while() {
 
 #[test]
 fn a_payment_is_good_while_there_is_time_to_settle_it() {
-    for name in ["exact-eip3009", "exact-permit2", "upto", "batch-deposit"] {
+    for name in ["exact-eip3009", "exact-permit2", "upto", "batch-deposit", "batch-permit2"] {
         let fixture = fixture(name);
         let at = |now: Millis| taken_at(&sealed(&fixture, &BOUND, now), &BOUND, now);
         assert!(at(Millis(1_795_881_016_000)).is_ok(), "{name}");
@@ -403,6 +446,7 @@ fn a_signature_has_one_form_and_one_signer() {
         ("v1-exact", "/payload/signature"),
         ("batch-voucher", "/payload/voucher/signature"),
         ("batch-deposit", "/payload/deposit/authorization/erc3009Authorization/signature"),
+        ("batch-permit2", "/payload/deposit/authorization/permit2Authorization/signature"),
     ];
     for (name, way) in ways {
         let payment = ours(name);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { depositOf, voucherOf } from "../x402/clients/forge.mjs";
 import { code, until } from "./harness.mjs";
-import { body, keyOf, merchant, merchantAuthorizer, startPaid, units, USDC } from "./wallets.mjs";
+import { body, keyOf, merchant, merchantAuthorizer, startPaid, units, USDC, USDT } from "./wallets.mjs";
 
 let paid;
 before(async () => { paid = await startPaid({ vars: { X402_CLAIM_AFTER_S: "1", X402_AUTHORIZER_KEY: keyOf(merchantAuthorizer) } }); });
@@ -15,9 +15,9 @@ const wrote = (client, from = 0) => client.exchanges.slice(from).map(({ status, 
 const channelOf = (client) => client.exchanges.findLast(({ payment }) => payment).payment.payload.voucher.channelId;
 
 /** All that was charged is claimed, swept to us, and nothing else. */
-async function claimed(wallet, client, charged, before) {
+async function claimed(wallet, client, charged, before, token = USDC) {
   const id = channelOf(client);
-  await until("it is claimed and swept", async () => (await paid.rig.balance(USDC, merchant)) - before === charged, { ms: 10_000 });
+  await until("it is claimed and swept", async () => (await paid.rig.balance(token, merchant)) - before === charged, { ms: 10_000 });
   assert.equal((await paid.rig.channel(id)).totalClaimed, charged);
   const { told } = await paid.booksOf(wallet);
   const channel = told.channels.find((one) => one.id === id);
@@ -65,6 +65,32 @@ test("streamed answers have no receipt in the head: the next call is put right b
   const whole = await client.call({ url: paid.url, body });
   assert.equal(client.exchanges.at(-1).status, 200);
   await claimed(wallet, client, charged + costOf(whole), before);
+});
+
+test("USDT: a wallet without gas or allowance deposits through Permit2, and what it lost of its channel is told it", async () => {
+  const wallet = await paid.fresh();
+  assert.deepEqual([await paid.rig.eth(wallet), await paid.rig.allowance(USDT, wallet)], [0n, 0n]);
+  const client = payer(wallet, { tokens: [USDT] });
+  const before = await paid.rig.balance(USDT, merchant);
+  let charged = costOf(await client.call({ url: paid.url, body }));
+  assert.deepEqual(wrote(client), [[402, undefined], [200, "deposit"]]);
+  const { balance } = await paid.rig.channel(channelOf(client));
+  assert.equal(await paid.rig.balance(USDT, wallet), 5_000_000n - balance);
+  const streamed = await paid.streamed(client.fetch);
+  charged += units(streamed.comment.cost_usd);
+  const from = client.exchanges.length;
+  charged += costOf(await client.call({ url: paid.url, body }));
+  assert.deepEqual(wrote(client, from), [[402, undefined], [402, "voucher"], [200, "voucher"]]);
+  await claimed(wallet, client, charged, before, USDT);
+  assert.equal((await paid.rig.channel(channelOf(client))).balance, balance);
+  assert.equal(await paid.rig.balance(USDC, wallet), 5_000_000n);
+  // A dearer call deposits more, now that Permit2 may.
+  charged += costOf(await client.call({ url: paid.url, body: { ...body, max_tokens: 20_000 } }));
+  assert.deepEqual(wrote(client).at(-1), [200, "deposit"]);
+  assert.equal(client.exchanges.at(-1).payment.extensions?.erc20ApprovalGasSponsoring?.info?.signedTransaction, undefined);
+  const { balance: more } = await paid.rig.channel(channelOf(client));
+  assert.equal(await paid.rig.balance(USDT, wallet), 5_000_000n - more);
+  await claimed(wallet, client, charged, before, USDT);
 });
 
 test("a call that may cost more than is left deposits more", async () => {

@@ -336,8 +336,9 @@ impl Account {
         let others = settlers.facilitators.get(channel.tries as usize % settlers.facilitators.len().max(1));
         let other = others.filter(|_| channel.voucher.own && channel.tries > 0);
         let url = format!("{}/settle", other.unwrap_or(&channel.facilitator));
+        let signer = channel.voucher.authorizer().filter(|_| step != "sweep");
         self.keep_channel(id, channel);
-        Some(Inquiry { nonce: name.to_owned(), step, url, body: json::written(&body) })
+        Some(Inquiry { nonce: name.to_owned(), step, url, body: json::written(&body), signer })
     }
 
     /// Takes in what a claim, or a sweep, came to.

@@ -8,13 +8,13 @@ use crate::{
     account::{
         Account, Row, Terms, Write,
         letter::{self, Answer, Letter, Refusal},
-        payments::Inquiry,
     },
     audit, json,
     ledger::Entry,
     time::Millis,
 };
 use js_sys::Uint8Array;
+use serde_json::Value;
 use std::{
     cell::{Cell, RefCell},
     panic::{AssertUnwindSafe, RefUnwindSafe},
@@ -70,7 +70,7 @@ pub struct AccountObject {
     /// The last entry of the trail that was sent; none where that failed.
     trailed: Cell<Option<u64>>,
     /// What is to be asked about payments.
-    inquiries: Cell<Vec<Inquiry>>,
+    inquiries: Cell<Vec<Value>>,
 }
 
 // What a panic may leave half changed is dropped with the instance: the class in `entry.js` makes a new one after a throw.
@@ -224,20 +224,14 @@ impl AccountObject {
             let mut writes = account.expire(now());
             let (due, more) = account.inquiries(now(), &settlers);
             writes.extend(more);
-            self.inquiries.set(due);
+            let ours = || payer::authorizers(&self.env);
+            self.inquiries.set(due.iter().map(|inquiry| inquiry.request(&ours)).collect());
             writes
         })
     }
 
-    /// Signs what is to be asked in our name, and writes due entries to the journal. Resolves to the last one it has, 0 if none was
-    /// due, -1 if it failed.
+    /// Writes due entries to the journal. Resolves to the last one it has, 0 if none was due, -1 if it failed.
     pub async fn send(&self) -> f64 {
-        let mut signed = Vec::new();
-        for inquiry in self.inquiries.take() {
-            let body = AssertUnwindSafe(payer::authorized(inquiry.body, &self.env)).await;
-            signed.push(Inquiry { body, ..inquiry });
-        }
-        self.inquiries.set(signed);
         let (due, trail) = self.due();
         let Some(seq) = self.append(&self.name, &due).await else { return -1.0 };
         // Money first: a trail that cannot be written holds up no call.
@@ -258,7 +252,7 @@ impl AccountObject {
         let sent =
             |pepper: Vec<u8>| due.iter().map(|sending| sending.request(organization, &pepper)).collect::<Vec<_>>();
         let mut requests = pepper.map_or_default(sent);
-        requests.extend(self.inquiries.take().iter().map(Inquiry::request));
+        requests.append(&mut self.inquiries.take());
         json::written(&requests.into())
     }
 

@@ -15,8 +15,7 @@ use crate::{
     payment::{
         self, Payment, Purse, Scheme, Terms,
         asset::network_of,
-        batch,
-        evm::{Address, bytes, hex, number},
+        evm::{Address, bytes, number},
         exact,
         facilitator::{Call, Known, Outcome, Tries, Verb, outcome},
         nanos_of, signin, units_of,
@@ -169,35 +168,16 @@ async fn repaid(account: &str, units: u64, key: &[u8; 32]) -> Result<Payment, Fa
     Ok(ours.signed(&signature.unchecked_into::<Uint8Array>().to_vec()))
 }
 
-/// The keys that channels are claimed and given back by, and their addresses: the first for new channels, the others for those that
-/// they opened. What is no key has the address 0, which opens none.
-pub fn authorizers(env: &Env) -> Vec<(Address, [u8; 32])> {
-    let key = |text: &str| {
-        let key = bytes(text.trim()).unwrap_or_default();
-        (Address::of_key(&JsPayer::point(&key)).unwrap_or_default(), key)
-    };
-    secrets::variable(env, "X402_AUTHORIZER_KEY").map_or_default(|list| list.split(',').map(key).collect())
-}
-
-/// Signs an errand about a channel, if it is to be done in our name; else whoever gets it signs.
-pub async fn authorized(body: String, env: &Env) -> String {
-    let mut errand: Value = json::read(&body).unwrap_or_default();
-    let payload = errand.get_mut("paymentPayload").and_then(|payment| payment.get_mut("payload")?.as_object_mut());
-    let Some(payload) = payload else { return body };
-    let unsigned = batch::unsigned(payload);
-    if unsigned.is_empty() {
-        return body;
+/// The addresses of the keys that channels are claimed and given back by: the first for new channels, the others for those that they
+/// opened. What is no key has the address 0, which opens none.
+pub fn authorizers(env: &Env) -> Vec<Address> {
+    let list = secrets::variable(env, "X402_AUTHORIZER_KEY").unwrap_or_default();
+    let mut all = Vec::new();
+    for text in list.split(',').filter(|_| !list.is_empty()) {
+        let key: [u8; 32] = bytes(text.trim()).unwrap_or_default();
+        all.push(Address::of_key(&JsPayer::point(&key)).unwrap_or_default());
     }
-    let name = batch::authorizer(payload);
-    let key = authorizers(env).into_iter().find(|(address, _)| Some(*address) == name);
-    for (member, digest) in unsigned {
-        payload.remove(member);
-        let Some((_, key)) = &key else { continue };
-        if let Ok(signature) = JsPayer::sign(&digest, key).await {
-            put_text(payload, member, &hex(&signature.unchecked_into::<Uint8Array>().to_vec()));
-        }
-    }
-    json::written(&errand)
+    all
 }
 
 /// Takes a payment into an organisation's wallet, or says what is to be paid.

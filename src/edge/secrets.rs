@@ -127,6 +127,6 @@ fn payment_terms(env: &Env) -> Option<PaymentTerms> {
     let Settlers { facilitators, pay_to, .. } = settlers(env);
     let secret = mac(b"x402 quotes", &pepper(env)?);
     let whole = !networks.is_empty() && !facilitators.is_empty() && pay_to != Address::default();
-    let authorizers = payer::authorizers(env).into_iter().map(|(address, _)| address).collect();
+    let authorizers = payer::authorizers(env);
     whole.then(|| PaymentTerms { networks, pay_to, facilitators, authorizers, secret, known: Known::default() })
 }

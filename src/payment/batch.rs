@@ -12,7 +12,7 @@ use crate::{
     json::{self, json},
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The contract that keeps channels, and the one that collects deposits by EIP-3009; at the same addresses everywhere.
 const CONTRACT: &str = "0x4020074e9dF2ce1deE5A9C1b5c3f541D02a10003";
@@ -115,16 +115,13 @@ pub(super) fn read(payload: &Value, offered: &Offered<'_>) -> Result<(Signed, Vo
         let told = member(payload, "deposit")?;
         deposit = whole(told, "amount")?;
         let told = member(told, "authorization")?;
-        let signed = if offered.token.signs {
+        let (proof, before) = if offered.token.signs {
             deposited(member(told, "erc3009Authorization")?, offered, (payer, deposit), &id)?
         } else {
-            permit2::deposit(member(told, "permit2Authorization")?, offered, id)?
+            permit2::deposit(member(told, "permit2Authorization")?, offered, (payer, deposit), &id)?
         };
-        if (signed.payer, signed.units) != (payer, deposit) {
-            return Err(unpaid("What is deposited is another's, or another amount."));
-        }
-        valid_before = signed.valid_before;
-        proofs.extend(signed.proofs);
+        valid_before = before;
+        proofs.push(proof);
     }
     let units = whole(offered.requirements, "amount")?;
     if most < units {
@@ -143,7 +140,12 @@ fn domain(network: &Network) -> Word {
 }
 
 /// What the payer must have signed for a deposit by the token itself.
-fn deposited(permit: &Value, offered: &Offered<'_>, from: (Address, u64), channel: &Word) -> Result<Signed, Fault> {
+fn deposited(
+    permit: &Value,
+    offered: &Offered<'_>,
+    from: (Address, u64),
+    channel: &Word,
+) -> Result<(Proof, u64), Fault> {
     let (payer, amount) = from;
     let (after, before) = (whole(permit, "validAfter")?, whole(permit, "validBefore")?);
     offered.in_time(after, before)?;
@@ -155,7 +157,7 @@ fn deposited(permit: &Value, offered: &Offered<'_>, from: (Address, u64), channe
     let token = offered.token;
     let domain = evm::domain(token.name, Some(token.version), offered.network.chain_id, token.address);
     let proof = Proof::of(evm::digest(domain, typed(RECEIVE, &members)), text(permit, "signature")?, payer)?;
-    Ok(Signed { payer, proofs: vec![proof], units: amount, nonce: hex(&nonce), valid_before: before })
+    Ok((proof, before))
 }
 
 /// What a facilitator is asked to do with channels of ours, beside what payers sign.
@@ -169,7 +171,7 @@ pub fn errand(network: &str, asset: Address, pay_to: Address, payload: Value) ->
     json!({"x402Version": 2, "paymentPayload": payment, "paymentRequirements": accepted})
 }
 
-/// Where signatures of ours stand in an errand. Until they are made, the digests stand there that are to be signed.
+/// Where signatures of ours stand in an errand. Until they are made (`edge/authorize.js`), the digests stand there that are to be signed.
 const CLAIM_SIGNATURE: &str = "claimAuthorizerSignature";
 const REFUND_SIGNATURE: &str = "refundAuthorizerSignature";
 const CLAIM: &str = "ClaimEntry(bytes32 channelId,uint128 maxClaimableAmount,uint128 totalClaimed)";
@@ -186,7 +188,7 @@ impl Voucher {
     pub fn leave(&self, network: &str, charged: u64, on_chain: OnChain) -> Value {
         let config: Value = json::read(&self.config).unwrap_or_default();
         let (amount, owes) = (on_chain.balance.saturating_sub(charged), charged > on_chain.claimed);
-        let members = [number(on_chain.refunds.into()), number(amount.into())];
+        let members = [self.id(), number(on_chain.refunds.into()), number(amount.into())];
         let kind = "Refund(bytes32 channelId,uint256 nonce,uint128 amount)";
         json!({
             "type": "refund",
@@ -198,7 +200,7 @@ impl Voucher {
             "refundNonce": on_chain.refunds.to_string(),
             "claims": owes.then(|| self.claimed(charged)).into_iter().collect::<Vec<_>>(),
             CLAIM_SIGNATURE: self.claim_digest(network, charged),
-            REFUND_SIGNATURE: self.digest(network, typed(kind, &[&[self.id()], &members[..]].concat())),
+            REFUND_SIGNATURE: self.digest(network, typed(kind, &members)),
         })
     }
 
@@ -209,6 +211,17 @@ impl Voucher {
             "signature": self.signature,
             "totalClaimed": charged.to_string(),
         })
+    }
+
+    /// In whose name its channel is claimed and given back.
+    #[must_use]
+    pub fn authorizer(&self) -> Option<Address> {
+        self.party("receiverAuthorizer")
+    }
+
+    fn party(&self, name: &str) -> Option<Address> {
+        let config: Value = json::read(&self.config).unwrap_or_default();
+        config.get(name)?.as_str().and_then(Address::parse)
     }
 
     fn id(&self) -> Word {
@@ -224,19 +237,4 @@ impl Voucher {
     fn digest(&self, network: &str, message: Word) -> String {
         network_of(network).map_or_default(|network| hex(&evm::digest(domain(network), message)))
     }
-}
-
-/// What is to be signed of an errand by one of our keys: the digest, and the member of the errand's payload that it stands in.
-#[must_use]
-pub fn unsigned(payload: &Map<String, Value>) -> Vec<(&'static str, Word)> {
-    let told = |name: &'static str| Some((name, payload.get(name)?.as_str().and_then(bytes)?));
-    [CLAIM_SIGNATURE, REFUND_SIGNATURE].into_iter().filter_map(told).collect()
-}
-
-/// In whose name an errand is done.
-#[must_use]
-pub fn authorizer(payload: &Map<String, Value>) -> Option<Address> {
-    let config =
-        payload.get("channelConfig").or_else(|| payload.get("claims")?.get(0)?.get("voucher")?.get("channel"))?;
-    config.get("receiverAuthorizer")?.as_str().and_then(Address::parse)
 }

@@ -40,16 +40,24 @@ pub fn read(payload: &Value, offered: &Offered<'_>, witness: Witness) -> Result<
     Ok(signed)
 }
 
-/// Reads a deposit into a channel.
-pub fn deposit(permit: &Value, offered: &Offered<'_>, channel: Word) -> Result<Signed, Fault> {
-    if bytes(text(member(permit, "witness")?, "channelId")?) != Some(channel) {
-        return Err(unpaid("The deposit is for another channel."));
-    }
+/// What the payer must have signed for a deposit into a channel, and until when it is good.
+pub fn deposit(
+    permit: &Value,
+    offered: &Offered<'_>,
+    from: (Address, u64),
+    channel: &Word,
+) -> Result<(Proof, u64), Fault> {
     let kind = "DepositWitness(bytes32 channelId)";
     let types = format!("{TRANSFER}DepositWitness witness){kind}{PERMISSIONS}");
-    let signed = permitted(permit, offered, COLLECTOR, (&types, typed(kind, &[channel])), text(permit, "signature")?)?;
+    let witness = typed(kind, &[*channel]);
+    let mut signed = permitted(permit, offered, COLLECTOR, (&types, witness), text(permit, "signature")?)?;
+    let told: Option<Word> = bytes(text(member(permit, "witness")?, "channelId")?);
+    if (signed.payer, signed.units) != from || told != Some(*channel) {
+        return Err(unpaid("The deposit is another's, of another amount, or for another channel."));
+    }
     offered.in_time(0, signed.valid_before)?;
-    Ok(signed)
+    let proof = signed.proofs.pop().ok_or_else(|| unpaid("The deposit is not signed."))?;
+    Ok((proof, signed.valid_before))
 }
 
 /// What is permitted to be moved: `witness` are the types of the message, and the hash of what is witnessed.

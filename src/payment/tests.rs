@@ -155,8 +155,8 @@ fn what_we_sign_of_channels_is_what_the_contract_wants() {
     let voucher = voucher("batch-voucher");
     let claim = voucher.claim("eip155:84532", 1_234);
     let digests = |payload: &Value| -> Vec<String> {
-        let unsigned = batch::unsigned(payload.as_object().expect("an object")).into_iter();
-        unsigned.map(|(member, digest)| format!("{member} {}", evm::hex(&digest))).collect()
+        let told = |name: &str| payload.get(name).map(|digest| format!("{name} {}", digest.as_str().expect("text")));
+        ["claimAuthorizerSignature", "refundAuthorizerSignature"].into_iter().filter_map(told).collect()
     };
     assert_eq!(digests(&claim), [format!("claimAuthorizerSignature {claimed}")]);
     let on_chain = batch::OnChain { balance: 100_000, claimed: 0, refunds: 3, leaving: 0 };
@@ -166,10 +166,7 @@ fn what_we_sign_of_channels_is_what_the_contract_wants() {
         digests(&leave),
         [format!("claimAuthorizerSignature {claimed}"), format!("refundAuthorizerSignature {refunded}")]
     );
-    let name = Address::parse("0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65");
-    for payload in [claim, leave, voucher.leave("eip155:84532", 0, on_chain)] {
-        assert_eq!(batch::authorizer(payload.as_object().expect("an object")), name);
-    }
+    assert_eq!(voucher.authorizer(), Address::parse("0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65"));
 }
 
 fn dish(mode: Mode) -> Dish {

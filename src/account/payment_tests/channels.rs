@@ -1,6 +1,6 @@
 //! Channels of a wallet: what is looked at, claimed and given back, in whose name, and through whom.
 use super::*;
-use crate::payment::batch::{self, OnChain, Voucher};
+use crate::payment::batch::{OnChain, Voucher};
 
 /// A voucher of the one channel there is, for all up to `most`.
 fn voucher(most: u64, units: u64, deposit: u64, own: bool) -> Payment {
@@ -8,7 +8,14 @@ fn voucher(most: u64, units: u64, deposit: u64, own: bool) -> Payment {
     Payment {
         nonce: format!("channel:{channel}"),
         facilitator: FACILITATOR.into(),
-        voucher: Some(Voucher { channel, config: "{}".into(), most, signature: "0x12".into(), deposit, own }),
+        voucher: Some(Voucher {
+            channel,
+            config: json!({"receiverAuthorizer": address(8)}).to_string(),
+            most,
+            signature: "0x12".into(),
+            deposit,
+            own,
+        }),
         ..payment(Scheme::Batch, units, "")
     }
 }
@@ -52,7 +59,10 @@ fn what_only_we_give_back_is_looked_at_for_its_age_alone() {
         assert!(call(&mut purse, 6, own), "its payer may have begun to leave");
         let claim = purse.until("claim");
         let body: Value = json::read(&claim.body).expect("JSON");
-        assert_eq!(batch::unsigned(body["paymentPayload"]["payload"].as_object().expect("an object")).len(), 1);
+        assert!(body["paymentPayload"]["payload"]["claimAuthorizerSignature"].is_string());
+        assert_eq!(claim.signer, Some(address(8)));
+        assert_eq!(claim.request(&|| vec![address(7), address(8)])["key"], 1);
+        assert_eq!(claim.request(&Vec::new)["key"], Value::Null);
     }
 }
 
@@ -64,7 +74,8 @@ fn what_we_signed_to_be_given_back_is_looked_at_until_it_was() {
     purse.send(Letter::Refundable(Caller::of_payer(&address(1), "")));
     let leave = purse.until("leave");
     let body: Value = json::read(&leave.body).expect("JSON");
-    assert_eq!(batch::unsigned(body["paymentPayload"]["payload"].as_object().expect("an object")).len(), 2);
+    let payload = &body["paymentPayload"]["payload"];
+    assert!(payload["claimAuthorizerSignature"].is_string() && payload["refundAuthorizerSignature"].is_string());
     // Its facilitator says that it did not, and has what we signed.
     purse.answer(&leave, 200, &failed("refund_simulation_failed"));
     for before in 2..5 {

@@ -23,7 +23,7 @@ mod upto;
 pub use asset::NANOS_PER_UNIT;
 use asset::{Network, Token};
 use batch::Voucher;
-pub use challenge::{Asked, Challenge, Dish, challenge, options, topup_offers};
+pub use challenge::{Asked, Challenge, Dish, challenge, offers_by, options};
 use facilitator::Known;
 pub use quote::Bound;
 
@@ -126,7 +126,7 @@ pub struct Payment {
     pub network: String,
     pub asset: Address,
     pub payer: Address,
-    /// Atomic units: what it pays, or the most that it does.
+    /// Atomic units: what it pays, or the most that it does. Of a channel that is to be given back, the most that is.
     pub units: u64,
     /// What the payer's account claims once.
     pub nonce: String,
@@ -263,6 +263,8 @@ struct Offered<'a> {
     network: &'static Network,
     token: &'static Token,
     requirements: &'a Value,
+    /// Nothing is paid: a channel is to be given back.
+    leaves: bool,
     now: Millis,
 }
 
@@ -295,7 +297,8 @@ pub fn shown(headers: &Headers, terms: &Terms, bound: &Bound<'_>, now: Millis) -
     let network = terms.networks.iter().find(|network| network.id == text("network") || of_v1(network));
     let network = *network.ok_or_else(|| unpaid("This network is not offered."))?;
     let token = network.token(text("asset")).ok_or_else(|| unpaid("This token is not offered."))?;
-    let offered = Offered { terms, network, token, requirements: &requirements, now };
+    let leaves = bound.target.starts_with("GET ");
+    let offered = Offered { terms, network, token, requirements: &requirements, leaves, now };
     let inner = payload.get("payload").ok_or_else(|| malformed("has no `payload`"))?;
     let (signed, voucher) = match scheme {
         Scheme::Exact => (exact::read(inner, &offered)?, None),

@@ -1,8 +1,8 @@
 //! Payment channels of a wallet: vouchers of one channel follow each other, so one call is under way at a time; what was charged is
 //! claimed on chain from time to time, and swept to us.
 use super::{
-    Account, Booking, Hold, Write,
-    letter::{Claim, Refusal, Unfit},
+    Account, Booking, Hold, Turn, Write,
+    letter::{Answer, Claim, Refusal, Unfit},
     payments::{Inquiry, Settlers},
     record,
 };
@@ -63,8 +63,9 @@ pub(super) struct Channel {
     claims: u64,
     /// What was claimed has still to be sent to us.
     sweeps: bool,
-    /// Its payer wants back what is left.
+    /// Its payer wants back what is left, or only so much of it.
     leaves: bool,
+    gives: u64,
     /// We have signed that it is given back, as the refund of that number: until it is, whoever has that can do it.
     #[serde(skip_serializing_if = "Option::is_none")]
     released: Option<u64>,
@@ -76,7 +77,7 @@ pub(super) struct Channel {
 
 json::members!(default Channel {
     network, asset, payer, facilitator, voucher, charged, on_chain, stale, seen_at, open, open_until, request_id, claiming, claims, sweeps,
-    leaves, released, tries, claim_at,
+    leaves, gives, released, tries, claim_at,
 });
 
 impl Channel {
@@ -159,6 +160,12 @@ impl Account {
     fn is_open(&self, channel: &Channel, now: Millis) -> bool {
         let is_held = || matches!(self.bookings.get(&channel.request_id), Some(Booking::Held(_)));
         channel.open.is_some() && (channel.open_until > now || is_held())
+    }
+
+    /// Whether a call may still charge a channel: also one whose time is over, and of which nobody knows what became.
+    fn may_charge(&self, channel: &Channel, now: Millis) -> bool {
+        let is_unknown = || matches!(self.bookings.get(&channel.request_id), Some(Booking::Suspense { .. }));
+        self.is_open(channel, now) || channel.open.is_some() && is_unknown()
     }
 
     /// A call of a channel begins. Tells whether the chain has to be asked first, and how the channel is.
@@ -276,6 +283,9 @@ impl Account {
     /// A channel's charges are claimed once there are many, else after a while.
     fn plan_claim(&self, channel: &mut Channel, now: Millis) {
         channel.claim_at = match nanos_of(channel.owes()) {
+            // What its payer waits for is not put off.
+            _ if channel.leaves && channel.claiming == 0 => Some(now.after(1_000)),
+            _ if channel.leaves => channel.claim_at,
             Nanos(0) => None,
             // Who leaves can take it all with it. A claim that was asked for has its answer first: it is for what was charged then.
             owed if channel.claiming == 0
@@ -305,10 +315,37 @@ impl Account {
             let rest = channel.on_chain.balance.saturating_sub(channel.charged);
             if rest > 0 {
                 left += rest;
-                self.keep_channel(id, Channel { leaves: true, claim_at: Some(now), ..channel });
+                self.return_channel(id, channel, 0, now);
             }
         }
         left
+    }
+
+    /// A claim that was asked for has its answer first, and a call that is under way its end.
+    fn return_channel(&mut self, id: String, channel: Channel, gives: u64, now: Millis) {
+        let claim_at = if channel.claiming > 0 { channel.claim_at } else { Some(now) };
+        self.keep_channel(id, Channel { leaves: true, gives, claim_at, ..channel });
+    }
+
+    /// The payer wants back what a channel holds, or so much of it, and shows by a voucher that it knows what was charged.
+    pub(super) fn leave_channel(&mut self, payment: &Payment, now: Millis) -> Turn {
+        let voucher = payment.voucher.clone().unwrap_or_default();
+        let id = voucher.channel;
+        let Some(channel) = self.payments.channels.get(&id).cloned() else {
+            return Turn::refused(Refusal::NotFound { what: "channel".into() });
+        };
+        let error = match channel.on_chain.balance.saturating_sub(channel.charged).min(payment.units) {
+            _ if voucher.most != channel.charged => "cumulative_amount_mismatch",
+            0 => "refund_no_balance",
+            _ => "",
+        };
+        if !error.is_empty() {
+            let error = format!("invalid_batch_settlement_evm_{error}");
+            let body = json!({"error": error, "channel": channel.told(&id)});
+            return Turn::told(Answer::Told { status: 402, body });
+        }
+        self.return_channel(id, channel, payment.units, now);
+        Turn::told(Answer::Told { status: 202, body: Value::Null })
     }
 
     /// What has to be done about a channel now.
@@ -319,11 +356,18 @@ impl Account {
             self.keep_channel(id, channel);
             return None;
         }
+        let waits = channel.leaves && self.may_charge(&channel, now);
+        if waits && channel.owes() == 0 && !channel.sweeps {
+            // It is given back once its call has ended.
+            channel.claim_at = Some(now.after(60_000));
+            self.keep_channel(id, channel);
+            return None;
+        }
         let (step, payload) = if channel.sweeps {
             ("sweep", json!({"type": "settle", "receiver": settlers.pay_to, "token": channel.asset}))
-        } else if channel.leaves && !self.is_open(&channel, now) {
+        } else if channel.leaves && !waits {
             channel.released = Some(channel.on_chain.refunds);
-            ("leave", channel.voucher.leave(&channel.network, channel.charged, channel.on_chain))
+            ("leave", channel.voucher.leave(&channel.network, channel.charged, channel.on_chain, channel.gives))
         } else {
             ("claim", channel.voucher.claim(&channel.network, channel.charged))
         };
@@ -371,7 +415,8 @@ impl Account {
                 }
             }
             ("sweep", outcome) if is_swept(&outcome) => {
-                (channel.sweeps, channel.tries, channel.claim_at) = (false, 0, None);
+                (channel.sweeps, channel.tries) = (false, 0);
+                channel.claim_at = channel.claim_at.filter(|_| channel.leaves);
                 self.plan_claim(&mut channel, now);
             }
             // It was left before, without an answer, or its payer was faster: it is asked again before the next call.

@@ -18,7 +18,7 @@ use crate::{
         evm::{Address, bytes, number},
         exact,
         facilitator::{Call, Known, Outcome, Tries, Verb, outcome},
-        nanos_of, signin, units_of,
+        nanos_of, offers_by, signin, units_of,
     },
 };
 use js_sys::Uint8Array;
@@ -123,8 +123,9 @@ pub async fn balance(url: &str, headers: &Headers, env: &Env) -> Told {
 /// `POST /v1/refund`: what a wallet has left goes back to it, by a payment that the operator's key signs and a facilitator settles.
 pub async fn refund(url: &str, headers: &Headers, env: &Env) -> Told {
     let (account, caller) = signed_in(url, headers)?;
-    let key = refund_key(env)?;
     let (_, mut told) = control::send(&account, Letter::Refundable(caller), env).await?;
+    // Its channels are left in any case.
+    let key = refund_key(env)?;
     let units = told.get("units").and_then(Value::as_u64).unwrap_or_default();
     let id = mint("rfd", now(), super::random::chance()?);
     if units > 0 {
@@ -180,6 +181,42 @@ pub fn authorizers(env: &Env) -> Vec<Address> {
     all
 }
 
+/// `GET` of what calls are paid at: a client of channels asks there in whose name they are, and shows a voucher of its own to have
+/// what is left of it given back, which is done within seconds. Tells what a client hears of it.
+///
+/// # Errors
+/// 402 with the offer of a channel, and how its own is; 405 where there are none.
+pub async fn leave(url: &str, path: &str, headers: &Headers, env: &Env) -> Result<Value, Fault> {
+    let network = headers.get("payment-network").unwrap_or_default().to_owned();
+    let purse =
+        Purse { target: format!("GET {path}"), resource: plain_url(url).to_owned(), network, ..Purse::default() };
+    let terms =
+        snapshot::payment_terms().filter(|terms| offers_by(Scheme::Batch, terms, &purse, 0, "", None, now()).is_some());
+    let Some(terms) = terms else {
+        let text = "This path does not take GET. It takes POST.";
+        return Err(Fault::new(405, "invalid_request_error", "method_not_allowed", text).with("allow", "POST"));
+    };
+    let offers = |mut fault: Fault, channel: Option<(Address, &Value)>| {
+        fault.payment_required = offers_by(Scheme::Batch, &terms, &purse, 0, &fault.message, channel, now());
+        fault
+    };
+    let shown = shown(headers, &terms, &purse, &purse.resource).map_err(|fault| offers(fault, None))?;
+    let Some(payment) = shown.filter(|payment| payment.voucher.is_some()) else {
+        let text = "Pay a call by POST, or show a voucher for what was charged to your channel to have it given back.";
+        return Err(offers(Fault::new(402, "payment_required", "x402_payment_required", text), None));
+    };
+    let (account, asset) = (account_of_payer(&payment.caip10()), payment.asset);
+    let outcome = Outcome::Done { transaction: String::new(), channel: None };
+    let settlement = payment.settlement(&outcome);
+    let (status, told) = control::send(&account, Letter::Leave(Box::new(payment)), env).await?;
+    if status == 402 {
+        let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let fault = Fault::new(402, "payment_required", "x402_voucher_mismatch", text("error"));
+        return Err(offers(fault, told.get("channel").map(|channel| (asset, channel))));
+    }
+    Ok(settlement)
+}
+
 /// Takes a payment into an organisation's wallet, or says what is to be paid.
 ///
 /// # Errors
@@ -200,7 +237,7 @@ pub async fn topup(organization: &str, mut topup: Value, asked: (&Headers, Strin
     let resource = topup_resource(headers);
     let purse = Purse { target, resource, body_hash, network, ..Purse::default() };
     let offers = |mut fault: Fault| {
-        fault.payment_required = payment::topup_offers(&terms, &purse, units, &fault.message, now());
+        fault.payment_required = offers_by(Scheme::Exact, &terms, &purse, units, &fault.message, None, now());
         fault
     };
     let shown = payment::shown(headers, &terms, &purse.bound(), now()).map_err(offers)?;

@@ -74,7 +74,7 @@ impl OnChain {
     }
 }
 
-/// Reads a voucher, with a deposit or without.
+/// Reads a voucher, with a deposit or without, or that its channel is to be given back.
 pub(super) fn read(payload: &Value, offered: &Offered<'_>) -> Result<(Signed, Voucher), Fault> {
     let (config, voucher) = (member(payload, "channelConfig")?, member(payload, "voucher")?);
     let party = |name: &str| address(config, name);
@@ -108,8 +108,8 @@ pub(super) fn read(payload: &Value, offered: &Offered<'_>) -> Result<(Signed, Vo
     let mut proofs = vec![Proof::of(evm::digest(domain, message), &signature, payer)?];
     let (mut deposit, mut valid_before) = (0, u64::MAX);
     let kind = text(payload, "type")?;
-    if !["deposit", "voucher"].contains(&kind) {
-        return Err(malformed("has a `type` that is neither deposit nor voucher"));
+    if offered.leaves != (kind == "refund") || !["deposit", "voucher", "refund"].contains(&kind) {
+        return Err(malformed("has another `type` than this request takes"));
     }
     if kind == "deposit" {
         let told = member(payload, "deposit")?;
@@ -123,8 +123,9 @@ pub(super) fn read(payload: &Value, offered: &Offered<'_>) -> Result<(Signed, Vo
         valid_before = before;
         proofs.push(proof);
     }
-    let units = whole(offered.requirements, "amount")?;
-    if most < units {
+    let asked = if offered.leaves { payload } else { offered.requirements };
+    let units = if offered.leaves && payload.get("amount").is_none() { u64::MAX } else { whole(asked, "amount")? };
+    if most < units && !offered.leaves {
         return Err(unpaid("The voucher does not cover the call."));
     }
     let channel = hex(&id);
@@ -183,11 +184,12 @@ impl Voucher {
         json!({"type": "claim", "claims": [self.claimed(charged)], CLAIM_SIGNATURE: self.claim_digest(network, charged)})
     }
 
-    /// What is left of its channel goes back to the payer, once what was charged is claimed.
+    /// What is left of its channel goes back to the payer, at most so much of it unless that is 0, once what was charged is claimed.
     #[must_use]
-    pub fn leave(&self, network: &str, charged: u64, on_chain: OnChain) -> Value {
+    pub fn leave(&self, network: &str, charged: u64, on_chain: OnChain, most: u64) -> Value {
         let config: Value = json::read(&self.config).unwrap_or_default();
-        let (amount, owes) = (on_chain.balance.saturating_sub(charged), charged > on_chain.claimed);
+        let rest = on_chain.balance.saturating_sub(charged);
+        let (amount, owes) = (if most > 0 { rest.min(most) } else { rest }, charged > on_chain.claimed);
         let members = [self.id(), number(on_chain.refunds.into()), number(amount.into())];
         let kind = "Refund(bytes32 channelId,uint256 nonce,uint128 amount)";
         json!({

@@ -236,9 +236,17 @@ pub fn options(terms: &Terms) -> Vec<Value> {
     terms.networks.iter().flat_map(of_network).collect()
 }
 
-/// The header that asks for a payment into a wallet: `exact` alone, so that it is there or it is not.
+/// The header that asks for a payment by one scheme, says why, and how a channel is. `None` where nothing is offered by it.
 #[must_use]
-pub fn topup_offers(terms: &Terms, purse: &Purse, units: u64, error: &str, now: Millis) -> Option<String> {
+pub fn offers_by(
+    scheme: Scheme,
+    terms: &Terms,
+    purse: &Purse,
+    units: u64,
+    error: &str,
+    channel: Option<(Address, &Value)>,
+    now: Millis,
+) -> Option<String> {
     let dish = Dish { mode: Mode::default(), units, models: Vec::new(), ttft_ms: 0 };
     let asked = Asked {
         terms,
@@ -248,13 +256,13 @@ pub fn topup_offers(terms: &Terms, purse: &Purse, units: u64, error: &str, now: 
         catalog_id: "",
         menu: &[dish],
         error,
-        channel: None,
+        channel,
         now,
         salt: 0,
     };
     let mut offers = asked.offers(asked.chosen()?);
-    offers.retain(|offer| offer.get("scheme").and_then(Value::as_str) == Some("exact"));
-    Some(asked.header(&offers))
+    offers.retain(|offer| offer.get("scheme").and_then(Value::as_str) == Some(scheme.word()));
+    (!offers.is_empty()).then(|| asked.header(&offers))
 }
 
 /// Makes the 402. `None` where nothing can be paid with.

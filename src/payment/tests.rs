@@ -160,7 +160,7 @@ fn what_we_sign_of_channels_is_what_the_contract_wants() {
     };
     assert_eq!(digests(&claim), [format!("claimAuthorizerSignature {claimed}")]);
     let on_chain = batch::OnChain { balance: 100_000, claimed: 0, refunds: 3, leaving: 0 };
-    let leave = voucher.leave("eip155:84532", 1_234, on_chain);
+    let leave = voucher.leave("eip155:84532", 1_234, on_chain, 0);
     assert_eq!((&leave["amount"], &leave["refundNonce"]), (&json!("98766"), &json!("3")));
     assert_eq!(
         digests(&leave),
@@ -692,4 +692,25 @@ proptest! {
         let told = taken(&payment);
         prop_assert!(told.is_err() || free || odd == before, "{way} {odd}: {told:?}");
     }
+}
+
+#[test]
+fn a_channel_is_given_back_by_get_and_by_nothing_else() {
+    let bound = Bound { target: "GET /v1/chat/completions", resource: "", body_hash: "" };
+    let at = |name: &str, bound: &Bound<'_>| taken_at(&sealed(&fixture(name), bound, NOW), bound, NOW);
+    let leaving = at("batch-refund", &bound).expect("taken");
+    let voucher = leaving.voucher.expect("a voucher");
+    assert_eq!((leaving.units, voucher.most, voucher.deposit), (5_000, 1_234, 0), "a part of it");
+    let mut all = sealed(&fixture("batch-refund"), &bound, NOW);
+    all["payload"].as_object_mut().expect("an object").shift_remove("amount");
+    assert_eq!(taken_at(&all, &bound, NOW).expect("taken").units, u64::MAX);
+    all["payload"]["amount"] = json!("-1");
+    assert_eq!(taken_at(&all, &bound, NOW).expect_err("no amount").status, 400);
+    assert_eq!(at("batch-refund", &BOUND).expect_err("a POST").status, 400);
+    for name in ["batch-voucher", "batch-deposit", "batch-permit2"] {
+        assert_eq!(at(name, &bound).expect_err(name).status, 400);
+    }
+    let mut other = sealed(&fixture("batch-refund"), &bound, NOW);
+    other["payload"]["voucher"]["maxClaimableAmount"] = json!("1235");
+    assert_eq!(taken_at(&other, &bound, NOW).expect_err("another signed").status, 402);
 }

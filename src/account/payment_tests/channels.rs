@@ -106,3 +106,118 @@ fn what_we_sign_is_carried_by_whoever_answers() {
         assert_eq!(asked, if own { [first, second, first] } else { [first; 3] });
     }
 }
+
+impl Purse {
+    /// Shows a voucher for what was charged, to have so much of the channel given back.
+    fn leave(&mut self, charged: u64, units: u64) -> (u16, String) {
+        let payment = Payment { units, ..voucher(charged, units, 0, true) };
+        match self.send(Letter::Leave(Box::new(payment))) {
+            Answer::Told { status, body } => (status, body["error"].as_str().unwrap_or_default().to_owned()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What was claimed is sent to us.
+    fn swept(&mut self) {
+        let sweep = self.until("sweep");
+        self.answer(&sweep, 200, &json!({"success": true, "transaction": "0xf"}));
+    }
+
+    fn channel(&mut self) -> Value {
+        match self.send(Letter::Balance(Caller::of_payer(&address(1), ""))) {
+            Answer::Told { body, .. } => body["channels"][0].clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn payload(inquiry: &Inquiry) -> Value {
+    let body: Value = json::read(&inquiry.body).expect("JSON");
+    body["paymentPayload"]["payload"].clone()
+}
+
+const GIVEN: (u16, String) = (202, String::new());
+
+#[test]
+fn a_payer_has_its_channel_given_back_by_a_voucher_for_what_was_charged() {
+    let mut purse = Purse::new();
+    let stranger = Letter::Leave(Box::new(voucher(0, 1, 0, true)));
+    assert!(matches!(purse.send(stranger), Answer::Refused(Refusal::NotFound { .. })));
+    call(&mut purse, 0, true);
+    let mismatch = (402, "invalid_batch_settlement_evm_cumulative_amount_mismatch".to_owned());
+    let nothing = (402, "invalid_batch_settlement_evm_refund_no_balance".to_owned());
+    assert_eq!(purse.leave(199_999, u64::MAX), mismatch);
+    assert_eq!(purse.leave(200_001, u64::MAX), mismatch);
+    assert_eq!(purse.leave(200_000, 0), nothing);
+    // A part of it first.
+    assert_eq!(purse.leave(200_000, 500), GIVEN);
+    assert_eq!(purse.unfit("meanwhile", &voucher(400_000, 200_000, 0, true), "body"), Unfit::Busy);
+    let leave = purse.until("leave");
+    let asked = payload(&leave);
+    assert_eq!((&asked["amount"], &asked["refundNonce"]), (&json!("500"), &json!("0")));
+    assert_eq!(asked["claims"][0]["totalClaimed"], "200000");
+    purse.answer(&leave, 200, &told(2_999_500, 200_000, 1));
+    let channel = purse.channel();
+    assert_eq!((&channel["deposited_usd"], &channel["claimed_usd"]), (&json!("2.9995"), &json!("0.2")));
+    purse.swept();
+    assert_eq!(purse.leave(200_000, u64::MAX), GIVEN);
+    let leave = purse.until("leave");
+    let asked = payload(&leave);
+    assert_eq!((&asked["amount"], &asked["refundNonce"]), (&json!("2799500"), &json!("1")));
+    assert_eq!(asked["claims"], json!([]));
+    purse.answer(&leave, 200, &told(200_000, 200_000, 2));
+    purse.swept();
+    assert_eq!(purse.leave(200_000, u64::MAX), nothing);
+}
+
+#[test]
+fn a_channel_is_given_back_after_its_call_and_its_claim() {
+    let mut purse = Purse::new();
+    call(&mut purse, 0, true);
+    purse.granted("open", 200_000, &voucher(400_000, 200_000, 0, true));
+    assert_eq!(purse.leave(200_000, u64::MAX), GIVEN);
+    assert!(purse.after(2_000).asks().iter().all(|asked| asked.step == "claim"));
+    // Its call came to nothing.
+    purse.void("open", None);
+    let leave = purse.until("leave");
+    assert_eq!(payload(&leave)["amount"], "2800000");
+    let mut purse = Purse::new();
+    call(&mut purse, 0, true);
+    let claim = purse.until("claim");
+    assert_eq!(purse.leave(200_000, u64::MAX), GIVEN);
+    assert_eq!(purse.asks(), [], "the claim has its answer first");
+    purse.answer(&claim, 200, &json!({"success": true, "transaction": "0xc"}));
+    purse.swept();
+    let leave = purse.until("leave");
+    assert_eq!((&payload(&leave)["claims"], &payload(&leave)["amount"]), (&json!([]), &json!("2800000")));
+}
+
+#[test]
+fn a_call_that_is_late_is_charged_before_its_channel_is_given_back() {
+    let mut purse = Purse::new();
+    call(&mut purse, 0, true);
+    purse.granted("late", 200_000, &voucher(400_000, 200_000, 0, true));
+    assert_eq!(purse.leave(200_000, u64::MAX), GIVEN);
+    let paid = |_: &Inquiry| (200, json!({"success": true, "transaction": "0xc"}));
+    let steps = purse.live(3 * TERMS.hold_settle_ms, &paid);
+    assert_eq!(steps, ["claim", "sweep"], "its time is over, and nobody knows what it cost");
+    purse.charge("late", 100_000 * UNIT, None);
+    let leave = purse.until("leave");
+    assert_eq!(
+        (&payload(&leave)["claims"][0]["totalClaimed"], &payload(&leave)["amount"]),
+        (&json!("300000"), &json!("2700000"))
+    );
+}
+
+#[test]
+fn a_channel_that_nothing_is_owed_of_waits_for_its_call() {
+    let mut purse = Purse::new();
+    purse.granted("first", 200_000, &voucher(200_000, 200_000, 3_000_000, true));
+    purse.charge("first", 0, seen(3_000_000, 0, 0));
+    purse.granted("open", 200_000, &voucher(200_000, 200_000, 0, true));
+    assert_eq!(purse.leave(0, u64::MAX), GIVEN);
+    assert_eq!(purse.after(2_000).asks(), []);
+    purse.void("open", None);
+    let leave = purse.after(2_000).until("leave");
+    assert_eq!(payload(&leave)["amount"], "3000000");
+}

@@ -336,6 +336,8 @@ impl Account {
         };
         let error = match channel.on_chain.balance.saturating_sub(channel.charged).min(payment.units) {
             _ if voucher.most != channel.charged => "cumulative_amount_mismatch",
+            // What was deposited for it is known once its call has ended.
+            0 if self.is_open(&channel, now) => return Turn::refused(Refusal::Payment(Unfit::Busy)),
             0 => "refund_no_balance",
             _ => "",
         };

@@ -174,9 +174,8 @@ impl Inquiry {
     #[must_use]
     pub fn request(&self, ours: &dyn Fn() -> Vec<Address>) -> Value {
         let headers = json!({"content-type": "application/json"});
-        let place = self.signer.map(|signer| ours().iter().position(|ours| *ours == signer));
-        json!({"nonce": self.nonce, "step": self.step, "url": self.url, "headers": headers, "body": self.body,
-            "signs": self.signer.is_some(), "key": place.flatten()})
+        let place = self.signer.and_then(|signer| ours().iter().position(|ours| *ours == signer));
+        json!({"nonce": self.nonce, "step": self.step, "url": self.url, "headers": headers, "body": self.body, "key": place})
     }
 }
 

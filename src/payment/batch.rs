@@ -176,6 +176,8 @@ pub fn errand(network: &str, asset: Address, pay_to: Address, payload: Value) ->
 const CLAIM_SIGNATURE: &str = "claimAuthorizerSignature";
 const REFUND_SIGNATURE: &str = "refundAuthorizerSignature";
 const CLAIM: &str = "ClaimEntry(bytes32 channelId,uint128 maxClaimableAmount,uint128 totalClaimed)";
+const CLAIMS: &str =
+    "ClaimBatch(ClaimEntry[] claims)ClaimEntry(bytes32 channelId,uint128 maxClaimableAmount,uint128 totalClaimed)";
 
 impl Voucher {
     /// What is claimed by it, for what was charged.
@@ -233,7 +235,7 @@ impl Voucher {
     /// A batch of one claim.
     fn claim_digest(&self, network: &str, charged: u64) -> String {
         let entry = typed(CLAIM, &[self.id(), number(self.most.into()), number(charged.into())]);
-        self.digest(network, typed(&format!("ClaimBatch(ClaimEntry[] claims){CLAIM}"), &[keccak(&entry)]))
+        self.digest(network, typed(CLAIMS, &[keccak(&entry)]))
     }
 
     fn digest(&self, network: &str, message: Word) -> String {

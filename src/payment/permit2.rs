@@ -17,6 +17,8 @@ const COLLECTOR: &str = "0x4020425FAf3B746C082C2f942b4E5159887B0005";
 
 const TRANSFER: &str =
     "PermitWitnessTransferFrom(TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline,";
+const DEPOSIT: &str = "PermitWitnessTransferFrom(TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline,\
+                       DepositWitness witness)DepositWitness(bytes32 channelId)TokenPermissions(address token,uint256 amount)";
 const PERMISSIONS: &str = "TokenPermissions(address token,uint256 amount)";
 
 /// What is witnessed beside the transfer: its type, and the members between the receiver and the time.
@@ -48,9 +50,8 @@ pub fn deposit(
     channel: &Word,
 ) -> Result<(Proof, u64), Fault> {
     let kind = "DepositWitness(bytes32 channelId)";
-    let types = format!("{TRANSFER}DepositWitness witness){kind}{PERMISSIONS}");
     let witness = typed(kind, &[*channel]);
-    let mut signed = permitted(permit, offered, COLLECTOR, (&types, witness), text(permit, "signature")?)?;
+    let mut signed = permitted(permit, offered, COLLECTOR, (DEPOSIT, witness), text(permit, "signature")?)?;
     let told: Option<Word> = bytes(text(member(permit, "witness")?, "channelId")?);
     if (signed.payer, signed.units) != from || told != Some(*channel) {
         return Err(unpaid("The deposit is another's, of another amount, or for another channel."));

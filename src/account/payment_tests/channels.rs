@@ -173,6 +173,10 @@ fn a_payer_has_its_channel_given_back_by_a_voucher_for_what_was_charged() {
 #[test]
 fn a_channel_is_given_back_after_its_call_and_its_claim() {
     let mut purse = Purse::new();
+    purse.granted("first", 200_000, &voucher(200_000, 200_000, 3_000_000, true));
+    let leave = Letter::Leave(Box::new(voucher(0, u64::MAX, 0, true)));
+    assert_eq!(purse.send(leave), Answer::Refused(Refusal::Payment(Unfit::Busy)), "nobody told of its deposit yet");
+    let mut purse = Purse::new();
     call(&mut purse, 0, true);
     purse.granted("open", 200_000, &voucher(400_000, 200_000, 0, true));
     assert_eq!(purse.leave(200_000, u64::MAX), GIVEN);

@@ -328,6 +328,7 @@ impl Account {
     }
 
     /// The payer wants back what a channel holds, or so much of it, and shows by a voucher that it knows what was charged.
+    #[inline(never)]
     pub(super) fn leave_channel(&mut self, payment: &Payment, now: Millis) -> Turn {
         let voucher = payment.voucher.clone().unwrap_or_default();
         let id = voucher.channel;

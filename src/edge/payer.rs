@@ -187,34 +187,37 @@ pub fn authorizers(env: &Env) -> Vec<Address> {
 /// # Errors
 /// 402 with the offer of a channel, and how its own is; 405 where there are none.
 pub async fn leave(url: &str, path: &str, headers: &Headers, env: &Env) -> Result<Value, Fault> {
+    let (target, resource) = (format!("GET {path}"), plain_url(url).to_owned());
     let network = headers.get("payment-network").unwrap_or_default().to_owned();
-    let purse =
-        Purse { target: format!("GET {path}"), resource: plain_url(url).to_owned(), network, ..Purse::default() };
-    let terms =
-        snapshot::payment_terms().filter(|terms| offers_by(Scheme::Batch, terms, &purse, 0, "", None, now()).is_some());
-    let Some(terms) = terms else {
+    let purse = Purse { target, resource, network, ..Purse::default() };
+    let post = || {
         let text = "This path does not take GET. It takes POST.";
-        return Err(Fault::new(405, "invalid_request_error", "method_not_allowed", text).with("allow", "POST"));
+        Fault::new(405, "invalid_request_error", "method_not_allowed", text).with("allow", "POST")
     };
-    let offers = |mut fault: Fault, channel: Option<(Address, &Value)>| {
-        fault.payment_required = offers_by(Scheme::Batch, &terms, &purse, 0, &fault.message, channel, now());
-        fault
+    let terms = snapshot::payment_terms().ok_or_else(post)?;
+    let (asset, mut channel) = (Address::default(), Value::Null);
+    let (mut fault, asset) = match shown(headers, &terms, &purse, &purse.resource) {
+        Ok(Some(payment)) if payment.voucher.is_some() => {
+            let (account, asset) = (account_of_payer(&payment.caip10()), payment.asset);
+            let settlement = payment.settlement(&Outcome::Done { transaction: String::new(), channel: None });
+            let (status, told) = control::send(&account, Letter::Leave(Box::new(payment)), env).await?;
+            if status < 300 {
+                return Ok(settlement);
+            }
+            let error = told.get("error").and_then(Value::as_str).unwrap_or_default().to_owned();
+            channel = told.get("channel").cloned().unwrap_or_default();
+            (Fault::new(402, "payment_required", "x402_voucher_mismatch", error), asset)
+        }
+        Ok(_) => {
+            let text =
+                "Pay a call by POST, or show a voucher for what was charged to your channel to have it given back.";
+            (Fault::new(402, "payment_required", "x402_payment_required", text), asset)
+        }
+        Err(fault) => (fault, asset),
     };
-    let shown = shown(headers, &terms, &purse, &purse.resource).map_err(|fault| offers(fault, None))?;
-    let Some(payment) = shown.filter(|payment| payment.voucher.is_some()) else {
-        let text = "Pay a call by POST, or show a voucher for what was charged to your channel to have it given back.";
-        return Err(offers(Fault::new(402, "payment_required", "x402_payment_required", text), None));
-    };
-    let (account, asset) = (account_of_payer(&payment.caip10()), payment.asset);
-    let outcome = Outcome::Done { transaction: String::new(), channel: None };
-    let settlement = payment.settlement(&outcome);
-    let (status, told) = control::send(&account, Letter::Leave(Box::new(payment)), env).await?;
-    if status == 402 {
-        let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let fault = Fault::new(402, "payment_required", "x402_voucher_mismatch", text("error"));
-        return Err(offers(fault, told.get("channel").map(|channel| (asset, channel))));
-    }
-    Ok(settlement)
+    let header = offers_by(Scheme::Batch, &terms, &purse, 0, &fault.message, Some((asset, &channel)), now());
+    fault.payment_required = Some(header.ok_or_else(post)?);
+    Err(fault)
 }
 
 /// Takes a payment into an organisation's wallet, or says what is to be paid.

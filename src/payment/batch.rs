@@ -91,9 +91,9 @@ pub(super) fn read(payload: &Value, offered: &Offered<'_>) -> Result<(Signed, Vo
         return Err(unpaid("The channel is not one to us, as it was offered."));
     }
     let domain = domain(offered.network);
-    let parties = [payer, authorizer, offered.terms.pay_to, receiver_authorizer, offered.token.address];
-    let mut members: Vec<Word> = parties.into_iter().map(Address::word).collect();
-    members.extend([number(delay.unwrap_or_default().into()), salt]);
+    let (to, token) = (offered.terms.pay_to.word(), offered.token.address.word());
+    let delay = number(delay.unwrap_or_default().into());
+    let members = [payer.word(), authorizer.word(), to, receiver_authorizer.word(), token, delay, salt];
     let id = evm::digest(domain, typed(CHANNEL, &members));
     if !text(voucher, "channelId")?.eq_ignore_ascii_case(&hex(&id)) {
         return Err(unpaid("The channel's id is not that of its configuration."));

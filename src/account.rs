@@ -434,6 +434,7 @@ impl Account {
             Letter::Give { nonce, to } => self.give(&nonce, &to, now),
             Letter::Funded { nonce, outcome } => self.funded(&nonce, outcome, now),
             Letter::Refundable(_) => self.refundable(now),
+            Letter::Leave(payment) => self.leave_channel(&payment, now),
             Letter::Withdraw { id, payment } => self.withdraw(&id, *payment, now),
             Letter::Balance(_) => Turn::told(Answer::Told { status: 200, body: self.balance_told() }),
             Letter::Whoami(caller) => match self.prove(&caller, KeyKind::Inference, now) {

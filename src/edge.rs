@@ -117,12 +117,14 @@ async fn answer(
     let (path, query) = path_of(&url);
     let endpoint = Endpoint::of(method, path)?;
     // Each wait stands once, whoever waits: every place that waits weighs.
-    let wallets =
-        matches!(endpoint, Endpoint::PaymentOptions | Endpoint::Balance | Endpoint::Refund | Endpoint::Receipt(_));
+    let wallets = matches!(
+        endpoint,
+        Endpoint::PaymentOptions | Endpoint::Balance | Endpoint::Refund | Endpoint::Leave | Endpoint::Receipt(_)
+    );
     if wallets || matches!(endpoint, Endpoint::Feedback | Endpoint::Admin(_) | Endpoint::Platform(_)) {
         snapshot::world(env, &ctx, None).await;
     }
-    if matches!(endpoint, Endpoint::PaymentOptions) {
+    if matches!(endpoint, Endpoint::PaymentOptions | Endpoint::Leave) {
         snapshot::facilitators(env, &ctx).await;
     }
     if matches!(endpoint, Endpoint::CountTokens) {
@@ -153,6 +155,7 @@ async fn answer(
         Endpoint::PaymentOptions => Ok(found(payer::options())),
         Endpoint::Balance => payer::balance(&url, &headers, env).await,
         Endpoint::Refund => payer::refund(&url, &headers, env).await,
+        Endpoint::Leave => return payer::leave(&url, path, &headers, env).await.map(|told| left(&told, id)),
         Endpoint::ReceiptKeys => receipts::keys(env).await.map(found),
         Endpoint::Feedback => feedback::take(&headers, &body, env).await,
         Endpoint::Key => control::key(&headers, env).await,
@@ -169,6 +172,14 @@ async fn answer(
         Endpoint::Platform(act) => control::platform(act, &headers, &body, query, env).await,
     }?;
     Ok(json_response(status, &body, id, tagged, plain))
+}
+
+/// A channel is to be given back: what its payer's client hears of it stands in the head too.
+fn left(settlement: &serde_json::Value, id: &str) -> Response {
+    let text = crate::json::written(settlement);
+    let mut headers = crate::exchange::base_headers(Surface::ChatCompletions, id, "application/json");
+    headers.push(("payment-response", crate::base64::padded(text.as_bytes())));
+    downstream::whole(202, &headers, text.as_bytes())
 }
 
 #[expect(clippy::too_many_arguments, reason = "one request and its surroundings, handed on once")]

@@ -28,6 +28,8 @@ pub enum Endpoint {
     Balance,
     /// `POST /v1/refund`: a wallet that has signed in gets its balance back.
     Refund,
+    /// `GET` of what calls are paid at: clients of channels have theirs given back there.
+    Leave,
     /// `GET /v1/receipts/{request_id}`
     Receipt(String),
     /// The public keys of receipts.
@@ -226,6 +228,11 @@ const SERVED: &[(&str, Make)] = &[
     ("POST v1/responses", Make::Call(|| Endpoint::Chat(Surface::Responses))),
     ("POST v1/completions", Make::Call(|| Endpoint::Chat(Surface::Completions))),
     ("POST v1/embeddings", Make::Call(|| Endpoint::Chat(Surface::Embeddings))),
+    ("GET v1/chat/completions", Make::Call(|| Endpoint::Leave)),
+    ("GET v1/messages", Make::Call(|| Endpoint::Leave)),
+    ("GET v1/responses", Make::Call(|| Endpoint::Leave)),
+    ("GET v1/completions", Make::Call(|| Endpoint::Leave)),
+    ("GET v1/embeddings", Make::Call(|| Endpoint::Leave)),
     ("POST v1/messages/count_tokens", Make::Call(|| Endpoint::CountTokens)),
     ("GET healthz", Make::Call(|| Endpoint::Healthz)),
     ("GET v1/key", Make::Call(|| Endpoint::Key)),
@@ -458,7 +465,7 @@ mod tests {
         let told =
             |method, path| Endpoint::of(method, path).map_err(|fault| (fault.status, fault.into_inner().message));
         assert!(
-            told("GET", "/v1/chat/completions").is_err_and(|(status, text)| status == 405 && text.contains("POST"))
+            told("PUT", "/v1/chat/completions").is_err_and(|(status, text)| status == 405 && text.contains("POST"))
         );
         assert!(
             told("POST", "/v1/v1/messages").is_err_and(|(status, text)| status == 404 && text.contains("once more"))

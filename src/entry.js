@@ -1,6 +1,7 @@
 // The whole shim around the Wasm: plumbing only, no decisions.
 import * as rust from "../build/index.js";
 import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
+import { authorized } from "./edge/authorize.js";
 
 const life = rust.__worker_init_state(); // instanceId moves when a trap made wasm-bindgen start the module afresh
 
@@ -30,7 +31,8 @@ const facade = (Half) => class extends DurableObject {
     if (at > 0) this.ctx.storage.setAlarm(at);
   }
   // Beside the alarm: a receiver that hangs holds up nothing.
-  async deliver({ alert, endpoint, nonce, step, url, headers, body }) {
+  async deliver({ alert, endpoint, nonce, step, url, headers, body, key }) {
+    if (step === "claim" || step === "leave") body = await authorized(body, this.env.X402_AUTHORIZER_KEY?.split(",")[key]);
     const answer = await fetch(url, { method: "POST", headers, body, redirect: "manual", signal: AbortSignal.timeout(15e3) }).catch(() => null);
     const told = nonce ? await answer?.arrayBuffer().catch(() => null) : await answer?.body?.cancel();
     const status = answer?.status ?? 0;

@@ -24,7 +24,7 @@ mod upto;
 pub use asset::NANOS_PER_UNIT;
 use asset::{Network, Token};
 use batch::Voucher;
-pub use challenge::{Asked, Challenge, Dish, challenge, options, topup_offers};
+pub use challenge::{Asked, Challenge, Dish, challenge, offers_by, options};
 use contract::Sealed;
 use facilitator::Known;
 pub use quote::Bound;
@@ -74,10 +74,30 @@ pub struct Terms {
     pub facilitators: Vec<String>,
     /// Networks, and where each can be looked at; empty where nobody can be asked.
     pub rpc_urls: Vec<(String, String)>,
+    /// Ours, in whose name channels are claimed and given back: the first for new ones, the others for what they opened. Empty where
+    /// that is left to facilitators.
+    pub authorizers: Vec<Address>,
     /// What quotes are sealed with.
     pub secret: Word,
     /// What facilitators say of themselves.
     pub known: Known,
+}
+
+impl Terms {
+    /// In whose name a scheme is settled on a network; `None` where nobody settles it.
+    fn party(&self, scheme: Scheme, network: &str) -> Option<Address> {
+        let Some(ours) = self.authorizers.first().filter(|_| scheme == Scheme::Batch) else {
+            return self.known.address(scheme, network);
+        };
+        // What is no key makes no channels.
+        let carried = *ours != Address::default() && !self.known.url(scheme, network, None).is_empty();
+        carried.then_some(*ours)
+    }
+
+    /// The base URL of who settles what is settled in a name: what is settled in ours, anybody may carry.
+    fn carrier(&self, scheme: Scheme, network: &str, name: Address) -> &str {
+        self.known.url(scheme, network, Some(name).filter(|name| !self.authorizers.contains(name)))
+    }
 }
 
 /// A payment as it was shown: held against its offer, its signature not yet looked at.
@@ -110,7 +130,7 @@ pub struct Payment {
     pub network: String,
     pub asset: Address,
     pub payer: Address,
-    /// Atomic units: what it pays, or the most that it does.
+    /// Atomic units: what it pays, or the most that it does. Of a channel that is to be given back, the most that is.
     pub units: u64,
     /// What the payer's account claims once.
     pub nonce: String,
@@ -260,6 +280,8 @@ struct Offered<'a> {
     network: &'static Network,
     token: &'static Token,
     requirements: &'a Value,
+    /// Nothing is paid: a channel is to be given back.
+    leaves: bool,
     now: Millis,
 }
 
@@ -292,7 +314,8 @@ pub fn shown(headers: &Headers, terms: &Terms, bound: &Bound<'_>, now: Millis) -
     let network = terms.networks.iter().find(|network| network.id == text("network") || of_v1(network));
     let network = *network.ok_or_else(|| unpaid("This network is not offered."))?;
     let token = network.token(text("asset")).ok_or_else(|| unpaid("This token is not offered."))?;
-    let offered = Offered { terms, network, token, requirements: &requirements, now };
+    let leaves = bound.target.starts_with("GET ");
+    let offered = Offered { terms, network, token, requirements: &requirements, leaves, now };
     let inner = payload.get("payload").ok_or_else(|| malformed("has no `payload`"))?;
     let (signed, voucher) = match scheme {
         Scheme::Exact => (exact::read(inner, &offered)?, None),
@@ -305,7 +328,7 @@ pub fn shown(headers: &Headers, terms: &Terms, bound: &Bound<'_>, now: Millis) -
     let extra =
         |name: &str| requirements.get("extra").and_then(|extra| extra.get(name)?.as_str()).and_then(Address::parse);
     let pinned = extra("facilitatorAddress").or(extra("receiverAuthorizer"));
-    let facilitator = pinned.map_or("", |name| terms.known.url(scheme, network.id, name));
+    let facilitator = pinned.map_or("", |name| terms.carrier(scheme, network.id, name));
     if scheme != Scheme::Exact && facilitator.is_empty() {
         return Err(unpaid("Whoever was to settle this offer is not known any more."));
     }

@@ -34,7 +34,8 @@ macro_rules! names {
 }
 
 names!(ENDPOINTS, endpoint_name, Endpoint {
-    Chat(..), CountTokens, Models, Model(..), Healthz, Key, Feedback, PaymentOptions, Balance, Refund, Receipt(..), ReceiptKeys,
+    Chat(..), CountTokens, Models, Model(..), Healthz, Key, Feedback, PaymentOptions, Balance, Refund, Leave, Receipt(..),
+    ReceiptKeys,
     Admin(..), Platform(..),
 });
 names!(SURFACES, surface_name, Surface { ChatCompletions, Responses, Messages, Completions, Embeddings });

@@ -139,18 +139,25 @@ function secrets() {
 
 const OPTIONS = [
   "OPERATOR_TOKEN", "HOLD_SETTLE_BY_S", "OUTBOX_FLUSH_MS", "SNAPSHOT_TTL_S",
-  "X402_NETWORK", "X402_PAY_TO", "X402_FACILITATORS", "X402_RPC_URL", "X402_CLAIM_AFTER_S", "X402_REFUND_KEY",
+  "X402_NETWORK", "X402_PAY_TO", "X402_FACILITATORS", "X402_RPC_URL", "X402_CLAIM_AFTER_S", "X402_REFUND_KEY", "X402_AUTHORIZER_KEY",
 ];
+
+/** Accounts of every local test chain: everybody has their keys, so that they go together, and never with an address of somebody's own. */
+const TEST_MERCHANT = {
+  X402_PAY_TO: "0x90F79bf6EB2c4f870365E785982E1f101E93b906",
+  X402_AUTHORIZER_KEY: "0x8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba",
+};
 
 /** What the worker's environment adds to wrangler.toml; later lines win. */
 function variables(sandboxUrl) {
   const devVars = join(root, ".dev.vars");
   const given = OPTIONS.filter((name) => process.env[name]).map((name) => [name, process.env[name]]);
+  const kept = existsSync(devVars) ? parseEnv(readFileSync(devVars, "utf8")) : {};
   return {
-    X402_PAY_TO: "0x90F79bf6EB2c4f870365E785982E1f101E93b906", // an account of every local test chain
+    ...(process.env.X402_PAY_TO || kept.X402_PAY_TO ? {} : TEST_MERCHANT),
     PRIVATE_UPSTREAMS: "allow", // the sandbox and other servers on this machine
     ...secrets(),
-    ...(existsSync(devVars) ? parseEnv(readFileSync(devVars, "utf8")) : {}),
+    ...kept,
     ...(sandboxUrl ? { SANDBOX_URL: sandboxUrl } : {}),
     ...Object.fromEntries(given),
   };

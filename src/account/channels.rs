@@ -1,8 +1,8 @@
 //! Payment channels of a wallet: vouchers of one channel follow each other, so one call is under way at a time; what was charged is
 //! claimed on chain from time to time, and swept to us.
 use super::{
-    Account, Booking, Hold, Write,
-    letter::{Claim, Refusal, Unfit},
+    Account, Booking, Hold, Turn, Write,
+    letter::{Answer, Claim, Refusal, Unfit},
     payments::{Inquiry, Settlers},
     record,
 };
@@ -22,7 +22,7 @@ use crate::{
 use serde::Serialize;
 use serde_json::Value;
 
-/// So much that was charged is claimed at once.
+/// So much that was charged is claimed at once, where it may be given back without us.
 const CLAIM_FROM: Nanos = Nanos(1_000_000_000);
 /// How long what is on chain is believed: a payer takes a day to leave.
 const FRESH_MS: u64 = 300_000;
@@ -63,8 +63,12 @@ pub(super) struct Channel {
     claims: u64,
     /// What was claimed has still to be sent to us.
     sweeps: bool,
-    /// Its payer wants back what is left.
+    /// Its payer wants back what is left, or only so much of it.
     leaves: bool,
+    gives: u64,
+    /// We have signed that it is given back, as the refund of that number: until it is, whoever has that can do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    released: Option<u64>,
     tries: u32,
     /// When what was charged has to be claimed, or swept.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +77,7 @@ pub(super) struct Channel {
 
 json::members!(default Channel {
     network, asset, payer, facilitator, voucher, charged, on_chain, stale, seen_at, open, open_until, request_id, claiming, claims, sweeps,
-    leaves, tries, claim_at,
+    leaves, gives, released, tries, claim_at,
 });
 
 impl Channel {
@@ -85,6 +89,11 @@ impl Channel {
     /// What was charged and is not claimed yet: nothing before a voucher was charged by.
     fn owes(&self) -> u64 {
         if self.voucher.signature.is_empty() { 0 } else { self.charged.saturating_sub(self.on_chain.claimed) }
+    }
+
+    /// Whether only we can give it back before the payer's delay is over.
+    fn is_ours(&self, own: bool) -> bool {
+        own && self.released != Some(self.on_chain.refunds)
     }
 
     /// What of it is whose.
@@ -153,6 +162,12 @@ impl Account {
         channel.open.is_some() && (channel.open_until > now || is_held())
     }
 
+    /// Whether a call may still charge a channel: also one whose time is over, and of which nobody knows what became.
+    fn may_charge(&self, channel: &Channel, now: Millis) -> bool {
+        let is_unknown = || matches!(self.bookings.get(&channel.request_id), Some(Booking::Suspense { .. }));
+        self.is_open(channel, now) || channel.open.is_some() && is_unknown()
+    }
+
     /// A call of a channel begins. Tells whether the chain has to be asked first, and how the channel is.
     pub(super) fn open_channel(
         &mut self,
@@ -168,7 +183,7 @@ impl Account {
         let unsure = |channel: &Channel| {
             channel.stale || channel.open.is_some() || now.since(channel.seen_at) > FRESH_MS
             // Who has more at stake looks each time: a facilitator may give a channel back to whoever asks.
-            || nanos_of(channel.owes().saturating_add(payment.units)) > UNSEEN_MAX
+            || !channel.is_ours(voucher.own) && nanos_of(channel.owes().saturating_add(payment.units)) > UNSEEN_MAX
         };
         let pays = voucher.deposit > 0 || known.as_ref().is_none_or(unsure);
         let id = voucher.channel.clone();
@@ -268,9 +283,14 @@ impl Account {
     /// A channel's charges are claimed once there are many, else after a while.
     fn plan_claim(&self, channel: &mut Channel, now: Millis) {
         channel.claim_at = match nanos_of(channel.owes()) {
+            // What its payer waits for is not put off.
+            _ if channel.leaves && channel.claiming == 0 => Some(now.after(1_000)),
+            _ if channel.leaves => channel.claim_at,
             Nanos(0) => None,
             // Who leaves can take it all with it. A claim that was asked for has its answer first: it is for what was charged then.
-            owed if channel.claiming == 0 && (owed >= CLAIM_FROM || channel.on_chain.leaving > 0) => {
+            owed if channel.claiming == 0
+                && (channel.on_chain.leaving > 0 || owed >= CLAIM_FROM && !channel.is_ours(channel.voucher.own)) =>
+            {
                 Some(now.after(1_000))
             }
             _ => channel.claim_at.or(Some(now.after(self.terms.claim_after_ms))),
@@ -295,10 +315,40 @@ impl Account {
             let rest = channel.on_chain.balance.saturating_sub(channel.charged);
             if rest > 0 {
                 left += rest;
-                self.keep_channel(id, Channel { leaves: true, claim_at: Some(now), ..channel });
+                self.return_channel(id, channel, 0, now);
             }
         }
         left
+    }
+
+    /// A claim that was asked for has its answer first, and a call that is under way its end.
+    fn return_channel(&mut self, id: String, channel: Channel, gives: u64, now: Millis) {
+        let claim_at = if channel.claiming > 0 { channel.claim_at } else { Some(now) };
+        self.keep_channel(id, Channel { leaves: true, gives, claim_at, ..channel });
+    }
+
+    /// The payer wants back what a channel holds, or so much of it, and shows by a voucher that it knows what was charged.
+    #[inline(never)]
+    pub(super) fn leave_channel(&mut self, payment: &Payment, now: Millis) -> Turn {
+        let voucher = payment.voucher.clone().unwrap_or_default();
+        let id = voucher.channel;
+        let Some(channel) = self.payments.channels.get(&id).cloned() else {
+            return Turn::refused(Refusal::NotFound { what: "channel".into() });
+        };
+        let error = match channel.on_chain.balance.saturating_sub(channel.charged).min(payment.units) {
+            _ if voucher.most != channel.charged => "cumulative_amount_mismatch",
+            // What was deposited for it is known once its call has ended.
+            0 if self.is_open(&channel, now) => return Turn::refused(Refusal::Payment(Unfit::Busy)),
+            0 => "refund_no_balance",
+            _ => "",
+        };
+        if !error.is_empty() {
+            let error = format!("invalid_batch_settlement_evm_{error}");
+            let body = json!({"error": error, "channel": channel.told(&id)});
+            return Turn::told(Answer::Told { status: 402, body });
+        }
+        self.return_channel(id, channel, payment.units, now);
+        Turn::told(Answer::Told { status: 202, body: Value::Null })
     }
 
     /// What has to be done about a channel now.
@@ -309,21 +359,33 @@ impl Account {
             self.keep_channel(id, channel);
             return None;
         }
+        let waits = channel.leaves && self.may_charge(&channel, now);
+        if waits && channel.owes() == 0 && !channel.sweeps {
+            // It is given back once its call has ended.
+            channel.claim_at = Some(now.after(60_000));
+            self.keep_channel(id, channel);
+            return None;
+        }
         let (step, payload) = if channel.sweeps {
             ("sweep", json!({"type": "settle", "receiver": settlers.pay_to, "token": channel.asset}))
-        } else if channel.leaves && !self.is_open(&channel, now) {
-            ("leave", batch::leave(&channel.voucher, channel.charged, channel.on_chain))
+        } else if channel.leaves && !waits {
+            channel.released = Some(channel.on_chain.refunds);
+            ("leave", channel.voucher.leave(&channel.network, channel.charged, channel.on_chain, channel.gives))
         } else {
-            ("claim", json!({"type": "claim", "claims": [batch::claim(&channel.voucher, channel.charged)]}))
+            ("claim", channel.voucher.claim(&channel.network, channel.charged))
         };
         if step != "sweep" {
             channel.claiming = channel.charged;
         }
         channel.claim_at = Some(now.after(60_000));
         let body = batch::errand(&channel.network, channel.asset, settlers.pay_to, payload);
-        let url = format!("{}/settle", channel.facilitator);
+        // What is signed by us, anybody can carry.
+        let others = settlers.facilitators.get(channel.tries as usize % settlers.facilitators.len().max(1));
+        let other = others.filter(|_| channel.voucher.own && channel.tries > 0);
+        let url = format!("{}/settle", other.unwrap_or(&channel.facilitator));
+        let signer = channel.voucher.authorizer().filter(|_| step != "sweep");
         self.keep_channel(id, channel);
-        Some(Inquiry { nonce: name.to_owned(), step, url, body: json::written(&body) })
+        Some(Inquiry { nonce: name.to_owned(), step, url, body: json::written(&body), signer })
     }
 
     /// Takes in what a claim, or a sweep, came to.
@@ -356,7 +418,8 @@ impl Account {
                 }
             }
             ("sweep", outcome) if is_swept(&outcome) => {
-                (channel.sweeps, channel.tries, channel.claim_at) = (false, 0, None);
+                (channel.sweeps, channel.tries) = (false, 0);
+                channel.claim_at = channel.claim_at.filter(|_| channel.leaves);
                 self.plan_claim(&mut channel, now);
             }
             // It was left before, without an answer, or its payer was faster: it is asked again before the next call.

@@ -117,6 +117,8 @@ pub enum Letter {
     },
     /// What a wallet can have back, and that its channels are to be left.
     Refundable(Caller),
+    /// A channel is to be given back, or a part of it, by whoever signs its vouchers.
+    Leave(Box<Payment>),
     /// A wallet gets this back, by a payment of the operator's.
     Withdraw {
         id: String,
@@ -159,6 +161,7 @@ json::variants!(Letter, Self::Nudge, {
     Fund { id, claim } = "fund",
     Give { nonce, to } = "give",
     Refundable(inner) = "refundable",
+    Leave(inner) = "leave",
     Withdraw { id, payment } = "withdraw",
     Funded { nonce, outcome } = "funded",
     Post(inner) = "post",

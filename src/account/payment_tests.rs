@@ -18,6 +18,8 @@ use crate::{
 use serde_json::Value;
 use std::{cell::RefCell, collections::BTreeMap};
 
+mod channels;
+
 const TERMS: Terms =
     Terms { hold_settle_ms: 1_200_000, outbox_flush_ms: 100, private_upstreams: false, claim_after_ms: 86_400_000 };
 const START: Millis = Millis(1_795_562_448_000);

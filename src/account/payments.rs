@@ -165,14 +165,17 @@ pub struct Inquiry {
     pub step: &'static str,
     pub url: String,
     pub body: String,
+    /// Whose signatures belong in the body, where the digests stand.
+    pub signer: Option<Address>,
 }
 
 impl Inquiry {
-    /// As a request for the plumbing.
+    /// As a request for the plumbing, which signs it by the key of that place among ours, or by none.
     #[must_use]
-    pub fn request(&self) -> Value {
+    pub fn request(&self, ours: &dyn Fn() -> Vec<Address>) -> Value {
         let headers = json!({"content-type": "application/json"});
-        json!({"nonce": self.nonce, "step": self.step, "url": self.url, "headers": headers, "body": self.body})
+        let place = self.signer.and_then(|signer| ours().iter().position(|ours| *ours == signer));
+        json!({"nonce": self.nonce, "step": self.step, "url": self.url, "headers": headers, "body": self.body, "key": place})
     }
 }
 
@@ -207,7 +210,13 @@ impl Claimed {
         let refused = self.state == State::Unknown && !self.reason.is_empty();
         let rpc = |step, method: &str, params: Value| {
             let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-            Some(Inquiry { nonce: nonce.to_owned(), step, url: url.to_owned(), body: json::written(&body) })
+            Some(Inquiry {
+                nonce: nonce.to_owned(),
+                step,
+                url: url.to_owned(),
+                body: json::written(&body),
+                signer: None,
+            })
         };
         match self.state {
             State::Used | State::Credited if looks && !self.seen && !self.transaction.is_empty() => {
@@ -231,7 +240,7 @@ impl Claimed {
                 let place = (self.tries as usize / 2).checked_rem(settlers.facilitators.len()).unwrap_or_default();
                 let url = own.or_else(|| settlers.facilitators.get(place))?;
                 let call = self.payment.call(Verb::Settle, url, self.units);
-                Some(Inquiry { nonce: nonce.to_owned(), step: "settle", url: call.url, body: call.body })
+                Some(Inquiry { nonce: nonce.to_owned(), step: "settle", url: call.url, body: call.body, signer: None })
             }
             _ => None,
         }

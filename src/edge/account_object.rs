@@ -2,13 +2,12 @@
 use super::{
     complain,
     error::{Error, Result},
-    journal, js_time, now, secrets, storage,
+    journal, js_time, now, payer, secrets, storage,
 };
 use crate::{
     account::{
         Account, Row, Terms, Write,
         letter::{self, Answer, Letter, Refusal},
-        payments::Inquiry,
     },
     audit, json,
     ledger::Entry,
@@ -225,7 +224,8 @@ impl AccountObject {
             let mut writes = account.expire(now());
             let (due, more) = account.inquiries(now(), &settlers);
             writes.extend(more);
-            self.inquiries.set(due.iter().map(Inquiry::request).collect());
+            let ours = || payer::authorizers(&self.env);
+            self.inquiries.set(due.iter().map(|inquiry| inquiry.request(&ours)).collect());
             writes
         })
     }

@@ -20,7 +20,7 @@ use crate::{
         evm::{Address, bytes, number},
         exact,
         facilitator::{Call, Known, Outcome, Tries, Verb, is_failing, outcome},
-        nanos_of, signin, units_of,
+        nanos_of, offers_by, signin, units_of,
     },
     world::World,
 };
@@ -145,8 +145,9 @@ pub async fn balance(url: &str, headers: &Headers, env: &Env) -> Told {
 /// `POST /v1/refund`: what a wallet has left goes back to it, by a payment that the operator's key signs and a facilitator settles.
 pub async fn refund(url: &str, headers: &Headers, env: &Env) -> Told {
     let (account, caller) = signed_in(url, headers).await?;
-    let key = refund_key(env)?;
     let (_, mut told) = control::send(&account, Letter::Refundable(caller), env).await?;
+    // Its channels are left in any case.
+    let key = refund_key(env)?;
     let units = told.get("units").and_then(Value::as_u64).unwrap_or_default();
     let id = mint("rfd", now(), super::random::chance()?);
     if units > 0 {
@@ -190,6 +191,57 @@ async fn repaid(account: &str, units: u64, key: &[u8; 32]) -> Result<Payment, Fa
     Ok(ours.signed(&signature.unchecked_into::<Uint8Array>().to_vec()))
 }
 
+/// The addresses of the keys that channels are claimed and given back by: the first for new channels, the others for those that they
+/// opened. What is no key has the address 0, which opens none.
+pub fn authorizers(env: &Env) -> Vec<Address> {
+    let list = secrets::variable(env, "X402_AUTHORIZER_KEY").unwrap_or_default();
+    let mut all = Vec::new();
+    for text in list.split(',').filter(|_| !list.is_empty()) {
+        let key: [u8; 32] = bytes(text.trim()).unwrap_or_default();
+        all.push(Address::of_key(&JsPayer::point(&key)).unwrap_or_default());
+    }
+    all
+}
+
+/// `GET` of what calls are paid at: a client of channels asks there in whose name they are, and shows a voucher of its own to have
+/// what is left of it given back, which is done within seconds. Tells what a client hears of it.
+///
+/// # Errors
+/// 402 with the offer of a channel, and how its own is; 405 where there are none.
+pub async fn leave(url: &str, path: &str, headers: &Headers, env: &Env) -> Result<Value, Fault> {
+    let (target, resource) = (format!("GET {path}"), plain_url(url).to_owned());
+    let network = headers.get("payment-network").unwrap_or_default().to_owned();
+    let purse = Purse { target, resource, network, ..Purse::default() };
+    let post = || {
+        let text = "This path does not take GET. It takes POST.";
+        Fault::new(405, "invalid_request_error", "method_not_allowed", text).with("allow", "POST")
+    };
+    let terms = snapshot::payment_terms().ok_or_else(post)?;
+    let (asset, mut channel) = (Address::default(), Value::Null);
+    let (mut fault, asset) = match shown(headers, &terms, &purse, &purse.resource).await {
+        Ok(Some(payment)) if payment.voucher.is_some() => {
+            let (account, asset) = (account_of_payer(&payment.caip10()), payment.asset);
+            let settlement = payment.settlement(&Outcome::Done { transaction: String::new(), channel: None });
+            let (status, told) = control::send(&account, Letter::Leave(Box::new(payment)), env).await?;
+            if status < 300 {
+                return Ok(settlement);
+            }
+            let error = told.get("error").and_then(Value::as_str).unwrap_or_default().to_owned();
+            channel = told.get("channel").cloned().unwrap_or_default();
+            (Fault::new(402, "payment_required", "x402_voucher_mismatch", error), asset)
+        }
+        Ok(_) => {
+            let text =
+                "Pay a call by POST, or show a voucher for what was charged to your channel to have it given back.";
+            (Fault::new(402, "payment_required", "x402_payment_required", text), asset)
+        }
+        Err(fault) => (fault, asset),
+    };
+    let header = offers_by(Scheme::Batch, &terms, &purse, 0, &fault.message, Some((asset, &channel)), now());
+    fault.payment_required = Some(header.ok_or_else(post)?);
+    Err(fault)
+}
+
 /// Takes a payment into an organisation's wallet, or says what is to be paid.
 ///
 /// # Errors
@@ -210,7 +262,7 @@ pub async fn topup(organization: &str, mut topup: Value, asked: (&Headers, Strin
     let resource = topup_resource(headers);
     let purse = Purse { target, resource, body_hash, network, ..Purse::default() };
     let offers = |mut fault: Fault| {
-        fault.payment_required = payment::topup_offers(&terms, &purse, units, &fault.message, now());
+        fault.payment_required = offers_by(Scheme::Exact, &terms, &purse, units, &fault.message, None, now());
         fault
     };
     let shown = payment::shown(headers, &terms, &purse.bound(), now()).map_err(offers)?;

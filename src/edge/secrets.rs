@@ -1,5 +1,5 @@
 //! The worker's variables and secrets. No secret leaves this room but into a header of the call it belongs to.
-use super::vault;
+use super::{payer, vault};
 use crate::{
     access::Secret,
     access::mac,
@@ -127,5 +127,7 @@ fn payment_terms(env: &Env) -> Option<PaymentTerms> {
     let Settlers { facilitators, rpc_urls, pay_to } = settlers(env);
     let secret = mac(b"x402 quotes", &pepper(env)?);
     let whole = !networks.is_empty() && !facilitators.is_empty() && pay_to != Address::default();
-    whole.then(|| PaymentTerms { networks, pay_to, facilitators, rpc_urls, secret, known: Known::default() })
+    let authorizers = payer::authorizers(env);
+    let known = Known::default();
+    whole.then_some(PaymentTerms { networks, pay_to, facilitators, rpc_urls, authorizers, secret, known })
 }

@@ -133,7 +133,7 @@ impl Exchange {
             menu: &self.case.menu(plan),
             // The sentence stands in the body.
             error: if self.mismatch.is_some() { &fault.message } else { fault.code },
-            channel: self.mismatch.as_ref(),
+            channel: self.case.purse.payment.as_ref().map(|paid| paid.asset).zip(self.mismatch.as_ref()),
             now: self.now,
             salt: self.case.seed,
         };

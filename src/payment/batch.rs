@@ -3,8 +3,9 @@
 //! <https://github.com/x402-foundation/x402/blob/main/specs/schemes/batch-settlement/scheme_batch_settlement_evm.md>
 use super::{
     Offered, Proof, Signed, address,
+    asset::{Network, network_of},
     evm::{self, Address, Word, bytes, decimal, hex, keccak, number, typed},
-    malformed, member, text, unpaid, whole,
+    malformed, member, permit2, text, unpaid, whole,
 };
 use crate::{
     fault::Fault,
@@ -38,9 +39,12 @@ pub struct Voucher {
     pub signature: String,
     /// What is deposited with it; 0 for nothing.
     pub deposit: u64,
+    /// The channel is claimed and given back in our name: no facilitator does so by itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub own: bool,
 }
 
-json::members!(default Voucher { channel, config, most, signature, deposit });
+json::members!(default Voucher { channel, config, most, signature, deposit, own });
 
 /// What is known of a channel on chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -70,7 +74,7 @@ impl OnChain {
     }
 }
 
-/// Reads a voucher, with a deposit or without.
+/// Reads a voucher, with a deposit or without, or that its channel is to be given back.
 pub(super) fn read(payload: &Value, offered: &Offered<'_>) -> Result<(Signed, Voucher), Fault> {
     let (config, voucher) = (member(payload, "channelConfig")?, member(payload, "voucher")?);
     let party = |name: &str| address(config, name);
@@ -86,11 +90,10 @@ pub(super) fn read(payload: &Value, offered: &Offered<'_>) -> Result<(Signed, Vo
     if !ours {
         return Err(unpaid("The channel is not one to us, as it was offered."));
     }
-    let contract = Address::parse(CONTRACT).unwrap_or_default();
-    let domain = evm::domain("x402 Batch Settlement", Some("1"), offered.network.chain_id, contract);
-    let parties = [payer, authorizer, offered.terms.pay_to, receiver_authorizer, offered.token.address];
-    let mut members: Vec<Word> = parties.into_iter().map(Address::word).collect();
-    members.extend([number(delay.unwrap_or_default().into()), salt]);
+    let domain = domain(offered.network);
+    let (to, token) = (offered.terms.pay_to.word(), offered.token.address.word());
+    let delay = number(delay.unwrap_or_default().into());
+    let members = [payer.word(), authorizer.word(), to, receiver_authorizer.word(), token, delay, salt];
     let id = evm::digest(domain, typed(CHANNEL, &members));
     if !text(voucher, "channelId")?.eq_ignore_ascii_case(&hex(&id)) {
         return Err(unpaid("The channel's id is not that of its configuration."));
@@ -105,28 +108,45 @@ pub(super) fn read(payload: &Value, offered: &Offered<'_>) -> Result<(Signed, Vo
     let mut proofs = vec![Proof::of(evm::digest(domain, message), &signature, payer)?];
     let (mut deposit, mut valid_before) = (0, u64::MAX);
     let kind = text(payload, "type")?;
-    if !["deposit", "voucher"].contains(&kind) {
-        return Err(malformed("has a `type` that is neither deposit nor voucher"));
+    if offered.leaves != (kind == "refund") || !["deposit", "voucher", "refund"].contains(&kind) {
+        return Err(malformed("has another `type` than this request takes"));
     }
     if kind == "deposit" {
         let told = member(payload, "deposit")?;
         deposit = whole(told, "amount")?;
-        let permit = member(member(told, "authorization")?, "erc3009Authorization")?;
-        valid_before = whole(permit, "validBefore")?;
-        proofs.push(deposited(permit, offered, (payer, deposit), &id)?);
+        let told = member(told, "authorization")?;
+        let (proof, before) = if offered.token.signs {
+            deposited(member(told, "erc3009Authorization")?, offered, (payer, deposit), &id)?
+        } else {
+            permit2::deposit(member(told, "permit2Authorization")?, offered, (payer, deposit), &id)?
+        };
+        valid_before = before;
+        proofs.push(proof);
     }
-    let units = whole(offered.requirements, "amount")?;
-    if most < units {
+    let asked = if offered.leaves { payload } else { offered.requirements };
+    let units = if offered.leaves && payload.get("amount").is_none() { u64::MAX } else { whole(asked, "amount")? };
+    if most < units && !offered.leaves {
         return Err(unpaid("The voucher does not cover the call."));
     }
     let channel = hex(&id);
     let nonce = format!("channel:{channel}");
-    let voucher = Voucher { channel, config: json::written(config), most, signature, deposit };
+    let own = offered.terms.authorizers.contains(&receiver_authorizer);
+    let voucher = Voucher { channel, config: json::written(config), most, signature, deposit, own };
     Ok((Signed { payer, proofs, units, nonce, valid_before }, voucher))
 }
 
-/// What the payer must have signed for a deposit.
-fn deposited(permit: &Value, offered: &Offered<'_>, from: (Address, u64), channel: &Word) -> Result<Proof, Fault> {
+fn domain(network: &Network) -> Word {
+    let contract = Address::parse(CONTRACT).unwrap_or_default();
+    evm::domain("x402 Batch Settlement", Some("1"), network.chain_id, contract)
+}
+
+/// What the payer must have signed for a deposit by the token itself.
+fn deposited(
+    permit: &Value,
+    offered: &Offered<'_>,
+    from: (Address, u64),
+    channel: &Word,
+) -> Result<(Proof, u64), Fault> {
     let (payer, amount) = from;
     let (after, before) = (whole(permit, "validAfter")?, whole(permit, "validBefore")?);
     offered.in_time(after, before)?;
@@ -137,7 +157,8 @@ fn deposited(permit: &Value, offered: &Offered<'_>, from: (Address, u64), channe
     let members = [payer.word(), to.word(), number(amount.into()), number(after.into()), number(before.into()), nonce];
     let token = offered.token;
     let domain = evm::domain(token.name, Some(token.version), offered.network.chain_id, token.address);
-    Proof::of(evm::digest(domain, typed(RECEIVE, &members)), text(permit, "signature")?, payer)
+    let proof = Proof::of(evm::digest(domain, typed(RECEIVE, &members)), text(permit, "signature")?, payer)?;
+    Ok((proof, before))
 }
 
 /// What a facilitator is asked to do with channels of ours, beside what payers sign.
@@ -151,31 +172,73 @@ pub fn errand(network: &str, asset: Address, pay_to: Address, payload: Value) ->
     json!({"x402Version": 2, "paymentPayload": payment, "paymentRequirements": accepted})
 }
 
-/// What is left of a channel goes back to its payer, once what was charged is claimed.
-#[must_use]
-pub fn leave(voucher: &Voucher, charged: u64, on_chain: OnChain) -> Value {
-    let config: Value = json::read(&voucher.config).unwrap_or_default();
-    let owes = charged > on_chain.claimed;
-    let claims: Vec<Value> = owes.then(|| claim(voucher, charged)).into_iter().collect();
-    json!({
-        "type": "refund",
-        "channelConfig": config,
-        "voucher": {
-            "channelId": voucher.channel, "maxClaimableAmount": voucher.most.to_string(), "signature": voucher.signature,
-        },
-        "amount": on_chain.balance.saturating_sub(charged).to_string(),
-        "refundNonce": on_chain.refunds.to_string(),
-        "claims": claims,
-    })
-}
+/// Where signatures of ours stand in an errand. Until they are made (`edge/authorize.js`), the digests stand there that are to be signed.
+const CLAIM_SIGNATURE: &str = "claimAuthorizerSignature";
+const REFUND_SIGNATURE: &str = "refundAuthorizerSignature";
+const CLAIM: &str = "ClaimEntry(bytes32 channelId,uint128 maxClaimableAmount,uint128 totalClaimed)";
+const CLAIMS: &str =
+    "ClaimBatch(ClaimEntry[] claims)ClaimEntry(bytes32 channelId,uint128 maxClaimableAmount,uint128 totalClaimed)";
 
-/// A claim of a voucher, for what was charged.
-#[must_use]
-pub fn claim(voucher: &Voucher, charged: u64) -> Value {
-    let config: Value = json::read(&voucher.config).unwrap_or_default();
-    json!({
-        "voucher": {"channel": config, "maxClaimableAmount": voucher.most.to_string()},
-        "signature": voucher.signature,
-        "totalClaimed": charged.to_string(),
-    })
+impl Voucher {
+    /// What is claimed by it, for what was charged.
+    #[must_use]
+    pub fn claim(&self, network: &str, charged: u64) -> Value {
+        json!({"type": "claim", "claims": [self.claimed(charged)], CLAIM_SIGNATURE: self.claim_digest(network, charged)})
+    }
+
+    /// What is left of its channel goes back to the payer, at most so much of it unless that is 0, once what was charged is claimed.
+    #[must_use]
+    pub fn leave(&self, network: &str, charged: u64, on_chain: OnChain, most: u64) -> Value {
+        let config: Value = json::read(&self.config).unwrap_or_default();
+        let rest = on_chain.balance.saturating_sub(charged);
+        let (amount, owes) = (if most > 0 { rest.min(most) } else { rest }, charged > on_chain.claimed);
+        let members = [self.id(), number(on_chain.refunds.into()), number(amount.into())];
+        let kind = "Refund(bytes32 channelId,uint256 nonce,uint128 amount)";
+        json!({
+            "type": "refund",
+            "channelConfig": config,
+            "voucher": {
+                "channelId": self.channel, "maxClaimableAmount": self.most.to_string(), "signature": self.signature,
+            },
+            "amount": amount.to_string(),
+            "refundNonce": on_chain.refunds.to_string(),
+            "claims": owes.then(|| self.claimed(charged)).into_iter().collect::<Vec<_>>(),
+            CLAIM_SIGNATURE: self.claim_digest(network, charged),
+            REFUND_SIGNATURE: self.digest(network, typed(kind, &members)),
+        })
+    }
+
+    fn claimed(&self, charged: u64) -> Value {
+        let config: Value = json::read(&self.config).unwrap_or_default();
+        json!({
+            "voucher": {"channel": config, "maxClaimableAmount": self.most.to_string()},
+            "signature": self.signature,
+            "totalClaimed": charged.to_string(),
+        })
+    }
+
+    /// In whose name its channel is claimed and given back.
+    #[must_use]
+    pub fn authorizer(&self) -> Option<Address> {
+        self.party("receiverAuthorizer")
+    }
+
+    fn party(&self, name: &str) -> Option<Address> {
+        let config: Value = json::read(&self.config).unwrap_or_default();
+        config.get(name)?.as_str().and_then(Address::parse)
+    }
+
+    fn id(&self) -> Word {
+        bytes(&self.channel).unwrap_or_default()
+    }
+
+    /// A batch of one claim.
+    fn claim_digest(&self, network: &str, charged: u64) -> String {
+        let entry = typed(CLAIM, &[self.id(), number(self.most.into()), number(charged.into())]);
+        self.digest(network, typed(CLAIMS, &[keccak(&entry)]))
+    }
+
+    fn digest(&self, network: &str, message: Word) -> String {
+        network_of(network).map_or_default(|network| hex(&evm::digest(domain(network), message)))
+    }
 }

@@ -50,8 +50,8 @@ pub struct Asked<'a> {
     pub menu: &'a [Dish],
     /// Why there is a 402.
     pub error: &'a str,
-    /// How a channel is whose voucher did not fit.
-    pub channel: Option<&'a Value>,
+    /// How a channel is whose voucher did not fit, and the token it is in.
+    pub channel: Option<(Address, &'a Value)>,
     pub now: Millis,
     /// Chance, for what must be unlike any other.
     pub salt: u64,
@@ -78,7 +78,7 @@ fn requirements(scheme: Scheme, network: &Network, token: &Token, units: u64, te
     if token.signs {
         put("version", token.version);
     }
-    let party = terms.known.address(scheme, network.id).unwrap_or_default().to_string();
+    let party = terms.party(scheme, network.id).unwrap_or_default().to_string();
     if scheme == Scheme::Upto || !token.signs {
         put("assetTransferMethod", "permit2");
     }
@@ -137,15 +137,17 @@ pub fn requirements_v1(payload: &Value, terms: &Terms, resource: &str) -> Result
 }
 
 impl Terms {
-    /// The schemes a network's token can be paid by, in the order that clients should try them.
-    fn schemes(&self, network: &Network) -> Vec<(Scheme, &'static Token)> {
+    /// The schemes a network's token can be paid by, in the order that clients should try them; who goes on with a channel is told of
+    /// it where they look, in the first offer of one.
+    fn schemes(&self, network: &Network, channel: Option<Address>) -> Vec<(Scheme, &'static Token)> {
         let mut all = Vec::new();
-        for scheme in [Scheme::Batch, Scheme::Upto, Scheme::Exact] {
-            if scheme != Scheme::Exact && self.known.address(scheme, network.id).is_none() {
+        // Other channels come last: where the header has no room they are the least missed.
+        for (place, scheme) in [Scheme::Batch, Scheme::Upto, Scheme::Exact, Scheme::Batch].into_iter().enumerate() {
+            if scheme != Scheme::Exact && self.party(scheme, network.id).is_none() {
                 continue;
             }
-            // Channels take deposits by signature.
-            let tokens = network.tokens.iter().filter(|token| token.signs || scheme != Scheme::Batch);
+            let first = |token: &Token| channel.map_or(token.signs, |asset| token.address == asset);
+            let tokens = network.tokens.iter().filter(|token| scheme != Scheme::Batch || first(token) == (place == 0));
             all.extend(tokens.map(|token| (scheme, token)));
         }
         all
@@ -170,9 +172,9 @@ impl Asked<'_> {
         }
         quote::seal(&mut offer, dish.mode, self.catalog_id, &self.bound, &self.terms.secret, self.now);
         // What is said of a channel is no part of the offer: its payer signs again by the first one.
-        let told = self.channel.filter(|_| scheme == Scheme::Batch).and_then(Value::as_object);
+        let told = self.channel.filter(|(asset, _)| scheme == Scheme::Batch && *asset == token.address);
         if let Some(extra) = offer.get_mut("extra").and_then(Value::as_object_mut) {
-            extra.extend(told.cloned().unwrap_or_default());
+            extra.extend(told.and_then(|(_, told)| told.as_object()).cloned().unwrap_or_default());
         }
         offer
     }
@@ -181,7 +183,7 @@ impl Asked<'_> {
     #[must_use]
     pub fn offers(&self, network: &'static Network) -> Vec<Value> {
         let Some((asked, others)) = self.menu.split_first() else { return Vec::new() };
-        let schemes = self.terms.schemes(network);
+        let schemes = self.terms.schemes(network, self.channel.map(|(asset, _)| asset));
         let mut offers: Vec<_> =
             schemes.iter().map(|(scheme, token)| self.offer(*scheme, network, token, asked)).collect();
         if let Some((_, token)) = schemes.iter().find(|(scheme, _)| *scheme == Scheme::Upto) {
@@ -231,14 +233,22 @@ pub fn options(terms: &Terms) -> Vec<Value> {
                 "primary": terms.networks.first() == Some(network),
             })
         };
-        terms.schemes(network).into_iter().map(row).collect::<Vec<_>>()
+        terms.schemes(network, None).into_iter().map(row).collect::<Vec<_>>()
     };
     terms.networks.iter().flat_map(of_network).collect()
 }
 
-/// The header that asks for a payment into a wallet: `exact` alone, so that it is there or it is not.
+/// The header that asks for a payment by one scheme, says why, and how a channel is. `None` where nothing is offered by it.
 #[must_use]
-pub fn topup_offers(terms: &Terms, purse: &Purse, units: u64, error: &str, now: Millis) -> Option<String> {
+pub fn offers_by(
+    scheme: Scheme,
+    terms: &Terms,
+    purse: &Purse,
+    units: u64,
+    error: &str,
+    channel: Option<(Address, &Value)>,
+    now: Millis,
+) -> Option<String> {
     let dish = Dish { mode: Mode::default(), units, models: Vec::new(), ttft_ms: 0 };
     let asked = Asked {
         terms,
@@ -248,13 +258,13 @@ pub fn topup_offers(terms: &Terms, purse: &Purse, units: u64, error: &str, now: 
         catalog_id: "",
         menu: &[dish],
         error,
-        channel: None,
+        channel,
         now,
         salt: 0,
     };
     let mut offers = asked.offers(asked.chosen()?);
-    offers.retain(|offer| offer.get("scheme").and_then(Value::as_str) == Some("exact"));
-    Some(asked.header(&offers))
+    offers.retain(|offer| offer.get("scheme").and_then(Value::as_str) == Some(scheme.word()));
+    (!offers.is_empty()).then(|| asked.header(&offers))
 }
 
 /// Makes the 402. `None` where nothing can be paid with.

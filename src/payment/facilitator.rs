@@ -39,6 +39,8 @@ impl Known {
                 _ => continue,
             };
             let address = kind.get("extra").and_then(|extra| extra.get(member)?.as_str()).and_then(Address::parse);
+            // Who has no name of its own for channels still carries ours.
+            let address = address.or((scheme == Scheme::Batch).then(Address::default));
             let network = text("network");
             let known = |kind: &Kind| kind.scheme == scheme && kind.network == network && Some(kind.address) == address;
             if let Some(address) = address.filter(|_| !self.kinds.iter().any(known)) {
@@ -72,23 +74,27 @@ impl Known {
         all
     }
 
-    fn of(&self, scheme: Scheme, network: &str) -> Option<&Kind> {
-        let fits = |kind: &&Kind| kind.scheme == scheme && kind.network == network;
-        let answers = |kind: &&Kind| fits(kind) && !self.is_failing(&kind.url);
-        self.kinds.iter().find(answers).or_else(|| self.kinds.iter().find(fits))
+    fn of(&self, scheme: Scheme, network: &str) -> impl Iterator<Item = &Kind> {
+        let fits = move |kind: &&Kind| kind.scheme == scheme && kind.network == network;
+        let failing = |kind: &&Kind| self.is_failing(&kind.url);
+        self.kinds
+            .iter()
+            .filter(fits)
+            .filter(move |kind| !failing(kind))
+            .chain(self.kinds.iter().filter(fits).filter(failing))
     }
 
     /// In whose name a scheme is settled on a network: who moves what `upto` permits, who claims of channels.
     #[must_use]
     pub fn address(&self, scheme: Scheme, network: &str) -> Option<Address> {
-        self.of(scheme, network).map(|kind| kind.address)
+        self.of(scheme, network).map(|kind| kind.address).find(|address| *address != Address::default())
     }
 
-    /// The base URL of who settles a scheme in a name; empty where nobody does.
+    /// The base URL of who settles a scheme in a name, or in whatever name; empty where nobody does.
     #[must_use]
-    pub fn url(&self, scheme: Scheme, network: &str, name: Address) -> &str {
-        let is_it = |kind: &&Kind| kind.scheme == scheme && kind.network == network && kind.address == name;
-        self.kinds.iter().find(is_it).map_or("", |kind| &kind.url)
+    pub fn url(&self, scheme: Scheme, network: &str, name: Option<Address>) -> &str {
+        let is_it = |kind: &&Kind| name.is_none_or(|name| kind.address == name);
+        self.of(scheme, network).find(is_it).map_or("", |kind| &kind.url)
     }
 
     /// Keeps what was known before behind what is known now: what was offered then may come back.
@@ -259,11 +265,7 @@ mod tests {
         known.fails("a");
         assert_eq!(known.ordered(&urls), ["b", "a"]);
         assert_eq!(known.address(Scheme::Upto, "eip155:1"), address(second), "new offers name who answers");
-        assert_eq!(
-            known.url(Scheme::Upto, "eip155:1", address(first).expect("one")),
-            "a",
-            "what was offered is settled"
-        );
+        assert_eq!(known.url(Scheme::Upto, "eip155:1", address(first)), "a", "what was offered is settled");
         known.fails("b");
         assert_eq!(known.address(Scheme::Upto, "eip155:1"), address(first), "where none answers, as ever");
         let mut again = Known::default();
@@ -271,7 +273,7 @@ mod tests {
         again.learn("b", &kinds(second));
         again.remember(&known);
         assert!(!again.all_answer() && again.ordered(&urls) == ["b", "a"], "asked again, and who answers is well");
-        assert_eq!(again.url(Scheme::Upto, "eip155:1", address(first).expect("one")), "a");
+        assert_eq!(again.url(Scheme::Upto, "eip155:1", address(first)), "a");
         let failing = |status| is_failing(status, b"{}");
         assert_eq!([200, 400, 429, 500, 503].map(failing), [false, false, true, false, true]);
         assert!(is_failing(0, b"") && is_failing(500, b"<html>"));

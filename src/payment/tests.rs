@@ -20,13 +20,15 @@ fn fixture(name: &str) -> Value {
         "v1-exact" => include_str!("../../tests/fixtures/payments/v1-exact.json"),
         "batch-deposit" => include_str!("../../tests/fixtures/payments/batch-deposit.json"),
         "batch-voucher" => include_str!("../../tests/fixtures/payments/batch-voucher.json"),
+        "batch-permit2" => include_str!("../../tests/fixtures/payments/batch-permit2.json"),
+        "batch-refund" => include_str!("../../tests/fixtures/payments/batch-refund.json"),
         "siwx" => include_str!("../../tests/fixtures/payments/siwx.json"),
         _ => panic!("no fixture {name}"),
     };
     json::read(text).expect("JSON")
 }
 
-const SECOND: [&str; 5] = ["exact-eip3009", "exact-permit2", "upto", "batch-deposit", "batch-voucher"];
+const SECOND: [&str; 6] = ["exact-eip3009", "exact-permit2", "upto", "batch-deposit", "batch-voucher", "batch-permit2"];
 
 fn terms() -> Terms {
     let mut known = Known::default();
@@ -41,6 +43,7 @@ fn terms() -> Terms {
         pay_to: Address::parse("0x90F79bf6EB2c4f870365E785982E1f101E93b906").expect("an address"),
         facilitators: vec!["https://facilitator.test".into()],
         rpc_urls: vec![("eip155:84532".into(), "https://node.test".into())],
+        authorizers: Vec::new(),
         secret: [7; 32],
         known,
     }
@@ -138,6 +141,122 @@ fn a_payment_is_told_to_its_facilitator_as_it_came() {
         (&json!(1), &json!("10000"))
     );
     assert_eq!((&asked["paymentRequirements"]["network"], first.mode), (&json!("base-sepolia"), None));
+}
+
+/// What a fixture's channel is known by.
+fn voucher(name: &str) -> batch::Voucher {
+    taken(&ours(name)).expect("taken").voucher.expect("a voucher")
+}
+
+#[test]
+fn what_we_sign_of_channels_is_what_the_contract_wants() {
+    // By `signClaimBatch` and `signRefund` of @x402/evm 2.27.0, which hash typed data by viem.
+    let claimed = "0x9717a4d542b690dd4860f248365db158f8ddd1e961c2486579152f866b91b2f7";
+    let refunded = "0xee2ba6759d695fb516f361d7b8ea6ea40ca0d7eab0410bc044e115aa06e651a3";
+    let voucher = voucher("batch-voucher");
+    let claim = voucher.claim("eip155:84532", 1_234);
+    let digests = |payload: &Value| -> Vec<String> {
+        let told = |name: &str| payload.get(name).map(|digest| format!("{name} {}", digest.as_str().expect("text")));
+        ["claimAuthorizerSignature", "refundAuthorizerSignature"].into_iter().filter_map(told).collect()
+    };
+    assert_eq!(digests(&claim), [format!("claimAuthorizerSignature {claimed}")]);
+    let on_chain = batch::OnChain { balance: 100_000, claimed: 0, refunds: 3, leaving: 0 };
+    let leave = voucher.leave("eip155:84532", 1_234, on_chain, 0);
+    assert_eq!((&leave["amount"], &leave["refundNonce"]), (&json!("98766"), &json!("3")));
+    assert_eq!(
+        digests(&leave),
+        [format!("claimAuthorizerSignature {claimed}"), format!("refundAuthorizerSignature {refunded}")]
+    );
+    assert_eq!(voucher.authorizer(), Address::parse("0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65"));
+}
+
+fn dish(mode: Mode) -> Dish {
+    Dish {
+        mode,
+        units: 10_000,
+        models: vec!["openai/gpt-5-mini".into(), "anthropic/claude-haiku-4-5".into()],
+        ttft_ms: 400,
+    }
+}
+
+fn asked<'a>(terms: &'a Terms, menu: &'a [Dish], channel: Option<(Address, &'a Value)>) -> Asked<'a> {
+    Asked {
+        terms,
+        resource: URI,
+        bound: BOUND,
+        network: "",
+        catalog_id: CATALOG,
+        menu,
+        error: "",
+        channel,
+        now: NOW,
+        salt: 0,
+    }
+}
+
+#[test]
+fn who_goes_on_with_a_channel_is_told_so_in_the_first_offer_of_one() {
+    let mut terms = terms();
+    terms.authorizers = vec![Address([7; 20])];
+    let menu: Vec<Dish> = Mode::ALL.into_iter().map(dish).collect();
+    let menu: Vec<Dish> = [Dish { models: Vec::new(), ..menu[0].clone() }].into_iter().chain(menu).collect();
+    let [usdc, usdt] = terms.networks[0].tokens else { panic!("two tokens") };
+    // A million dollars.
+    let most = "1000000000000";
+    let told = json!({
+        "channelState": {
+            "channelId": evm::hex(&[1; 32]), "balance": most, "totalClaimed": most, "withdrawRequestedAt": 1_795_881_028,
+            "refundNonce": "10", "chargedCumulativeAmount": most,
+        },
+        "voucherState": {"signedMaxClaimable": most, "signature": evm::hex(&[7; 65])},
+    });
+    for (token, channel) in [(usdc, None), (usdc, Some((usdc.address, &told))), (usdt, Some((usdt.address, &told)))] {
+        let header = challenge(&asked(&terms, &menu, channel)).expect("offers").header;
+        assert!(header.len() <= 4_096, "{} bytes", header.len());
+        let required: Value = json::read_bytes(&base64::of_padded(&header).expect("base64")).expect("JSON");
+        let accepts = required["accepts"].as_array().expect("offers");
+        let batch: Vec<&Value> = accepts.iter().filter(|offer| offer["scheme"] == "batch-settlement").collect();
+        assert_eq!(batch[0]["asset"], json!(token.address));
+        assert_eq!(batch[0]["extra"].get("channelState").is_some(), channel.is_some());
+        assert!(batch[1..].iter().all(|offer| offer["extra"].get("channelState").is_none()));
+        for scheme in ["upto", "exact"] {
+            assert!(accepts.iter().any(|offer| offer["scheme"] == scheme), "{scheme} fits too");
+        }
+        println!("{} bytes, {} offers, {} of channels", header.len(), accepts.len(), batch.len());
+    }
+}
+
+#[test]
+fn channels_are_in_our_name_where_there_is_a_key() {
+    let (ours, older) = (Address([7; 20]), Address::parse("0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65").expect("one"));
+    let offered = |terms: &Terms| {
+        let offers = asked(terms, &[dish(Mode::Balanced)], None).offers(terms.networks[0]);
+        let offer = offers.into_iter().find(|offer| offer["scheme"] == "batch-settlement");
+        offer.map_or(Value::Null, |offer| offer["extra"]["receiverAuthorizer"].clone())
+    };
+    let read = |terms: &Terms| {
+        let payment = super::tests::ours("batch-voucher");
+        let shown = shown(&headers("payment-signature", &payment), terms, &BOUND, NOW)?.expect("there is a header");
+        Ok::<_, Fault>((shown.payment.facilitator, shown.payment.voucher.expect("a voucher").own))
+    };
+    let mut terms = terms();
+    assert_eq!(offered(&terms), json!(older), "the facilitator's");
+    assert_eq!(read(&terms), Ok(("https://facilitator.test".to_owned(), false)));
+    terms.authorizers = vec![ours, older];
+    assert_eq!(offered(&terms), json!(ours));
+    assert_eq!(read(&terms), Ok(("https://facilitator.test".to_owned(), true)), "of an older key");
+    // A facilitator without a name of its own.
+    terms.known = Known::default();
+    terms
+        .known
+        .learn("https://plain.test", &json!({"kinds": [{"scheme": "batch-settlement", "network": "eip155:84532"}]}));
+    assert_eq!(offered(&terms), json!(ours));
+    assert_eq!(read(&terms), Ok(("https://plain.test".to_owned(), true)));
+    terms.authorizers = vec![Address::default(), ours];
+    assert_eq!(offered(&terms), Value::Null, "what is no key makes no channels");
+    terms.authorizers.clear();
+    assert_eq!(offered(&terms), Value::Null, "nobody could claim");
+    assert_eq!(read(&terms).map_err(|fault| fault.status), Err(402));
 }
 
 #[test]
@@ -288,7 +407,7 @@ fn an_offer_is_for_one_request_and_for_a_while() {
 
 #[test]
 fn a_payment_is_good_while_there_is_time_to_settle_it() {
-    for name in ["exact-eip3009", "exact-permit2", "upto", "batch-deposit"] {
+    for name in ["exact-eip3009", "exact-permit2", "upto", "batch-deposit", "batch-permit2"] {
         let fixture = fixture(name);
         let at = |now: Millis| taken_at(&sealed(&fixture, &BOUND, now), &BOUND, now);
         assert!(at(Millis(1_795_881_016_000)).is_ok(), "{name}");
@@ -325,6 +444,7 @@ fn a_signature_has_one_form_and_one_signer() {
         ("v1-exact", "/payload/signature"),
         ("batch-voucher", "/payload/voucher/signature"),
         ("batch-deposit", "/payload/deposit/authorization/erc3009Authorization/signature"),
+        ("batch-permit2", "/payload/deposit/authorization/permit2Authorization/signature"),
     ];
     for (name, way) in ways {
         let payment = ours(name);
@@ -643,4 +763,25 @@ proptest! {
         let told = taken(&payment);
         prop_assert!(told.is_err() || free || odd == before, "{way} {odd}: {told:?}");
     }
+}
+
+#[test]
+fn a_channel_is_given_back_by_get_and_by_nothing_else() {
+    let bound = Bound { target: "GET /v1/chat/completions", resource: "", body_hash: "" };
+    let at = |name: &str, bound: &Bound<'_>| taken_at(&sealed(&fixture(name), bound, NOW), bound, NOW);
+    let leaving = at("batch-refund", &bound).expect("taken");
+    let voucher = leaving.voucher.expect("a voucher");
+    assert_eq!((leaving.units, voucher.most, voucher.deposit), (5_000, 1_234, 0), "a part of it");
+    let mut all = sealed(&fixture("batch-refund"), &bound, NOW);
+    all["payload"].as_object_mut().expect("an object").shift_remove("amount");
+    assert_eq!(taken_at(&all, &bound, NOW).expect("taken").units, u64::MAX);
+    all["payload"]["amount"] = json!("-1");
+    assert_eq!(taken_at(&all, &bound, NOW).expect_err("no amount").status, 400);
+    assert_eq!(at("batch-refund", &BOUND).expect_err("a POST").status, 400);
+    for name in ["batch-voucher", "batch-deposit", "batch-permit2"] {
+        assert_eq!(at(name, &bound).expect_err(name).status, 400);
+    }
+    let mut other = sealed(&fixture("batch-refund"), &bound, NOW);
+    other["payload"]["voucher"]["maxClaimableAmount"] = json!("1235");
+    assert_eq!(taken_at(&other, &bound, NOW).expect_err("another signed").status, 402);
 }

@@ -197,6 +197,7 @@ pub fn payment_terms() -> payment::Terms {
         pay_to: Address::parse("0x90F79bf6EB2c4f870365E785982E1f101E93b906").expect("an address"),
         facilitators: FACILITATORS.map(str::to_owned).to_vec(),
         rpc_urls: Vec::new(),
+        authorizers: Vec::new(),
         secret: [7; 32],
         known,
     }

@@ -1,12 +1,12 @@
 // Wallets at the worker: a payment rig beside it, paying clients, sign-ins, what moved on chain, and the books of a wallet's account.
 import assert from "node:assert/strict";
-import { merchant, NETWORK, USDC, USDT } from "../x402/chain.mjs";
+import { authorizer, keyOf, merchant, merchantAuthorizer, NETWORK, USDC, USDT } from "../x402/chain.mjs";
 import { fetchV2 } from "../x402/clients/fetch_v2.mjs";
 import { startRig } from "../x402/rig.mjs";
 import { nanos, sum } from "./books.mjs";
 import { readStream, start, until } from "./harness.mjs";
 
-export { merchant, NETWORK, USDC, USDT };
+export { authorizer, keyOf, merchant, merchantAuthorizer, NETWORK, USDC, USDT };
 export const model = "openai/gpt-5-mini";
 export const provider = "openai";
 export const body = { model, max_tokens: 200, messages: [{ role: "user", content: "Hello!" }] };

@@ -31,7 +31,7 @@ async function onChain(token, wallet, transaction, amount) {
 
 test("the first answer of a worker that has just started offers every scheme", () => {
   assert.deepEqual(first.required.accepts.map(({ scheme, asset }) => `${scheme} ${asset.toLowerCase() === USDC.toLowerCase() ? "USDC" : "USDT"}`),
-    ["batch-settlement USDC", "upto USDC", "upto USDT", "exact USDC", "exact USDT"]);
+    ["batch-settlement USDC", "upto USDC", "upto USDT", "exact USDC", "exact USDT", "batch-settlement USDT"]);
 });
 
 for (const token of [USDC, USDT]) {
@@ -120,7 +120,8 @@ test("what can be paid with is told without a price", async () => {
   const { status, body: told } = await paid.here.call("GET", "/v1/payment-options");
   assert.equal(status, 200);
   assert.deepEqual(told.data.map(({ id }) => id).sort(), [
-    "eip155:84532/USDC/batch-settlement", "eip155:84532/USDC/exact", "eip155:84532/USDC/upto", "eip155:84532/USDT/exact", "eip155:84532/USDT/upto",
+    "eip155:84532/USDC/batch-settlement", "eip155:84532/USDC/exact", "eip155:84532/USDC/upto", "eip155:84532/USDT/batch-settlement",
+    "eip155:84532/USDT/exact", "eip155:84532/USDT/upto",
   ]);
   assert.ok(told.data.every(({ pay_to }) => pay_to === merchant.address.toLowerCase()));
 });

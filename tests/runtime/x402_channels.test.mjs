@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { depositOf, voucherOf } from "../x402/clients/forge.mjs";
 import { code, until } from "./harness.mjs";
-import { body, merchant, startPaid, units, USDC } from "./wallets.mjs";
+import { body, keyOf, merchant, merchantAuthorizer, startPaid, units, USDC, USDT } from "./wallets.mjs";
 
 let paid;
-before(async () => { paid = await startPaid({ vars: { X402_CLAIM_AFTER_S: "1" } }); });
+before(async () => { paid = await startPaid({ vars: { X402_CLAIM_AFTER_S: "1", X402_AUTHORIZER_KEY: keyOf(merchantAuthorizer) } }); });
 after(() => paid?.close());
 
 const payer = (wallet, options) => paid.clientOf(wallet, { schemes: ["batch-settlement"], ...options });
@@ -15,9 +15,9 @@ const wrote = (client, from = 0) => client.exchanges.slice(from).map(({ status, 
 const channelOf = (client) => client.exchanges.findLast(({ payment }) => payment).payment.payload.voucher.channelId;
 
 /** All that was charged is claimed, swept to us, and nothing else. */
-async function claimed(wallet, client, charged, before) {
+async function claimed(wallet, client, charged, before, token = USDC) {
   const id = channelOf(client);
-  await until("it is claimed and swept", async () => (await paid.rig.balance(USDC, merchant)) - before === charged, { ms: 10_000 });
+  await until("it is claimed and swept", async () => (await paid.rig.balance(token, merchant)) - before === charged, { ms: 10_000 });
   assert.equal((await paid.rig.channel(id)).totalClaimed, charged);
   const { told } = await paid.booksOf(wallet);
   const channel = told.channels.find((one) => one.id === id);
@@ -65,6 +65,32 @@ test("streamed answers have no receipt in the head: the next call is put right b
   const whole = await client.call({ url: paid.url, body });
   assert.equal(client.exchanges.at(-1).status, 200);
   await claimed(wallet, client, charged + costOf(whole), before);
+});
+
+test("USDT: a wallet without gas or allowance deposits through Permit2, and what it lost of its channel is told it", async () => {
+  const wallet = await paid.fresh();
+  assert.deepEqual([await paid.rig.eth(wallet), await paid.rig.allowance(USDT, wallet)], [0n, 0n]);
+  const client = payer(wallet, { tokens: [USDT] });
+  const before = await paid.rig.balance(USDT, merchant);
+  let charged = costOf(await client.call({ url: paid.url, body }));
+  assert.deepEqual(wrote(client), [[402, undefined], [200, "deposit"]]);
+  const { balance } = await paid.rig.channel(channelOf(client));
+  assert.equal(await paid.rig.balance(USDT, wallet), 5_000_000n - balance);
+  const streamed = await paid.streamed(client.fetch);
+  charged += units(streamed.comment.cost_usd);
+  const from = client.exchanges.length;
+  charged += costOf(await client.call({ url: paid.url, body }));
+  assert.deepEqual(wrote(client, from), [[402, undefined], [402, "voucher"], [200, "voucher"]]);
+  await claimed(wallet, client, charged, before, USDT);
+  assert.equal((await paid.rig.channel(channelOf(client))).balance, balance);
+  assert.equal(await paid.rig.balance(USDC, wallet), 5_000_000n);
+  // A dearer call deposits more, now that Permit2 may.
+  charged += costOf(await client.call({ url: paid.url, body: { ...body, max_tokens: 20_000 } }));
+  assert.deepEqual(wrote(client).at(-1), [200, "deposit"]);
+  assert.equal(client.exchanges.at(-1).payment.extensions?.erc20ApprovalGasSponsoring?.info?.signedTransaction, undefined);
+  const { balance: more } = await paid.rig.channel(channelOf(client));
+  assert.equal(await paid.rig.balance(USDT, wallet), 5_000_000n - more);
+  await claimed(wallet, client, charged, before, USDT);
 });
 
 test("a call that may cost more than is left deposits more", async () => {
@@ -119,6 +145,36 @@ test("a voucher that does not cover the call, or is not covered itself, or is an
     assert.equal(answer.status, 402, `${what}: ${JSON.stringify(answer.body).slice(0, 300)}`);
     assert.equal(await paid.worked(), calls, what);
   }
+});
+
+test("a channel is in our own name, and no facilitator gives it back by itself", async () => {
+  const wallet = await paid.fresh();
+  const client = payer(wallet);
+  await client.call({ url: paid.url, body });
+  const { payment } = client.exchanges.at(-1);
+  const { channelConfig, voucher } = payment.payload;
+  assert.equal(channelConfig.receiverAuthorizer, merchantAuthorizer.address);
+  const refund = { type: "refund", channelConfig, voucher, amount: "1", refundNonce: "0", claims: [] };
+  const answer = await fetch(`${paid.rig.facilitatorUrl}/settle`, {
+    method: "POST", headers: { "content-type": "application/json" },
+    body: JSON.stringify({ x402Version: 2, paymentPayload: { ...payment, payload: refund }, paymentRequirements: payment.accepted }),
+  });
+  const { success, errorReason } = await answer.json();
+  assert.deepEqual([success, errorReason], [false, "invalid_batch_settlement_evm_authorizer_address_mismatch"]);
+});
+
+test("calls of some worth go on without a look at the chain", async () => {
+  const wallet = await paid.fresh();
+  const client = payer(wallet);
+  const dear = { ...body, max_tokens: 60_000 };
+  await client.call({ url: paid.url, body: dear });
+  const asked = paid.asks();
+  const before = client.exchanges.length;
+  for (let call = 0; call < 2; call++) await client.call({ url: paid.url, body: dear });
+  const { payment } = client.exchanges.at(-1);
+  assert.ok(BigInt(payment.accepted.amount) > 100_000n, payment.accepted.amount);
+  assert.deepEqual(wrote(client, before), Array(2).fill([[402, undefined], [200, "voucher"]]).flat());
+  assert.equal(paid.asks().verify, asked.verify);
 });
 
 test("a voucher is charged by once", async () => {

@@ -60,6 +60,7 @@ const ALL: &[&str] = &[
     "cancelled",
     "channel is being left",
     "channel left",
+    "channel left by hand",
     "channel mismatch",
     "charge",
     "claimed",
@@ -449,6 +450,7 @@ impl World {
                 let nonce = bare(&payment.nonce).to_owned();
                 self.books.refunds.insert(nonce, (id.clone(), payment.units));
             }
+            (Letter::Leave(_), Answer::Told { status: 202, .. }) => self.seen.count("channel left by hand"),
             (Letter::Refundable(_), Answer::Told { body, .. }) => {
                 let units = body["units"].as_u64().unwrap_or_default();
                 if heard {

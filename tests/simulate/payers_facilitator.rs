@@ -254,6 +254,13 @@ impl World {
         let done = |extra: Value| json!({"success": true, "transaction": hash, "network": super::chain::NETWORK, "extra": extra});
         let id = text(&payload["channelConfig"]["id"]);
         let kept = self.chain.channels.get(&id).copied();
+        let unsigned = |name: &str| payload[name].as_str().is_none_or(|digest| digest.len() != 66);
+        let own = |config: &Value| config["own"] == true;
+        if own(&payload["channelConfig"]) && unsigned("refundAuthorizerSignature")
+            || own(&payload["claims"][0]["voucher"]["channel"]) && unsigned("claimAuthorizerSignature")
+        {
+            self.chain.outrage = Some(format!("nothing of ours is signed for {payload}"));
+        }
         for claim in payload["claims"].as_array().into_iter().flatten() {
             let voucher = &claim["voucher"];
             let (id, most) = (text(&voucher["channel"]["id"]), number(&voucher["maxClaimableAmount"]));

@@ -60,7 +60,7 @@ fn permit(units: u64, valid_before: u64, nonce: &str) -> Value {
 
 impl World {
     pub(super) fn payer(&mut self) {
-        match self.chance.below(20) {
+        match self.chance.below(21) {
             0..=4 => self.wishes(Scheme::Exact),
             5..=8 => self.wishes(Scheme::Upto),
             9..=12 => self.wishes(Scheme::Batch),
@@ -80,8 +80,21 @@ impl World {
                     self.exit(&id);
                 }
             }
+            19 => self.leaves(),
             _ => self.send(Letter::Refundable(Caller::of_payer(&PAYER, "")), None),
         }
+    }
+
+    /// The payer wants a channel given back, or a part of it.
+    fn leaves(&mut self) {
+        let Some(place) = self.purse.channels.len().checked_sub(1) else { return };
+        let has = self.chain.channels.get(&self.purse.channels[place].id).map_or(0, |channel| channel.balance);
+        if has < self.purse.channels[place].charged {
+            return;
+        }
+        let mut payment = self.voucher(place, 0);
+        payment.units = if self.chance.one_in(2) { u64::MAX } else { 1 + self.chance.below(has + 1) };
+        self.send(Letter::Leave(Box::new(payment)), None);
     }
 
     fn wishes(&mut self, scheme: Scheme) {
@@ -199,15 +212,18 @@ impl World {
         let valid_before = if deposit > 0 { self.now.seconds() + 120 } else { u64::MAX };
         let requirements = json!({"scheme": "batch-settlement", "network": NETWORK, "amount": units.to_string(), "asset": token(), "payTo": OPERATOR});
         let signature = signed(&id, most);
+        // Every other one is claimed in our own name.
+        let own = place % 2 == 1;
         let mut inner = json!({
-            "type": if deposit > 0 { "deposit" } else { "voucher" }, "channelConfig": {"id": id},
+            "type": if deposit > 0 { "deposit" } else { "voucher" }, "channelConfig": {"id": id, "own": own},
             "voucher": {"channelId": id, "maxClaimableAmount": most.to_string(), "signature": signature},
         });
         if deposit > 0 {
             inner["deposit"] =
                 json!({"amount": deposit.to_string(), "authorization": permit(deposit, valid_before, &nonce)});
         }
-        let voucher = Voucher { channel: id.clone(), config: json!({"id": id}).to_string(), most, signature, deposit };
+        let config = json!({"id": id, "own": own}).to_string();
+        let voucher = Voucher { channel: id.clone(), config, most, signature, deposit, own };
         Payment {
             scheme: Scheme::Batch,
             network: NETWORK.into(),

@@ -242,7 +242,7 @@ impl World {
         let call = payment.call(verb(payment), url, payment.units);
         worker.ask += 1;
         worker.phase = Phase::Paying(tries);
-        let asked = Inquiry { nonce: payment.nonce.clone(), step: "pay", url: call.url, body: call.body };
+        let asked = Inquiry { nonce: payment.nonce.clone(), step: "pay", url: call.url, body: call.body, signer: None };
         let ask = worker.ask;
         let ms = self.chance.between(5, 300);
         self.after(ms, Step::Asked(Asker::Worker(number, ask), asked));

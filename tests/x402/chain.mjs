@@ -39,7 +39,7 @@ const PLACES = {
 // The public test phrase that anvil's accounts come from; they hold ETH on local chains only.
 const PHRASE = "test test test test test test test test test test test junk";
 const account = (addressIndex) => mnemonicToAccount(PHRASE, { addressIndex });
-export const [deployer, facilitator, payer, merchant, authorizer] = [0, 1, 2, 3, 4].map(account);
+export const [deployer, facilitator, payer, merchant, authorizer, merchantAuthorizer] = [0, 1, 2, 3, 4, 5].map(account);
 export const keyOf = ({ getHdKey }) => `0x${Buffer.from(getHdKey().privateKey).toString("hex")}`;
 
 const TRANSFER = parseAbiItem("event Transfer(address indexed from, address indexed to, uint256 value)");

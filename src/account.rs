@@ -40,6 +40,7 @@ mod policy;
 mod refusal;
 mod rows;
 mod sight;
+mod standing;
 mod told;
 mod trail;
 mod tree;
@@ -465,6 +466,7 @@ impl Account {
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Reseal { swaps } => self.reseal(&swaps),
+            Letter::Standing(wanted) => self.standing(wanted, now),
             Letter::Nudge => Turn::told(Answer::Posted),
         }
     }
@@ -491,34 +493,10 @@ impl Account {
         if owner.is_some_and(|owner| owner.disabled) {
             return Err(Refusal::MemberDisabled);
         }
+        if plane == KeyKind::Inference {
+            self.stands()?;
+        }
         Ok(key)
-    }
-
-    fn found(
-        &mut self,
-        organization: Organization,
-        mut admin: NewKey,
-        credit: Option<NewCredit>,
-        owner: Option<(String, Member)>,
-        now: Millis,
-    ) -> Turn {
-        if self.organization.id == organization.id {
-            return Turn::told(Answer::Posted);
-        }
-        self.organization = organization;
-        self.tenant.organization.clone_from(&self.organization.id);
-        let mut writes = vec![record("organization", "", Some(&self.organization))];
-        if let Some((id, member)) = owner {
-            writes.push(record("member", &id, Some(&member)));
-            self.members.insert(id.clone(), member);
-            admin.spec.owner_member_id = Some(id);
-        }
-        writes.push(self.keep_key(admin, now));
-        writes.push(self.founded(now));
-        if let Some(credit) = credit {
-            writes.extend(self.credit(credit, now).into_inner().writes);
-        }
-        Turn::told(Answer::Posted).with(writes)
     }
 
     fn wallet_account(&self) -> String {

@@ -10,7 +10,7 @@ use crate::{
     ledger::{EntryKind, transfer},
     money::Nanos,
     payment::{NANOS_PER_UNIT, Payment, evm::Address, facilitator::Outcome, nanos_of},
-    time::{Millis, Zone},
+    time::Millis,
 };
 use serde_json::Value;
 
@@ -20,7 +20,8 @@ impl Account {
         if self.organization.id.is_empty() {
             let (id, timezone) = (payment.caip10(), "UTC".to_owned());
             let name = payment.payer.to_string();
-            self.organization = Organization { id, name, timezone, zone: Zone::default(), created_at: now.seconds() };
+            let created_at = now.seconds();
+            self.organization = Organization { id, name, timezone, created_at, ..Organization::default() };
             self.tenant.organization.clone_from(&self.organization.id);
             self.news.push(record("organization", "", Some(&self.organization)));
         }

@@ -142,6 +142,8 @@ pub enum Letter {
     Reseal {
         swaps: Vec<(String, String)>,
     },
+    /// Tells the operator of the organisation, which from now on stands as said.
+    Standing(Option<Standing>),
     /// Wakes the account, so that its alarm is set again should it have been lost.
     Nudge,
 }
@@ -167,6 +169,7 @@ json::variants!(Letter, Self::Nudge, {
     Prove(inner) = "prove",
     Learn { caller, id, lesson } = "learn",
     Reseal { swaps } = "reseal",
+    Standing(inner) = "standing",
     Nudge = "nudge",
 });
 
@@ -178,9 +181,26 @@ pub struct Organization {
     /// What the time zone means, as the platform knew it when it was set.
     pub zone: Zone,
     pub created_at: u64,
+    pub status: Standing,
 }
 
-json::members!(Organization { id, name, timezone, zone = Zone::default(), created_at });
+json::members!(Organization {
+    id, name, timezone, zone = Zone::default(), created_at, status = Standing::Active,
+});
+
+/// Whether an organisation may do anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    #[default]
+    Active,
+    /// Nothing but reading, until it is resumed.
+    Suspended,
+    /// As suspended, for good.
+    Closed,
+}
+
+json::words!(Standing { Active = "active", Suspended = "suspended", Closed = "closed" });
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NewCredit {

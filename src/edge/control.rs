@@ -15,7 +15,9 @@ use crate::{
     access::{KeyKind, Knock, Member, NamedRoute, knock},
     account::{
         ask as asks,
-        letter::{AdminAsk, Answer, Caller, KeySpec, Letter, MadeKey, NewCredit, NewKey, NewRefund, Organization},
+        letter::{
+            AdminAsk, Answer, Caller, KeySpec, Letter, MadeKey, NewCredit, NewKey, NewRefund, Organization, Standing,
+        },
     },
     audit,
     catalog::{Catalog, sha256_hex},
@@ -374,6 +376,11 @@ pub async fn platform(act: &Platform, headers: &Headers, body: &[u8], query: &st
     }
     match act {
         Platform::CreateOrganization => create_organization(body, env).await,
+        Platform::GetOrganization(organization) => send(&account_of(organization), Letter::Standing(None), env).await,
+        Platform::UpdateOrganization(organization) => {
+            let asks::StandingAsk { status } = asks::read(body)?;
+            send(&account_of(organization), Letter::Standing(Some(status)), env).await
+        }
         Platform::Credit(organization) | Platform::Adjust(organization) => {
             credit(organization, body, matches!(act, Platform::Adjust(_)), headers, env).await
         }
@@ -412,8 +419,14 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
     let at = now();
     let id = mint("org", at, random::chance()?);
     let zone = zone_of(&ask.timezone, at)?;
-    let organization =
-        Organization { id: id.clone(), name: ask.name, timezone: ask.timezone, zone, created_at: at.seconds() };
+    let organization = Organization {
+        id: id.clone(),
+        name: ask.name,
+        timezone: ask.timezone,
+        zone,
+        created_at: at.seconds(),
+        status: Standing::Active,
+    };
     let member = Member { name: "first owner".into(), owner: true, created_at: at, ..Member::default() };
     let owner = Some((mint("mem", at, random::chance()?), member));
     let keys = Mint::new(&id, env)?;

@@ -124,6 +124,14 @@ test("the operator's plane", async () => {
   await operator(200, "POST", `${at}/adjustments`, example("Adjustment"));
   await operator(404, "POST", `${at}/refunds`, example("Refund"));
   await operator(404, "POST", "/organizations/org_none/credits", example("Credit"));
+  await operator(200, "PATCH", at, example("Standing"));
+  assert.equal((await operator(200, "GET", at)).status, "suspended");
+  await operator(400, "PATCH", at, { status: "gone" });
+  await told(403, "POST", "/admin/v1/groups", key.secret, example("Group"));
+  await operator(200, "PATCH", at, { status: "closed" });
+  await operator(409, "PATCH", at, { status: "active" });
+  await operator(404, "PATCH", "/organizations/org_none", example("Standing"));
+  await operator(404, "GET", "/organizations/org_none");
   await operator(200, "POST", `/reconcile?organization=${organization.id}&from=1`);
   await operator(200, "POST", "/reconcile?organization=org_none");
   await operator(200, "POST", "/reconcile");

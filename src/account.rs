@@ -42,6 +42,7 @@ mod rows;
 mod sight;
 mod standing;
 mod told;
+pub mod topups;
 mod trail;
 mod tree;
 
@@ -52,8 +53,9 @@ use defaults::Defaults;
 use ended::Ended;
 use keys::Previous;
 use lessons::Lessons;
-use letter::{Answer, Caller, Grant, KeySpec, Letter, NewCredit, NewKey, Organization, Refusal};
+use letter::{Answer, Caller, Grant, KeySpec, Letter, Organization, Refusal};
 use payments::Payments;
+use topups::AutoTopUp;
 use trail::{Once, Trail};
 
 /// Counters of one row, some 150 bytes each.
@@ -280,6 +282,7 @@ pub struct Account {
     webhooks: Table<String, Webhook>,
     alerts: Table<String, Alert>,
     wallet_terms: WalletTerms,
+    auto_topup: AutoTopUp,
     /// What was told of: under its name, when or how far.
     fired: Table<String, String>,
     /// Failures of providers in a row.
@@ -342,6 +345,7 @@ impl Account {
             webhooks: Table::default(),
             alerts: Table::default(),
             wallet_terms: WalletTerms::default(),
+            auto_topup: AutoTopUp::default(),
             fired: Table::default(),
             failures: Table::default(),
             raised: 0,
@@ -641,7 +645,7 @@ impl Account {
     pub fn wake(&self) -> Option<Millis> {
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let due = self.payments.dues.first().map(|(at, _)| *at);
-        [self.flush_at, deadline, self.deliver_at, due].into_iter().flatten().min()
+        [self.flush_at, deadline, self.deliver_at, due, self.topup_at()].into_iter().flatten().min()
     }
 }
 

@@ -225,7 +225,7 @@ fn read(name: &str, bytes: &[u8]) -> Option<Read> {
         "RateLimits" => refusal(ask::read::<RateLimits>(bytes).and_then(ask::rates)),
         "RoutingPolicy" => refusal(ask::read::<Written>(bytes).and_then(|written| ask::policy(&written))),
         "Topup" => refusal(ask::read::<ask::TopUpAsk>(bytes).and_then(|ask| ask.told("top_x"))),
-        "WalletPatch" => refusal(ask::read::<ask::WalletAsk>(bytes).and_then(ask::WalletAsk::mark)),
+        "WalletPatch" => refusal(ask::read::<ask::WalletAsk>(bytes).and_then(ask::WalletAsk::check)),
         "WebhookEndpoint" => refusal(ask::read::<ask::WebhookAsk>(bytes).and_then(|ask| ask.first(false, NOW))),
         "WebhookEndpointPatch" => {
             refusal(ask::read::<ask::WebhookAsk>(bytes).and_then(|ask| ask.over(Webhook::default(), false)))

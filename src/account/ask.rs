@@ -18,7 +18,7 @@ use std::rc::Rc;
 mod alert;
 mod key;
 
-pub use alert::{TopUpAsk, WalletAsk, WebhookAsk};
+pub use alert::{AutoTopUpAsk, TopUpAsk, WalletAsk, WebhookAsk};
 pub use key::{InviteAsk, KeyAsk, NameAsk, RotateAsk, changed_key};
 
 const NAME_MAX: usize = 200;

@@ -8,7 +8,7 @@ use crate::{
     json,
     ledger::{CallRecord, Entry},
     money::Nanos,
-    payment::{Payment, batch::OnChain, evm::Address, facilitator::Outcome},
+    payment::{Payment, batch::OnChain, evm::Address, facilitator::Outcome, stripe::Deposit},
     time::{Millis, Zone},
 };
 use serde::Serialize;
@@ -202,7 +202,7 @@ pub enum Standing {
 
 json::words!(Standing { Active = "active", Suspended = "suspended", Closed = "closed" });
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct NewCredit {
     /// Makes the grant idempotent.
     pub id: String,
@@ -216,9 +216,23 @@ pub struct NewCredit {
     /// The processor that has the money; empty where the operator gives it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub source: String,
+    /// The top-up that was paid, and the card that was saved with it, of a processor of cards.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub topup: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub card: String,
 }
 
-json::members!(NewCredit { id, amount, reason, adjusts = false, once = String::new(), source = String::new() });
+json::members!(default NewCredit { id, amount, reason, adjusts, once, source, topup, card });
+
+impl NewCredit {
+    /// What a processor of cards says.
+    #[must_use]
+    pub fn of_deposit(id: String, deposit: Deposit) -> Self {
+        let Deposit { once, amount, reason, topup, card, .. } = deposit;
+        Self { id, amount, reason, adjusts: amount < Nanos::ZERO, once, source: "stripe".to_owned(), topup, card }
+    }
+}
 
 /// A charge, or a part of it, to be given back.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -51,7 +51,11 @@ impl Account {
 
     /// Whether the organisation may do anything but read.
     pub(super) fn stands(&self) -> Result<(), Refusal> {
-        if self.organization.status == Standing::Active { Ok(()) } else { Err(Refusal::Suspended) }
+        if self.is_active() { Ok(()) } else { Err(Refusal::Suspended) }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.organization.status == Standing::Active
     }
 
     /// The organisation as the operator sees it, and lets it stand from now on. Calls under way end as they would.

@@ -2,13 +2,14 @@
 use super::{
     complain,
     error::{Error, Result},
-    journal, js_time, now, secrets, storage,
+    journal, js_time, now, secrets, storage, stripe,
 };
 use crate::{
     account::{
         Account, Row, Terms, Write,
         letter::{self, Answer, Letter, Refusal},
         payments::Inquiry,
+        topups::STEP,
     },
     audit, json,
     ledger::Entry,
@@ -225,7 +226,11 @@ impl AccountObject {
             let mut writes = account.expire(now());
             let (due, more) = account.inquiries(now(), &settlers);
             writes.extend(more);
-            self.inquiries.set(due.iter().map(Inquiry::request).collect());
+            let request = |inquiry: &Inquiry| match inquiry.step {
+                STEP => stripe::request(inquiry, &self.env),
+                _ => inquiry.request(),
+            };
+            self.inquiries.set(due.iter().map(request).collect());
             writes
         })
     }

@@ -439,9 +439,7 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
             id: mint("crd", at, random::chance()?),
             amount,
             reason: "operator credit".into(),
-            adjusts: false,
-            once: String::new(),
-            source: String::new(),
+            ..NewCredit::default()
         }),
         None => None,
     };
@@ -478,9 +476,9 @@ async fn credit(organization: &str, body: &[u8], adjusts: bool, headers: &Header
     let ask = asks::read::<asks::CreditAsk>(body)?.check(adjusts)?;
     let id = mint(if adjusts { "adj" } else { "crd" }, now(), random::chance()?);
     let once = once_of(headers)?;
-    let source = String::new();
-    let letter = Letter::Credit(NewCredit { id, amount: ask.amount_usd, reason: ask.reason, adjusts, once, source });
-    send(&account_of(organization), letter, env).await
+    let asks::CreditAsk { amount_usd: amount, reason } = ask;
+    let credit = NewCredit { id, amount, reason, adjusts, once, ..NewCredit::default() };
+    send(&account_of(organization), Letter::Credit(credit), env).await
 }
 
 async fn refund(organization: &str, body: &[u8], env: &Env) -> Told {

@@ -40,7 +40,9 @@ mod policy;
 mod refusal;
 mod rows;
 mod sight;
+mod standing;
 mod told;
+pub mod topups;
 mod trail;
 mod tree;
 
@@ -51,8 +53,9 @@ use defaults::Defaults;
 use ended::Ended;
 use keys::Previous;
 use lessons::Lessons;
-use letter::{Answer, Caller, Grant, KeySpec, Letter, NewCredit, NewKey, Organization, Refusal};
+use letter::{Answer, Caller, Grant, KeySpec, Letter, Organization, Refusal};
 use payments::Payments;
+use topups::AutoTopUp;
 use trail::{Once, Trail};
 
 /// Counters of one row, some 150 bytes each.
@@ -279,6 +282,7 @@ pub struct Account {
     webhooks: Table<String, Webhook>,
     alerts: Table<String, Alert>,
     wallet_terms: WalletTerms,
+    auto_topup: AutoTopUp,
     /// What was told of: under its name, when or how far.
     fired: Table<String, String>,
     /// Failures of providers in a row.
@@ -341,6 +345,7 @@ impl Account {
             webhooks: Table::default(),
             alerts: Table::default(),
             wallet_terms: WalletTerms::default(),
+            auto_topup: AutoTopUp::default(),
             fired: Table::default(),
             failures: Table::default(),
             raised: 0,
@@ -466,6 +471,7 @@ impl Account {
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Reseal { swaps } => self.reseal(&swaps),
+            Letter::Standing(wanted) => self.standing(wanted, now),
             Letter::Nudge => Turn::told(Answer::Posted),
         }
     }
@@ -492,35 +498,10 @@ impl Account {
         if owner.is_some_and(|owner| owner.disabled) {
             return Err(Refusal::MemberDisabled);
         }
+        if plane == KeyKind::Inference {
+            self.stands()?;
+        }
         Ok(key)
-    }
-
-    fn found(
-        &mut self,
-        organization: Organization,
-        mut admin: NewKey,
-        credit: Option<NewCredit>,
-        owner: Option<(String, Member)>,
-        now: Millis,
-    ) -> Turn {
-        if self.organization.id == organization.id {
-            return Turn::told(Answer::Posted);
-        }
-        self.organization = organization;
-        self.tenant.organization.clone_from(&self.organization.id);
-        self.tenant.payment_challenge = self.organization.payment_challenge;
-        let mut writes = vec![record("organization", "", Some(&self.organization))];
-        if let Some((id, member)) = owner {
-            writes.push(record("member", &id, Some(&member)));
-            self.members.insert(id.clone(), member);
-            admin.spec.owner_member_id = Some(id);
-        }
-        writes.push(self.keep_key(admin, now));
-        writes.push(self.founded(now));
-        if let Some(credit) = credit {
-            writes.extend(self.credit(credit, now).into_inner().writes);
-        }
-        Turn::told(Answer::Posted).with(writes)
     }
 
     fn wallet_account(&self) -> String {
@@ -665,7 +646,7 @@ impl Account {
     pub fn wake(&self) -> Option<Millis> {
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let due = self.payments.dues.first().map(|(at, _)| *at);
-        [self.flush_at, deadline, self.deliver_at, due].into_iter().flatten().min()
+        [self.flush_at, deadline, self.deliver_at, due, self.topup_at()].into_iter().flatten().min()
     }
 }
 

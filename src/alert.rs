@@ -8,11 +8,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// What an endpoint hears that does not say what it wants: what needs somebody to act.
-pub const USUAL: [&str; 7] = [
+pub const USUAL: [&str; 8] = [
     "budget.threshold_reached",
     "budget.exhausted",
     "wallet.low_balance",
     "wallet.topped_up",
+    "wallet.auto_topup_failed",
     "provider.degraded",
     "provider.recovered",
     "credential.failing",

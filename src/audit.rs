@@ -10,8 +10,17 @@ use crate::{
 use serde_json::{Map, Value};
 
 /// Members of an answer that move by themselves: nobody changed them.
-const VOLATILE: [&str; 8] =
-    ["state", "last_used_at", "secret", "object", "available_usd", "held_usd", "posted_usd", "credits_usd"];
+const VOLATILE: [&str; 9] = [
+    "state",
+    "auto_topup_state",
+    "last_used_at",
+    "secret",
+    "object",
+    "available_usd",
+    "held_usd",
+    "posted_usd",
+    "credits_usd",
+];
 
 /// A tag of an object's state, for `ETag` and `If-Match` (RFC 9110, section 8.8.3): what moves by itself is left out.
 #[must_use]

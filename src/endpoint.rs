@@ -141,6 +141,9 @@ pub enum Admin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Platform {
     CreateOrganization,
+    GetOrganization(String),
+    /// Suspends it, resumes it, closes it.
+    UpdateOrganization(String),
     Credit(String),
     Adjust(String),
     Refund(String),
@@ -315,6 +318,8 @@ const SERVED: &[(&str, Make)] = &[
     ("GET admin/v1/{scope}/routing_policy", Make::LimitBy(Admin::Policy)),
     ("DELETE admin/v1/{scope}/routing_policy", Make::LimitBy(Admin::Policy)),
     ("POST platform/v1/organizations", Make::Operate(|| Platform::CreateOrganization)),
+    ("GET platform/v1/organizations/{id}", Make::OperateOf(Platform::GetOrganization)),
+    ("PATCH platform/v1/organizations/{id}", Make::OperateOf(Platform::UpdateOrganization)),
     ("POST platform/v1/organizations/{id}/credits", Make::OperateOf(Platform::Credit)),
     ("POST platform/v1/organizations/{id}/adjustments", Make::OperateOf(Platform::Adjust)),
     ("POST platform/v1/organizations/{id}/refunds", Make::OperateOf(Platform::Refund)),

@@ -51,7 +51,7 @@ names!(ADMIN, admin_name, Admin {
     TopUp,
 });
 names!(PLATFORM, platform_name, Platform {
-    CreateOrganization, Credit(..), Adjust(..), Refund(..), Reseal(..), Reconcile, Metrics, StripeWebhook, GetCatalog, PutCatalog, ValidateCatalog,
+    CreateOrganization, GetOrganization(..), UpdateOrganization(..), Credit(..), Adjust(..), Refund(..), Reseal(..), Reconcile, Metrics, StripeWebhook, GetCatalog, PutCatalog, ValidateCatalog,
 });
 
 const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
@@ -227,7 +227,7 @@ fn read(name: &str, bytes: &[u8]) -> Option<Read> {
         "RateLimits" => refusal(ask::read::<RateLimits>(bytes).and_then(ask::rates)),
         "RoutingPolicy" => refusal(ask::read::<Written>(bytes).and_then(|written| ask::policy(&written))),
         "Topup" => refusal(ask::read::<ask::TopUpAsk>(bytes).and_then(|ask| ask.told("top_x"))),
-        "WalletPatch" => refusal(ask::read::<ask::WalletAsk>(bytes).and_then(ask::WalletAsk::mark)),
+        "WalletPatch" => refusal(ask::read::<ask::WalletAsk>(bytes).and_then(ask::WalletAsk::check)),
         "WebhookEndpoint" => refusal(ask::read::<ask::WebhookAsk>(bytes).and_then(|ask| ask.first(false, NOW))),
         "WebhookEndpointPatch" => {
             refusal(ask::read::<ask::WebhookAsk>(bytes).and_then(|ask| ask.over(Webhook::default(), false)))
@@ -235,6 +235,7 @@ fn read(name: &str, bytes: &[u8]) -> Option<Read> {
         "Provider" => refusal(ask::read::<ask::ProviderAsk>(bytes).and_then(|ask| ask.own("acme", false))),
         "Route" => refusal(ask::read::<NamedRoute>(bytes).and_then(|route| ask::route("fast", route))),
         "NewOrganization" => refusal(ask::read::<ask::NewOrganization>(bytes).and_then(ask::NewOrganization::check)),
+        "Standing" => refusal(ask::read::<ask::StandingAsk>(bytes)),
         "Credit" => refusal(ask::read::<ask::CreditAsk>(bytes).and_then(|ask| ask.check(false))),
         "Adjustment" => refusal(ask::read::<ask::CreditAsk>(bytes).and_then(|ask| ask.check(true))),
         "Refund" => refusal(ask::read::<ask::RefundAsk>(bytes).and_then(|ask| ask.amount(Nanos(1_000_000_000)))),

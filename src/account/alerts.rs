@@ -444,27 +444,36 @@ impl Account {
                 page(shown.map(|(id, alert)| alert.told(id)))
             }
             Admin::ResendAlert(id) => self.resend(actor, id, now),
-            other => self.act_on_wallet(other, ask, now)?,
+            other => self.act_on_wallet(actor, other, ask, now)?,
         })
     }
 
     /// # Errors
     /// 400 for a body that cannot be taken.
-    fn act_on_wallet(&mut self, act: &Admin, ask: &AdminAsk, now: Millis) -> Result<Turn, Fault> {
+    fn act_on_wallet(&mut self, actor: &Actor, act: &Admin, ask: &AdminAsk, now: Millis) -> Result<Turn, Fault> {
         let body = ask.body.as_bytes();
         Ok(match act {
             Admin::GetWallet => Turn::told(self.wallet_told(200)),
             Admin::TopUp => told(201, asks::read::<asks::TopUpAsk>(body)?.told(&format!("top_{}", ask.fresh))?),
-            // What is left out stays.
-            Admin::UpdateWallet if !ask.body.contains("low_balance_alert_usd") => {
-                asks::read::<asks::WalletAsk>(body)?;
-                Turn::told(self.wallet_told(200))
-            }
             Admin::UpdateWallet => {
-                self.wallet_terms.low_balance_alert_usd = asks::read::<asks::WalletAsk>(body)?.mark()?;
-                self.wallet_terms.low = false;
-                self.news.push(record("wallet", "", Some(&self.wallet_terms)));
-                self.watch_money(&[], now);
+                let asks::WalletAsk { low_balance_alert_usd, auto_topup } =
+                    asks::read::<asks::WalletAsk>(body)?.check()?;
+                // What is left out stays.
+                let gone = asks::nulls(body);
+                let named = |there: bool, name: &str| there || gone.iter().any(|one| one == name);
+                if named(auto_topup.is_some(), "auto_topup") {
+                    // Only who may pay may let the wallet pay by itself.
+                    if let Err(turn) = self.gate(actor, Permission::TopUp, &Scope::Organization) {
+                        return Ok(turn);
+                    }
+                    self.set_auto_topup(auto_topup);
+                }
+                if named(low_balance_alert_usd.is_some(), "low_balance_alert_usd") {
+                    self.wallet_terms.low_balance_alert_usd = low_balance_alert_usd;
+                    self.wallet_terms.low = false;
+                    self.news.push(record("wallet", "", Some(&self.wallet_terms)));
+                    self.watch_money(&[], now);
+                }
                 Turn::told(self.wallet_told(200))
             }
             _ => nothing_answered(),

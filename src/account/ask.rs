@@ -1,6 +1,7 @@
 //! The bodies admins and the operator send, read and checked: what is wrong is said before any account is woken.
 use crate::{
     access::{MemberKind, NamedRoute, OwnProvider, Secret, Written, role::RoleGrant},
+    account::letter::Standing,
     budget::{Extra, Limit, RateLimits},
     catalog::{Ability, AbortStopsBilling, Dialect, Modality, ModelRow, Prices, Provider, deployment},
     endpoint::{DEADLINE_MS_MAX, WEIGHTS, Weights},
@@ -17,7 +18,7 @@ use std::rc::Rc;
 mod alert;
 mod key;
 
-pub use alert::{TopUpAsk, WalletAsk, WebhookAsk};
+pub use alert::{AutoTopUpAsk, TopUpAsk, WalletAsk, WebhookAsk};
 pub use key::{InviteAsk, KeyAsk, NameAsk, OrganizationAsk, RotateAsk, changed_key};
 
 const NAME_MAX: usize = 200;
@@ -62,6 +63,14 @@ impl NewOrganization {
         Ok(self)
     }
 }
+
+/// `PATCH /platform/v1/organizations/{id}`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StandingAsk {
+    pub status: Standing,
+}
+
+json::members!(strict StandingAsk { status });
 
 /// `POST /platform/v1/organizations/{id}/credits`
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -50,6 +50,7 @@ impl Account {
         let kind = if credit.adjusts { EntryKind::Adjustment } else { EntryKind::Credit };
         let from = if ours { "equity:operator".to_owned() } else { format!("asset:processor:{}", credit.source) };
         let legs = transfer(from, self.wallet_account(), credit.amount);
+        let (topup, card) = (credit.topup, credit.card);
         let given = if once { format!("{} {what}", credit.id) } else { credit.id.clone() };
         let once = record("credit", &name, Some(&given));
         self.given.insert(name, given);
@@ -59,6 +60,9 @@ impl Account {
         if amount > Nanos::ZERO && kind == EntryKind::Credit {
             let data = json!({"amount_usd": amount, "available_usd": self.wallet.available()});
             self.raise("wallet.topped_up", vec![Scope::Organization], data, super::alerts::To::All, now);
+        }
+        if !ours {
+            self.deposited(&topup, card, amount, now);
         }
         Turn::told(self.wallet_told(200)).with(vec![once, booked])
     }

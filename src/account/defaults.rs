@@ -2,9 +2,7 @@
 use super::{
     Account, Turn, Write,
     act::{found, missing, told},
-    ask as asks,
-    letter::{Answer, Organization},
-    record,
+    ask as asks, record,
 };
 use crate::{
     budget::{Budget, Limit, RateLimits},
@@ -80,37 +78,6 @@ impl Account {
             writes.extend(self.put_rates(scope, defaults.rate_limits).into_inner().writes);
         }
         writes
-    }
-
-    pub(super) fn organization_told(&self) -> Value {
-        let Organization { id, name, timezone, created_at, payment_challenge, .. } = &self.organization;
-        json!({
-            "object": "organization",
-            "id": id,
-            "name": name,
-            "timezone": timezone,
-            "status": "active",
-            "payment_challenge": payment_challenge,
-            "created_at": Millis(created_at * 1_000).rfc3339(),
-        })
-    }
-
-    /// # Errors
-    /// 400 for an empty or long name.
-    pub(super) fn update_organization(&mut self, ask: asks::OrganizationAsk) -> Result<Turn, Fault> {
-        let ask = ask.check()?;
-        if let Some(name) = ask.name {
-            self.organization.name = name;
-        }
-        let mut writes = Vec::new();
-        if let Some(asked) = ask.payment_challenge.filter(|asked| *asked != self.organization.payment_challenge) {
-            self.organization.payment_challenge = asked;
-            self.tenant.payment_challenge = asked;
-            writes.push(self.next_tenant());
-        }
-        writes.push(record("organization", "", Some(&self.organization)));
-        let turn = Turn::told(Answer::Told { status: 200, body: self.organization_told() });
-        Ok(self.restated(200, turn.with(writes)))
     }
 }
 

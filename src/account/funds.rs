@@ -20,8 +20,8 @@ impl Account {
         if self.organization.id.is_empty() {
             let (id, timezone) = (payment.caip10(), "UTC".to_owned());
             let name = payment.payer.to_string();
-            self.organization =
-                Organization { id, name, timezone, created_at: now.seconds(), ..Organization::default() };
+            let created_at = now.seconds();
+            self.organization = Organization { id, name, timezone, created_at, ..Organization::default() };
             self.tenant.organization.clone_from(&self.organization.id);
             self.news.push(record("organization", "", Some(&self.organization)));
         }

@@ -186,6 +186,7 @@ impl Account {
         if caller.digest.is_empty() {
             return Ok(KeySpec::default());
         }
+        self.stands()?;
         let is_its = |member: &Member| member.wallet.as_ref() == Some(&caller.key_id) && !member.disabled;
         let member =
             self.members.iter().find(|(_, member)| is_its(member)).filter(|_| caller.digest == self.organization.id);

@@ -8,7 +8,7 @@ use crate::{
     json,
     ledger::{CallRecord, Entry},
     money::Nanos,
-    payment::{Payment, batch::OnChain, evm::Address, facilitator::Outcome},
+    payment::{Payment, batch::OnChain, evm::Address, facilitator::Outcome, stripe::Deposit},
     time::{Millis, Zone},
 };
 use serde::Serialize;
@@ -144,6 +144,8 @@ pub enum Letter {
     Reseal {
         swaps: Vec<(String, String)>,
     },
+    /// Tells the operator of the organisation, which from now on stands as said.
+    Standing(Option<Standing>),
     /// Wakes the account, so that its alarm is set again should it have been lost.
     Nudge,
 }
@@ -170,6 +172,7 @@ json::variants!(Letter, Self::Nudge, {
     Prove(inner) = "prove",
     Learn { caller, id, lesson } = "learn",
     Reseal { swaps } = "reseal",
+    Standing(inner) = "standing",
     Nudge = "nudge",
 });
 
@@ -183,11 +186,28 @@ pub struct Organization {
     pub created_at: u64,
     /// Its callers are told what a call costs where it does not pay for it: they may pay by a wallet of their own.
     pub payment_challenge: bool,
+    pub status: Standing,
 }
 
-json::members!(Organization { id, name, timezone, zone = Zone::default(), created_at, payment_challenge = false });
+json::members!(Organization {
+    id, name, timezone, zone = Zone::default(), created_at, payment_challenge = false, status = Standing::Active,
+});
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// Whether an organisation may do anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    #[default]
+    Active,
+    /// Nothing but reading, until it is resumed.
+    Suspended,
+    /// As suspended, for good.
+    Closed,
+}
+
+json::words!(Standing { Active = "active", Suspended = "suspended", Closed = "closed" });
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct NewCredit {
     /// Makes the grant idempotent.
     pub id: String,
@@ -201,9 +221,23 @@ pub struct NewCredit {
     /// The processor that has the money; empty where the operator gives it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub source: String,
+    /// The top-up that was paid, and the card that was saved with it, of a processor of cards.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub topup: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub card: String,
 }
 
-json::members!(NewCredit { id, amount, reason, adjusts = false, once = String::new(), source = String::new() });
+json::members!(default NewCredit { id, amount, reason, adjusts, once, source, topup, card });
+
+impl NewCredit {
+    /// What a processor of cards says.
+    #[must_use]
+    pub fn of_deposit(id: String, deposit: Deposit) -> Self {
+        let Deposit { once, amount, reason, topup, card, .. } = deposit;
+        Self { id, amount, reason, adjusts: amount < Nanos::ZERO, once, source: "stripe".to_owned(), topup, card }
+    }
+}
 
 /// A charge, or a part of it, to be given back.
 #[derive(Clone, Debug, PartialEq, Serialize)]

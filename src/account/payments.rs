@@ -13,7 +13,7 @@ use super::{
     Account, Booking, Hold, Write, alerts,
     channels::{self, Channel},
     letter::{Claim, Refusal, Unfit},
-    record, sight,
+    record, sight, topups,
 };
 use crate::{
     id::Scope,
@@ -472,7 +472,7 @@ impl Account {
 
     /// What has to be asked about payments now. What is over is forgotten.
     pub fn inquiries(&mut self, now: Millis, settlers: &Settlers) -> (Vec<Inquiry>, Vec<Write>) {
-        let mut due = Vec::new();
+        let mut due = Vec::from_iter(self.charge_due(now));
         while let Some((at, nonce)) = self.payments.dues.first().cloned() {
             if at > now || due.len() >= AT_ONCE {
                 break;
@@ -534,6 +534,8 @@ impl Account {
         let mut writes = Vec::new();
         if nonce.starts_with(channels::NONCE) {
             writes = self.channel_answered(nonce, step, status, body, now);
+        } else if step == topups::STEP {
+            writes = self.charge_answered(nonce, status, &json::read_bytes(body).unwrap_or_default(), now);
         } else if let Some(claimed) = self.payments.claims.get(nonce).filter(|claimed| claimed.waits_for(step)).cloned()
         {
             let told: Value = json::read_bytes(body).unwrap_or_default();

@@ -94,6 +94,6 @@ impl Account {
             layers.push(json!({"scope": scope, "name": self.name_of(scope), "written": written.text}));
         }
         let policies = if layers.is_empty() { Value::Null } else { layers.into() };
-        Tenant { policies, ..self.tenant.clone() }
+        Tenant { policies, payment_challenge: self.organization.payment_challenge, ..self.tenant.clone() }
     }
 }

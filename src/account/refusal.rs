@@ -35,6 +35,8 @@ pub enum Refusal {
     MemberDisabled,
     /// The key itself was, for a while.
     KeyDisabled,
+    /// The operator lets the organisation do nothing but read.
+    Suspended,
     /// A policy has nothing kept that this would keep.
     NoRetention {
         message: String,
@@ -89,6 +91,7 @@ json::variants!(Refusal, Self::UnknownKey, {
     Credits { available, estimate } = "credits",
     MemberDisabled = "member_disabled",
     KeyDisabled = "key_disabled",
+    Suspended = "suspended",
     NoRetention { message } = "no_retention",
     Role { message } = "role",
     Sessions = "sessions",
@@ -189,11 +192,14 @@ pub enum Conflict {
     Changed,
     /// The `Idempotency-Key` came with another request before.
     OtherRequest,
+    /// The organisation is closed for good.
+    Closed,
 }
 
 json::words!(Conflict {
     GroupDepth = "group_depth", GroupCycle = "group_cycle", GroupArchived = "group_archived", GroupNotEmpty = "group_not_empty",
     LastOwner = "last_owner", KeyRevoked = "key_revoked", Changed = "changed", OtherRequest = "other_request",
+    Closed = "closed",
 });
 
 impl Conflict {
@@ -210,6 +216,7 @@ impl Conflict {
                 let text = "It was changed since you read it. Read it again, and send the new ETag.";
                 return Fault::new(412, "conflict_error", "etag_mismatch", text).with_param("If-Match");
             }
+            Self::Closed => ("organization_closed", "The organisation was closed, for good. Make a new one."),
             Self::KeyRevoked => ("key_revoked", "This key was revoked, for good. Make a new one."),
             Self::OtherRequest => {
                 ("idempotency_key_reused", "This Idempotency-Key came with another request before. Use a new one.")
@@ -268,6 +275,10 @@ impl Refusal {
             Self::MemberDisabled => {
                 Fault::forbidden("member_disabled", "The member whose key this is was disabled. Ask your admin.")
             }
+            Self::Suspended => Fault::forbidden(
+                "org_suspended",
+                "This organisation is suspended or closed: admins may read, nothing else is done. Ask the operator of this installation.",
+            ),
             Self::Sessions => Fault::new(
                 429,
                 "rate_limit_error",

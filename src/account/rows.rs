@@ -56,6 +56,7 @@ impl Account {
                 self.used.insert(row.id.clone(), (at, at));
             }
             "wallet" => self.wallet_terms = json::read(&row.body)?,
+            "auto_topup" => self.auto_topup = json::read(&row.body)?,
             "trail" => self.trail = json::read(&row.body)?,
             "audit" => self.audits.push(json::read(&row.body)?),
             "tenant" => self.tenant.version = json::read(&row.body)?,

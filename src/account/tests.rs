@@ -3,7 +3,9 @@ use crate::budget::{Budget, Place};
 use crate::id::mint;
 use crate::json::json;
 use crate::ledger::{Arm, Comparison};
-use letter::{AdminAsk, Bid, ExtendLetter, HoldLetter, MadeKey, OtherAttempt, PostLetter, PostOutcome};
+use letter::{
+    AdminAsk, Bid, ExtendLetter, HoldLetter, MadeKey, NewCredit, NewKey, OtherAttempt, PostLetter, PostOutcome,
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -11,7 +13,7 @@ const TERMS: Terms =
     Terms { hold_settle_ms: 1_000, outbox_flush_ms: 100, claim_after_ms: 1_000_000, private_upstreams: false };
 const START: Millis = Millis(1_795_562_448_000);
 pub(super) const ADMIN: &str = "key_admin";
-const KEY: &str = "key_a";
+pub(super) const KEY: &str = "key_a";
 
 pub(super) fn req(number: u128) -> String {
     mint("req", START, number)
@@ -54,6 +56,7 @@ impl Kept {
             adjusts: false,
             once: String::new(),
             source: String::new(),
+            ..NewCredit::default()
         };
         let owner = Some(("mem_owner".to_owned(), Member { owner: true, ..Member::default() }));
         kept.send(Letter::Found {
@@ -204,7 +207,7 @@ fn new_key(id: &str, kind: KeyKind) -> NewKey {
     NewKey { id: id.into(), digest: format!("digest of {id}"), redacted: "mr_…".into(), kind, spec }
 }
 
-fn caller(id: &str, kind: KeyKind) -> Caller {
+pub(super) fn caller(id: &str, kind: KeyKind) -> Caller {
     Caller { key_id: id.into(), digest: format!("digest of {id}"), kind }
 }
 
@@ -322,6 +325,7 @@ fn an_empty_wallet_is_402_and_a_held_one_429() {
         adjusts: false,
         once: String::new(),
         source: String::new(),
+        ..NewCredit::default()
     }));
     assert!(matches!(kept.hold(&req(2), 200), Answer::Held(_)));
 }
@@ -591,6 +595,7 @@ fn a_late_letter_opens_nothing_again() {
         adjusts: false,
         once: String::new(),
         source: String::new(),
+        ..NewCredit::default()
     };
     // From memory, and from the rows that are left.
     for later in [0, 60_000, 50_000] {
@@ -789,6 +794,7 @@ fn more_counters_than_a_row_holds_are_kept_in_several() {
         adjusts: false,
         once: String::new(),
         source: String::new(),
+        ..NewCredit::default()
     }));
     kept.flush();
     assert_eq!(rows(&kept), 0, "a row that is not needed goes");

@@ -24,6 +24,8 @@ impl Account {
             "posted_usd": wallet.posted,
             "credits_usd": wallet.credits,
             "low_balance_alert_usd": self.wallet_terms.low_balance_alert_usd,
+            "auto_topup": self.auto_topup.terms_told(),
+            "auto_topup_state": self.auto_topup.told(),
         });
         Answer::Told { status, body }
     }

@@ -95,6 +95,9 @@ impl Account {
             let gate = self.gate_act(&actor, &act);
             return gate.map_or_else(|turn| turn, |()| self.acted(&actor, &act, &ask, now));
         }
+        if let Err(refusal) = self.stands() {
+            return Turn::refused(refusal);
+        }
         if self.audits.len() >= WAITING_MAX {
             return Turn::refused(Refusal::Backpressure);
         }
@@ -258,15 +261,21 @@ impl Account {
 
     /// The first entry of a trail: the operator made the organisation.
     pub(super) fn founded(&mut self, now: Millis) -> Write {
-        let Organization { id, name, timezone, .. } = &self.organization;
+        let Organization { name, timezone, .. } = &self.organization;
+        let after = json!({"name": name, "timezone": timezone});
+        self.by_operator("organization.created", Value::Null, after, now)
+    }
+
+    /// An act of the operator's: no member's, and no key's.
+    pub(super) fn by_operator(&mut self, kind: &str, before: Value, after: Value, now: Millis) -> Write {
         let note = json!({
-            "type": "organization.created",
+            "type": kind,
             "decision": "allowed",
             "actor": {"member_id": null, "api_key_id": null, "ip": "", "user_agent": ""},
-            "resource": {"type": "organization", "id": id, "path": "organization"},
+            "resource": {"type": "organization", "id": self.organization.id, "path": "organization"},
             "scopes": [Scope::Organization],
-            "before": null,
-            "after": {"name": name, "timezone": timezone},
+            "before": before,
+            "after": after,
         });
         self.book_audit(&note, now)
     }

@@ -2,12 +2,14 @@
 use super::{
     complain,
     error::{Error, Result},
-    journal, js_time, now, payer, secrets, storage,
+    journal, js_time, now, payer, secrets, storage, stripe,
 };
 use crate::{
     account::{
         Account, Row, Terms, Write,
         letter::{self, Answer, Letter, Refusal},
+        payments::Inquiry,
+        topups::STEP,
     },
     audit, json,
     ledger::Entry,
@@ -225,7 +227,11 @@ impl AccountObject {
             let (due, more) = account.inquiries(now(), &settlers);
             writes.extend(more);
             let ours = || payer::authorizers(&self.env);
-            self.inquiries.set(due.iter().map(|inquiry| inquiry.request(&ours)).collect());
+            let request = |inquiry: &Inquiry| match inquiry.step {
+                STEP => stripe::request(inquiry, &self.env),
+                _ => inquiry.request(&ours),
+            };
+            self.inquiries.set(due.iter().map(request).collect());
             writes
         })
     }

@@ -15,7 +15,9 @@ use crate::{
     access::{KeyKind, Knock, Member, NamedRoute, knock},
     account::{
         ask as asks,
-        letter::{AdminAsk, Answer, Caller, KeySpec, Letter, MadeKey, NewCredit, NewKey, NewRefund, Organization},
+        letter::{
+            AdminAsk, Answer, Caller, KeySpec, Letter, MadeKey, NewCredit, NewKey, NewRefund, Organization, Standing,
+        },
     },
     audit,
     catalog::{Catalog, sha256_hex},
@@ -374,6 +376,11 @@ pub async fn platform(act: &Platform, headers: &Headers, body: &[u8], query: &st
     }
     match act {
         Platform::CreateOrganization => create_organization(body, env).await,
+        Platform::GetOrganization(organization) => send(&account_of(organization), Letter::Standing(None), env).await,
+        Platform::UpdateOrganization(organization) => {
+            let asks::StandingAsk { status } = asks::read(body)?;
+            send(&account_of(organization), Letter::Standing(Some(status)), env).await
+        }
         Platform::Credit(organization) | Platform::Adjust(organization) => {
             credit(organization, body, matches!(act, Platform::Adjust(_)), headers, env).await
         }
@@ -419,6 +426,7 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
         zone,
         created_at: at.seconds(),
         payment_challenge: false,
+        status: Standing::Active,
     };
     let member = Member { name: "first owner".into(), owner: true, created_at: at, ..Member::default() };
     let owner = Some((mint("mem", at, random::chance()?), member));
@@ -432,9 +440,7 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
             id: mint("crd", at, random::chance()?),
             amount,
             reason: "operator credit".into(),
-            adjusts: false,
-            once: String::new(),
-            source: String::new(),
+            ..NewCredit::default()
         }),
         None => None,
     };
@@ -471,9 +477,9 @@ async fn credit(organization: &str, body: &[u8], adjusts: bool, headers: &Header
     let ask = asks::read::<asks::CreditAsk>(body)?.check(adjusts)?;
     let id = mint(if adjusts { "adj" } else { "crd" }, now(), random::chance()?);
     let once = once_of(headers)?;
-    let source = String::new();
-    let letter = Letter::Credit(NewCredit { id, amount: ask.amount_usd, reason: ask.reason, adjusts, once, source });
-    send(&account_of(organization), letter, env).await
+    let asks::CreditAsk { amount_usd: amount, reason } = ask;
+    let credit = NewCredit { id, amount, reason, adjusts, once, ..NewCredit::default() };
+    send(&account_of(organization), Letter::Credit(credit), env).await
 }
 
 async fn refund(organization: &str, body: &[u8], env: &Env) -> Told {

@@ -322,9 +322,9 @@ async fn paid_in(organization: &str, id: &str, claim: Claim, terms: &Terms, env:
             id: mint("crd", now(), super::random::chance()?),
             amount: payment.amount(),
             reason: format!("paid in by stablecoin, {id}"),
-            adjusts: false,
             once: format!("x402:{}:{nonce}", payment.network),
             source: format!("wallet:{}", payment.caip10()),
+            ..NewCredit::default()
         };
         control::send(&account_of(organization), Letter::Credit(credit), env).await?;
     }

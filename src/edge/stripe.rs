@@ -8,7 +8,10 @@ use super::{
 };
 use crate::json::put;
 use crate::{
-    account::letter::{Letter, NewCredit},
+    account::{
+        letter::{Letter, NewCredit},
+        payments::Inquiry,
+    },
     exchange::event::{Event, Head, UpstreamCall},
     fault::Fault,
     id::mint,
@@ -20,6 +23,24 @@ use serde_json::Value;
 use worker::Env;
 
 const KEY: &str = "STRIPE_SECRET_KEY";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn place(path: &str, env: &Env) -> String {
+    secrets::variable(env, "STRIPE_API_BASE").unwrap_or_else(|| "https://api.stripe.com".to_owned()) + path
+}
+
+/// What is to be asked about a charge, as a request for the plumbing. Without a key it is refused there, and asked later.
+pub fn request(inquiry: &Inquiry, env: &Env) -> Value {
+    let mut request = inquiry.request(&Vec::new);
+    if let Some(members) = request.as_object_mut() {
+        let key = secrets::variable(env, KEY).unwrap_or_default();
+        put(members, "url", place(&inquiry.url, env).into());
+        let headers =
+            json!({"authorization": format!("Bearer {key}"), "content-type": FORM, "idempotency-key": inquiry.nonce});
+        put(members, "headers", headers);
+    }
+    request
+}
 
 /// Asks Stripe: a form makes a `POST`, none a `GET`.
 async fn ask(path: &str, form: String, once: &str, env: &Env) -> Result<Value, Fault> {
@@ -28,13 +49,9 @@ async fn ask(path: &str, form: String, once: &str, env: &Env) -> Result<Value, F
             format!("This installation takes no cards: its operator has not set {KEY}. Ask the operator for credit.");
         return Err(Fault::unavailable("unavailable", text));
     }
-    let base = secrets::variable(env, "STRIPE_API_BASE").unwrap_or_else(|| "https://api.stripe.com".to_owned());
     let call = UpstreamCall {
-        url: format!("{base}{path}"),
-        headers: vec![
-            ("content-type", "application/x-www-form-urlencoded".to_owned()),
-            ("idempotency-key", once.to_owned()),
-        ],
+        url: place(path, env),
+        headers: vec![("content-type", FORM.to_owned()), ("idempotency-key", once.to_owned())],
         credential_header: ("authorization", "Bearer "),
         credential: Credential::Named(KEY.to_owned()),
         body: form.into_bytes(),
@@ -67,7 +84,8 @@ pub async fn session(organization: &str, mut topup: Value, env: &Env) -> Told {
     let text = |name: &str| topup.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (id, return_url) = (text("id"), text("return_url"));
     let cents = topup.get("cents").and_then(Value::as_i64).unwrap_or_default();
-    let form = stripe::session_form(organization, &id, cents, &return_url);
+    let saves = topup.get("save_card").and_then(Value::as_bool).unwrap_or_default();
+    let form = stripe::session_form(organization, &id, cents, &return_url, saves);
     let session = ask("/v1/checkout/sessions", form, &id, env).await?;
     if let Some(members) = topup.as_object_mut() {
         members.remove("cents");
@@ -94,15 +112,8 @@ pub async fn webhook(signature: &str, body: &[u8], env: &Env) -> Told {
     if let Some(path) = stripe::object_of(&event) {
         let object = ask(&path, String::new(), "", env).await?;
         for deposit in stripe::deposits(&object) {
-            let credit = NewCredit {
-                id: mint("crd", now(), super::random::chance()?),
-                amount: deposit.amount,
-                reason: deposit.reason,
-                adjusts: deposit.amount.0 < 0,
-                once: deposit.once,
-                source: "stripe".to_owned(),
-            };
-            control::send(&account_of(&deposit.organization), Letter::Credit(credit), env).await?;
+            let (id, account) = (mint("crd", now(), super::random::chance()?), account_of(&deposit.organization));
+            control::send(&account, Letter::Credit(NewCredit::of_deposit(id, deposit)), env).await?;
             booked += 1;
         }
     }

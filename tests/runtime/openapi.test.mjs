@@ -124,6 +124,14 @@ test("the operator's plane", async () => {
   await operator(200, "POST", `${at}/adjustments`, example("Adjustment"));
   await operator(404, "POST", `${at}/refunds`, example("Refund"));
   await operator(404, "POST", "/organizations/org_none/credits", example("Credit"));
+  await operator(200, "PATCH", at, example("Standing"));
+  assert.equal((await operator(200, "GET", at)).status, "suspended");
+  await operator(400, "PATCH", at, { status: "gone" });
+  await told(403, "POST", "/admin/v1/groups", key.secret, example("Group"));
+  await operator(200, "PATCH", at, { status: "closed" });
+  await operator(409, "PATCH", at, { status: "active" });
+  await operator(404, "PATCH", "/organizations/org_none", example("Standing"));
+  await operator(404, "GET", "/organizations/org_none");
   await operator(200, "POST", `/reconcile?organization=${organization.id}&from=1`);
   await operator(200, "POST", "/reconcile?organization=org_none");
   await operator(200, "POST", "/reconcile");
@@ -494,12 +502,16 @@ const BOUNDS = [
   ["ServiceAccount", "POST", "/service_accounts", [
     ["name", "ä".repeat(200), text(201)], ["kind", "service_account", "user"], ["kind", null, "robot"],
   ]],
-  ["WalletPatch", "PATCH", "/wallet", [["low_balance_alert_usd", "0", "-1"], ["low_balance_alert_usd", null, "x"]]],
+  ["WalletPatch", "PATCH", "/wallet", [["low_balance_alert_usd", "0", "-1"], ["low_balance_alert_usd", null, "x"],
+    ["auto_topup", null, { threshold_usd: "1", amount_usd: 0.5, daily_limit_usd: "5" }],
+    ["auto_topup", { threshold_usd: 1, amount_usd: "5.00", daily_limit_usd: 5 }, { threshold_usd: "1", amount_usd: "5" }],
+    ["auto_topup", { threshold_usd: "0.000000001", amount_usd: 1, daily_limit_usd: "1" }, { threshold_usd: 0, amount_usd: 1, daily_limit_usd: 1 }],
+  ]],
   ["Topup", "POST", "/wallet/topups", [
     ["amount_usd", "100000", 100_000.01], ["amount_usd", 1, 0.99], ["amount_usd", "1.01", "1.001"],
     ["amount_usd", "1.500000000", "1000000.00"],
     ["return_url", "https://a.test", "http://a.test"], ["return_url", `https://a.test/${text(485)}`, `https://a.test/${text(486)}`],
-    ["method", "card", "x402"],
+    ["method", "card", "x402"], ["save_card", true, "yes"],
   ]],
   ["WebhookEndpoint", "POST", "/webhook_endpoints", [
     ["url", `https://a.test/${text(485)}`, `https://a.test/${text(486)}`], ["url", "https://a.test/?token=%20#x", null],

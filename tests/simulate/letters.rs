@@ -127,7 +127,7 @@ impl Deed {
             Self::Found { credit, zone, owned } => found(*credit, zone, *owned),
             Self::Credit { id, amount, adjusts } => {
                 let (id, amount, reason, adjusts) = (id.clone(), *amount, "more".to_owned(), *adjusts);
-                Letter::Credit(NewCredit { id, amount, reason, adjusts, once: String::new(), source: String::new() })
+                Letter::Credit(NewCredit { id, amount, reason, adjusts, ..NewCredit::default() })
             }
             Self::Refund { id, of, amount } => {
                 let (id, of, amount, reason) = (id.clone(), of.clone(), *amount, "sorry".to_owned());
@@ -196,6 +196,7 @@ fn found(credit: Nanos, zone: &Zone, owned: bool) -> Letter {
         adjusts: false,
         once: String::new(),
         source: String::new(),
+        ..NewCredit::default()
     };
     let owner = owned.then(|| (OWNER.to_owned(), Member { owner: true, ..Member::default() }));
     let Made { id, digest, kind, .. } = &*ADMIN;

@@ -570,6 +570,7 @@ impl World {
                 Refusal::Concurrency(_) => "concurrency",
                 Refusal::Closed => "closed",
                 Refusal::MemberDisabled => "member disabled",
+                Refusal::Suspended => "suspended",
                 Refusal::RevokedKey => "revoked",
                 _ => "refused otherwise",
             },

@@ -84,9 +84,11 @@ pub struct TopUpAsk {
     amount_usd: Nanos,
     /// Where whoever paid is led back to.
     return_url: String,
+    /// The card may be charged again, for top-ups by themselves.
+    save_card: bool,
 }
 
-json::members!(strict TopUpAsk { method, amount_usd, return_url = "https://stripe.com".to_owned() });
+json::members!(strict TopUpAsk { method, amount_usd, return_url = "https://stripe.com".to_owned(), save_card = false });
 
 impl TopUpAsk {
     /// A top-up to be paid.
@@ -106,6 +108,9 @@ impl TopUpAsk {
                 "return_url begins with https:// and has at most 500 characters.",
             ));
         }
+        if self.save_card && self.method != "card" {
+            return Err(Fault::parameter("save_card", "Only the method \"card\" has a card to save."));
+        }
         Ok(json!({
             "object": "topup",
             "id": id,
@@ -113,31 +118,53 @@ impl TopUpAsk {
             "method": self.method,
             "amount_usd": self.amount_usd,
             "return_url": self.return_url,
+            "save_card": self.save_card,
             "cents": cents,
         }))
     }
 }
 
+/// When the saved card is charged by itself, by how much, and by how much at most on a day of UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AutoTopUpAsk {
+    pub threshold_usd: Nanos,
+    pub amount_usd: Nanos,
+    pub daily_limit_usd: Nanos,
+}
+
+json::members!(strict AutoTopUpAsk { threshold_usd, amount_usd, daily_limit_usd });
+
 /// `PATCH /admin/v1/wallet`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WalletAsk {
-    low_balance_alert_usd: Option<Nanos>,
+    /// Below what somebody is told; `None` for never.
+    pub low_balance_alert_usd: Option<Nanos>,
+    pub auto_topup: Option<AutoTopUpAsk>,
 }
 
-json::members!(strict default WalletAsk { low_balance_alert_usd });
+json::members!(strict default WalletAsk { low_balance_alert_usd, auto_topup });
 
 impl WalletAsk {
-    /// Below what somebody is told; `None` for never.
-    ///
     /// # Errors
-    /// 400 for an amount below 0.
-    pub fn mark(self) -> Result<Option<Nanos>, Fault> {
+    /// 400 naming the member out of bounds.
+    pub fn check(self) -> Result<Self, Fault> {
         if self.low_balance_alert_usd.is_some_and(|mark| mark.0 < 0) {
             return Err(Fault::parameter(
                 "low_balance_alert_usd",
                 "low_balance_alert_usd is an amount from 0, or null.",
             ));
         }
-        Ok(self.low_balance_alert_usd)
+        let fits = |ask: &AutoTopUpAsk| {
+            let whole = stripe::cents(ask.amount_usd).is_some();
+            whole && ask.threshold_usd > Nanos::ZERO && ask.daily_limit_usd >= ask.amount_usd
+        };
+        if !self.auto_topup.as_ref().is_none_or(fits) {
+            return Err(Fault::parameter(
+                "auto_topup",
+                "auto_topup has a threshold_usd above 0, an amount_usd in whole cents from 1 to 100000 dollars, and a daily_limit_usd \
+                 of at least that amount.",
+            ));
+        }
+        Ok(self)
     }
 }

@@ -534,8 +534,8 @@ impl Account {
         let mut writes = Vec::new();
         if nonce.starts_with(channels::NONCE) {
             writes = self.channel_answered(nonce, step, status, body, now);
-        } else if step == topups::STEP {
-            writes = self.charge_answered(nonce, status, &json::read_bytes(body).unwrap_or_default(), now);
+        } else if [topups::ASK, topups::LOOK].contains(&step) {
+            writes = self.charge_answered(nonce, step, status, &json::read_bytes(body).unwrap_or_default(), now);
         } else if let Some(claimed) = self.payments.claims.get(nonce).filter(|claimed| claimed.waits_for(step)).cloned()
         {
             let told: Value = json::read_bytes(body).unwrap_or_default();

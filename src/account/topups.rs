@@ -15,8 +15,9 @@ use crate::{
 use serde::Serialize;
 use serde_json::Value;
 
-/// The step of an inquiry that is about a charge.
-pub const STEP: &str = "card";
+/// The steps of inquiries about a charge: it is asked for, or only looked for.
+pub const ASK: &str = "charge";
+pub const LOOK: &str = "charge-look";
 
 const DECLINES_MAX: u64 = 3;
 const DECLINED_MS: u64 = 3_600_000;
@@ -108,6 +109,12 @@ impl AutoTopUp {
         }
     }
 
+    /// The charge under way has come to its end.
+    fn end(&mut self) {
+        self.topup.clear();
+        self.form.clear();
+    }
+
     /// Counts the days anew.
     fn turn_day(&mut self, now: Millis) {
         let today = Millis(now.0 / DAY_MS * DAY_MS);
@@ -136,6 +143,8 @@ impl Account {
         let auto = &mut self.auto_topup;
         if terms.is_none() {
             auto.card.clear();
+            // What is under way with it is never asked for again, only looked for.
+            auto.at = Millis(0);
         }
         let AutoTopUpAsk { threshold_usd, amount_usd, daily_limit_usd } = terms.unwrap_or_default();
         (auto.threshold, auto.amount, auto.daily_limit) = (threshold_usd, amount_usd, daily_limit_usd);
@@ -164,7 +173,8 @@ impl Account {
                 url = [PLACE, "?limit=100&", customer].concat();
                 body.clear();
             }
-            Inquiry { nonce: auto.topup.clone(), step: STEP, url, body, signer: None }
+            let step = if body.is_empty() { LOOK } else { ASK };
+            Inquiry { nonce: auto.topup.clone(), step, url, body, signer: None }
         });
         self.keep_auto_topup();
         inquiry
@@ -174,6 +184,10 @@ impl Account {
     fn begin_charge(&mut self, now: Millis) {
         let auto = &mut self.auto_topup;
         auto.turn_day(now);
+        if self.wallet.credits.checked_add(auto.amount).is_none() {
+            auto.next_at = now.after(DECLINED_MS);
+            return self.charge_failed("", "wallet_full", DECLINES_MAX, now);
+        }
         if auto.charged.plus(auto.amount) > auto.daily_limit {
             auto.next_at = auto.since.after(DAY_MS);
             let declines = auto.declines;
@@ -193,7 +207,7 @@ impl Account {
     /// Whether the charge under way may still be asked for, and not only be looked for.
     fn may_ask(&self, now: Millis) -> bool {
         let auto = &self.auto_topup;
-        auto.is_on() && now.since(auto.at) < KEPT_MS && self.is_active()
+        auto.is_on() && auto.declines < DECLINES_MAX && now.since(auto.at) < KEPT_MS && self.is_active()
     }
 
     fn charge_failed(&mut self, topup: &str, why: &str, declines: u64, now: Millis) {
@@ -210,29 +224,45 @@ impl Account {
     }
 
     /// Takes in what the processor said of a charge; a status of 0 is no answer.
-    pub(super) fn charge_answered(&mut self, id: &str, status: u16, told: &Value, now: Millis) -> Vec<Write> {
+    pub(super) fn charge_answered(
+        &mut self,
+        id: &str,
+        step: &str,
+        status: u16,
+        told: &Value,
+        now: Millis,
+    ) -> Vec<Write> {
         // It may have come to its end meanwhile.
         if self.auto_topup.topup != id {
             return Vec::new();
         }
         let asks = self.may_ask(now);
         let auto = &mut self.auto_topup;
-        let (why, declines) = match stripe::charged(status, told, id) {
+        let forgotten = now.since(auto.at) >= KEPT_MS;
+        let (why, declines) = match stripe::charged(status, told, id, step == LOOK) {
             Some(Ok(deposit)) => {
                 let credit = NewCredit::of_deposit(id.replacen("top", "crd", 1), deposit);
                 return self.credit(credit, now).into_inner().writes;
             }
-            Some(Err(why)) => (why, auto.declines + 1),
-            // The processor knows nothing of it, and is not asked for it any more. Should it be paid all the same, a message will say so.
-            None if status == 200 && !asks && auto.tries >= TRIES => ("unknown".to_owned(), DECLINES_MAX),
-            None => {
+            Some(Err(why)) if !why.is_empty() => (why, auto.declines + 1),
+            // The processor knows nothing of it, or tells nobody, and is not asked for it any more. Should it be paid all the same, a
+            // message will say so.
+            None if !asks && auto.tries >= TRIES && (status == 200 || forgotten) => {
+                ("unknown".to_owned(), DECLINES_MAX)
+            }
+            _ => {
                 auto.tries += 1;
                 auto.next_at = now.after(1_000 << auto.tries.min(11));
+                if auto.tries == TRIES {
+                    // Somebody has to know: nothing else is charged meanwhile.
+                    let declines = auto.declines;
+                    self.charge_failed(id, "no_answer", declines, now);
+                }
                 self.keep_auto_topup();
                 return Vec::new();
             }
         };
-        auto.topup.clear();
+        auto.end();
         auto.next_at = now.after(DECLINED_MS);
         self.charge_failed(id, &why, declines, now);
         self.keep_auto_topup();
@@ -244,7 +274,10 @@ impl Account {
         let auto = &mut self.auto_topup;
         let ended = !topup.is_empty() && auto.topup == topup;
         if ended {
-            auto.topup.clear();
+            auto.end();
+        }
+        // Also what is known late was charged.
+        if !topup.is_empty() {
             auto.turn_day(now);
             auto.charged = auto.charged.plus(amount);
         }
@@ -320,7 +353,7 @@ mod tests {
 
     fn answer(kept: &mut Kept, id: &str, status: u16, told: &Value) {
         let now = kept.now;
-        let writes = kept.account.answered(id, STEP, status, json::written(told).as_bytes(), now);
+        let writes = kept.account.answered(id, ASK, status, json::written(told).as_bytes(), now);
         kept.write(writes);
     }
 
@@ -417,6 +450,68 @@ mod tests {
         assert_eq!(failures(&mut kept), [] as [&str; 0]);
     }
 
+    /// A charge that may never have reached the processor.
+    fn lost(kept: &mut Kept) -> String {
+        spend(kept, 1, 600_000_000);
+        let id = due(kept).expect("a charge").nonce;
+        answer(kept, &id, 0, &Value::Null);
+        id
+    }
+
+    /// Whether it is asked for again within a while, and not only looked for.
+    fn asks_again(kept: &mut Kept, id: &str) -> bool {
+        for _ in 0..8 {
+            kept.now = kept.now.after(600_000);
+            match due(kept) {
+                Some(next) if !next.body.is_empty() => return true,
+                Some(_) => answer(kept, id, 200, &json!({"object": "list", "data": []})),
+                None => {}
+            }
+        }
+        false
+    }
+
+    #[test]
+    fn a_card_that_was_forgotten_or_disputed_is_not_asked_again() {
+        let mut kept = ready();
+        let id = lost(&mut kept);
+        kept.admin("PATCH", "wallet", &json!({"auto_topup": null}));
+        kept.admin("PATCH", "wallet", &terms());
+        assert!(!asks_again(&mut kept, &id), "switched off and on again");
+        assert_eq!(state(&mut kept)["status"], "no_card");
+
+        let mut kept = ready();
+        let id = lost(&mut kept);
+        send(&mut kept, deposit("dp_1", -1));
+        assert!(!asks_again(&mut kept, &id), "paused");
+        let mut kept = ready();
+        let id = lost(&mut kept);
+        assert!(asks_again(&mut kept, &id), "else it is");
+    }
+
+    #[test]
+    fn what_was_given_back_does_not_end_a_charge() {
+        let mut kept = ready();
+        let id = lost(&mut kept);
+        // A refund is heard of before the charge it is of.
+        send(&mut kept, deposit("re_1", -5));
+        assert_eq!(state(&mut kept)["status"], "charging");
+        kept.now = kept.now.after(60_000);
+        due(&mut kept).expect("it is looked for");
+        answer(&mut kept, &id, 200, &json!({"object": "list", "data": [paid(&id, "pi_1")]}));
+        assert_eq!(kept.account.wallet.credits, Nanos(1_000_000_000), "in and out again");
+        assert_eq!(state(&mut kept)["charged_usd"], "5");
+    }
+
+    #[test]
+    fn a_wallet_that_can_hold_no_more_is_not_topped_up() {
+        let mut kept = ready();
+        kept.account.wallet.credits = Nanos(crate::money::NANOS_MAX - 1);
+        kept.account.wallet.posted = Nanos(crate::money::NANOS_MAX - 2);
+        let (due, _) = kept.account.inquiries(kept.now, &Settlers::default());
+        assert_eq!((due, kept.account.auto_topup.status()), (Vec::new(), "paused"));
+    }
+
     #[test]
     fn what_stays_unknown_is_never_asked_for_under_a_forgotten_key() {
         let mut kept = ready();
@@ -425,9 +520,7 @@ mod tests {
         let begun = kept.now;
         let mut asked = 0;
         while !kept.account.auto_topup.topup.is_empty() {
-            let there = kept.now.since(begun) > 40 * 3_600_000;
-            let status = if there { 200 } else { 0 };
-            answer(&mut kept, &id, status, &json!({"object": "list", "data": []}));
+            answer(&mut kept, &id, 0, &json!({"object": "list", "data": []}));
             kept.now = kept.account.topup_at().map_or(kept.now, |at| at.max(kept.now));
             let Some(next) = due(&mut kept) else { break };
             let posts = !next.body.is_empty();
@@ -437,7 +530,7 @@ mod tests {
         assert!((10..60).contains(&asked), "{asked}");
         assert_eq!(
             (state(&mut kept)["status"].clone(), failures(&mut kept)),
-            (json!("paused"), vec!["unknown".to_owned()])
+            (json!("paused"), vec!["no_answer".to_owned(), "unknown".to_owned()])
         );
         send(&mut kept, Deposit { topup: id, ..deposit("pi_1", 5) });
         assert_eq!(kept.account.wallet.credits, Nanos(6_000_000_000), "a message comes late");

@@ -9,7 +9,7 @@ use crate::{
         Account, Row, Terms, Write,
         letter::{self, Answer, Letter, Refusal},
         payments::Inquiry,
-        topups::STEP,
+        topups::{ASK, LOOK},
     },
     audit, json,
     ledger::Entry,
@@ -228,7 +228,7 @@ impl AccountObject {
             writes.extend(more);
             let ours = || payer::authorizers(&self.env);
             let request = |inquiry: &Inquiry| match inquiry.step {
-                STEP => stripe::request(inquiry, &self.env),
+                ASK | LOOK => stripe::request(inquiry, &self.env),
                 _ => inquiry.request(&ours),
             };
             self.inquiries.set(due.iter().map(request).collect());

@@ -110,7 +110,7 @@ pub struct Deposit {
     pub once: String,
     pub amount: Nanos,
     pub reason: String,
-    /// The top-up that was paid.
+    /// The top-up that was charged by itself; empty for any other.
     pub topup: String,
     /// The card that was saved with it, as [`card_of`] tells it; empty for none.
     pub card: String,
@@ -157,7 +157,7 @@ pub fn deposits(object: &Value) -> Vec<Deposit> {
         once: format!("stripe:{id}{mark}"),
         amount: Nanos(nanos * sign),
         reason: format!("{what}: {id}"),
-        topup: noted("topup").to_owned(),
+        topup: if text("object") == "payment_intent" { noted("topup").to_owned() } else { String::new() },
         card: card_of(object),
     };
     moves.iter().map(deposit).collect()
@@ -176,10 +176,10 @@ fn card_of(session: &Value) -> String {
     [customer, method, shown("brand"), shown("last4")].join(" ")
 }
 
-/// What an answer says of a charge, made or looked for among others: what it paid, or why it did not. `None` where that is not
-/// known: only a refusal of the card, or of the request as it is, says that nothing was taken.
+/// What an answer says of a charge, made or looked for among others: what it paid, or why it did not, which is empty while it is under
+/// way. `None` where nothing is known: only a refusal of the card, or of the request for it as it is, says that nothing was taken.
 #[must_use]
-pub fn charged(status: u16, told: &Value, topup: &str) -> Option<Result<Deposit, String>> {
+pub fn charged(status: u16, told: &Value, topup: &str, looked: bool) -> Option<Result<Deposit, String>> {
     let of_it = |row: &&Value| text_at(row, &["metadata", "topup"]) == topup;
     let error = match (status, told.get("data").and_then(Value::as_array)) {
         (200, rows) => {
@@ -187,10 +187,14 @@ pub fn charged(status: u16, told: &Value, topup: &str) -> Option<Result<Deposit,
             if let Some(deposit) = deposits(intent).pop() {
                 return of_it(&intent).then_some(Ok(deposit));
             }
-            intent.get("last_payment_error").filter(|_| text_at(intent, &["status"]) == "requires_payment_method")
+            match text_at(intent, &["status"]) {
+                "requires_payment_method" => intent.get("last_payment_error"),
+                "canceled" => return Some(Err("canceled".to_owned())),
+                _ => return Some(Err(String::new())).filter(|_| of_it(&intent)),
+            }
         }
-        // A key of the worker's that is not good is a 401 or 403.
-        (400 | 402 | 404, _) => told.get("error"),
+        // A key of the worker's that is not good is a 401 or 403. That something was not found by a look says nothing of the charge.
+        (400 | 402 | 404, _) if !looked => told.get("error"),
         _ => None,
     }?;
     let refused = matches!(text_at(error, &["type"]), "card_error" | "invalid_request_error");
@@ -313,7 +317,7 @@ mod tests {
 
     #[test]
     fn an_answer_says_paid_or_declined_or_nothing() {
-        let came = |status: u16, told: Value| match charged(status, &told, "top_1") {
+        let came = |status: u16, told: Value| match charged(status, &told, "top_1", false) {
             Some(Ok(deposit)) => deposit.once,
             Some(Err(reason)) => reason,
             None => "unknown".to_owned(),
@@ -327,7 +331,8 @@ mod tests {
         ended["last_payment_error"] = json!({"type": "card_error", "code": "expired_card"});
         for (status, told, expected) in [
             (200, intent("succeeded"), "stripe:pi_1"),
-            (200, intent("processing"), "unknown"),
+            (200, intent("processing"), ""),
+            (200, intent("canceled"), "canceled"),
             (200, other.clone(), "unknown"),
             (200, json!({"object": "list", "data": [other.clone(), intent("succeeded")]}), "stripe:pi_1"),
             (200, json!({"object": "list", "data": [other]}), "unknown"),
@@ -346,7 +351,9 @@ mod tests {
             assert_eq!(came(status, told.clone()), expected, "{status} {told}");
         }
         ended["status"] = json!("processing");
-        assert_eq!(came(200, ended), "unknown", "it was tried again");
+        assert_eq!(came(200, ended), "", "it was tried again");
+        let missing = error("invalid_request_error", "resource_missing");
+        assert_eq!(charged(404, &missing, "top_1", true), None, "a look that failed is no end of the charge");
     }
 
     #[test]

@@ -33,7 +33,7 @@ const facade = (Half) => class extends DurableObject {
   // Beside the alarm: a receiver that hangs holds up nothing.
   async deliver({ alert, endpoint, nonce, step, url, headers, body, key }) {
     if (step === "claim" || step === "leave") body = await authorized(body, this.env.X402_AUTHORIZER_KEY?.split(",")[key]);
-    const answer = await fetch(url, { method: body ? "POST" : "GET", headers, body: body || undefined, redirect: "manual", signal: AbortSignal.timeout(15e3) }).catch(() => null);
+    const answer = await fetch(url, { method: body ? "POST" : "GET", headers, body: body || undefined, redirect: "manual", signal: AbortSignal.timeout(nonce ? 30e3 : 15e3) }).catch(() => null);
     const told = nonce ? await answer?.arrayBuffer().catch(() => null) : await answer?.body?.cancel();
     const status = answer?.status ?? 0;
     if (nonce) this.turn((half) => half.answered(nonce, step, told ? status : 0, new Uint8Array(told ?? 0)));

@@ -28,6 +28,9 @@ const CLAIM_FROM: Nanos = Nanos(1_000_000_000);
 const FRESH_MS: u64 = 300_000;
 /// What may be charged to a channel and not claimed without a look at the chain.
 const UNSEEN_MAX: Nanos = Nanos(100_000_000);
+/// A channel is given back at most so many times in vain, or refused by so many facilitators.
+const LEAVE_TRIES: u32 = 9;
+const LEAVE_REFUSALS: u32 = 2;
 /// What failed is tried again, later each time, up to an hour; after a day and a half of that, once a day.
 const HOURLY_FROM: u32 = 12;
 const DAILY_FROM: u32 = 48;
@@ -94,6 +97,11 @@ impl Channel {
     /// Whether only we can give it back before the payer's delay is over.
     fn is_ours(&self, own: bool) -> bool {
         own && self.released != Some(self.on_chain.refunds)
+    }
+
+    /// Whether it may have been given back since it was looked at: what was signed for that may be used, or not.
+    fn is_unsure(&self) -> bool {
+        self.stale && !self.leaves && self.released == Some(self.on_chain.refunds)
     }
 
     /// What of it is whose.
@@ -313,7 +321,7 @@ impl Account {
             self.payments.channels.iter().map(|(id, channel)| (id.clone(), channel.clone())).collect();
         for (id, channel) in channels {
             let rest = channel.on_chain.balance.saturating_sub(channel.charged);
-            if rest > 0 {
+            if rest > 0 && !channel.is_unsure() {
                 left += rest;
                 self.return_channel(id, channel, 0, now);
             }
@@ -337,6 +345,8 @@ impl Account {
         };
         let error = match channel.on_chain.balance.saturating_sub(channel.charged).min(payment.units) {
             _ if voucher.most != channel.charged => "cumulative_amount_mismatch",
+            // Until a call has seen the channel, what is signed now may be no good.
+            _ if channel.is_unsure() => "refund_pending",
             // What was deposited for it is known once its call has ended.
             0 if self.is_open(&channel, now) => return Turn::refused(Refusal::Payment(Unfit::Busy)),
             0 => "refund_no_balance",
@@ -366,11 +376,12 @@ impl Account {
             self.keep_channel(id, channel);
             return None;
         }
-        let (step, payload) = if channel.sweeps {
-            ("sweep", json!({"type": "settle", "receiver": settlers.pay_to, "token": channel.asset}))
-        } else if channel.leaves && !waits {
+        let (step, payload) = if channel.leaves && !waits {
             channel.released = Some(channel.on_chain.refunds);
             ("leave", channel.voucher.leave(&channel.network, channel.charged, channel.on_chain, channel.gives))
+        } else if channel.sweeps && (channel.tries == 0 || channel.owes() == 0) {
+            // One that fails holds up no claim.
+            ("sweep", json!({"type": "settle", "receiver": settlers.pay_to, "token": channel.asset}))
         } else {
             ("claim", channel.voucher.claim(&channel.network, channel.charged))
         };
@@ -422,8 +433,9 @@ impl Account {
                 channel.claim_at = channel.claim_at.filter(|_| channel.leaves);
                 self.plan_claim(&mut channel, now);
             }
-            // It was left before, without an answer, or its payer was faster: it is asked again before the next call.
-            ("leave", Outcome::Failed { .. }) => {
+            // It was left before, without an answer, or its payer was faster: it is asked again before the next call. Another facilitator
+            // may see it otherwise.
+            ("leave", Outcome::Failed { .. }) if !channel.voucher.own || channel.tries >= LEAVE_REFUSALS => {
                 (channel.leaves, channel.stale, channel.tries) = (false, true, 0);
                 (channel.claiming, channel.claim_at) = (0, None);
                 self.plan_claim(&mut channel, now);
@@ -432,6 +444,8 @@ impl Account {
                 channel.stale = true;
                 channel.claiming = 0;
                 channel.tries += 1;
+                // One that nobody can give back is to be of use again.
+                channel.leaves &= step != "leave" || channel.tries < LEAVE_TRIES;
                 channel.claim_at = Some(now.after(pause_ms(channel.tries)));
             }
         }

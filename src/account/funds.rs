@@ -98,6 +98,11 @@ impl Account {
 
     /// A payment that is for no call is claimed: it is the wallet's balance first, whoever gets it then.
     pub(super) fn fund(&mut self, id: &str, claim: Claim, now: Millis) -> Turn {
+        let known = self.payments.claims.get(&claim.payment.nonce);
+        if known.is_some_and(|known| known.worked && known.request_hash == claim.request_hash) {
+            // It was given on, and whoever asks may not have heard so: what follows is done once all the same.
+            return Turn::told(Answer::Held(Grant::default()));
+        }
         if let Err(refusal) = self.admits_payment(Some(&claim), now) {
             return Turn::refused(refusal);
         }

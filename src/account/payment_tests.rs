@@ -341,6 +341,26 @@ fn nobody(_: &Inquiry) -> (u16, Value) {
 
 // One payment, one call.
 
+/// What goes on to an organisation goes in two letters, and the worker may die between them.
+#[test]
+fn a_topup_that_comes_again_is_given_on_once() {
+    let mut purse = Purse::new();
+    let paid = exact(500, "n");
+    let fund = |purse: &mut Purse, hash: &str| {
+        let claim = Box::new(Claim { payment: paid.clone(), request_hash: hash.into() });
+        purse.send(Letter::Fund { id: "top_1".into(), claim })
+    };
+    let give = |purse: &mut Purse| purse.send(Letter::Give { nonce: paid.nonce.clone(), to: "org_1".into() });
+    assert!(matches!(fund(&mut purse, "org_1:body"), Answer::Held(grant) if grant.pays));
+    let outcome = Outcome::Done { transaction: "0xa".into(), channel: None };
+    purse.send(Letter::Funded { nonce: paid.nonce.clone(), outcome });
+    for _ in 0..2 {
+        assert_eq!((give(&mut purse), purse.available()), (Answer::Posted, 0));
+        assert!(matches!(fund(&mut purse, "org_1:body"), Answer::Held(grant) if !grant.pays));
+    }
+    assert_eq!(fund(&mut purse, "org_2:body"), Answer::Refused(Refusal::Payment(Unfit::Other)));
+}
+
 /// Once a nonce is on chain nobody can check a contract's signature of it: the account knows the payment, and takes no other for it.
 #[test]
 fn what_nobody_vouches_for_pays_for_nothing_new() {

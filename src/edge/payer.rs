@@ -50,7 +50,7 @@ extern "C" {
 /// # Errors
 /// 401 for a key that is none any more.
 pub async fn as_who(knock: Knock, headers: &Headers, env: &Env) -> Result<Knock, Fault> {
-    let pays = headers.get("payment-signature").or_else(|| headers.get("x-payment")).is_some();
+    let pays = headers.get("payment-signature").or_else(|| headers.get("x-payment")).is_some() && serves();
     if let (Knock::Known(key, digest), true) = (&knock, pays)
         && models::challenges(key, digest, env).await?
     {
@@ -216,9 +216,12 @@ pub async fn leave(url: &str, path: &str, headers: &Headers, env: &Env) -> Resul
         let text = "This path does not take GET. It takes POST.";
         Fault::new(405, "invalid_request_error", "method_not_allowed", text).with("allow", "POST")
     };
-    let terms = snapshot::payment_terms().ok_or_else(post)?;
+    // A key never sees an offer here, and of other payments than a channel's there is nothing to be given back.
+    let terms = snapshot::payment_terms().filter(|_| headers.credential().is_none()).ok_or_else(post)?;
+    let shows = headers.get("payment-signature").is_some();
     let (asset, mut channel) = (Address::default(), Value::Null);
-    let (mut fault, asset) = match shown(headers, &terms, &purse, &purse.resource).await {
+    let told = if shows { shown(headers, &terms, &purse, &purse.resource).await } else { Ok(None) };
+    let (mut fault, asset) = match told {
         Ok(Some(payment)) if payment.voucher.is_some() => {
             let (account, asset) = (account_of_payer(&payment.caip10()), payment.asset);
             let settlement = payment.settlement(&Outcome::Done { transaction: String::new(), channel: None });
@@ -239,6 +242,12 @@ pub async fn leave(url: &str, path: &str, headers: &Headers, env: &Env) -> Resul
     };
     let header = offers_by(Scheme::Batch, &terms, &purse, 0, &fault.message, Some((asset, &channel)), now());
     fault.payment_required = Some(header.ok_or_else(post)?);
+    if !channel.is_null() {
+        // Clients go by the code in the header; people read this.
+        fault
+            .message
+            .push_str(": the channel is not given back. Make a call by it, or sign again by its state in the offer.");
+    }
     Err(fault)
 }
 
@@ -291,7 +300,7 @@ pub async fn topup(organization: &str, mut topup: Value, asked: (&Headers, Strin
             Err(offers(Fault::new(402, "payment_required", "x402_settlement_failed", text)))
         }
         Outcome::Unknown => {
-            let text = "It is not known yet whether the payment was settled. It is credited once it is; GET /admin/v1/wallet shows it.";
+            let text = "It is not known yet whether the payment was settled. Send the same one again in a moment: it is taken once.";
             Err(Fault::unavailable("x402_settlement_unknown", text))
         }
     }

@@ -67,7 +67,8 @@ pub fn terms(env: &Env) -> Terms {
     Terms {
         hold_settle_ms: number(env, "HOLD_SETTLE_BY_S", 1_200).saturating_mul(1_000),
         outbox_flush_ms: number(env, "OUTBOX_FLUSH_MS", 1_000),
-        claim_after_ms: number(env, "X402_CLAIM_AFTER_S", 21_600).saturating_mul(1_000),
+        // A payer that leaves by itself waits for a day.
+        claim_after_ms: number(env, "X402_CLAIM_AFTER_S", 21_600).min(43_200).saturating_mul(1_000),
         private_upstreams: variable(env, "PRIVATE_UPSTREAMS").as_deref() == Some("allow"),
     }
 }

@@ -14,8 +14,9 @@ use crate::{
 };
 use serde_json::Value;
 
-/// `isValidSignature(bytes32,bytes)`, and what it answers where the signature is good.
+/// `isValidSignature(bytes32,bytes)`, and what it answers where the signature is good: the same, as a word.
 const MAGIC: &str = "0x1626ba7e";
+const GOOD: &str = "0x1626ba7e00000000000000000000000000000000000000000000000000000000";
 /// The longest signature that is looked at: a wallet of several owners has some hundred bytes, one to be deployed some thousand.
 const BYTES_MAX: usize = 8_192;
 
@@ -71,13 +72,19 @@ impl Sealed {
 pub fn signed_in(status: u16, body: &[u8]) -> Result<(), Fault> {
     let told: Value = json::read_bytes(body).unwrap_or_default();
     match told.get("result").and_then(Value::as_str) {
-        Some(word) if status < 300 && word.starts_with(MAGIC) => Ok(()),
+        Some(GOOD) if status < 300 => Ok(()),
         Some(_) if status < 300 => Err(not_its()),
-        // A contract may refuse by a revert: code 3 of <https://github.com/ethereum/execution-apis>.
-        None if told.get("error").and_then(|error| error.get("code")?.as_i64()) == Some(3) => Err(not_its()),
+        // A contract may refuse by a revert: code 3 of <https://github.com/ethereum/execution-apis>, which some nodes say in words alone.
+        None if reverted(&told) => Err(not_its()),
         _ => Err(Fault::unavailable("unavailable", "The wallet's contract could not be asked. Try again in a moment.")
             .retry_after(2)),
     }
+}
+
+fn reverted(told: &Value) -> bool {
+    let Some(error) = told.get("error") else { return false };
+    let text = error.get("message").and_then(Value::as_str).unwrap_or_default();
+    error.get("code").and_then(Value::as_i64) == Some(3) || text.contains("revert")
 }
 
 fn not_its() -> Fault {

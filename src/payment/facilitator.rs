@@ -42,7 +42,9 @@ impl Known {
             // Who has no name of its own for channels still carries ours.
             let address = address.or((scheme == Scheme::Batch).then(Address::default));
             let network = text("network");
-            let known = |kind: &Kind| kind.scheme == scheme && kind.network == network && Some(kind.address) == address;
+            let known = |kind: &Kind| {
+                kind.scheme == scheme && kind.network == network && Some(kind.address) == address && kind.url == url
+            };
             if let Some(address) = address.filter(|_| !self.kinds.iter().any(known)) {
                 self.kinds.push(Kind { scheme, network: network.to_owned(), address, url: url.to_owned() });
             }
@@ -224,7 +226,7 @@ pub fn outcome(verb: Verb, status: u16, body: &[u8]) -> Outcome {
         }
         // A transaction that was sent may still be mined. An error of theirs is none of the payment's.
         Some(false) if status < 500 && transaction.is_empty() && !is_of_theirs(&reason) => {
-            Outcome::Failed { reason: plain(if reason.is_empty() { "refused" } else { &reason }) }
+            Outcome::Failed { reason: plain(&reason) }
         }
         _ => Outcome::Unknown,
     }
@@ -242,7 +244,9 @@ fn hash(text: &str) -> String {
 
 /// A code as it may be told on.
 fn plain(reason: &str) -> String {
-    reason.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '_').take(80).collect()
+    let plain: String =
+        reason.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '_').take(80).collect();
+    if plain.is_empty() || plain == UNKNOWN { "refused".to_owned() } else { plain }
 }
 
 #[cfg(test)]

@@ -190,7 +190,7 @@ pub fn charged(status: u16, told: &Value, topup: &str, looked: bool) -> Option<R
             match text_at(intent, &["status"]) {
                 "requires_payment_method" => intent.get("last_payment_error"),
                 "canceled" => return Some(Err("canceled".to_owned())),
-                _ => return Some(Err(String::new())).filter(|_| of_it(&intent)),
+                _ => return of_it(&intent).then(|| Err(String::new())),
             }
         }
         // A key of the worker's that is not good is a 401 or 403. That something was not found by a look says nothing of the charge.

@@ -539,6 +539,8 @@ fn a_contract_is_asked_whether_it_signed_in() {
         (200, r#"{"result":"0x"}"#, 401),
         (200, r#"{"result":"0xffffffff00000000000000000000000000000000000000000000000000000000"}"#, 401),
         (200, r#"{"error":{"code":3,"message":"execution reverted"}}"#, 401),
+        (200, r#"{"error":{"code":-32000,"message":"execution reverted"}}"#, 401),
+        (200, r#"{"result":"0x1626ba7effffffffffffffffffffffffffffffffffffffffffffffffffffffff"}"#, 401),
         (200, r#"{"error":{"code":-32005,"message":"limit exceeded"}}"#, 503),
         (502, r#"{"result":"0x1626ba7e"}"#, 503),
         (200, "<html>", 503),

@@ -20,6 +20,9 @@ case " ${ONLY:-wasm} " in *" wasm "*)
     sed -n '/^\[profile\.release/,/^$/p' Cargo.toml >"$CARGO_TARGET_DIR/profile.toml"
     (. tools/wasm.env && cargo rustc --quiet --lib --crate-type cdylib --release --manifest-path tools/bench/pure/Cargo.toml \
         --config "$CARGO_TARGET_DIR/profile.toml" $WASM_FLAGS)
-    CARGO_TARGET_DIR=$target tools/bindgen.sh "$target/bench/wasm32-unknown-unknown/release/pure.wasm" "$target/bench/wasm" ;;
+    CARGO_TARGET_DIR=$target tools/bindgen.sh "$target/bench/wasm32-unknown-unknown/release/pure.wasm" "$target/bench/wasm"
+    # Here no bundler follows: what imports a package gets it in.
+    find "$target/bench/wasm/snippets" -name payer.js -exec tools/node node_modules/esbuild/bin/esbuild {} --bundle --format=esm \
+        --log-level=error --allow-overwrite --outfile={} \; ;;
 esac
 BENCH_AVAILABILITY="$CARGO_TARGET_DIR/availability.json" BENCH_BIN="$CARGO_TARGET_DIR/release" BENCH_WASM="$CARGO_TARGET_DIR/wasm" exec tools/node tools/bench/bench.mjs

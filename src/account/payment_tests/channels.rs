@@ -76,8 +76,14 @@ fn what_we_signed_to_be_given_back_is_looked_at_until_it_was() {
     let body: Value = json::read(&leave.body).expect("JSON");
     let payload = &body["paymentPayload"]["payload"];
     assert!(payload["claimAuthorizerSignature"].is_string() && payload["refundAuthorizerSignature"].is_string());
-    // Its facilitator says that it did not, and has what we signed.
+    // Its facilitator says that it did not, and has what we signed; so do the others.
     purse.answer(&leave, 200, &failed("refund_simulation_failed"));
+    for _ in 0..2 {
+        let leave = purse.until("leave");
+        purse.answer(&leave, 200, &failed("refund_simulation_failed"));
+    }
+    let nothing = purse.send(Letter::Refundable(Caller::of_payer(&address(1), "")));
+    assert!(matches!(nothing, Answer::Told { body, .. } if body["channels_usd"] == "0"), "it may be used, or may not");
     for before in 2..5 {
         assert!(call(&mut purse, before, true), "whoever has it may use it: {before}");
     }
@@ -191,9 +197,30 @@ fn a_channel_is_given_back_after_its_call_and_its_claim() {
     assert_eq!(purse.leave(200_000, u64::MAX), GIVEN);
     assert_eq!(purse.asks(), [], "the claim has its answer first");
     purse.answer(&claim, 200, &json!({"success": true, "transaction": "0xc"}));
-    purse.swept();
     let leave = purse.until("leave");
     assert_eq!((&payload(&leave)["claims"], &payload(&leave)["amount"]), (&json!([]), &json!("2800000")));
+}
+
+/// Neither a refund that nobody carries out nor a sweep that fails may hold a channel for ever.
+#[test]
+fn a_channel_that_cannot_be_given_back_is_of_use_again() {
+    let mut purse = Purse::new();
+    call(&mut purse, 0, true);
+    assert_eq!(purse.leave(200_000, u64::MAX), GIVEN);
+    let steps = purse.live(86_400_000, &nobody);
+    assert_eq!(steps.iter().filter(|step| **step == "leave").count(), 9, "{steps:?}");
+    assert!(call(&mut purse, 1, true), "and its next call looks at the chain");
+
+    let mut purse = Purse::new();
+    call(&mut purse, 0, true);
+    let claim = purse.until("claim");
+    purse.answer(&claim, 200, &json!({"success": true, "transaction": "0xc"}));
+    let sweep = purse.until("sweep");
+    purse.answer(&sweep, 200, &failed("settle_reverted"));
+    call(&mut purse, 1, true);
+    assert_eq!(purse.leave(400_000, u64::MAX), GIVEN);
+    let leave = purse.until("leave");
+    assert_eq!(payload(&leave)["claims"][0]["totalClaimed"], "400000", "what is owed is claimed with it");
 }
 
 #[test]

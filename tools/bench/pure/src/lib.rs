@@ -233,9 +233,7 @@ fn account() -> Case {
         id: id::mint("crd", NOW, 0),
         amount: Nanos(1_000_000_000_000_000),
         reason: "bench".into(),
-        adjusts: false,
-        once: String::new(),
-        source: String::new(),
+        ..NewCredit::default()
     };
     account.turn(Letter::Found { organization, admin_key: admin, credit: Some(credit), owner: None }, NOW);
     let NewKey { id, digest, redacted, kind, .. } = key;

@@ -2,7 +2,7 @@
 # Everything that must hold. `tools/test.sh host runtime` runs only those steps; a new step is a function and a word in `all`.
 set -eu
 cd "$(dirname "$0")/.."
-all="sandbox host doc receipt replay cli router x402 runtime sdk"
+all="sandbox host bindgen doc receipt replay cli router x402 runtime sdk"
 
 # The providers' stand-in, on its own.
 sandbox() { node_tests tests/sandbox/*.test.mjs; }
@@ -11,6 +11,9 @@ sandbox() { node_tests tests/sandbox/*.test.mjs; }
 host() {
     if command -v cargo-nextest >/dev/null; then cargo nextest run --locked; else cargo test --locked --lib --tests; fi
 }
+
+# What changes the Wasm after the linker. Its folder is that of the build.
+bindgen() { CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tools cargo test --locked --quiet --manifest-path tools/bindgen/Cargo.toml; }
 
 # The examples in the documentation.
 doc() { cargo test --locked --doc --quiet; }

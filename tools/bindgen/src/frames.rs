@@ -9,7 +9,7 @@ use wasm_encoder::{
 use wasmparser::{FunctionBody, Operator, Parser};
 
 /// The smallest frame, and the largest that is rounded up.
-const LEAST: u32 = 64;
+const LEAST: u32 = 128;
 const MOST: u32 = 1024;
 
 /// The module with such frames.

@@ -2,18 +2,21 @@
 //! stood before, and a Huffman code for what occurs in the module.
 use std::array;
 
-/// How far back gzip looks, and how far for a piece of three bytes.
+/// How far back gzip looks.
 const REACH: usize = 32_768;
-const REACH_OF_THREE: usize = 4096;
-/// The longest piece, and the length from which it is not asked whether the next byte begins a longer one.
+/// The shortest piece (the platform's gzip looks for none of three bytes) and the longest, and the length from which it is not asked
+/// whether the next byte begins a longer one.
+const LEAST: usize = 4;
 const LONGEST: usize = 258;
 const LONG: usize = 64;
 /// How many places are tried that may begin as the text at hand does.
 const TRIED: usize = 64;
-/// Bits of a hash of three bytes.
+/// Bits of a hash of four bytes.
 const HASH_BITS: u32 = 15;
 /// No place.
 const NONE: u32 = u32::MAX;
+/// What a change may cost at any place, for what follows to be asked whether it gains more.
+const HOPE: u32 = 400;
 /// Weights are whole numbers, so that they are the same each time: a bit weighs eight.
 const BIT: u32 = 8;
 
@@ -26,11 +29,17 @@ pub struct Scales {
     /// The last place with each hash, and for each place the one before it.
     last: Vec<u32>,
     before: Vec<u32>,
-    /// What the text weighs.
+    /// What all weighs.
     weight: u64,
+    /// Where the last text begins, and what of it weighs how much, up to where a piece may begin.
+    start: usize,
+    marks: Vec<u32>,
     symbols: [u32; SYMBOLS],
     distances: [u32; DISTANCES],
 }
+
+/// What comes next: a byte, or a piece that stood before.
+type Piece = (usize, Option<usize>);
 
 impl Scales {
     /// Those for texts like these.
@@ -39,12 +48,16 @@ impl Scales {
         for _ in 0..2 {
             let (mut symbols, mut distances) = ([1; SYMBOLS], [1; DISTANCES]);
             for text in texts.clone() {
-                scales.walk(text, u32::MAX, |symbol, distance| {
+                scales.text.extend_from_slice(text);
+                let (mut at, mut ready) = (scales.before.len(), None);
+                while at < scales.text.len() {
+                    let (next, (symbol, distance)) = scales.piece(at, &mut ready);
                     symbols[symbol] += 1;
                     if let Some(distance) = distance {
                         distances[distance] += 1;
                     }
-                });
+                    at = next;
+                }
             }
             scales = Self::of(weights(&symbols, symbol_extra), weights(&distances, distance_extra));
         }
@@ -52,62 +65,108 @@ impl Scales {
     }
 
     fn of(symbols: [u32; SYMBOLS], distances: [u32; DISTANCES]) -> Self {
-        Self { text: Vec::new(), last: vec![NONE; 1 << HASH_BITS], before: Vec::new(), weight: 0, symbols, distances }
+        let (text, before, marks) = (Vec::new(), Vec::new(), Vec::new());
+        let last = vec![NONE; 1 << HASH_BITS];
+        Self { text, last, before, weight: 0, start: 0, marks, symbols, distances }
     }
 
-    /// Puts a text behind what is there.
-    pub fn put(&mut self, text: &[u8]) {
-        self.weight += u64::from(self.walk(text, u32::MAX, |_, _| {}));
-    }
-
+    /// What all weighs that was put.
     pub fn weight(&self) -> u64 {
         self.weight
     }
 
-    /// What a text would weigh behind what is there, if it is less than `most`.
-    pub fn less(&mut self, text: &[u8], most: u32) -> Option<u32> {
-        let length = self.text.len();
-        let weight = self.walk(text, most, |_, _| {});
-        for at in (length..self.before.len()).rev() {
+    /// Puts a text behind what is there.
+    pub fn put(&mut self, text: &[u8]) {
+        self.reach(self.text.len());
+        self.start = self.text.len();
+        self.text.extend_from_slice(text);
+        self.marks = vec![NONE; text.len() + 1];
+        let (mut at, mut weight, mut ready) = (0, 0, None);
+        while at < text.len() {
+            if ready.is_none() {
+                self.marks[at] = weight;
+            }
+            let (next, piece) = self.piece(self.start + at, &mut ready);
+            weight += self.piece_weight(piece);
+            at = next - self.start;
+        }
+        self.marks[at] = weight;
+        self.weight += u64::from(weight);
+    }
+
+    /// The text that was put last.
+    pub fn last(&self) -> &[u8] {
+        &self.text[self.start..]
+    }
+
+    /// Changes bytes of the last text, the first of them first, if it weighs less then.
+    pub fn change(&mut self, changes: &mut [(usize, u8)]) -> bool {
+        let Some(&(first, _)) = changes.first() else { return false };
+        let size = self.marks.len() - 1;
+        // What is before the change is as it was, but for pieces that may now go on into it.
+        let from = (0..first.saturating_sub(2 * LEAST)).rev().find(|&at| self.marks[at] != NONE).unwrap_or(0);
+        self.reach(self.start + from);
+        self.swap(changes);
+        let (mut at, mut weight, mut ready, mut marks) = (from, self.marks[from], None, Vec::new());
+        let mut lighter = true;
+        while at < size && lighter {
+            if ready.is_none() {
+                marks.push((at, weight));
+                lighter = self.marks[at] == NONE || weight <= self.marks[at] + HOPE;
+            }
+            let (next, piece) = self.piece(self.start + at, &mut ready);
+            weight += self.piece_weight(piece);
+            at = next - self.start;
+        }
+        if lighter && weight < self.marks[size] {
+            self.weight -= u64::from(self.marks[size] - weight);
+            self.marks[from..].fill(NONE);
+            marks.into_iter().chain([(size, weight)]).for_each(|(at, weight)| self.marks[at] = weight);
+            return true;
+        }
+        self.reach(self.start + from);
+        self.swap(changes);
+        false
+    }
+
+    fn swap(&mut self, changes: &mut [(usize, u8)]) {
+        for (at, byte) in changes {
+            std::mem::swap(&mut self.text[self.start + *at], byte);
+        }
+    }
+
+    /// Makes the places up to here known, and those behind it unknown.
+    fn reach(&mut self, to: usize) {
+        while let Some(at) = self.before.len().checked_sub(1).filter(|&at| at >= to) {
             if let Some(hash) = self.hash(at) {
                 self.last[hash] = self.before[at];
             }
+            self.before.pop();
         }
-        self.before.truncate(length);
-        self.text.truncate(length);
-        (weight < most).then_some(weight)
+        (self.before.len()..to).for_each(|at| self.enter(at));
     }
 
-    fn walk(&mut self, text: &[u8], most: u32, mut told: impl FnMut(usize, Option<usize>)) -> u32 {
-        let mut at = self.text.len();
-        self.text.extend_from_slice(text);
-        let (mut weight, mut ready) = (0, None);
-        while at < self.text.len() && weight < most {
-            let found = ready.take().or_else(|| self.longest(at));
-            self.enter(at);
-            let better = |length| self.longest(at + 1).filter(|&(next, _)| length < LONG && next > length);
-            if let Some((length, distance)) = found {
-                ready = better(length);
-                if ready.is_none() {
-                    let (symbol, distance) = (length_code(length), distance_code(distance));
-                    weight += self.symbols[symbol] + self.distances[distance];
-                    told(symbol, Some(distance));
-                    (at + 1..at + length).for_each(|at| self.enter(at));
-                    at += length;
-                    continue;
-                }
+    /// What comes next at a place that is reached, and where it ends; what is longer from the next place on is made ready.
+    fn piece(&mut self, at: usize, ready: &mut Option<(usize, usize)>) -> (usize, Piece) {
+        let found = ready.take().or_else(|| self.longest(at));
+        self.enter(at);
+        if let Some((length, distance)) = found {
+            *ready = self.longest(at + 1).filter(|&(next, _)| length < LONG && next > length);
+            if ready.is_none() {
+                (at + 1..at + length).for_each(|at| self.enter(at));
+                return (at + length, (length_code(length), Some(distance_code(distance))));
             }
-            let byte = usize::from(self.text[at]);
-            weight += self.symbols[byte];
-            told(byte, None);
-            at += 1;
         }
-        weight
+        (at + 1, (usize::from(self.text[at]), None))
+    }
+
+    fn piece_weight(&self, (symbol, distance): Piece) -> u32 {
+        self.symbols[symbol] + distance.map_or(0, |distance| self.distances[distance])
     }
 
     fn hash(&self, at: usize) -> Option<usize> {
-        let &[a, b, c] = self.text.get(at..at + 3)? else { return None };
-        Some((u32::from_le_bytes([a, b, c, 0]).wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)) as usize)
+        let &[a, b, c, d] = self.text.get(at..at + 4)? else { return None };
+        Some((u32::from_le_bytes([a, b, c, d]).wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)) as usize)
     }
 
     fn enter(&mut self, at: usize) {
@@ -119,7 +178,7 @@ impl Scales {
     fn longest(&self, at: usize) -> Option<(usize, usize)> {
         let mut place = self.last[self.hash(at)?];
         let here = &self.text[at..self.text.len().min(at + LONGEST)];
-        let (mut length, mut distance) = (2, 0);
+        let (mut length, mut distance) = (LEAST - 1, 0);
         for _ in 0..TRIED {
             let from = place as usize;
             if place == NONE || at - from > REACH || length == here.len() {
@@ -133,7 +192,7 @@ impl Scales {
             }
             place = self.before[from];
         }
-        (distance > 0 && (length > 3 || distance <= REACH_OF_THREE)).then_some((length, distance))
+        (distance > 0).then_some((length, distance))
     }
 }
 
@@ -178,5 +237,23 @@ fn distance_code(distance: usize) -> usize {
             let bits = far.ilog2() as usize - 1;
             2 * bits + (far >> bits)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_kept_if_it_weighs_less() {
+        let mut scales = Scales::learnt([&b"as it was before, and as it is now"[..]].into_iter());
+        scales.put(b"one two three four five six seven");
+        scales.put(b"----- three four -ive six -----");
+        let before = scales.weight();
+        assert!(!scales.change(&mut [(12, b'y')]));
+        assert_eq!((scales.last(), scales.weight()), (&b"----- three four -ive six -----"[..], before));
+        assert!(scales.change(&mut [(17, b'f')]));
+        assert_eq!(scales.last(), b"----- three four five six -----");
+        assert!(scales.weight() < before);
     }
 }

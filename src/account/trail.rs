@@ -226,11 +226,7 @@ impl Account {
         });
         let event = note.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
         turn.writes.push(self.book_audit(&note, now));
-        // Only where somebody asked for it: each is a row.
-        if self.webhooks.values().any(|hook| self.hears(hook, &event)) {
-            let data = json!({"actor": note.get("actor"), "resource": note.get("resource"), "decision": decision});
-            self.raise(&event, over, data, super::alerts::To::Readers, now);
-        }
+        self.tell_act(&event, &note, over, now);
         turn
     }
 
@@ -279,7 +275,18 @@ impl Account {
             "before": before,
             "after": after,
         });
-        self.book_audit(&note, now)
+        let write = self.book_audit(&note, now);
+        self.tell_act(kind, &note, vec![Scope::Organization], now);
+        write
+    }
+
+    /// Tells of an act those who asked for it: each is a row.
+    fn tell_act(&mut self, event: &str, note: &Value, over: Vec<Scope>, now: Millis) {
+        if self.webhooks.values().any(|hook| self.hears(hook, event)) {
+            let told = |name: &str| note.get(name);
+            let data = json!({"actor": told("actor"), "resource": told("resource"), "decision": told("decision")});
+            self.raise(event, over, data, super::alerts::To::Readers, now);
+        }
     }
 
     /// An entry of a chain of its own, beside the ledger's: no money moves.

@@ -24,7 +24,7 @@ mod upto;
 pub use asset::NANOS_PER_UNIT;
 use asset::{Network, Token};
 use batch::Voucher;
-pub use challenge::{Asked, Challenge, Dish, challenge, offers_by, options};
+pub use challenge::{Asked, Challenge, ModePrice, challenge, offers_by, options};
 use contract::Sealed;
 use facilitator::Known;
 pub use quote::Bound;

@@ -12,7 +12,7 @@ use crate::{
     mode::Mode,
     money::Nanos,
     payment::{
-        self, Dish, Payment, Scheme, Terms,
+        self, ModePrice, Payment, Scheme, Terms,
         facilitator::{Outcome, Tries, Verb, outcome},
         units_of,
     },
@@ -31,13 +31,13 @@ const TOKENS_MORE: u64 = 64;
 
 impl Case {
     /// What payments are taken by, where this call is to be paid for.
-    pub(super) fn till(&self) -> Option<Rc<Terms>> {
+    pub(super) fn payment_terms(&self) -> Option<Rc<Terms>> {
         self.world.settings.x402.clone().filter(|_| matches!(self.knock, Knock::Stranger))
     }
 
     /// Keeps a call within what was paid, or within what may be asked for.
     pub(super) fn bound_by_payment(&mut self) {
-        if self.till().is_none() {
+        if self.payment_terms().is_none() {
             return;
         }
         let paid = self.purse.payment.as_ref();
@@ -57,14 +57,14 @@ impl Case {
     }
 
     /// What the call would cost by the mode that was asked for, then by the others.
-    fn menu(&self, plan: &Plan) -> Vec<Dish> {
-        let mut menu = vec![dish(plan)];
+    fn menu(&self, plan: &Plan) -> Vec<ModePrice> {
+        let mut menu = vec![price(plan)];
         if plan.is_a_choice {
             for mode in Mode::ALL.into_iter().filter(|mode| *mode != plan.terms.mode) {
                 let overrides = Overrides { mode: Some(mode), ..self.overrides.clone() };
                 let other =
                     crate::route::plan(&self.question(&overrides, self.arrived), &self.world, &mut self.dice.clone());
-                menu.extend(other.ok().map(|plan| dish(&plan)));
+                menu.extend(other.ok().map(|plan| price(&plan)));
             }
         }
         menu
@@ -87,11 +87,11 @@ fn most(plan: &Plan) -> Nanos {
     plan.candidates.iter().map(|candidate| candidate.quote).max().unwrap_or_default()
 }
 
-fn dish(plan: &Plan) -> Dish {
+fn price(plan: &Plan) -> ModePrice {
     let first = plan.candidates.first();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds, above 0")]
     let ttft_ms = first.map_or(0.0, |first| first.ttft_ms) as u64;
-    Dish {
+    ModePrice {
         mode: plan.terms.mode,
         units: units_of(most(plan)).max(1),
         models: plan.candidates.iter().take(2).map(|candidate| candidate.deployment.id.clone()).collect(),
@@ -109,7 +109,7 @@ impl Exchange {
                 return self.refuse(&fault, effects);
             }
         };
-        let Some(terms) = self.case.till() else {
+        let Some(terms) = self.case.payment_terms() else {
             let fault = Fault::credential("missing_key", "Send a MegaRouter key: Authorization: Bearer mr_sk_….");
             return self.refuse(&fault, effects);
         };
@@ -161,7 +161,7 @@ impl Exchange {
         (case.world.tenant, case.world.policies) = (None, None);
         case.bound_by_payment();
         case.replan(now);
-        if case.plan.is_err() || case.till().is_none() {
+        if case.plan.is_err() || case.payment_terms().is_none() {
             return self.refuse(&fault, effects);
         }
         (fault.status, fault.kind) = (402, "payment_required");
@@ -190,7 +190,7 @@ impl Exchange {
     }
 
     fn ask_facilitator(&mut self, tries: Tries, effects: &mut Vec<Effect>) {
-        let (Some(terms), Some(paid)) = (self.case.till(), &self.case.purse.payment) else { return };
+        let (Some(terms), Some(paid)) = (self.case.payment_terms(), &self.case.purse.payment) else { return };
         match tries.asks(paid, &terms.known.ordered(&terms.facilitators)) {
             Some(url) => {
                 effects.push(Effect::Pay(paid.call(verb(paid), url, paid.units)));

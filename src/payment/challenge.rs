@@ -26,7 +26,7 @@ const DESCRIPTION: &str = "A call to a model, at the provider's price.";
 
 /// What a mode would cost and who would answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dish {
+pub struct ModePrice {
     pub mode: Mode,
     /// The most it can cost, in atomic units.
     pub units: u64,
@@ -47,7 +47,7 @@ pub struct Asked<'a> {
     pub network: &'a str,
     pub catalog_id: &'a str,
     /// The mode that was asked for, then the others.
-    pub menu: &'a [Dish],
+    pub menu: &'a [ModePrice],
     /// Why there is a 402.
     pub error: &'a str,
     /// How a channel is whose voucher did not fit, and the token it is in.
@@ -161,16 +161,16 @@ impl Asked<'_> {
         wanted.or(self.terms.networks.first()).copied()
     }
 
-    fn offer(&self, scheme: Scheme, network: &Network, token: &Token, dish: &Dish) -> Value {
-        let mut offer = requirements(scheme, network, token, dish.units, self.terms);
+    fn offer(&self, scheme: Scheme, network: &Network, token: &Token, price: &ModePrice) -> Value {
+        let mut offer = requirements(scheme, network, token, price.units, self.terms);
         // Of the mode that was asked for, the header need not say who would answer.
-        let other = self.menu.first().is_some_and(|asked| asked.mode != dish.mode);
+        let other = self.menu.first().is_some_and(|asked| asked.mode != price.mode);
         if let Some(extra) = offer.get_mut("extra").and_then(Value::as_object_mut).filter(|_| other) {
-            put_text(extra, "mode", dish.mode.word());
-            put(extra, "models", json!(dish.models));
-            put(extra, "ttftMs", dish.ttft_ms.into());
+            put_text(extra, "mode", price.mode.word());
+            put(extra, "models", json!(price.models));
+            put(extra, "ttftMs", price.ttft_ms.into());
         }
-        quote::seal(&mut offer, dish.mode, self.catalog_id, &self.bound, &self.terms.secret, self.now);
+        quote::seal(&mut offer, price.mode, self.catalog_id, &self.bound, &self.terms.secret, self.now);
         // What is said of a channel is no part of the offer: its payer signs again by the first one.
         let told = self.channel.filter(|(asset, _)| scheme == Scheme::Batch && *asset == token.address);
         if let Some(extra) = offer.get_mut("extra").and_then(Value::as_object_mut) {
@@ -187,7 +187,7 @@ impl Asked<'_> {
         let mut offers: Vec<_> =
             schemes.iter().map(|(scheme, token)| self.offer(*scheme, network, token, asked)).collect();
         if let Some((_, token)) = schemes.iter().find(|(scheme, _)| *scheme == Scheme::Upto) {
-            offers.extend(others.iter().map(|dish| self.offer(Scheme::Upto, network, token, dish)));
+            offers.extend(others.iter().map(|price| self.offer(Scheme::Upto, network, token, price)));
         }
         offers.truncate(OFFERS_MAX);
         offers
@@ -249,14 +249,14 @@ pub fn offers_by(
     channel: Option<(Address, &Value)>,
     now: Millis,
 ) -> Option<String> {
-    let dish = Dish { mode: Mode::default(), units, models: Vec::new(), ttft_ms: 0 };
+    let price = ModePrice { mode: Mode::default(), units, models: Vec::new(), ttft_ms: 0 };
     let asked = Asked {
         terms,
         resource: &purse.resource,
         bound: purse.bound(),
         network: &purse.network,
         catalog_id: "",
-        menu: &[dish],
+        menu: &[price],
         error,
         channel,
         now,
@@ -278,16 +278,16 @@ pub fn challenge(asked: &Asked<'_>) -> Option<Challenge> {
         offers.pop();
         header = asked.header(&offers);
     }
-    let dish = asked.menu.first()?;
+    let price = asked.menu.first()?;
     let token = network.tokens.first().filter(|_| !network.name_v1.is_empty());
-    let old = token.map(|token| offer_v1(network, token, dish.units, asked.terms.pay_to, asked.resource));
+    let old = token.map(|token| offer_v1(network, token, price.units, asked.terms.pay_to, asked.resource));
     let accepts = Value::Array(old.into_iter().collect());
     let mut members: Map<_, _> =
         [("x402Version".to_owned(), json!(1)), ("accepts".to_owned(), accepts)].into_iter().collect();
     if asked.menu.len() > 1 {
-        let mode = |dish: &Dish| {
+        let mode = |price: &ModePrice| {
             json!({
-                "mode": dish.mode.word(), "amount_usd": nanos_of(dish.units), "models": dish.models, "ttft_ms": dish.ttft_ms,
+                "mode": price.mode.word(), "amount_usd": nanos_of(price.units), "models": price.models, "ttft_ms": price.ttft_ms,
             })
         };
         put(&mut members, "modes", asked.menu.iter().map(mode).collect());

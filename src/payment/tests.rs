@@ -170,8 +170,8 @@ fn what_we_sign_of_channels_is_what_the_contract_wants() {
     assert_eq!(voucher.authorizer(), Address::parse("0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65"));
 }
 
-fn dish(mode: Mode) -> Dish {
-    Dish {
+fn price(mode: Mode) -> ModePrice {
+    ModePrice {
         mode,
         units: 10_000,
         models: vec!["openai/gpt-5-mini".into(), "anthropic/claude-haiku-4-5".into()],
@@ -179,7 +179,7 @@ fn dish(mode: Mode) -> Dish {
     }
 }
 
-fn asked<'a>(terms: &'a Terms, menu: &'a [Dish], channel: Option<(Address, &'a Value)>) -> Asked<'a> {
+fn asked<'a>(terms: &'a Terms, menu: &'a [ModePrice], channel: Option<(Address, &'a Value)>) -> Asked<'a> {
     Asked {
         terms,
         resource: URI,
@@ -198,8 +198,8 @@ fn asked<'a>(terms: &'a Terms, menu: &'a [Dish], channel: Option<(Address, &'a V
 fn who_goes_on_with_a_channel_is_told_so_in_the_first_offer_of_one() {
     let mut terms = terms();
     terms.authorizers = vec![Address([7; 20])];
-    let menu: Vec<Dish> = Mode::ALL.into_iter().map(dish).collect();
-    let menu: Vec<Dish> = [Dish { models: Vec::new(), ..menu[0].clone() }].into_iter().chain(menu).collect();
+    let menu: Vec<ModePrice> = Mode::ALL.into_iter().map(price).collect();
+    let menu: Vec<ModePrice> = [ModePrice { models: Vec::new(), ..menu[0].clone() }].into_iter().chain(menu).collect();
     let [usdc, usdt] = terms.networks[0].tokens else { panic!("two tokens") };
     // A million dollars.
     let most = "1000000000000";
@@ -230,7 +230,7 @@ fn who_goes_on_with_a_channel_is_told_so_in_the_first_offer_of_one() {
 fn channels_are_in_our_name_where_there_is_a_key() {
     let (ours, older) = (Address([7; 20]), Address::parse("0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65").expect("one"));
     let offered = |terms: &Terms| {
-        let offers = asked(terms, &[dish(Mode::Balanced)], None).offers(terms.networks[0]);
+        let offers = asked(terms, &[price(Mode::Balanced)], None).offers(terms.networks[0]);
         let offer = offers.into_iter().find(|offer| offer["scheme"] == "batch-settlement");
         offer.map_or(Value::Null, |offer| offer["extra"]["receiverAuthorizer"].clone())
     };
@@ -554,7 +554,7 @@ fn a_contract_is_asked_whether_it_signed_in() {
 #[test]
 fn what_we_offer_can_be_paid() {
     let terms = terms();
-    let menu = [Dish { mode: Mode::Balanced, units: 12_345, models: vec!["alpha/m".into()], ttft_ms: 300 }];
+    let menu = [ModePrice { mode: Mode::Balanced, units: 12_345, models: vec!["alpha/m".into()], ttft_ms: 300 }];
     let asked = Asked {
         terms: &terms,
         resource: URI,

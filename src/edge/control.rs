@@ -16,7 +16,8 @@ use crate::{
     account::{
         ask as asks,
         letter::{
-            AdminAsk, Answer, Caller, KeySpec, Letter, MadeKey, NewCredit, NewKey, NewRefund, Organization, Standing,
+            AdminAsk, Answer, Caller, Conflict, KeySpec, Letter, MadeKey, NewCredit, NewKey, NewRefund, Organization,
+            Refusal, Standing,
         },
     },
     audit,
@@ -375,7 +376,7 @@ pub async fn platform(act: &Platform, headers: &Headers, body: &[u8], query: &st
         operator(headers, env)?;
     }
     match act {
-        Platform::CreateOrganization => create_organization(body, env).await,
+        Platform::CreateOrganization => create_organization(body, once_of(headers)?, env).await,
         Platform::GetOrganization(organization) => send(&account_of(organization), Letter::Standing(None), env).await,
         Platform::UpdateOrganization(organization) => {
             let asks::StandingAsk { status } = asks::read(body)?;
@@ -414,10 +415,23 @@ fn operator(headers: &Headers, env: &Env) -> Result<(), Fault> {
     }
 }
 
-async fn create_organization(body: &[u8], env: &Env) -> Told {
+/// What an organisation and all that comes with it are named by: under an `Idempotency-Key` the same each time, with a time that is no
+/// moment.
+fn founding_name(once: &str, at: Millis, env: &Env) -> Result<String, Fault> {
+    if once.is_empty() {
+        return fresh(at);
+    }
+    let pepper = secrets::pepper(env).ok_or_else(secrets::no_pepper)?;
+    let code = crate::access::mac(format!("organization\n{once}").as_bytes(), &pepper);
+    let chance = code.first_chunk().map_or_default(|first| u128::from_be_bytes(*first));
+    Ok(mint("", Millis(1), chance).split_off(1))
+}
+
+async fn create_organization(body: &[u8], once: String, env: &Env) -> Told {
     let ask = asks::read::<asks::NewOrganization>(body)?.check()?;
     let at = now();
-    let id = mint("org", at, random::chance()?);
+    let ulid = founding_name(&once, at, env)?;
+    let id = format!("org_{ulid}");
     let zone = zone_of(&ask.timezone, at)?;
     let organization = Organization {
         id: id.clone(),
@@ -429,10 +443,10 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
         status: Standing::Active,
     };
     let member = Member { name: "first owner".into(), owner: true, created_at: at, ..Member::default() };
-    let owner = Some((mint("mem", at, random::chance()?), member));
-    let keys = Mint::new(&id, env)?;
+    let owner = Some((format!("mem_{ulid}"), member));
+    let keys = Mint::of_founding(&id, &once, env)?;
     let spec = KeySpec { name: "first admin key".into(), ..KeySpec::default() };
-    let made = keys.kept(&fresh(at)?).into_iter().find(|made| made.kind == KeyKind::Admin);
+    let made = keys.kept(&ulid).into_iter().find(|made| made.kind == KeyKind::Admin);
     let MadeKey { id: key_id, digest, redacted, kind } = made.ok_or_else(secrets::no_pepper)?;
     let admin_key = NewKey { id: key_id.clone(), digest, redacted, kind, spec };
     let credit = match ask.credit_usd.filter(|amount| amount.0 > 0) {
@@ -457,7 +471,19 @@ async fn create_organization(body: &[u8], env: &Env) -> Told {
     });
     keys.reveal(None, &mut told);
     let name = organization.name.clone();
+    let timezone = organization.timezone.clone();
     send(&account_of(&id), Letter::Found { organization, admin_key, credit, owner }, env).await?;
+    if !once.is_empty() {
+        // It may be there since long.
+        let (_, there) = send(&account_of(&id), Letter::Standing(None), env).await?;
+        let text = |name: &str| there.get(name).and_then(Value::as_str).unwrap_or_default();
+        if (text("name"), text("timezone")) != (&name, &timezone) {
+            return Err(Refusal::Conflict(Conflict::OtherRequest).to_fault());
+        }
+        if let Some(members) = told.get_mut("organization").and_then(Value::as_object_mut) {
+            put_text(members, "created_at", text("created_at"));
+        }
+    }
     if let Err(error) = journal::add_organization(env, &id, &name, at).await {
         // The account is there and works; only the watchdog does not know it yet.
         complain(format!("organisation {id} is not in the journal's list: {error}"));

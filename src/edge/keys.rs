@@ -30,6 +30,19 @@ impl Mint {
         Ok(Self { organization: organization.to_owned(), secret, pepper, once: String::new() })
     }
 
+    /// For the first key of an organisation that is made under an `Idempotency-Key`: asked for again, it is the same.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_founding(organization: &str, once: &str, env: &Env) -> Result<Self, Fault> {
+        let mut mint = Self::new(organization, env)?;
+        if !once.is_empty() {
+            mint.once = ["found", once].join("\n");
+            mint.made_at(organization);
+        }
+        Ok(mint)
+    }
+
     /// For an act that makes a key. Asked for again with its `Idempotency-Key`, it makes the same: no text is kept to be told again.
     ///
     /// # Errors

@@ -78,3 +78,16 @@ test("closed is final", async () => {
   const told = await here.call("GET", `/platform/v1/organizations/${own.id}`, here.operatorToken);
   assert.deepEqual([told.status, told.body.status], [200, "closed"]);
 });
+
+test("made twice under one Idempotency-Key it is one organisation, with one credit and one key", async () => {
+  const make = (body, once) => here.call("POST", "/platform/v1/organizations", here.operatorToken, body, once && { "idempotency-key": once });
+  const asked = { name: "Once", timezone: "Europe/Berlin", credit_usd: "5" };
+  const [first, again, another] = [await make(asked, "a"), await make(asked, "a"), await make(asked, "b")];
+  assert.deepEqual([first.status, again.status, another.status], [201, 201, 201], JSON.stringify(again.body));
+  assert.deepEqual(again.body, first.body);
+  assert.notEqual(another.body.organization.id, first.body.organization.id);
+  const { body: wallet } = await here.call("GET", "/admin/v1/wallet", again.body.admin_key.secret);
+  assert.equal(nanos(wallet.available_usd), 5_000_000_000n);
+  assert.deepEqual(code(await make({ ...asked, name: "Other" }, "a")), [409, "idempotency_key_reused"]);
+  assert.deepEqual(code(await make(asked, "x".repeat(256))), [400, "invalid_parameter"]);
+});

@@ -54,9 +54,13 @@ impl Account {
         let given = if once { format!("{} {what}", credit.id) } else { credit.id.clone() };
         let once = record("credit", &name, Some(&given));
         self.given.insert(name, given);
+        let act = json!({"entry_id": credit.id, "amount_usd": credit.amount, "reason": credit.reason});
         let entry = self.entry(credit.id, kind, credit.amount, legs, None, Some(credit.reason), now);
         let amount = entry.amount_usd;
-        let booked = self.book(entry, Vec::new(), Nanos::ZERO, now);
+        let mut writes = vec![once, self.book(entry, Vec::new(), Nanos::ZERO, now)];
+        if ours {
+            writes.push(self.by_operator("wallet.updated", serde_json::Value::Null, act, now));
+        }
         if amount > Nanos::ZERO && kind == EntryKind::Credit {
             let data = json!({"amount_usd": amount, "available_usd": self.wallet.available()});
             self.raise("wallet.topped_up", vec![Scope::Organization], data, super::alerts::To::All, now);
@@ -64,7 +68,7 @@ impl Account {
         if !ours {
             self.deposited(&topup, card, amount, now);
         }
-        Turn::told(self.wallet_told(200)).with(vec![once, booked])
+        Turn::told(self.wallet_told(200)).with(writes)
     }
 
     /// Gives a charge back, or a part of it, once. The operator bears it: what is owed to the provider stays.
@@ -80,9 +84,11 @@ impl Account {
         let write = record("refund", &of, Some(&id));
         self.given.insert(of.clone(), id.clone());
         let legs = transfer("expense:absorbed".into(), self.wallet_account(), amount);
+        let act = json!({"entry_id": id, "amount_usd": amount, "reason": reason, "of": of});
         let entry = self.entry(id, EntryKind::Refund, amount, legs, call, Some(format!("{of}: {reason}")), now);
         let booked = self.book(entry, Vec::new(), Nanos::ZERO, now);
-        Turn::told(self.wallet_told(200)).with(vec![write, booked])
+        let trail = self.by_operator("wallet.updated", serde_json::Value::Null, act, now);
+        Turn::told(self.wallet_told(200)).with(vec![write, booked, trail])
     }
 
     /// An entry that the journal may not have yet, or that a call is still open. A key for calls sees only its own.

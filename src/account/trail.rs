@@ -266,11 +266,12 @@ impl Account {
 
     /// An act of the operator's: no member's, and no key's.
     pub(super) fn by_operator(&mut self, kind: &str, before: Value, after: Value, now: Millis) -> Write {
+        let what = kind.split('.').next().unwrap_or_default();
         let note = json!({
             "type": kind,
             "decision": "allowed",
             "actor": {"member_id": null, "api_key_id": null, "ip": "", "user_agent": ""},
-            "resource": {"type": "organization", "id": self.organization.id, "path": "organization"},
+            "resource": {"type": what, "id": self.organization.id, "path": what},
             "scopes": [Scope::Organization],
             "before": before,
             "after": after,
@@ -457,6 +458,7 @@ mod tests {
         let types: Vec<&str> = rows.iter().filter_map(|(_, note)| note["type"].as_str()).collect();
         let expected = [
             "organization.created",
+            "wallet.updated",
             "api_key.created",
             "group.created",
             "group.updated",
@@ -464,11 +466,11 @@ mod tests {
             "budget.deleted",
         ];
         assert_eq!(types, expected);
-        let (_, renamed) = &rows[3];
+        let (_, renamed) = &rows[4];
         assert_eq!((&renamed["before"], &renamed["after"]), (&json!({"name": "Labs"}), &json!({"name": "Research"})));
         assert_eq!(renamed["scopes"], json!(["group:grp_g", "organization"]));
-        assert_eq!(rows[4].1["scopes"], renamed["scopes"], "a budget stands where its group does");
-        assert_eq!((&rows[5].1["after"], &rows[5].1["before"]["limit_usd"]), (&Value::Null, &json!("5")));
+        assert_eq!(rows[5].1["scopes"], renamed["scopes"], "a budget stands where its group does");
+        assert_eq!((&rows[6].1["after"], &rows[6].1["before"]["limit_usd"]), (&Value::Null, &json!("5")));
         let mut previous = GENESIS.to_owned();
         for (seq, (entry, _)) in (1..).zip(&rows) {
             assert!(entry.is_sound());
@@ -476,11 +478,11 @@ mod tests {
             previous.clone_from(&entry.hash);
         }
         kept.account = kept.reloaded();
-        assert_eq!(kept.account.trail, Trail { seq: 6, head: previous });
+        assert_eq!(kept.account.trail, Trail { seq: 7, head: previous });
         assert!(trail(&mut kept).is_empty(), "the journal has them");
         kept.make("groups", "h", &json!({"name": "Sales"}));
         kept.account = kept.reloaded();
-        assert_eq!((kept.account.trail.seq, trail(&mut kept).len()), (7, 1), "what it has not is not lost");
+        assert_eq!((kept.account.trail.seq, trail(&mut kept).len()), (8, 1), "what it has not is not lost");
     }
 
     #[test]

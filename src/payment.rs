@@ -253,6 +253,12 @@ impl Purse {
     }
 }
 
+/// Where a network can be looked at, of networks with their nodes; empty for nowhere.
+#[must_use]
+pub fn node_of<'a>(rpc_urls: &'a [(String, String)], network: &str) -> &'a str {
+    rpc_urls.iter().find(|(known, _)| known == network).map_or("", |(_, url)| url)
+}
+
 /// Atomic units as money.
 #[must_use]
 pub fn nanos_of(units: u64) -> Nanos {

@@ -25,7 +25,7 @@ use crate::{
         batch::OnChain,
         evm::Address,
         facilitator::{Outcome, UNKNOWN, Verb, outcome},
-        nanos_of, units_of,
+        nanos_of, node_of, units_of,
     },
     table::{Queue, Table},
     time::Millis,
@@ -154,7 +154,7 @@ pub struct Settlers {
 impl Settlers {
     /// Where a network can be looked at; empty for nowhere.
     fn rpc_of(&self, network: &str) -> &str {
-        self.rpc_urls.iter().find(|(known, _)| known == network).map_or("", |(_, url)| url)
+        node_of(&self.rpc_urls, network)
     }
 }
 

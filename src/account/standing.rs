@@ -163,13 +163,17 @@ mod tests {
         let notes: Vec<String> = kept.account.trail_due(kept.now).into_iter().filter_map(|entry| entry.note).collect();
         let steps: Vec<&String> = notes.iter().filter(|note| note.contains("organization.updated")).collect();
         assert_eq!(steps.len(), 2, "what changes nothing is no act");
+        assert!(steps[1].contains(r#""before":{"status":"suspended"},"after":{"status":"closed"}"#), "{}", steps[1]);
+    }
+
+    #[test]
+    fn who_listens_hears_of_what_the_operator_does() {
         let mut heard = Kept::new("1");
         let hook = json!({"url": "https://hooks.acme.test/in", "events": ["organization.updated"]});
         heard.ask(ADMIN, "POST", "webhook_endpoints", &hook, |ask| ask.fresh = "a".into());
         heard.send(Letter::Standing(Some(Standing::Suspended)));
         let told = heard.admin("GET", "alerts", &Value::Null);
         assert_eq!(told_body(&told)["data"][0]["type"], "organization.updated", "{told:?}");
-        assert!(steps[1].contains(r#""before":{"status":"suspended"},"after":{"status":"closed"}"#), "{}", steps[1]);
     }
 
     #[test]

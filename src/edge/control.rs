@@ -17,7 +17,7 @@ use crate::{
         ask as asks,
         letter::{
             AdminAsk, Answer, Caller, Conflict, KeySpec, Letter, MadeKey, NewCredit, NewKey, NewRefund, Organization,
-            Refusal, Standing,
+            Refusal,
         },
     },
     audit,
@@ -439,8 +439,7 @@ async fn create_organization(body: &[u8], once: String, env: &Env) -> Told {
         timezone: ask.timezone,
         zone,
         created_at: at.seconds(),
-        payment_challenge: false,
-        status: Standing::Active,
+        ..Organization::default()
     };
     let member = Member { name: "first owner".into(), owner: true, created_at: at, ..Member::default() };
     let owner = Some((format!("mem_{ulid}"), member));

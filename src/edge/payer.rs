@@ -219,7 +219,7 @@ pub async fn leave(url: &str, path: &str, headers: &Headers, env: &Env) -> Resul
     // A key never sees an offer here, and of other payments than a channel's there is nothing to be given back.
     let terms = snapshot::payment_terms().filter(|_| headers.credential().is_none()).ok_or_else(post)?;
     let shows = headers.get("payment-signature").is_some();
-    let (asset, mut channel) = (Address::default(), Value::Null);
+    let mut channel = Value::Null;
     let told = if shows { shown(headers, &terms, &purse, &purse.resource).await } else { Ok(None) };
     let (mut fault, asset) = match told {
         Ok(Some(payment)) if payment.voucher.is_some() => {
@@ -236,9 +236,9 @@ pub async fn leave(url: &str, path: &str, headers: &Headers, env: &Env) -> Resul
         Ok(_) => {
             let text =
                 "Pay a call by POST, or show a voucher for what was charged to your channel to have it given back.";
-            (Fault::new(402, "payment_required", "x402_payment_required", text), asset)
+            (Fault::new(402, "payment_required", "x402_payment_required", text), Address::default())
         }
-        Err(fault) => (fault, asset),
+        Err(fault) => (fault, Address::default()),
     };
     let header = offers_by(Scheme::Batch, &terms, &purse, 0, &fault.message, Some((asset, &channel)), now());
     fault.payment_required = Some(header.ok_or_else(post)?);

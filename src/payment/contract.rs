@@ -6,7 +6,7 @@ use super::{
     Payment, Scheme, Terms, Word,
     evm::{hex, number},
     facilitator::Call,
-    unpaid,
+    node_of, unpaid,
 };
 use crate::{
     fault::Fault,
@@ -49,19 +49,19 @@ impl Sealed {
     /// # Errors
     /// 401 where its network has no node to be asked.
     pub fn call(&self, payment: &Payment, terms: &Terms) -> Result<Call, Fault> {
-        let node = terms.rpc_urls.iter().find(|(network, url)| *network == payment.network && !url.is_empty());
-        let (_, url) = node.ok_or_else(|| {
+        let url = node_of(&terms.rpc_urls, &payment.network);
+        if url.is_empty() {
             let text =
                 "Wallets that are contracts cannot sign in here: this installation has no node of their network.";
-            Fault::credential("sign_in_invalid", text)
-        })?;
+            return Err(Fault::credential("sign_in_invalid", text));
+        }
         let mut data = [&self.digest[..], &number(64), &number(self.signature.len() as u128), &self.signature].concat();
         data.resize(data.len().next_multiple_of(32), 0);
         let data = format!("{MAGIC}{}", hex(&data).trim_start_matches("0x"));
         let body = json!({
             "jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [{"to": payment.payer, "data": data}, "latest"],
         });
-        Ok(Call { url: url.clone(), body: json::written(&body) })
+        Ok(Call { url: url.to_owned(), body: json::written(&body) })
     }
 }
 

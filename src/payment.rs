@@ -90,13 +90,13 @@ impl Terms {
             return self.known.address(scheme, network);
         };
         // What is no key makes no channels.
-        let carried = *ours != Address::default() && !self.known.url(scheme, network, None).is_empty();
+        let carried = *ours != Address::default() && !self.known.urls(scheme, network, None).is_empty();
         carried.then_some(*ours)
     }
 
-    /// The base URL of who settles what is settled in a name: what is settled in ours, anybody may carry.
-    fn carrier(&self, scheme: Scheme, network: &str, name: Address) -> &str {
-        self.known.url(scheme, network, Some(name).filter(|name| !self.authorizers.contains(name)))
+    /// The base URLs of who settles what is settled in a name: what is settled in ours, anybody may carry.
+    fn carriers(&self, scheme: Scheme, network: &str, name: Address) -> Vec<String> {
+        self.known.urls(scheme, network, Some(name).filter(|name| !self.authorizers.contains(name)))
     }
 }
 
@@ -117,7 +117,7 @@ pub struct Proof {
 
 impl Proof {
     fn of(digest: Word, signature: &str, signer: Address) -> Result<Self, Fault> {
-        let signature = evm::signature(signature).ok_or_else(|| unpaid("The signature is none."))?;
+        let signature = Signature::read(signature).ok_or_else(|| unpaid("The signature is none."))?;
         Ok(Self { digest, signature, signer })
     }
 }
@@ -144,9 +144,9 @@ pub struct Payment {
     /// What its facilitator is told: the payload and the requirements, as JSON.
     pub payload: String,
     pub requirements: String,
-    /// Only this facilitator can settle it; empty for any.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub facilitator: String,
+    /// Only these facilitators can settle it, in the order they are to be asked; empty for any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub facilitators: Vec<String>,
     /// The payer's permission to move the token comes with it, and the facilitator pays for the gas.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sponsored: bool,
@@ -163,7 +163,7 @@ pub struct Payment {
 }
 
 json::members!(default Payment {
-    scheme, network, asset, payer, units, nonce, valid_before, version, mode, payload, requirements, facilitator, sponsored,
+    scheme, network, asset, payer, units, nonce, valid_before, version, mode, payload, requirements, facilitators, sponsored,
     voucher, seal, doubt,
 });
 
@@ -334,8 +334,8 @@ pub fn shown(headers: &Headers, terms: &Terms, bound: &Bound<'_>, now: Millis) -
     let extra =
         |name: &str| requirements.get("extra").and_then(|extra| extra.get(name)?.as_str()).and_then(Address::parse);
     let pinned = extra("facilitatorAddress").or(extra("receiverAuthorizer"));
-    let facilitator = pinned.map_or("", |name| terms.carrier(scheme, network.id, name));
-    if scheme != Scheme::Exact && facilitator.is_empty() {
+    let facilitators = pinned.map_or_default(|name| terms.carriers(scheme, network.id, name));
+    if scheme != Scheme::Exact && facilitators.is_empty() {
         return Err(unpaid("Whoever was to settle this offer is not known any more."));
     }
     let payment = Payment {
@@ -350,7 +350,7 @@ pub fn shown(headers: &Headers, terms: &Terms, bound: &Bound<'_>, now: Millis) -
         mode,
         requirements: json::written(&requirements),
         payload: json::written(&payload),
-        facilitator: facilitator.to_owned(),
+        facilitators,
         sponsored: is_sponsored(&payload),
         voucher,
         ..Payment::default()
@@ -375,21 +375,28 @@ impl Shown {
     ///
     /// # Errors
     /// 402: somebody else signed it, or something else was signed.
-    pub fn signed(mut self, recover: &dyn Fn(&Word, &[u8; 65]) -> Vec<u8>) -> Result<(Payment, Option<Sealed>), Fault> {
+    pub fn signed(
+        mut self,
+        headers: &Headers,
+        recover: &dyn Fn(&Word, &[u8; 65]) -> Vec<u8>,
+    ) -> Result<(Payment, Option<Sealed>), Fault> {
         let mut sealed = None;
         for Proof { digest, signature, signer } in self.proofs {
-            match signature {
-                Signature::Key(signature) if Address::of_key(&recover(&digest, &signature)) == Some(signer) => {}
-                Signature::Key(_) => {
-                    return Err(unpaid("The signature is not the payer's, or another message was signed."));
-                }
-                Signature::Contract(signature) => {
-                    let told = Sealed { digest, signature };
-                    told.admits(&self.payment)?;
-                    self.payment.seal = evm::hex(&evm::keccak(&told.signature));
-                    sealed = Some(told);
-                }
+            let is_its = |key: [u8; 65]| Address::of_key(&recover(&digest, &key)) == Some(signer);
+            if signature.of_key().is_some_and(is_its) {
+                continue;
             }
+            // A contract's may be as long as a key's: then nobody is asked about it unless its sender says so, or all junk would be.
+            if !signature.is_of_contract() && headers.get("payment-wallet") != Some("contract") {
+                return Err(unpaid(
+                    "The signature is not the payer's, or another message was signed. A wallet that is a contract and signs in 65 bytes \
+                     says so: `payment-wallet: contract`.",
+                ));
+            }
+            let told = Sealed { digest, signature: signature.0 };
+            told.admits(&self.payment)?;
+            self.payment.seal = evm::hex(&evm::keccak(&told.signature));
+            sealed = Some(told);
         }
         Ok((self.payment, sealed))
     }

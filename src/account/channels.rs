@@ -45,8 +45,8 @@ pub(super) struct Channel {
     network: String,
     asset: Address,
     payer: Address,
-    /// Who settles it.
-    facilitator: String,
+    /// Who settles it, in the order they are asked.
+    facilitators: Vec<String>,
     /// The last voucher that was charged by.
     voucher: Voucher,
     /// All that was charged, in atomic units.
@@ -79,7 +79,7 @@ pub(super) struct Channel {
 }
 
 json::members!(default Channel {
-    network, asset, payer, facilitator, voucher, charged, on_chain, stale, seen_at, open, open_until, request_id, claiming, claims, sweeps,
+    network, asset, payer, facilitators, voucher, charged, on_chain, stale, seen_at, open, open_until, request_id, claiming, claims, sweeps,
     leaves, gives, released, tries, claim_at,
 });
 
@@ -199,12 +199,14 @@ impl Account {
             network: payment.network.clone(),
             asset: payment.asset,
             payer: payment.payer,
-            facilitator: payment.facilitator.clone(),
             charged: voucher.most.saturating_sub(payment.units),
             stale: true,
             ..Channel::default()
         });
-        let payment = Payment { payload: String::new(), requirements: String::new(), ..payment };
+        // Whoever settled it before may have moved.
+        channel.facilitators = payment.facilitators;
+        let (payload, requirements, facilitators) = Default::default();
+        let payment = Payment { payload, requirements, facilitators, ..payment };
         channel.open = Some(Box::new(Claim { payment, request_hash }));
         request_id.clone_into(&mut channel.request_id);
         channel.open_until = until;
@@ -390,10 +392,12 @@ impl Account {
         }
         channel.claim_at = Some(now.after(60_000));
         let body = batch::errand(&channel.network, channel.asset, settlers.pay_to, payload);
-        // What is signed by us, anybody can carry.
-        let others = settlers.facilitators.get(channel.tries as usize % settlers.facilitators.len().max(1));
-        let other = others.filter(|_| channel.voucher.own && channel.tries > 0);
-        let url = format!("{}/settle", other.unwrap_or(&channel.facilitator));
+        // What is signed by us, anybody can carry, also who has come since.
+        let known = &channel.facilitators;
+        let others = settlers.facilitators.iter().filter(|url| channel.voucher.own && !known.contains(url));
+        let carriers: Vec<&String> = known.iter().chain(others).collect();
+        let carrier = carriers.get(channel.tries as usize % carriers.len().max(1));
+        let url = carrier.map_or_default(|url| format!("{url}/settle"));
         let signer = channel.voucher.authorizer().filter(|_| step != "sweep");
         self.keep_channel(id, channel);
         Some(Inquiry { nonce: name.to_owned(), step, url, body: json::written(&body), signer })

@@ -49,7 +49,7 @@ fn payment(scheme: Scheme, units: u64, nonce: &str) -> Payment {
         version: 2,
         payload: "{}".into(),
         requirements: json!({"scheme": scheme.word(), "amount": units.to_string(), "payTo": address(9)}).to_string(),
-        facilitator: if scheme == Scheme::Upto { FACILITATOR.into() } else { String::new() },
+        facilitators: if scheme == Scheme::Upto { vec![FACILITATOR.into()] } else { Vec::new() },
         ..Payment::default()
     }
 }

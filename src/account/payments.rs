@@ -236,9 +236,8 @@ impl Claimed {
             },
             State::Unknown if refused => None,
             State::Unknown | State::Due => {
-                let own = Some(&self.payment.facilitator).filter(|url| !url.is_empty());
-                let place = (self.tries as usize / 2).checked_rem(settlers.facilitators.len()).unwrap_or_default();
-                let url = own.or_else(|| settlers.facilitators.get(place))?;
+                let carriers = self.payment.carriers(&settlers.facilitators);
+                let url = carriers.get((self.tries as usize / 2).checked_rem(carriers.len())?)?;
                 let call = self.payment.call(Verb::Settle, url, self.units);
                 Some(Inquiry { nonce: nonce.to_owned(), step: "settle", url: call.url, body: call.body, signer: None })
             }

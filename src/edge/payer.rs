@@ -16,7 +16,7 @@ use crate::{
     payment::{
         self, Payment, Purse, Scheme, Shown, Terms,
         asset::network_of,
-        contract,
+        contract::{self, Looks},
         evm::{Address, bytes, number},
         exact,
         facilitator::{Call, Known, Outcome, Tries, Verb, is_failing, outcome},
@@ -26,8 +26,13 @@ use crate::{
 };
 use js_sys::Uint8Array;
 use serde_json::Value;
+use std::cell::Cell;
 use wasm_bindgen::prelude::*;
 use worker::Env;
+
+thread_local! {
+    static LOOKS: Cell<Looks> = Cell::default();
+}
 
 #[wasm_bindgen(module = "/src/edge/payer.js")]
 extern "C" {
@@ -122,7 +127,7 @@ pub async fn signed_in(url: &str, headers: &Headers) -> Result<(String, Caller),
         );
     };
     let shown = signin::shown(header, &terms, url, now())?;
-    let payment = proven(shown, &terms).await.map_err(|fault| match fault.status {
+    let payment = proven(shown, headers, &terms).await.map_err(|fault| match fault.status {
         402 => {
             Fault::credential("sign_in_invalid", "The sign-in is not signed by its wallet, or another text was signed.")
         }
@@ -278,7 +283,7 @@ pub async fn topup(organization: &str, mut topup: Value, asked: (&Headers, Strin
     let shown = shown.ok_or_else(|| {
         offers(Fault::new(402, "payment_required", "x402_payment_required", "Pay this amount by one of the offers."))
     })?;
-    let payment = proven(shown, &terms).await.map_err(offers)?;
+    let payment = proven(shown, headers, &terms).await.map_err(offers)?;
     if payment.units != units {
         return Err(offers(Fault::new(402, "payment_required", "x402_invalid", "The payment is of another amount.")));
     }
@@ -370,12 +375,15 @@ async fn shown(headers: &Headers, terms: &Terms, purse: &Purse, url: &str) -> Re
         (None, Some(header)) => signin::shown(header, terms, url, now())?,
         (None, None) => return Ok(None),
     };
-    proven(shown, terms).await.map(Some)
+    proven(shown, headers, terms).await.map(Some)
 }
 
 /// What was shown, if it is signed as it has to be. Of what a contract has signed, somebody is asked who can tell.
-async fn proven(shown: Shown, terms: &Terms) -> Result<Payment, Fault> {
-    let (mut payment, sealed) = shown.signed(&|digest, signature| JsPayer::signer(digest, signature))?;
+async fn proven(shown: Shown, headers: &Headers, terms: &Terms) -> Result<Payment, Fault> {
+    let (mut payment, sealed) = shown.signed(headers, &|digest, signature| JsPayer::signer(digest, signature))?;
+    if sealed.is_some() {
+        LOOKS.set(LOOKS.get().one_more(now())?);
+    }
     match sealed {
         None => {}
         Some(sealed) if payment.scheme == Scheme::Balance => {

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     fault::Fault,
     json::{self, json},
+    time::Millis,
 };
 use serde_json::Value;
 
@@ -25,6 +26,32 @@ const BYTES_MAX: usize = 8_192;
 pub struct Sealed {
     pub digest: Word,
     pub signature: Vec<u8>,
+}
+
+/// So many signatures are looked at in a second: for each somebody else is asked, and anybody can make one up.
+const LOOKS_PER_S: u32 = 20;
+
+/// How many were looked at in which second.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Looks {
+    second: u64,
+    count: u32,
+}
+
+impl Looks {
+    /// With one more.
+    ///
+    /// # Errors
+    /// 503 where that would be one too many.
+    pub fn one_more(self, now: Millis) -> Result<Self, Fault> {
+        let second = now.seconds();
+        let count = if second == self.second { self.count } else { 0 };
+        if count >= LOOKS_PER_S {
+            let text = "Too many signatures of contracts are being looked at. Send the same again in a moment.";
+            return Err(Fault::unavailable("unavailable", text).retry_after(1));
+        }
+        Ok(Self { second, count: count + 1 })
+    }
 }
 
 impl Sealed {

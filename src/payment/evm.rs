@@ -188,31 +188,39 @@ pub fn message(text: &str) -> Word {
     keccak(format!("\x19Ethereum Signed Message:\n{}{text}", text.len()).as_bytes())
 }
 
-/// A signature, as far as its form tells.
+/// A signature of a key, or of a wallet that is a contract: whether one of those is good only the chain can tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signature {
-    /// Of a key: which of two points, then `r` and `s`.
-    Key([u8; 65]),
-    /// Of a wallet that is a contract: only the chain can tell whether it is good.
-    Contract(Vec<u8>),
-}
+pub struct Signature(pub Vec<u8>);
 
-/// Reads a signature. `None` for what cannot be one: not in hexadecimal, too short, malleable, or with another recovery byte than 27,
-/// 28, 0 or 1.
-#[must_use]
-pub fn signature(text: &str) -> Option<Signature> {
-    let bytes = unhex(text).filter(|bytes| bytes.len() >= 65)?;
-    let Ok([numbers @ .., v]) = <[u8; 65]>::try_from(bytes.as_slice()) else { return Some(Signature::Contract(bytes)) };
-    let place = v.checked_sub(27).unwrap_or(v);
-    let s = numbers.last_chunk::<32>()?;
-    if place > 1 || *s > HALF_ORDER {
-        return None;
+/// How long a key's signature is.
+const KEY_BYTES: usize = 65;
+
+impl Signature {
+    /// Reads one. `None` for what is not in hexadecimal, or too short.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        unhex(text).filter(|bytes| bytes.len() >= KEY_BYTES).map(Self)
     }
-    let mut told = [place; 65];
-    if let Some(rest) = told.last_chunk_mut() {
-        *rest = numbers;
+
+    /// As a key's: which of two points, then `r` and `s`. `None` for what cannot be one: of another length, malleable, or with another
+    /// recovery byte than 27, 28, 0 or 1.
+    #[must_use]
+    pub fn of_key(&self) -> Option<[u8; KEY_BYTES]> {
+        let [numbers @ .., v] = <[u8; KEY_BYTES]>::try_from(self.0.as_slice()).ok()?;
+        let place = v.checked_sub(27).unwrap_or(v);
+        if place > 1 || *numbers.last_chunk::<32>()? > HALF_ORDER {
+            return None;
+        }
+        let mut told = [place; KEY_BYTES];
+        *told.last_chunk_mut()? = numbers;
+        Some(told)
     }
-    Some(Signature::Key(told))
+
+    /// Whether its length says that it is no key's.
+    #[must_use]
+    pub fn is_of_contract(&self) -> bool {
+        self.0.len() > KEY_BYTES
+    }
 }
 
 #[cfg(test)]
@@ -275,13 +283,13 @@ mod tests {
     #[test]
     fn a_signature_has_one_form() {
         let low = format!("0x{}{}", "11".repeat(32), "22".repeat(32));
-        let key = |v: &str| signature(&format!("{low}{v}"));
-        assert_eq!(key("1b"), key("00"));
-        assert_eq!(key("1c"), key("01"));
-        assert_eq!(key("02"), None);
-        assert_eq!(key("1d"), None);
-        assert_eq!(signature(&format!("0x{}{}1b", "11".repeat(32), "ff".repeat(32))), None, "a high s");
-        assert!(matches!(signature(&format!("{low}1b00")), Some(Signature::Contract(bytes)) if bytes.len() == 66));
-        assert_eq!((signature("0x"), signature("11")), (None, None));
+        let read = |text: &str| Signature::read(text).expect("a signature");
+        let key = |v: &str| read(&format!("{low}{v}")).of_key();
+        assert!(key("1b").is_some() && key("1b") == key("00"));
+        assert!(key("1c").is_some() && key("1c") == key("01"));
+        assert_eq!([key("02"), key("1d"), key("1b00")], [None; 3]);
+        assert_eq!(read(&format!("0x{}{}1b", "11".repeat(32), "ff".repeat(32))).of_key(), None, "a high s");
+        assert!(read(&format!("{low}1b00")).is_of_contract() && !read(&format!("{low}02")).is_of_contract());
+        assert_eq!(["0x", "11", low.as_str()].map(Signature::read), [None, None, None]);
     }
 }

@@ -92,11 +92,16 @@ impl Known {
         self.of(scheme, network).map(|kind| kind.address).find(|address| *address != Address::default())
     }
 
-    /// The base URL of who settles a scheme in a name, or in whatever name; empty where nobody does.
+    /// The base URLs of who settles a scheme in a name, or in whatever name, in the order they are to be asked.
     #[must_use]
-    pub fn url(&self, scheme: Scheme, network: &str, name: Option<Address>) -> &str {
-        let is_it = |kind: &&Kind| name.is_none_or(|name| kind.address == name);
-        self.of(scheme, network).find(is_it).map_or("", |kind| &kind.url)
+    pub fn urls(&self, scheme: Scheme, network: &str, name: Option<Address>) -> Vec<String> {
+        let mut urls = Vec::new();
+        for kind in self.of(scheme, network).filter(|kind| name.is_none_or(|name| kind.address == name)) {
+            if !urls.contains(&kind.url) {
+                urls.push(kind.url.clone());
+            }
+        }
+        urls
     }
 
     /// Keeps what was known before behind what is known now: what was offered then may come back.
@@ -122,6 +127,12 @@ pub struct Call {
 }
 
 impl Payment {
+    /// Who can settle it, of all.
+    #[must_use]
+    pub fn carriers<'a>(&'a self, all: &'a [String]) -> &'a [String] {
+        if self.facilitators.is_empty() { all } else { &self.facilitators }
+    }
+
     /// What a facilitator is asked.
     #[must_use]
     pub fn call(&self, verb: Verb, facilitator: &str, units: u64) -> Call {
@@ -181,10 +192,7 @@ impl Tries {
     /// Who is asked now; `None` where nobody is left.
     #[must_use]
     pub fn asks<'a>(&self, payment: &'a Payment, facilitators: &'a [String]) -> Option<&'a str> {
-        match payment.facilitator.as_str() {
-            "" => facilitators.get(self.place).map(String::as_str),
-            pinned => (self.place == 0).then_some(pinned),
-        }
+        payment.carriers(facilitators).get(self.place).map(String::as_str)
     }
 
     /// Takes an answer in: what it comes to, or `None` where the next one is to be asked.
@@ -269,7 +277,7 @@ mod tests {
         known.fails("a");
         assert_eq!(known.ordered(&urls), ["b", "a"]);
         assert_eq!(known.address(Scheme::Upto, "eip155:1"), address(second), "new offers name who answers");
-        assert_eq!(known.url(Scheme::Upto, "eip155:1", address(first)), "a", "what was offered is settled");
+        assert_eq!(known.urls(Scheme::Upto, "eip155:1", address(first)), ["a"], "what was offered is settled");
         known.fails("b");
         assert_eq!(known.address(Scheme::Upto, "eip155:1"), address(first), "where none answers, as ever");
         let mut again = Known::default();
@@ -277,10 +285,35 @@ mod tests {
         again.learn("b", &kinds(second));
         again.remember(&known);
         assert!(!again.all_answer() && again.ordered(&urls) == ["b", "a"], "asked again, and who answers is well");
-        assert_eq!(again.url(Scheme::Upto, "eip155:1", address(first)), "a");
+        assert_eq!(again.urls(Scheme::Upto, "eip155:1", address(first)), ["a"]);
+        again.learn("c", &kinds(first));
+        assert_eq!(
+            again.urls(Scheme::Upto, "eip155:1", address(first)),
+            ["c", "a"],
+            "one name may be at two addresses"
+        );
+        assert_eq!(again.urls(Scheme::Upto, "eip155:1", None), ["b", "c", "a"]);
         let failing = |status| is_failing(status, b"{}");
         assert_eq!([200, 400, 429, 500, 503].map(failing), [false, false, true, false, true]);
         assert!(is_failing(0, b"") && is_failing(500, b"<html>"));
+    }
+
+    #[test]
+    fn who_can_settle_is_asked_one_after_the_other() {
+        let all = ["a", "b", "c"].map(str::to_owned);
+        let asked = |payment: &Payment, verb| {
+            let (mut tries, mut asked) = (Tries::default(), Vec::new());
+            while let Some(url) = tries.asks(payment, &all) {
+                asked.push(url.to_owned());
+                assert_eq!(tries.hears(verb, Outcome::Unknown), None);
+            }
+            asked
+        };
+        let some = Payment { facilitators: vec!["c".to_owned(), "b".to_owned()], ..Payment::default() };
+        for verb in [Verb::Verify, Verb::Settle] {
+            assert_eq!(asked(&Payment::default(), verb), all);
+            assert_eq!(asked(&some, verb), ["c", "b"]);
+        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn header_of(payment: &Value) -> &'static str {
 
 fn taken_at(payment: &Value, bound: &Bound<'_>, now: Millis) -> Result<Payment, Fault> {
     let shown = shown(&headers(header_of(payment), payment), &terms(), bound, now)?;
-    shown.expect("there is a header").signed(&recover).map(|(payment, _)| payment)
+    shown.expect("there is a header").signed(&Headers::default(), &recover).map(|(payment, _)| payment)
 }
 
 fn taken(payment: &Value) -> Result<Payment, Fault> {
@@ -116,7 +116,7 @@ fn what_stock_clients_sign_is_what_we_say_they_sign() {
         assert_eq!(ours, recorded, "{name}");
         let payer = fixture["payer"].as_str().and_then(Address::parse).expect("an address");
         assert!(shown.proofs.iter().all(|proof| proof.signer == payer), "{name}");
-        let (paid, _) = shown.signed(&recover).expect(name);
+        let (paid, _) = shown.signed(&Headers::default(), &recover).expect(name);
         assert_eq!((paid.payer, paid.units, paid.network.as_str()), (payer, 10_000, "eip155:84532"), "{name}");
         assert_eq!(paid.amount(), Nanos(10_000_000), "a cent");
     }
@@ -127,8 +127,8 @@ fn a_payment_is_told_to_its_facilitator_as_it_came() {
     let payment = ours("upto");
     let paid = taken(&payment).expect("taken");
     assert_eq!(
-        (paid.scheme, paid.mode, paid.facilitator.as_str()),
-        (Scheme::Upto, Some(Mode::Balanced), "https://facilitator.test")
+        (paid.scheme, paid.mode, paid.facilitators.clone()),
+        (Scheme::Upto, Some(Mode::Balanced), vec!["https://facilitator.test".to_owned()])
     );
     let asked = paid.ask(1_234);
     assert_eq!(asked["paymentPayload"], payment);
@@ -237,21 +237,21 @@ fn channels_are_in_our_name_where_there_is_a_key() {
     let read = |terms: &Terms| {
         let payment = super::tests::ours("batch-voucher");
         let shown = shown(&headers("payment-signature", &payment), terms, &BOUND, NOW)?.expect("there is a header");
-        Ok::<_, Fault>((shown.payment.facilitator, shown.payment.voucher.expect("a voucher").own))
+        Ok::<_, Fault>((shown.payment.facilitators, shown.payment.voucher.expect("a voucher").own))
     };
     let mut terms = terms();
     assert_eq!(offered(&terms), json!(older), "the facilitator's");
-    assert_eq!(read(&terms), Ok(("https://facilitator.test".to_owned(), false)));
+    assert_eq!(read(&terms), Ok((vec!["https://facilitator.test".to_owned()], false)));
     terms.authorizers = vec![ours, older];
     assert_eq!(offered(&terms), json!(ours));
-    assert_eq!(read(&terms), Ok(("https://facilitator.test".to_owned(), true)), "of an older key");
+    assert_eq!(read(&terms), Ok((vec!["https://facilitator.test".to_owned()], true)), "of an older key");
     // A facilitator without a name of its own.
     terms.known = Known::default();
     terms
         .known
         .learn("https://plain.test", &json!({"kinds": [{"scheme": "batch-settlement", "network": "eip155:84532"}]}));
     assert_eq!(offered(&terms), json!(ours));
-    assert_eq!(read(&terms), Ok(("https://plain.test".to_owned(), true)));
+    assert_eq!(read(&terms), Ok((vec!["https://plain.test".to_owned()], true)));
     terms.authorizers = vec![Address::default(), ours];
     assert_eq!(offered(&terms), Value::Null, "what is no key makes no channels");
     terms.authorizers.clear();
@@ -490,7 +490,7 @@ fn what_a_contract_signs_is_left_to_who_can_ask_it() {
         *payment.pointer_mut(way).expect("a signature") = proof.clone();
         let shown = shown(&headers(header_of(&payment), &payment), &terms(), &BOUND, NOW).expect(name).expect("there");
         let digest = shown.proofs[0].digest;
-        let (paid, sealed) = shown.signed(&recover).expect(name);
+        let (paid, sealed) = shown.signed(&Headers::default(), &recover).expect(name);
         assert_eq!(
             (paid.scheme, paid.seal.len(), sealed),
             (Scheme::Exact, 66, Some(Sealed { digest, signature: vec![0x5a; 97] })),
@@ -509,12 +509,49 @@ fn what_a_contract_signs_is_left_to_who_can_ask_it() {
 }
 
 #[test]
+fn one_as_long_as_a_keys_is_a_contracts_where_its_sender_says_so() {
+    let says = |payment: &Value, told: &str| {
+        let mut headers = headers(header_of(payment), payment);
+        headers.0.push(("payment-wallet".to_owned(), told.to_owned()));
+        let shown = shown(&headers, &terms(), &BOUND, NOW)?.expect("there");
+        shown.signed(&headers, &recover).map(|(paid, sealed)| (paid.seal.len(), sealed.map(|sealed| sealed.signature)))
+    };
+    let good = ours("exact-eip3009");
+    assert_eq!(says(&good, "contract"), Ok((0, None)), "a key's is a key's");
+    // Of another key, and by `eth_sign` of a Safe: https://docs.safe.global/advanced/smart-account-signatures
+    for (byte, last) in [(0x5a, 0x1b), (0x5a, 0x1f), (0xff, 0x1b)] {
+        let mut payment = good.clone();
+        let signature = [vec![byte; 64], vec![last]].concat();
+        payment["payload"]["signature"] = json!(evm::hex(&signature));
+        assert!(refused(&payment, "unsaid").message.contains("payment-wallet: contract"));
+        assert_eq!(says(&payment, "key").map_err(|fault| fault.status), Err(402));
+        assert_eq!(says(&payment, "contract"), Ok((66, Some(signature))));
+    }
+    let mut payment = ours("upto");
+    payment["payload"]["signature"] = json!(evm::hex(&[0x5a; 65]));
+    assert!(says(&payment, "contract").is_err_and(|fault| fault.message.contains("by the scheme exact")));
+}
+
+#[test]
+fn so_many_signatures_are_looked_at_in_a_second() {
+    let mut looks = contract::Looks::default();
+    for _ in 0..20 {
+        looks = looks.one_more(NOW).expect("room");
+    }
+    assert_eq!(looks.one_more(NOW).map_err(|fault| (fault.status, fault.code)).err(), Some((503, "unavailable")));
+    assert!(looks.one_more(NOW.after(1_000)).is_ok());
+}
+
+#[test]
 fn a_contract_is_asked_whether_it_signed_in() {
     let mut told = signed_in(None);
     told["signature"] = json!(format!("0x{}", "5a".repeat(97)));
     let header = base64::padded(json::written(&told).as_bytes());
     let mut terms = terms();
-    let (paid, sealed) = signin::shown(&header, &terms, URI, NOW).expect("taken").signed(&recover).expect("for now");
+    let (paid, sealed) = signin::shown(&header, &terms, URI, NOW)
+        .expect("taken")
+        .signed(&Headers::default(), &recover)
+        .expect("for now");
     let sealed = sealed.expect("a contract's");
     let call = sealed.call(&paid, &terms).expect("there is a node");
     let asked: Value = json::read(&call.body).expect("JSON");
@@ -639,11 +676,12 @@ fn a_recorded_sign_in_is_written_and_hashed_as_here() {
     assert_eq!(json!(message(&sign_in["json"])), sign_in["message"]);
     let digest = evm::message(sign_in["message"].as_str().expect("a message"));
     assert_eq!(json!(evm::hex(&digest)), sign_in["digest"]);
-    let Some(Signature::Key(signature)) = evm::signature(sign_in["json"]["signature"].as_str().expect("a signature"))
-    else {
-        panic!("no signature")
-    };
-    assert_eq!(Address::of_key(&recover(&digest, &signature)), recorded["payer"].as_str().and_then(Address::parse));
+    let signature =
+        Signature::read(sign_in["json"]["signature"].as_str().expect("a signature")).and_then(|it| it.of_key());
+    assert_eq!(
+        Address::of_key(&recover(&digest, &signature.expect("a key's"))),
+        recorded["payer"].as_str().and_then(Address::parse)
+    );
 }
 
 /// A sign-in with what we ask for, signed by the recorded key.
@@ -663,7 +701,7 @@ fn signed_in(statement: Option<&str>) -> Value {
 
 fn enters(told: &Value, uri: &str, now: Millis) -> Result<Payment, Fault> {
     let header = base64::padded(json::written(told).as_bytes());
-    signin::shown(&header, &terms(), uri, now)?.signed(&recover).map(|(payment, _)| payment)
+    signin::shown(&header, &terms(), uri, now)?.signed(&Headers::default(), &recover).map(|(payment, _)| payment)
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl Ask {
             version: 2,
             payload: "{}".to_owned(),
             requirements: "{}".to_owned(),
-            facilitator: if scheme == Scheme::Upto { FACILITATORS[0].to_owned() } else { String::new() },
+            facilitators: if scheme == Scheme::Upto { vec![FACILITATORS[0].to_owned()] } else { Vec::new() },
             ..Payment::default()
         };
         Self { key: None, pays: Some(pays), ..self }

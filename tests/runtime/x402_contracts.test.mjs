@@ -40,6 +40,28 @@ for (const [what, deployed] of [["stands on the chain", true], ["will stand ther
   });
 }
 
+test("one whose signatures are as long as a key's says so, and nobody is asked about it before", async () => {
+  const wallet = await freshContract({ short: true });
+  const payment = await signed(wallet);
+  assert.equal(payment.payload.signature.length, 132, "65 bytes");
+  const asks = paid.asks();
+  const unsaid = await paid.pay(payment);
+  assert.deepEqual(code(unsaid), [402, "x402_invalid"]);
+  assert.match(unsaid.body.error.message, /payment-wallet: contract/);
+  assert.deepEqual(paid.asks(), asks);
+  const headers = { "payment-wallet": "contract" };
+  const { told, moved } = await paid.moved(wallet, () => paid.pay(payment, body, { headers }));
+  assert.deepEqual([told.status, ...moved], [200, BigInt(payment.accepted.amount), BigInt(payment.accepted.amount)]);
+  assert.equal((await paid.pay(payment, body, { headers })).body.object, "payment.used");
+  // What another has signed is refused by who can tell.
+  const forged = await signed({ ...await freshContract({ short: true }), signTypedData: wallet.signTypedData });
+  assert.deepEqual(code(await paid.pay(forged, body, { headers })), [402, "x402_settlement_failed"]);
+  const { body: { error } } = await paid.here.call("GET", "/v1/balance");
+  const signIn = await paid.signIn(wallet, error.metadata.sign_in);
+  for (const [more, status] of [[{}, 401], [headers, 200]]) {
+    assert.equal((await paid.here.call("GET", "/v1/balance", undefined, undefined, { "sign-in-with-x": signIn, ...more })).status, status);
+  }
+});
 
 test("in USDT it pays through Permit2, which asks the contract too", async () => {
   const wallet = await freshContract({ usdt: FUNDS });

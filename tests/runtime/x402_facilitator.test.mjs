@@ -5,7 +5,7 @@ import { nanos } from "./books.mjs";
 import { code, start, until } from "./harness.mjs";
 import { chainAt } from "../x402/chain.mjs";
 import { startFacilitator } from "../x402/facilitator.mjs";
-import { body, decoded, merchant, NETWORK, paidBy, startPaid, tools, units, USDC } from "./wallets.mjs";
+import { body, decoded, keyOf, merchant, merchantAuthorizer, NETWORK, paidBy, startPaid, tools, units, USDC } from "./wallets.mjs";
 
 let paid, control;
 before(async () => {
@@ -206,6 +206,34 @@ test("one that does not answer is asked after the others, until it tells of itse
     assert.deepEqual(await call(), [0, 1], "and is asked first from then on");
     reset();
     await until("the first one is back", async () => (await call())[0] === 1, { ms: 25_000 });
+  } finally {
+    await here.close();
+    await second.close();
+  }
+});
+
+test("what is settled in one name, or in ours, is settled by whoever answers", async () => {
+  const second = await startFacilitator({ chain: chainAt(paid.rig.rpcUrl) });
+  const here = await start({ vars: { ...paidBy(paid.rig, [paid.rig.facilitatorUrl, second.url]), X402_AUTHORIZER_KEY: keyOf(merchantAuthorizer) } });
+  try {
+    const two = tools(paid.rig, here);
+    await until("every scheme is offered", async () => (await two.priced()).offer("upto"));
+    for (const scheme of ["upto", "batch-settlement"]) {
+      const wallet = await paid.fresh();
+      await paid.rig.approvePermit2(wallet, USDC);
+      const payment = await two.signed(wallet, scheme);
+      const before = await income();
+      control.set({ down: true });
+      const answer = await two.pay(payment);
+      assert.equal(answer.status, 200, `${scheme}: ${JSON.stringify(answer.body)}`);
+      if (scheme === "upto") {
+        await until("it is settled", async () => (await income()) - before === units(answer.body.usage.cost_usd), { ms: 10_000 });
+      } else {
+        const { channels: [channel] } = await two.restOf(wallet);
+        assert.equal(units(channel.deposited_usd), BigInt(payment.payload.deposit.amount));
+      }
+      reset();
+    }
   } finally {
     await here.close();
     await second.close();

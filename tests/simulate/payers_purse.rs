@@ -150,7 +150,7 @@ impl World {
             version,
             payload: payload.to_string(),
             requirements: requirements.to_string(),
-            facilitator: if scheme == Scheme::Upto { FACILITATORS[0].into() } else { String::new() },
+            facilitators: if scheme == Scheme::Upto { vec![FACILITATORS[0].into()] } else { Vec::new() },
             sponsored: scheme == Scheme::Upto && self.chance.one_in(5),
             ..Payment::default()
         };
@@ -235,7 +235,7 @@ impl World {
             version: 2,
             payload: json!({"x402Version": 2, "payload": inner}).to_string(),
             requirements: requirements.to_string(),
-            facilitator: FACILITATORS[0].into(),
+            facilitators: FACILITATORS.map(Into::into).to_vec(),
             voucher: Some(voucher),
             ..Payment::default()
         }

@@ -1,8 +1,8 @@
 // The local chain as the rig, the facilitator and the clients see it: addresses, accounts and the calls they share.
 import { readFileSync } from "node:fs";
 import {
-  createPublicClient, createWalletClient, defineChain, encodeAbiParameters, encodeDeployData, encodeFunctionData, erc20Abi, http, maxUint256,
-  parseAbiItem, publicActions,
+  createPublicClient, createWalletClient, defineChain, encodeAbiParameters, encodeDeployData, encodeFunctionData, erc20Abi, hashMessage, hashTypedData, http,
+  keccak256, maxUint256, parseAbiItem, publicActions,
 } from "viem";
 import { serializeErc6492Signature } from "viem/utils";
 import { generatePrivateKey, mnemonicToAccount, privateKeyToAccount } from "viem/accounts";
@@ -116,9 +116,9 @@ export function chainAt(rpcUrl) {
 
   /**
    * A new account that is a contract, with tokens. Its owner is a key; what it signs only the chain can check. One that is not `deployed`
-   * says in each signature how it would be (ERC-6492).
+   * says in each signature how it would be (ERC-6492). Those of a `short` one are as long as a key's.
    */
-  async function freshContract({ usdc = 0n, usdt = 0n, deployed = true } = {}) {
+  async function freshContract({ usdc = 0n, usdt = 0n, deployed = true, short = false } = {}) {
     const owner = await fresh();
     const abi = artifacts.MiniWalletFactory.abi;
     const at = await read(WALLET_FACTORY, "addressOf", [owner.address], abi);
@@ -136,7 +136,10 @@ export function chainAt(rpcUrl) {
       signMessage: async ({ message }) => sealed(await owner.signMessage({ message })),
       standing: () => signing(sealing(true)),
     });
-    return signing(sealing(deployed));
+    // The owner's signature, over a hash of the contract's own.
+    const own = (hash) => owner.sign({ hash: keccak256(encodeAbiParameters([{ type: "address" }, { type: "bytes32" }], [at, hash])) });
+    const short65 = { signTypedData: (typed) => own(hashTypedData(typed)), signMessage: ({ message }) => own(hashMessage(message)) };
+    return { ...signing(sealing(deployed)), ...(short && short65) };
   }
 
   return { rpcUrl, chain, reader, wallet, rpc, freshContract, balance, balances, allowance, eth, setEth, transfers, channel, mint, approvePermit2, beginWithdrawal, finishWithdrawal, fresh };

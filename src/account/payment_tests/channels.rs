@@ -7,7 +7,7 @@ fn voucher(most: u64, units: u64, deposit: u64, own: bool) -> Payment {
     let channel = evm::hex(&[7; 32]);
     Payment {
         nonce: format!("channel:{channel}"),
-        facilitator: FACILITATOR.into(),
+        facilitators: vec![FACILITATOR.into()],
         voucher: Some(Voucher {
             channel,
             config: json!({"receiverAuthorizer": address(8)}).to_string(),

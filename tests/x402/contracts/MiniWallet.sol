@@ -2,13 +2,15 @@
 pragma solidity ^0.8.27;
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
-// A wallet that is a contract (EIP-1271). Its signatures are abi.encode(number of the owner, the owner's), like those of wallets with several.
+// A wallet that is a contract (EIP-1271). Its signatures are abi.encode(number of the owner, the owner's), like those of wallets with several,
+// or the owner's alone, over a hash of its own: those are as long as a key's.
 contract MiniWallet {
     address public immutable owner;
     constructor(address o) { owner = o; }
     function isValidSignature(bytes32 h, bytes calldata sig) external view returns (bytes4) {
-        (uint256 number, bytes memory inner) = abi.decode(sig, (uint256, bytes));
-        (address signer, ECDSA.RecoverError error,) = ECDSA.tryRecover(h, inner);
+        bool short = sig.length == 65;
+        (uint256 number, bytes memory inner) = short ? (0, bytes(sig)) : abi.decode(sig, (uint256, bytes));
+        (address signer, ECDSA.RecoverError error,) = ECDSA.tryRecover(short ? keccak256(abi.encode(address(this), h)) : h, inner);
         return number == 0 && error == ECDSA.RecoverError.NoError && signer == owner ? this.isValidSignature.selector : bytes4(0xffffffff);
     }
     function execute(address to, bytes calldata data) external {

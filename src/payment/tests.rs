@@ -226,6 +226,34 @@ fn who_goes_on_with_a_channel_is_told_so_in_the_first_offer_of_one() {
     }
 }
 
+/// What each network's header has room for, with models of usual names.
+#[test]
+fn the_header_holds_the_menu() {
+    let menu: Vec<ModePrice> = Mode::ALL.into_iter().map(price).collect();
+    for id in ["eip155:84532", "eip155:8453", "eip155:1", "eip155:11155111", "eip155:80002", "eip155:421614"] {
+        let mut terms = terms();
+        terms.networks = asset::network_of(id).into_iter().collect();
+        terms.known = Known::default();
+        let kinds = json!({"kinds": [
+            {"scheme": "upto", "network": id, "extra": {"facilitatorAddress": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"}},
+            {"scheme": "batch-settlement", "network": id, "extra": {"receiverAuthorizer": "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65"}},
+        ]});
+        terms.known.learn("https://facilitator.test", &kinds);
+        let asked = asked(&terms, &menu, None);
+        let header = challenge(&asked).expect("offers").header;
+        let required: Value = json::read_bytes(&base64::of_padded(&header).expect("base64")).expect("JSON");
+        let accepts = required["accepts"].as_array().expect("offers");
+        let of_others = accepts.iter().filter(|offer| offer["extra"].get("mode").is_some()).count();
+        let tokens = terms.networks[0].tokens.len();
+        assert_eq!(
+            (id, accepts.len() - of_others),
+            (id, 3 * tokens),
+            "each scheme and token for the mode that was asked for"
+        );
+        assert_eq!((id, of_others), (id, if tokens == 1 { 2 } else { 0 }), "of the others, what there is room for");
+    }
+}
+
 #[test]
 fn channels_are_in_our_name_where_there_is_a_key() {
     let (ours, older) = (Address([7; 20]), Address::parse("0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65").expect("one"));

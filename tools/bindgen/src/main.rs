@@ -5,6 +5,7 @@ mod frames;
 mod locals;
 mod names;
 mod order;
+mod shim;
 mod sums;
 mod webs;
 mod weight;
@@ -86,7 +87,7 @@ fn bind(input: &str, out_dir: &str) -> Result<(), Box<dyn Error>> {
     // The bundler knows `import x from "./y.wasm"`, not yet source-phase imports.
     let index = Path::new(out_dir).join("index.js");
     let text = fs::read_to_string(&index)?.replace("import source ", "import ");
-    fs::write(index, names::renamed(&text, &short))?;
+    fs::write(index, shim::direct(&names::renamed(&text, &short))?)?;
     Ok(())
 }
 

@@ -436,7 +436,7 @@ impl Account {
                 Err(refusal) => Turn::refused(refusal),
             },
             Letter::Fund { id, claim } => self.fund(&id, *claim, now),
-            Letter::Give { nonce, to } => self.give(&nonce, &to, now),
+            Letter::Give { nonce, to, seen } => self.give(&nonce, &to, seen, now),
             Letter::Funded { nonce, outcome } => self.funded(&nonce, outcome, now),
             Letter::Refundable(_) => self.refundable(now),
             Letter::Leave(payment) => self.leave_channel(&payment, now),

@@ -94,9 +94,10 @@ impl Terms {
         carried.then_some(*ours)
     }
 
-    /// The base URLs of who settles what is settled in a name: what is settled in ours, anybody may carry.
+    /// The base URLs of who settles what is settled in a name: channels in ours, anybody may carry.
     fn carriers(&self, scheme: Scheme, network: &str, name: Address) -> Vec<String> {
-        self.known.urls(scheme, network, Some(name).filter(|name| !self.authorizers.contains(name)))
+        let ours = scheme == Scheme::Batch && self.authorizers.contains(&name);
+        self.known.urls(scheme, network, (!ours).then_some(name))
     }
 }
 
@@ -117,7 +118,8 @@ pub struct Proof {
 
 impl Proof {
     fn of(digest: Word, signature: &str, signer: Address) -> Result<Self, Fault> {
-        let signature = Signature::read(signature).ok_or_else(|| unpaid("The signature is none."))?;
+        let signature = Signature::read(signature)
+            .ok_or_else(|| unpaid("The signature is not in hexadecimal, or shorter than 65 bytes."))?;
         Ok(Self { digest, signature, signer })
     }
 }
@@ -157,7 +159,8 @@ pub struct Payment {
     /// everybody has the nonce.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub seal: String,
-    /// Why no facilitator has vouched for that signature: it pays for nothing new. Empty where one has.
+    /// Why it pays for nothing new: no facilitator has vouched for that signature, or it has run out. Empty where nothing speaks
+    /// against it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub doubt: String,
 }
@@ -306,13 +309,13 @@ pub fn shown(headers: &Headers, terms: &Terms, bound: &Bound<'_>, now: Millis) -
     if payload.get("x402Version").and_then(Value::as_u64) != Some(version.into()) {
         return Err(malformed(if version == 2 { "is not of x402Version 2" } else { "is not of x402Version 1" }));
     }
-    let (requirements, mode) = if version == 2 {
+    let (requirements, mode, until) = if version == 2 {
         let accepted = payload.get("accepted").filter(|accepted| accepted.is_object());
         let accepted = accepted.ok_or_else(|| malformed("has no `accepted`"))?;
-        let mode = quote::check(accepted, bound, terms, now)?;
-        (accepted.clone(), Some(mode))
+        let (mode, until) = quote::check(accepted, bound, terms)?;
+        (accepted.clone(), Some(mode), until)
     } else {
-        (challenge::requirements_v1(&payload, terms, bound.resource)?, None)
+        (challenge::requirements_v1(&payload, terms, bound.resource)?, None, u64::MAX)
     };
     let text = |name: &str| requirements.get(name).and_then(Value::as_str).unwrap_or_default();
     let scheme = Scheme::of_word(text("scheme")).ok_or_else(|| unpaid("This scheme is not offered."))?;
@@ -335,8 +338,14 @@ pub fn shown(headers: &Headers, terms: &Terms, bound: &Bound<'_>, now: Millis) -
         |name: &str| requirements.get("extra").and_then(|extra| extra.get(name)?.as_str()).and_then(Address::parse);
     let pinned = extra("facilitatorAddress").or(extra("receiverAuthorizer"));
     let facilitators = pinned.map_or_default(|name| terms.carriers(scheme, network.id, name));
-    if scheme != Scheme::Exact && facilitators.is_empty() {
-        return Err(unpaid("Whoever was to settle this offer is not known any more."));
+    // Its call may have been served, and its settlement be not known: that is the account's to say.
+    let late = until < now.seconds() || signed.valid_before < now.seconds().saturating_add(SETTLE_S);
+    if late && voucher.is_some() {
+        return Err(unpaid("The payment has run out."));
+    }
+    if scheme != Scheme::Exact && facilitators.is_empty() && !late {
+        let text = "Whoever settles this offer cannot be asked now. Send the same payment again in a moment.";
+        return Err(Fault::unavailable("x402_settlement_unknown", text).retry_after(2));
     }
     let payment = Payment {
         scheme,
@@ -351,6 +360,7 @@ pub fn shown(headers: &Headers, terms: &Terms, bound: &Bound<'_>, now: Millis) -
         requirements: json::written(&requirements),
         payload: json::written(&payload),
         facilitators,
+        doubt: if late { RUN_OUT.to_owned() } else { String::new() },
         sponsored: is_sponsored(&payload),
         voucher,
         ..Payment::default()
@@ -431,13 +441,16 @@ fn whole(value: &Value, name: &str) -> Result<u64, Fault> {
     number.map_err(|_| malformed(&format!("has a `{name}` that is no whole number below 2^64")))
 }
 
+/// The doubt about a payment whose time, or whose offer's, is over.
+pub const RUN_OUT: &str = "run_out";
+
 /// How long before its end a payment can no longer be settled: facilitators want six seconds, and the way there takes time.
 const SETTLE_S: u64 = 10;
 /// The longest that a payment may be good for, above what any offer says.
 const VALID_S_MAX: u64 = 7_200;
 
 impl Offered<'_> {
-    /// Whether a payment is valid now, and for as long as settling takes.
+    /// Whether a payment is valid by now, and not for too long.
     fn in_time(&self, valid_after: u64, valid_before: u64) -> Result<(), Fault> {
         let now = self.now.seconds();
         if valid_after > now {
@@ -446,9 +459,6 @@ impl Offered<'_> {
         // What is refused is remembered until then.
         if valid_before > now.saturating_add(VALID_S_MAX) {
             return Err(unpaid("The payment is good for longer than an offer is."));
-        }
-        if valid_before < now.saturating_add(SETTLE_S) {
-            return Err(unpaid("The payment has run out."));
         }
         Ok(())
     }

@@ -392,9 +392,10 @@ impl Account {
         }
         channel.claim_at = Some(now.after(60_000));
         let body = batch::errand(&channel.network, channel.asset, settlers.pay_to, payload);
-        // What is signed by us, anybody can carry, also who has come since.
+        // What is signed by us, anybody can carry, also who has come since; of older channels nobody is known.
         let known = &channel.facilitators;
-        let others = settlers.facilitators.iter().filter(|url| channel.voucher.own && !known.contains(url));
+        let anybody = channel.voucher.own || known.is_empty();
+        let others = settlers.facilitators.iter().filter(|url| anybody && !known.contains(url));
         let carriers: Vec<&String> = known.iter().chain(others).collect();
         let carrier = carriers.get(channel.tries as usize % carriers.len().max(1));
         let url = carrier.map_or_default(|url| format!("{url}/settle"));

@@ -110,18 +110,22 @@ impl Account {
         Turn::told(Answer::Held(Grant { pays, ..Grant::default() }))
     }
 
-    /// What a payment brought goes on to somebody else, once.
-    pub(super) fn give(&mut self, nonce: &str, to: &str, now: Millis) -> Turn {
+    /// What a payment brought goes on to somebody else, once: where the chain can be asked, what was `seen` there alone.
+    pub(super) fn give(&mut self, nonce: &str, to: &str, seen: bool, now: Millis) -> Turn {
         let Some(mut claimed) = self.payments.claims.get(nonce).cloned() else {
             return Turn::refused(Refusal::NotFound { what: "payment".into() });
         };
-        if claimed.transaction.is_empty() {
-            return Turn::refused(Refusal::Payment(Unfit::Pending));
-        }
         if claimed.worked {
             return Turn::told(Answer::Posted);
         }
+        if claimed.transaction.is_empty() || seen && !claimed.seen {
+            return Turn::refused(Refusal::Payment(Unfit::Pending));
+        }
         let amount = nanos_of(claimed.units);
+        if amount > self.wallet.available() {
+            // It was the wallet's meanwhile, which has spent it or had it sent back.
+            return Turn::refused(Refusal::Payment(Unfit::Dead { reason: "spent_otherwise".to_owned() }));
+        }
         let legs = transfer(self.wallet_account(), format!("asset:processor:wallet:{}", self.organization.id), amount);
         let (id, note) = (format!("{}#given", claimed.request_id), Some(format!("given to {to}")));
         let entry = self.entry(id, EntryKind::Adjustment, Nanos(-amount.0), legs, None, note, now);

@@ -110,10 +110,11 @@ pub enum Letter {
         nonce: String,
         outcome: Outcome,
     },
-    /// What it brought goes on to somebody else's account.
+    /// What it brought goes on to somebody else's account: where its chain can be asked, only once it was seen there.
     Give {
         nonce: String,
         to: String,
+        seen: bool,
     },
     /// What a wallet can have back, and that its channels are to be left.
     Refundable(Caller),
@@ -161,7 +162,7 @@ json::variants!(Letter, Self::Nudge, {
     Key { caller, session } = "key",
     Balance(inner) = "balance",
     Fund { id, claim } = "fund",
-    Give { nonce, to } = "give",
+    Give { nonce, to, seen } = "give",
     Refundable(inner) = "refundable",
     Leave(inner) = "leave",
     Withdraw { id, payment } = "withdraw",

@@ -10,7 +10,7 @@ use crate::{
     json::json,
     ledger::Leg,
     payment::{
-        Scheme,
+        RUN_OUT, Scheme,
         evm::{self, Address},
         facilitator::{Outcome, Verb, outcome},
     },
@@ -138,6 +138,11 @@ impl Purse {
         let fresh = ids.len() as u128;
         let id = ids.entry(name.to_owned()).or_insert_with(|| crate::id::mint("req", self.now, fresh));
         format!("{id}{number}")
+    }
+
+    /// What a payment brought goes on to an organisation.
+    fn give(&mut self, paid: &Payment, seen: bool) -> Answer {
+        self.send(Letter::Give { nonce: paid.nonce.clone(), to: "org_1".into(), seen })
     }
 
     fn reloaded(&self) -> Account {
@@ -350,7 +355,7 @@ fn a_topup_that_comes_again_is_given_on_once() {
         let claim = Box::new(Claim { payment: paid.clone(), request_hash: hash.into() });
         purse.send(Letter::Fund { id: "top_1".into(), claim })
     };
-    let give = |purse: &mut Purse| purse.send(Letter::Give { nonce: paid.nonce.clone(), to: "org_1".into() });
+    let give = |purse: &mut Purse| purse.give(&paid, false);
     assert!(matches!(fund(&mut purse, "org_1:body"), Answer::Held(grant) if grant.pays));
     let outcome = Outcome::Done { transaction: "0xa".into(), channel: None };
     purse.send(Letter::Funded { nonce: paid.nonce.clone(), outcome });
@@ -359,6 +364,64 @@ fn a_topup_that_comes_again_is_given_on_once() {
         assert!(matches!(fund(&mut purse, "org_1:body"), Answer::Held(grant) if !grant.pays));
     }
     assert_eq!(fund(&mut purse, "org_2:body"), Answer::Refused(Refusal::Payment(Unfit::Other)));
+}
+
+/// It is the wallet's balance until it is given on, and may have been told of by a facilitator alone.
+#[test]
+fn what_was_not_seen_or_was_spent_otherwise_is_not_given_on() {
+    let mut purse = Purse::new();
+    let paid = exact(500, "n");
+    let fund = |purse: &mut Purse| {
+        let claim = Box::new(Claim { payment: paid.clone(), request_hash: "org_1:body".into() });
+        purse.send(Letter::Fund { id: "top_1".into(), claim })
+    };
+    assert!(matches!(fund(&mut purse), Answer::Held(grant) if grant.pays));
+    let outcome = Outcome::Done { transaction: "0xa".into(), channel: None };
+    purse.send(Letter::Funded { nonce: paid.nonce.clone(), outcome });
+    let refused = |unfit| Answer::Refused(Refusal::Payment(unfit));
+    assert_eq!(purse.give(&paid, true), refused(Unfit::Pending));
+    let look = purse.until("receipt");
+    purse.answer(&look, 200, &rpc(&receipt(&paid, 500, "0xa")));
+    // Its payer has it sent back in the meantime.
+    let back = Payment { payer: address(8), ..exact(400, "back") };
+    purse.send(Letter::Withdraw { id: "rfd_1".into(), payment: Box::new(back) });
+    assert!(matches!(fund(&mut purse), Answer::Held(grant) if !grant.pays));
+    assert_eq!(purse.give(&paid, true), refused(Unfit::Dead { reason: "spent_otherwise".into() }));
+    assert_eq!(purse.available(), 100 * UNIT, "and nothing was taken from nothing");
+    // What arrives later makes up for it.
+    purse.granted("a", 400, &exact(400, "m"));
+    purse.void("a", done("0xb"));
+    assert_eq!((purse.give(&paid, true), purse.available()), (Answer::Posted, 0));
+}
+
+/// A payment that has run out may have been served: that is told, and no price.
+#[test]
+fn what_has_run_out_is_known_all_the_same() {
+    let mut purse = Purse::new();
+    let late = Payment { doubt: RUN_OUT.into(), ..exact(500, "n") };
+    purse.granted("a", 500, &exact(500, "n"));
+    assert_eq!(purse.unfit("b", &late, "body"), Unfit::Busy);
+    purse.charge("a", 200 * UNIT, Some(Outcome::Unknown));
+    assert_eq!(purse.unfit("b", &late, "body"), Unfit::Pending);
+    let other = Payment { doubt: RUN_OUT.into(), ..exact(500, "m") };
+    let unfit = purse.unfit("c", &other, "body");
+    assert_eq!(Refusal::Payment(unfit).to_fault().code, "x402_invalid");
+}
+
+/// A sign-in cannot be shown once it has run out, and makes room.
+#[test]
+fn a_sign_in_is_forgotten_before_a_payment() {
+    let mut purse = Purse::new();
+    purse.granted("a", 500, &exact(500, "n"));
+    purse.charge("a", 200 * UNIT, done("0xa"));
+    let look = purse.until("receipt");
+    purse.answer(&look, 200, &rpc(&receipt(&exact(500, "n"), 500, "0xa")));
+    let signed_in = Payment { valid_before: purse.now.seconds() + 300, ..payment(Scheme::Balance, 0, "sign-in:1") };
+    purse.granted("b", 100, &signed_in);
+    purse.charge("b", 100 * UNIT, None);
+    assert!(matches!(purse.unfit("c", &signed_in, "body"), Unfit::Used { .. }));
+    purse.live(370_000, &nobody);
+    assert_eq!((purse.state_of("sign-in:1"), purse.state_of("n")), (None, Some(State::Used)));
 }
 
 /// Once a nonce is on chain nobody can check a contract's signature of it: the account knows the payment, and takes no other for it.

@@ -35,8 +35,9 @@ use serde_json::Value;
 
 /// What a wallet may owe at most that is settled after the work.
 const EXPOSURE_MAX: Nanos = Nanos(2_000_000_000);
-/// A payment is remembered for so long after it could be settled last.
+/// A payment is remembered for so long after it could be settled last; a sign-in, after it could be shown last.
 const KEPT_MS: u64 = 3_600_000;
+const SIGN_IN_KEPT_MS: u64 = 60_000;
 /// After its end, a payment that was not seen on chain for so long will not be.
 pub(super) const LATE_MS: u64 = 120_000;
 /// A transaction that was told of and is not on chain after so many looks, twice as far apart each, was none.
@@ -202,6 +203,11 @@ impl Claimed {
         Millis(self.payment.valid_before.saturating_mul(1_000))
     }
 
+    /// Until when it has to be known.
+    fn kept_until(&self) -> Millis {
+        self.ends().after(if self.payment.scheme == Scheme::Balance { SIGN_IN_KEPT_MS } else { KEPT_MS })
+    }
+
     /// What is to be asked next, if anything.
     fn inquiry(&self, nonce: &str, to: Address, settlers: &Settlers) -> Option<Inquiry> {
         let url = settlers.rpc_of(&self.payment.network);
@@ -272,7 +278,7 @@ impl Account {
         }
         let unfit = |unfit| Err(Refusal::Payment(unfit));
         if self.payments.claims.len() >= CLAIMS_MAX && !self.payments.claims.contains_key(&payment.nonce) {
-            return unfit(Unfit::Busy);
+            return Err(Refusal::Overloaded);
         }
         if let Some(known) = self.payments.claims.get(&payment.nonce) {
             if known.request_hash != *request_hash {
@@ -517,11 +523,11 @@ impl Account {
                 }
                 // Its transaction must not be found for another payment.
                 None if !claimed.transaction.is_empty() && self.is_searching() => claimed.next_at = now.after(KEPT_MS),
-                None if now > claimed.ends().after(KEPT_MS) => {
+                None if now > claimed.kept_until() => {
                     self.drop_claim(&nonce);
                     continue;
                 }
-                None => claimed.next_at = claimed.ends().after(KEPT_MS + 1).max(now.after(1_000)),
+                None => claimed.next_at = claimed.kept_until().after(1).max(now.after(1_000)),
             }
             self.keep_claim(nonce, claimed);
         }

@@ -6,6 +6,7 @@ use crate::{
     id::Scope,
     json,
     money::Nanos,
+    payment::RUN_OUT,
     time::Window,
 };
 use serde::Serialize;
@@ -163,6 +164,10 @@ impl Unfit {
                 let text = "This payment was made for another request. Ask without it for the price of this one.";
                 Fault::new(409, "conflict_error", "x402_payment_reused", text)
             }
+            Self::Dead { reason } if reason == RUN_OUT => paid(
+                "x402_invalid",
+                "The payment or its offer has run out. Pay by one of the offers of this answer.".to_owned(),
+            ),
             Self::Dead { reason } => paid(
                 "x402_settlement_failed",
                 format!("This payment could not be taken ({reason}), and will not be. Pay by a new one."),

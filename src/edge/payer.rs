@@ -20,18 +20,19 @@ use crate::{
         evm::{Address, bytes, number},
         exact,
         facilitator::{Call, Known, Outcome, Tries, Verb, is_failing, outcome},
-        nanos_of, offers_by, signin, units_of,
+        nanos_of, node_of, offers_by, signin, units_of,
     },
     world::World,
 };
 use js_sys::Uint8Array;
 use serde_json::Value;
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 use wasm_bindgen::prelude::*;
-use worker::Env;
+use worker::{Delay, Env};
 
 thread_local! {
-    static LOOKS: Cell<Looks> = Cell::default();
+    /// Of payments, and of sign-ins.
+    static LOOKS: [Cell<Looks>; 2] = Default::default();
 }
 
 #[wasm_bindgen(module = "/src/edge/payer.js")]
@@ -55,11 +56,12 @@ extern "C" {
 /// # Errors
 /// 401 for a key that is none any more.
 pub async fn as_who(knock: Knock, headers: &Headers, env: &Env) -> Result<Knock, Fault> {
-    let pays = headers.get("payment-signature").or_else(|| headers.get("x-payment")).is_some() && serves();
-    if let (Knock::Known(key, digest), true) = (&knock, pays)
-        && models::challenges(key, digest, env).await?
-    {
-        return Ok(Knock::Stranger);
+    let pays = headers.get("payment-signature").or_else(|| headers.get("x-payment")).is_some();
+    if let (Knock::Known(key, digest), true) = (&knock, pays) {
+        snapshot::read_first(env).await;
+        if serves() && models::challenges(key, digest, env).await? {
+            return Ok(Knock::Stranger);
+        }
     }
     Ok(knock)
 }
@@ -129,7 +131,9 @@ pub async fn signed_in(url: &str, headers: &Headers) -> Result<(String, Caller),
     let shown = signin::shown(header, &terms, url, now())?;
     let payment = proven(shown, headers, &terms).await.map_err(|fault| match fault.status {
         402 => {
-            Fault::credential("sign_in_invalid", "The sign-in is not signed by its wallet, or another text was signed.")
+            let text = "The sign-in is not signed by its wallet, or another text was signed. A wallet that is a contract and signs \
+                        in 65 bytes says so: `payment-wallet: contract`.";
+            Fault::credential("sign_in_invalid", text)
         }
         _ => fault,
     })?;
@@ -276,7 +280,9 @@ pub async fn topup(organization: &str, mut topup: Value, asked: (&Headers, Strin
     let resource = topup_resource(headers);
     let purse = Purse { target, resource, body_hash, network, ..Purse::default() };
     let offers = |mut fault: Fault| {
-        fault.payment_required = offers_by(Scheme::Exact, &terms, &purse, units, &fault.message, None, now());
+        if fault.status == 402 {
+            fault.payment_required = offers_by(Scheme::Exact, &terms, &purse, units, &fault.message, None, now());
+        }
         fault
     };
     let shown = payment::shown(headers, &terms, &purse.bound(), now()).map_err(offers)?;
@@ -331,12 +337,12 @@ async fn paid_in(organization: &str, id: &str, claim: Claim, terms: &Terms, env:
         Outcome::Done { transaction: String::new(), channel: None }
     };
     if matches!(outcome, Outcome::Done { .. }) {
-        control::send(&account, Letter::Give { nonce: nonce.clone(), to: organization.to_owned() }, env).await?;
+        give(&account, &nonce, organization, !node_of(&terms.rpc_urls, &payment.network).is_empty(), env).await?;
         let credit = NewCredit {
             id: mint("crd", now(), super::random::chance()?),
             amount: payment.amount(),
             reason: format!("paid in by stablecoin, {id}"),
-            once: format!("x402:{}:{nonce}", payment.network),
+            once: format!("x402:{}:{nonce}", payment.caip10()),
             source: format!("wallet:{}", payment.caip10()),
             ..NewCredit::default()
         };
@@ -344,6 +350,26 @@ async fn paid_in(organization: &str, id: &str, claim: Claim, terms: &Terms, env:
     }
     Ok(outcome)
 }
+
+/// Has a payment go on to an organisation. What has to be seen on chain before is waited for: a block or two.
+///
+/// # Errors
+/// 503 while it was not seen; 402 where the wallet has spent it.
+async fn give(account: &str, nonce: &str, to: &str, seen: bool, env: &Env) -> Result<(), Fault> {
+    let mut tries = 0;
+    loop {
+        let letter = Letter::Give { nonce: nonce.to_owned(), to: to.to_owned(), seen };
+        match control::send(account, letter, env).await {
+            Err(fault) if fault.status == 503 && tries < GIVE_TRIES => tries += 1,
+            told => return told.map(drop),
+        }
+        Delay::from(Duration::from_millis(GIVE_EVERY_MS)).await;
+    }
+}
+
+/// For so long a top-up waits for its transfer to be seen.
+const GIVE_EVERY_MS: u64 = 1_000;
+const GIVE_TRIES: u32 = 15;
 
 /// The address of the top-up, as its caller sees it.
 fn topup_resource(headers: &Headers) -> String {
@@ -382,15 +408,20 @@ async fn shown(headers: &Headers, terms: &Terms, purse: &Purse, url: &str) -> Re
 async fn proven(shown: Shown, headers: &Headers, terms: &Terms) -> Result<Payment, Fault> {
     let (mut payment, sealed) = shown.signed(headers, &|digest, signature| JsPayer::signer(digest, signature))?;
     if sealed.is_some() {
-        LOOKS.set(LOOKS.get().one_more(now())?);
+        // Who floods the one shall not shut the other out.
+        let place = usize::from(payment.scheme == Scheme::Balance);
+        LOOKS.with(|looks| {
+            let Some(looks) = looks.get(place) else { return Ok(()) };
+            looks.get().one_more(now()).map(|more| looks.set(more))
+        })?;
     }
     match sealed {
-        None => {}
         Some(sealed) if payment.scheme == Scheme::Balance => {
             let (status, body) = asked(sealed.call(&payment, terms)?).await;
             contract::signed_in(status, &body)?;
         }
-        Some(_) => payment.doubt = ask(Verb::Verify, &payment, terms).await.doubt(),
+        Some(_) if payment.doubt.is_empty() => payment.doubt = ask(Verb::Verify, &payment, terms).await.doubt(),
+        _ => {}
     }
     Ok(payment)
 }

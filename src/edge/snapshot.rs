@@ -146,13 +146,16 @@ pub fn payment_terms() -> Option<Rc<payment::Terms>> {
     with(|isolate| isolate.world.settings.x402.clone())
 }
 
-/// Sees that the facilitators were asked what they settle. Who asks first waits for it.
+/// Sees that the facilitators were asked what they settle. Until they were, whoever comes asks and waits: nobody depends on another's
+/// request, which may end.
 pub async fn facilitators(env: &Env, ctx: &Context) {
     let at = now();
     let due = with(|isolate| {
         let (due, first) = (isolate.facilitators_due <= at, isolate.facilitators_due == Millis(0));
-        // Nobody else shall ask as well.
-        isolate.facilitators_due = if due { at.after(FACILITATORS_EVERY_MS) } else { isolate.facilitators_due };
+        if due && !first {
+            // Nobody else shall ask as well.
+            isolate.facilitators_due = at.after(FACILITATORS_EVERY_MS);
+        }
         due.then_some(first)
     });
     match due {
@@ -170,6 +173,7 @@ pub fn remember_facilitators(known: Known) {
     with(|isolate| {
         let before = std::mem::replace(&mut isolate.known, known);
         isolate.known.remember(&before);
+        isolate.facilitators_due = now().after(FACILITATORS_EVERY_MS);
         isolate.knows_facilitators();
     });
 }

@@ -30,7 +30,11 @@ impl Exchange {
                 (None, None) if self.case.purse.payment.is_some() && self.case.plan.is_ok() => {
                     self.ask(0, now, effects);
                 }
-                (Some(malformed), _) if malformed.status != 402 => self.refuse(&malformed, effects),
+                (Some(mut malformed), _) if malformed.status != 402 => {
+                    // Another try of a client that pays would be another payment.
+                    malformed.should_retry = false;
+                    self.refuse(&malformed, effects);
+                }
                 (refused, underpaid) => self.ask_for_payment(refused.or(underpaid), effects),
             },
         }

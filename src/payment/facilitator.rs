@@ -233,16 +233,19 @@ pub fn outcome(verb: Verb, status: u16, body: &[u8]) -> Outcome {
             Outcome::Done { transaction, channel: OnChain::told(&told) }
         }
         // A transaction that was sent may still be mined. An error of theirs is none of the payment's.
-        Some(false) if status < 500 && transaction.is_empty() && !is_of_theirs(&reason) => {
+        Some(false) if status < 500 && status != 429 && transaction.is_empty() && !is_of_theirs(&reason) => {
             Outcome::Failed { reason: plain(&reason) }
         }
         _ => Outcome::Unknown,
     }
 }
 
-/// Codes that say that the facilitator does not know either.
+/// Codes that say that the facilitator does not know either, or does not settle such payments: another may.
+/// <https://github.com/x402-foundation/x402/blob/main/specs/x402-specification-v2.md#9-error-handling>
 fn is_of_theirs(reason: &str) -> bool {
-    reason == "settlement_pending" || reason.starts_with("unexpected")
+    const OTHERS: [&str; 5] =
+        ["settlement_pending", "invalid_network", "invalid_scheme", "unsupported_scheme", "invalid_x402_version"];
+    OTHERS.contains(&reason) || reason.starts_with("unexpected")
 }
 
 /// A transaction's hash as it is kept: some write it in capitals.
@@ -333,6 +336,9 @@ mod tests {
             (500, json!({"success": false, "errorReason": "unexpected_error"})),
             (400, json!({"success": false, "errorReason": "unexpected_settle_error"})),
             (502, json!({"success": true, "transaction": "0xabc"})),
+            (429, json!({"success": false, "errorReason": "too_many_requests"})),
+            (400, json!({"success": false, "errorReason": "invalid_network"})),
+            (200, json!({"success": false, "errorReason": "unsupported_scheme"})),
             (200, json!({"ok": true})),
             (0, Value::Null),
         ] {

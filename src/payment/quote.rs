@@ -33,11 +33,11 @@ pub fn seal(requirements: &mut Value, mode: Mode, catalog: &str, bound: &Bound<'
     }
 }
 
-/// The mode of an offer that is ours, for this request, and still holds.
+/// The mode of an offer that is ours and for this request, and until when it holds, in seconds since 1970.
 ///
 /// # Errors
-/// 402: it is not, or does not.
-pub fn check(accepted: &Value, bound: &Bound<'_>, terms: &Terms, now: Millis) -> Result<Mode, Fault> {
+/// 402: it is not.
+pub fn check(accepted: &Value, bound: &Bound<'_>, terms: &Terms) -> Result<(Mode, u64), Fault> {
     let mut bare = accepted.clone();
     let quote = bare.get_mut("extra").and_then(Value::as_object_mut).and_then(|extra| extra.shift_remove("quote"));
     let quote = quote.as_ref().and_then(Value::as_str).and_then(|quote| quote.rsplit_once('.'));
@@ -48,8 +48,6 @@ pub fn check(accepted: &Value, bound: &Bound<'_>, terms: &Terms, now: Millis) ->
     }
     let mut parts = head.split('.');
     let expires = parts.next().and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
-    if expires < now.seconds() {
-        return Err(unpaid("The offer has run out."));
-    }
-    parts.next().and_then(Mode::of_word).ok_or_else(|| unpaid("The payment takes no offer of ours."))
+    let mode = parts.next().and_then(Mode::of_word).ok_or_else(|| unpaid("The payment takes no offer of ours."))?;
+    Ok((mode, expires))
 }

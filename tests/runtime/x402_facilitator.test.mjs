@@ -212,30 +212,33 @@ test("one that does not answer is asked after the others, until it tells of itse
   }
 });
 
-test("what is settled in one name, or in ours, is settled by whoever answers", async () => {
-  const second = await startFacilitator({ chain: chainAt(paid.rig.rpcUrl) });
-  const here = await start({ vars: { ...paidBy(paid.rig, [paid.rig.facilitatorUrl, second.url]), X402_AUTHORIZER_KEY: keyOf(merchantAuthorizer) } });
-  try {
-    const two = tools(paid.rig, here);
-    await until("every scheme is offered", async () => (await two.priced()).offer("upto"));
-    for (const scheme of ["upto", "batch-settlement"]) {
+for (const scheme of ["upto", "batch-settlement"]) {
+  test(`${scheme}: what is settled in one name, or in ours, is settled by whoever answers`, async () => {
+    const second = await startFacilitator({ chain: chainAt(paid.rig.rpcUrl) });
+    const here = await start({ vars: { ...paidBy(paid.rig, [paid.rig.facilitatorUrl, second.url]), X402_AUTHORIZER_KEY: keyOf(merchantAuthorizer) } });
+    try {
+      const two = tools(paid.rig, here);
+      await until("every scheme is offered", async () => (await two.priced()).offer("upto"));
       const wallet = await paid.fresh();
       await paid.rig.approvePermit2(wallet, USDC);
       const payment = await two.signed(wallet, scheme);
       const before = await income();
       control.set({ down: true });
+      const asked = () => [control, second.control].map(({ counts }) => counts.verify + counts.settle);
+      const [first, other] = asked();
       const answer = await two.pay(payment);
-      assert.equal(answer.status, 200, `${scheme}: ${JSON.stringify(answer.body)}`);
+      assert.equal(answer.status, 200, JSON.stringify(answer.body));
+      const now = asked();
+      assert.ok(now[0] > first && now[1] > other, "the first one is asked first, then the other");
       if (scheme === "upto") {
         await until("it is settled", async () => (await income()) - before === units(answer.body.usage.cost_usd), { ms: 10_000 });
       } else {
         const { channels: [channel] } = await two.restOf(wallet);
         assert.equal(units(channel.deposited_usd), BigInt(payment.payload.deposit.amount));
       }
-      reset();
+    } finally {
+      await here.close();
+      await second.close();
     }
-  } finally {
-    await here.close();
-    await second.close();
-  }
-});
+  });
+}

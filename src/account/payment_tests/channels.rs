@@ -113,6 +113,20 @@ fn what_we_sign_is_carried_by_whoever_answers() {
     }
 }
 
+#[test]
+fn of_channels_that_name_nobody_any_facilitator_is_asked() {
+    let mut purse = Purse::new();
+    call(&mut purse, 0, false);
+    for body in purse.records.values_mut() {
+        *body = body
+            .replace(r#""facilitators":["https://facilitator.test"]"#, r#""facilitator":"https://facilitator.test""#);
+    }
+    assert!(purse.records.values().any(|body| body.contains(r#""facilitator":"#)), "as rows once were");
+    purse.account = purse.reloaded();
+    let claim = purse.until("claim");
+    assert_eq!(claim.url, "https://facilitator.test/settle");
+}
+
 impl Purse {
     /// Shows a voucher for what was charged, to have so much of the channel given back.
     fn leave(&mut self, charged: u64, units: u64) -> (u16, String) {

@@ -9,7 +9,7 @@ mod read;
 mod write;
 pub use read::{Filled, Member, Read, Rows, Wrong, fill_members, nothing, text, unlike, variant, word, wrong};
 pub(crate) use read::{inside, members, variants, words};
-pub use write::{write, write_bytes};
+pub use write::{object, write, write_bytes};
 
 /// Writes a [`Value`] as JSON is written, like `serde_json::json!`, with a call per member instead of its code in place:
 /// there are hundreds of members.

@@ -102,7 +102,7 @@ impl AccountObject {
 
     fn load(&self) -> Result<Account> {
         for statement in TABLES.split(';') {
-            storage::exec(&self.state, statement, &[])?;
+            storage::run(&self.state, statement, &[])?;
         }
         let records = self.rows("SELECT kind, id, body FROM record", &[])?;
         // In pages: a row is copied several times on its way in.
@@ -128,7 +128,7 @@ impl AccountObject {
     }
 
     fn write(&self, write: Write) -> Result<()> {
-        let run = |statement, values: &[&str]| storage::exec(&self.state, statement, values).map(drop);
+        let run = |statement, values: &[&str]| storage::run(&self.state, statement, values);
         match write {
             Write::Record { kind, id, body: Some(body) } => {
                 run("INSERT OR REPLACE INTO record VALUES(?1, ?2, ?3)", &[kind, &id, &body])

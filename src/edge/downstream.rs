@@ -1,5 +1,5 @@
 //! Answers to callers.
-use crate::exchange::event::Event;
+use crate::{exchange::event::Event, json};
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
 
@@ -35,7 +35,7 @@ impl Downstream {
 
     /// The head, with a body that is still to come.
     pub fn response(&self, status: u16, headers: &[(&'static str, String)]) -> web_sys::Response {
-        self.0.response(status, &pairs(headers))
+        self.0.response(status, &json::object(headers))
     }
 
     /// Resolves when the caller's side has taken the bytes.
@@ -59,7 +59,7 @@ impl Downstream {
 
 /// A whole answer.
 pub fn whole(status: u16, headers: &[(&'static str, String)], body: &[u8]) -> web_sys::Response {
-    JsDownstream::whole(status, &pairs(headers), Uint8Array::from(body))
+    JsDownstream::whole(status, &json::object(headers), Uint8Array::from(body))
 }
 
 /// Lets a page of that origin read an answer, and the headers of ours it may want.
@@ -69,8 +69,4 @@ pub fn allow_origin(response: &web_sys::Response, origin: &str) {
         x-megarouter-cost-usd, payment-response, x-payment-response, x-megarouter-simulated, x-megarouter-dropped-tools";
     let vary = if origin == "*" { "" } else { "Origin" };
     JsDownstream::allow(response, origin, vary, EXPOSED);
-}
-
-fn pairs(headers: &[(&'static str, String)]) -> String {
-    crate::json::write(headers)
 }

@@ -55,7 +55,7 @@ impl RefUnwindSafe for HealthObject {}
 
 impl HealthObject {
     fn load(&self) -> Result<Health> {
-        storage::exec(&self.state, TABLE, &[])?;
+        storage::run(&self.state, TABLE, &[])?;
         let rows = storage::exec(&self.state, "SELECT body FROM health WHERE id = 1", &[])?;
         Ok(rows.first().and_then(|row| json::read(row.get("body")?.as_str()?).ok()).unwrap_or_default())
     }
@@ -141,7 +141,7 @@ impl HealthObject {
         }
         self.published.set(now());
         let text = self.health.borrow().as_ref().map_or_default(json::write);
-        storage::exec(&self.state, "INSERT OR REPLACE INTO health VALUES(1, ?1)", &[&text]).map_err(JsValue::from)?;
+        storage::run(&self.state, "INSERT OR REPLACE INTO health VALUES(1, ?1)", &[&text]).map_err(JsValue::from)?;
         Ok(())
     }
 }

@@ -5,8 +5,7 @@ const bytes = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.
 export class Receipts {
   // SHA-256 in hexadecimal.
   static async hash(bytes) {
-    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-    return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
   }
   // The signature of a text in base64url, and the public key; a line each.
   static async sign(seed, text) {

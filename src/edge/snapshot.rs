@@ -70,15 +70,15 @@ pub enum Source {
 }
 
 thread_local! {
-    static ISOLATE: Cell<Isolate> = Cell::default();
+    static ISOLATE: Cell<Option<Box<Isolate>>> = const { Cell::new(None) };
 }
 
 /// Works on what this isolate knows. It is taken out meanwhile: a panic leaves nothing locked behind, only an isolate that
 /// reads its snapshots once more.
 fn with<T>(work: impl FnOnce(&mut Isolate) -> T) -> T {
-    let mut isolate = ISOLATE.take();
+    let mut isolate = ISOLATE.take().unwrap_or_default();
     let result = work(&mut isolate);
-    ISOLATE.set(isolate);
+    ISOLATE.set(Some(isolate));
     result
 }
 

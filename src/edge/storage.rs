@@ -14,6 +14,15 @@ extern "C" {
     #[wasm_bindgen(static_method_of = JsStorage, js_class = Storage, catch)]
     fn exec(state: &JsValue, statement: &str, values: &str) -> std::result::Result<String, JsValue>;
     #[wasm_bindgen(static_method_of = JsStorage, js_class = Storage, catch)]
+    fn run(
+        state: &JsValue,
+        statement: &str,
+        first: &str,
+        second: &str,
+        third: &str,
+        count: u8,
+    ) -> std::result::Result<(), JsValue>;
+    #[wasm_bindgen(static_method_of = JsStorage, js_class = Storage, catch)]
     async fn rows(env: &JsValue, statement: &str, values: &str) -> std::result::Result<JsValue, JsValue>;
     #[wasm_bindgen(static_method_of = JsStorage, js_class = Storage, catch)]
     async fn get(env: &JsValue, key: &str) -> std::result::Result<JsValue, JsValue>;
@@ -27,6 +36,13 @@ extern "C" {
 pub fn exec(state: &JsValue, statement: &str, values: &[&str]) -> Result<Vec<Value>> {
     let told = JsStorage::exec(state, statement, &json(values))?;
     Ok(serde_json::from_str(&told)?)
+}
+
+/// Runs a statement of an object's own database that answers nothing, with at most three values.
+pub fn run(state: &JsValue, statement: &str, values: &[&str]) -> Result<()> {
+    let value = |place| values.get(place).copied().unwrap_or_default();
+    let count = u8::try_from(values.len()).unwrap_or(u8::MAX);
+    Ok(JsStorage::run(state, statement, value(0), value(1), value(2), count)?)
 }
 
 /// Runs a statement of the journal.

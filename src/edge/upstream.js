@@ -31,8 +31,17 @@ export class Upstream {
   async whole(most) {
     const { headers, body } = this.#response, length = headers.get("content-length");
     if (length !== null && Number(length) <= most && !headers.has("content-encoding")) return this.#response.bytes();
-    const reader = body?.getReader();
-    const { bytes, over } = await this.#gather(reader, async () => (await reader?.read())?.value, most);
+    if (!body) return new Uint8Array();
+    const reader = body.getReader({ mode: "byob" });
+    let ended = false;
+    // Most answers are one bite: at the end it is smaller than what was asked for.
+    const bite = async () => {
+      if (ended) return undefined;
+      const { value } = await reader.readAtLeast(BITE, new Uint8Array(BITE));
+      ended = value.length < BITE;
+      return value.length ? value : undefined;
+    };
+    const { bytes, over } = await this.#gather(reader, bite, most);
     if (over) throw new RangeError("the answer is too long");
     return bytes;
   }

@@ -1,8 +1,11 @@
 //! Calls to providers. The secret is put in here, at the last moment.
 use super::{downstream::Downstream, secrets};
-use crate::exchange::{
-    PIPED_BYTES_MAX,
-    event::{Event, Head, Pipe, PipeEnd, UpstreamCall},
+use crate::{
+    exchange::{
+        PIPED_BYTES_MAX,
+        event::{Event, Head, Pipe, PipeEnd, UpstreamCall},
+    },
+    json,
 };
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
@@ -62,7 +65,7 @@ impl Upstream {
         headers.extend(more.into_iter().filter(|(_, value)| !value.is_empty()));
         let secret = secrets::reveal(&credential, &env).await;
         headers.extend(secret.map(|secret| (name, format!("{before}{secret}"))));
-        let told = self.0.head(&crate::json::write(&headers)).await.ok().and_then(|told| told.as_string());
+        let told = self.0.head(&json::object(&headers)).await.ok().and_then(|told| told.as_string());
         let Some(told) = told else { return Event::Broke { attempt } };
         let mut lines = told.split('\n');
         let mut line = || lines.next().unwrap_or_default().to_owned();

@@ -1,6 +1,4 @@
 // AES-256-GCM by the platform. `key` is 32 bytes in base64url; what belongs together is sealed with `aad`.
-const KEPT = 1000;
-const opened = new Map(); // what was sealed, and its text: for the isolate's life
 const bytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (char) => char.charCodeAt(0));
 const text = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 const keyOf = (key, use) => crypto.subtle.importKey("raw", bytes(key), "AES-GCM", false, [use]);
@@ -14,13 +12,8 @@ export class Vault {
     return text(new Uint8Array([...iv, ...new Uint8Array(sealed)]));
   }
   static async open(key, aad, sealed) {
-    const name = `${aad}\n${sealed}`;
-    if (!opened.has(name)) {
-      const all = bytes(sealed);
-      const plain = await crypto.subtle.decrypt(how(all.subarray(0, 12), aad), await keyOf(key, "decrypt"), all.subarray(12));
-      if (opened.size >= KEPT) opened.clear();
-      opened.set(name, new TextDecoder().decode(plain));
-    }
-    return opened.get(name);
+    const all = bytes(sealed);
+    const plain = await crypto.subtle.decrypt(how(all.subarray(0, 12), aad), await keyOf(key, "decrypt"), all.subarray(12));
+    return new TextDecoder().decode(plain);
   }
 }

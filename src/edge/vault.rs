@@ -3,7 +3,8 @@
 //! `sealed:<name of the master key>:<base64url of nonce, text and tag>`, AES-256-GCM under a key of the organisation's own, which is
 //! derived from the master key; bound to organisation and provider, so that it opens nowhere else.
 use super::secrets;
-use crate::{access, base64, fault::Fault};
+use crate::{access, base64, fault::Fault, table::Table};
+use std::cell::Cell;
 use wasm_bindgen::prelude::*;
 use worker::Env;
 
@@ -54,9 +55,39 @@ pub async fn seal(plain: &str, organization: &str, provider: &str, env: &Env) ->
     Ok(format!("{MARK}{name}:{sealed}"))
 }
 
+thread_local! {
+    /// What was opened, by what it is for and what was sealed: for the isolate's life.
+    static OPENED: Cell<Table<String, String>> = Cell::default();
+}
+
+/// So many are kept.
+const OPENED_MAX: usize = 1_000;
+
+fn opened<T>(work: impl FnOnce(&mut Table<String, String>) -> T) -> T {
+    let mut known = OPENED.take();
+    let result = work(&mut known);
+    OPENED.set(known);
+    result
+}
+
 /// The text of a credential. `None` where its master key is not set any more, or it was sealed for another provider.
 pub async fn open(text: &str, organization: &str, provider: &str, env: &Env) -> Option<String> {
     let Some(rest) = text.strip_prefix(MARK) else { return Some(text.to_owned()) };
+    let name = format!("{organization}/{provider}\n{text}");
+    if let Some(known) = opened(|known| known.get(&name).cloned()) {
+        return Some(known);
+    }
+    let plain = unsealed(rest, organization, provider, env).await?;
+    opened(|known| {
+        if known.len() >= OPENED_MAX {
+            *known = Table::default();
+        }
+        known.insert(name, plain.clone());
+    });
+    Some(plain)
+}
+
+async fn unsealed(rest: &str, organization: &str, provider: &str, env: &Env) -> Option<String> {
     let (name, sealed) = rest.split_once(':')?;
     let masters = masters(env);
     let (_, master) = masters.iter().find(|(known, _)| known == name)?;

@@ -19,6 +19,21 @@ pub fn write<T: Serialize + ?Sized>(value: &T) -> String {
     if value.serialize(&mut out).is_err() { String::new() } else { out.0 }
 }
 
+/// An object of texts; of one name the last counts.
+#[must_use]
+pub fn object(members: &[(&str, String)]) -> String {
+    let mut out = Out(String::with_capacity(512));
+    out.0.push('{');
+    for (name, value) in members {
+        out.next();
+        out.string(name);
+        out.0.push(':');
+        out.string(value);
+    }
+    out.0.push('}');
+    out.0
+}
+
 /// A value's JSON as bytes.
 #[must_use]
 pub fn write_bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {

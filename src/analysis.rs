@@ -166,7 +166,7 @@ impl Tally {
     fn text(&mut self, text: &str) {
         self.bytes += text.len() as u64;
         self.tokens += tokens::estimate(text);
-        self.code_marks += text.matches("```").count() as u64;
+        self.code_marks += fences(text);
     }
 
     fn media(&mut self, source: &Media) {
@@ -205,6 +205,17 @@ impl Tally {
             Part::ToolResult { parts, .. } => parts.iter().for_each(|part| self.part(part)),
         }
     }
+}
+
+/// How often a block of code begins or ends.
+fn fences(text: &str) -> u64 {
+    let (mut rest, mut count) = (text, 0);
+    while let Some((_, after)) = rest.split_once('`') {
+        let fence = after.strip_prefix("``");
+        count += u64::from(fence.is_some());
+        rest = fence.unwrap_or(after);
+    }
+    count
 }
 
 /// Reads the signals of a request.
@@ -383,6 +394,13 @@ mod tests {
             assert!(
                 signals.prompt_tokens_max >= text.len() as u64 && signals.prompt_tokens_max >= signals.prompt_tokens
             );
+        }
+    }
+
+    #[test]
+    fn fences_are_counted_one_after_the_other() {
+        for text in ["", "`", "a ``` b", "````", "``````", "`` ```rust", "``a``` ````` `", "日```本```"] {
+            assert_eq!(fences(text), text.matches("```").count() as u64, "{text}");
         }
     }
 

@@ -62,6 +62,7 @@ fn kind_of(byte: u8) -> Run {
 
 /// An estimate for a text.
 #[must_use]
+#[optimize(speed)]
 pub fn estimate(text: &str) -> f64 {
     let mut counts = [0_u32; WEIGHTS.len()];
     let (mut run, mut length) = (Run::None, 0_u32);

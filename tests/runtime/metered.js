@@ -28,15 +28,13 @@ export class AccountObject extends Account {
       const { waiting, rows } = exec(BOOKINGS).one();
       return { waiting, left: rows - waiting };
     };
-    // The product reads every cursor to its end at once; only then it knows what was written.
-    storage.sql.exec = (...statement) => ({
-      toArray: () => {
-        const cursor = exec(...statement);
-        const rows = cursor.toArray();
-        this.#written.object += cursor.rowsWritten;
-        return rows;
-      },
-    });
+    // Only a cursor that was read to its end knows what was written.
+    storage.sql.exec = (...statement) => {
+      const cursor = exec(...statement);
+      const rows = cursor.toArray();
+      this.#written.object += cursor.rowsWritten;
+      return { toArray: () => rows };
+    };
     storage.setAlarm = (at) => {
       this.#written.alarms++;
       return setAlarm(at);

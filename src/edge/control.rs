@@ -545,7 +545,9 @@ async fn metrics(env: &Env) -> Told {
         let provider = row.get("provider").and_then(Value::as_str);
         provider.is_some_and(|provider| catalog.provider(provider).is_some())
     });
-    let text = ledger::metrics::told(&rows, &snapshot::health());
+    let payments = storage::rows(env, ledger::metrics::PAYMENTS, &[]).await;
+    let payments = payments.map_err(|error| unavailable("The journal", error))?;
+    let text = ledger::metrics::told(&rows, &payments, &snapshot::health());
     // Without it the next one reads again.
     drop(storage::put(env, METRICS, &format!("{}\n{text}", now().0)).await);
     Ok((200, text.into()))

@@ -1,7 +1,7 @@
 //! What the whole installation did, in the text format of Prometheus
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>), with the names of OpenTelemetry's `gen_ai` conventions. No
 //! content, no key, no organisation.
-use super::spend::{COUNTS, number, spent};
+use super::spend::{COUNTS, nanos, number, spent};
 use crate::health::Health;
 use serde_json::Value;
 
@@ -23,9 +23,15 @@ pub fn statement() -> String {
     )
 }
 
+/// The statement over all payments by wallets, by scheme: their number, what they brought, and what was taken back because it never was
+/// on the chain.
+pub const PAYMENTS: &str = "SELECT substr(note, 6, instr(substr(note, 6) || ' ', ' ') - 1) AS scheme, sum(amount > 0) AS requests, \
+  CAST(sum(max(amount, 0)) AS TEXT) AS nanos, CAST(-sum(min(amount, 0)) AS TEXT) AS back \
+  FROM entry WHERE kind = 'credit' AND note LIKE 'x402 %' AND (id LIKE '%#paid%' OR id LIKE '%#unpaid%') GROUP BY 1 ORDER BY 1";
+
 /// The text: totals of the journal, and how deployments of the catalog do as this isolate knows.
 #[must_use]
-pub fn told(rows: &[Value], health: &Health) -> String {
+pub fn told(rows: &[Value], payments: &[Value], health: &Health) -> String {
     let mut lines: Vec<String> = Vec::new();
     let label = |row: &Value| {
         let word = |name: &str| quoted(row.get(name).and_then(Value::as_str).unwrap_or_default());
@@ -44,6 +50,17 @@ pub fn told(rows: &[Value], health: &Health) -> String {
     metric("gen_ai_client_token_usage_total", "counter", "Tokens that were booked.", tokens.collect());
     let costs = rows.iter().map(|row| (label(row), spent(row).to_string()));
     metric("megarouter_cost_usd_total", "counter", "What calls were charged, in US dollars.", costs.collect());
+    let scheme = |row: &Value| {
+        let word = row.get("scheme").and_then(Value::as_str).unwrap_or_default();
+        format!("megarouter_payment_scheme={}", quoted(word))
+    };
+    let paid = payments.iter().map(|row| (scheme(row), number(row, "requests").to_string()));
+    metric("megarouter_payments_total", "counter", "Payments of wallets that were booked.", paid.collect());
+    let paid = payments.iter().map(|row| (scheme(row), nanos(row, "nanos").to_string()));
+    metric("megarouter_payments_usd_total", "counter", "What they brought, in US dollars.", paid.collect());
+    let back = payments.iter().map(|row| (scheme(row), nanos(row, "back").to_string()));
+    let help = "What of it was taken back: it never was on the chain.";
+    metric("megarouter_payments_taken_back_usd_total", "counter", help, back.collect());
     // An organisation's own deployments are nobody else's business: their names begin with its own.
     let known: Vec<_> = health.scores.iter().filter(|(name, _)| !name.starts_with("org_")).collect();
     let deployment = |name: &str| format!("megarouter_deployment={}", quoted(name));
@@ -89,12 +106,16 @@ mod tests {
             |deployment: &str| Sample { deployment: deployment.into(), at: Millis(1), outcome: Outcome::Probed };
         health.observe(&sample("acme/m"));
         health.observe(&sample("org_x/acme/m"));
-        let text = told(&rows, &health);
+        let payments = [json!({"scheme": "upto", "requests": 3, "nanos": "1500000", "back": "500000"})];
+        let text = told(&rows, &payments, &health);
         for line in [
             "# TYPE gen_ai_client_token_usage_total counter",
             "gen_ai_client_operations_total{gen_ai_provider_name=\"acme\",gen_ai_request_model=\"m\\\"1\"} 2",
             "gen_ai_client_token_usage_total{gen_ai_provider_name=\"acme\",gen_ai_request_model=\"m\\\"1\",gen_ai_token_type=\"input\"} 5",
             "megarouter_cost_usd_total{gen_ai_provider_name=\"acme\",gen_ai_request_model=\"m\\\"1\"} 1.5",
+            "megarouter_payments_total{megarouter_payment_scheme=\"upto\"} 3",
+            "megarouter_payments_usd_total{megarouter_payment_scheme=\"upto\"} 0.0015",
+            "megarouter_payments_taken_back_usd_total{megarouter_payment_scheme=\"upto\"} 0.0005",
         ] {
             assert!(text.lines().any(|told| told == line), "{line}\n{text}");
         }

@@ -240,8 +240,12 @@ pub(super) fn number(row: &Value, name: &str) -> u64 {
 }
 
 pub(super) fn spent(row: &Value) -> Nanos {
-    let nanos = row.get("nanos").and_then(Value::as_str).and_then(|text| text.parse().ok());
-    Nanos(nanos.unwrap_or_default())
+    nanos(row, "nanos")
+}
+
+/// A column of money, which is text.
+pub(super) fn nanos(row: &Value, name: &str) -> Nanos {
+    Nanos(row.get(name).and_then(Value::as_str).and_then(|text| text.parse().ok()).unwrap_or_default())
 }
 
 /// A moment, as a date and time or in seconds since 1970.

@@ -125,3 +125,17 @@ test("what can be paid with is told without a price", async () => {
   ]);
   assert.ok(told.data.every(({ pay_to }) => pay_to === merchant.address.toLowerCase()));
 });
+
+test("the operator's figures count payments by scheme", async () => {
+  const wallet = await paid.fresh();
+  await paid.clientOf(wallet, { schemes: ["exact"] }).call({ url: paid.url, body });
+  await paid.booksOf(wallet);
+  const { status, body: text } = await paid.here.call("GET", "/platform/v1/metrics", paid.here.operatorToken);
+  assert.equal(status, 200);
+  const { DB } = await paid.here.worker.getEnv();
+  const figure = (name) => new RegExp(`^${name}\\{megarouter_payment_scheme="exact"\\} (\\S+)$`, "m").exec(text)?.[1];
+  const query = "SELECT count(*) AS n, CAST(sum(amount) AS TEXT) AS nanos FROM entry WHERE id LIKE '%#paid%' AND note LIKE 'x402 exact %'";
+  const { n, nanos: sum } = await DB.prepare(query).first();
+  assert.deepEqual([figure("megarouter_payments_total"), nanos(figure("megarouter_payments_usd_total"))], [String(n), BigInt(sum)]);
+  assert.equal(figure("megarouter_payments_taken_back_usd_total"), "0");
+});

@@ -201,7 +201,7 @@ async fn chat(
             return Err(secrets::no_pepper());
         }
     };
-    let knock = match payer::as_who(knock, &headers, env).await {
+    let knock = match payer::as_who(knock, &headers, env, &ctx).await {
         Ok(knock) => knock,
         Err(fault) => return Ok(fault_response(surface, &fault, &mint("req", now(), chance))),
     };

@@ -443,6 +443,8 @@ fn whole(value: &Value, name: &str) -> Result<u64, Fault> {
 
 /// The doubt about a payment whose time, or whose offer's, is over.
 pub const RUN_OUT: &str = "run_out";
+/// The same of one that is of less than its call may cost by now.
+pub const UNDERPAID: &str = "underpaid";
 
 /// How long before its end a payment can no longer be settled: facilitators want six seconds, and the way there takes time.
 const SETTLE_S: u64 = 10;

@@ -14,6 +14,9 @@ use crate::{
 };
 use serde_json::Value;
 
+/// Why a payment that is the wallet's balance cannot go on to somebody else.
+pub(super) const SPENT: &str = "spent_otherwise";
+
 impl Account {
     /// A wallet's account begins with its first payment.
     pub(super) fn begin_wallet(&mut self, payment: &Payment, now: Millis) {
@@ -59,12 +62,15 @@ impl Account {
         Address::parse(payer).unwrap_or_default()
     }
 
+    /// What was only told of, and not seen on chain yet: it may be taken back.
+    fn only_told_of(&self) -> Nanos {
+        let unseen = self.payments.claims.values().filter(|claimed| !claimed.seen && !claimed.refunds);
+        unseen.filter(|claimed| !claimed.transaction.is_empty()).map(|claimed| nanos_of(claimed.units)).sum()
+    }
+
     /// What could be given back now, in atomic units: whole ones of the balance. What channels hold goes back by itself.
     pub(super) fn refundable(&mut self, now: Millis) -> Turn {
-        // What was only told of, and not seen on chain yet, may be taken back.
-        let unseen = self.payments.claims.values().filter(|claimed| !claimed.seen && !claimed.refunds);
-        let unseen = unseen.filter(|claimed| !claimed.transaction.is_empty()).map(|claimed| nanos_of(claimed.units));
-        let units = self.wallet.available().minus(unseen.sum()).0.max(0) / NANOS_PER_UNIT;
+        let units = self.wallet.available().minus(self.only_told_of()).0.max(0) / NANOS_PER_UNIT;
         let channels = self.leave_channels(now);
         let body = json!({"object": "refund", "units": units, "channels_usd": nanos_of(channels)});
         Turn::told(Answer::Told { status: 200, body })
@@ -99,8 +105,10 @@ impl Account {
     /// A payment that is for no call is claimed: it is the wallet's balance first, whoever gets it then.
     pub(super) fn fund(&mut self, id: &str, claim: Claim, now: Millis) -> Turn {
         let known = self.payments.claims.get(&claim.payment.nonce);
-        if known.is_some_and(|known| known.worked && known.request_hash == claim.request_hash) {
-            // It was given on, and whoever asks may not have heard so: what follows is done once all the same.
+        let is_there =
+            |known: &Claimed| known.worked || known.state == State::Credited && !known.transaction.is_empty();
+        if known.is_some_and(|known| is_there(known) && known.request_hash == claim.request_hash) {
+            // It is to be given on, or was and whoever asks may not have heard so: what follows is done once all the same.
             return Turn::told(Answer::Held(Grant::default()));
         }
         if let Err(refusal) = self.admits_payment(Some(&claim), now) {
@@ -122,9 +130,13 @@ impl Account {
             return Turn::refused(Refusal::Payment(Unfit::Pending));
         }
         let amount = nanos_of(claimed.units);
-        if amount > self.wallet.available() {
-            // It was the wallet's meanwhile, which has spent it or had it sent back.
-            return Turn::refused(Refusal::Payment(Unfit::Dead { reason: "spent_otherwise".to_owned() }));
+        // It was the wallet's meanwhile, which may have spent it or had it sent back.
+        let unseen = if seen { self.only_told_of() } else { Nanos::ZERO };
+        let there = self.wallet.available().plus(self.owed());
+        if amount > there.minus(unseen) {
+            let may_come = amount <= there.plus(self.wallet.held);
+            let gone = Unfit::Dead { reason: SPENT.to_owned() };
+            return Turn::refused(Refusal::Payment(if may_come { Unfit::Pending } else { gone }));
         }
         let legs = transfer(self.wallet_account(), format!("asset:processor:wallet:{}", self.organization.id), amount);
         let (id, note) = (format!("{}#given", claimed.request_id), Some(format!("given to {to}")));

@@ -380,7 +380,10 @@ fn what_was_not_seen_or_was_spent_otherwise_is_not_given_on() {
     purse.send(Letter::Funded { nonce: paid.nonce.clone(), outcome });
     let refused = |unfit| Answer::Refused(Refusal::Payment(unfit));
     assert_eq!(purse.give(&paid, true), refused(Unfit::Pending));
+    // Whoever asks once more holds nothing up.
     let look = purse.until("receipt");
+    assert!(matches!(fund(&mut purse), Answer::Held(grant) if !grant.pays));
+    assert_eq!(purse.state_of("n"), Some(State::Credited));
     purse.answer(&look, 200, &rpc(&receipt(&paid, 500, "0xa")));
     // Its payer has it sent back in the meantime.
     let back = Payment { payer: address(8), ..exact(400, "back") };
@@ -388,10 +391,13 @@ fn what_was_not_seen_or_was_spent_otherwise_is_not_given_on() {
     assert!(matches!(fund(&mut purse), Answer::Held(grant) if !grant.pays));
     assert_eq!(purse.give(&paid, true), refused(Unfit::Dead { reason: "spent_otherwise".into() }));
     assert_eq!(purse.available(), 100 * UNIT, "and nothing was taken from nothing");
-    // What arrives later makes up for it.
-    purse.granted("a", 400, &exact(400, "m"));
-    purse.void("a", done("0xb"));
-    assert_eq!((purse.give(&paid, true), purse.available()), (Answer::Posted, 0));
+    // What was only told of makes up for nothing yet.
+    purse.granted("b", 450, &exact(450, "k"));
+    purse.void("b", done("0xc"));
+    assert_eq!((purse.available(), purse.give(&paid, true)), (550 * UNIT, refused(Unfit::Pending)));
+    let look = purse.until("receipt");
+    purse.answer(&look, 200, &rpc(&receipt(&exact(450, "k"), 450, "0xc")));
+    assert_eq!((purse.give(&paid, true), purse.available()), (Answer::Posted, 50 * UNIT));
 }
 
 /// A payment that has run out may have been served: that is told, and no price.

@@ -1,4 +1,5 @@
 //! Why an account refuses a letter, and what the caller is told of it.
+use super::funds::SPENT;
 use crate::{
     access::Tenant,
     budget::Blocked,
@@ -6,7 +7,7 @@ use crate::{
     id::Scope,
     json,
     money::Nanos,
-    payment::RUN_OUT,
+    payment::{RUN_OUT, UNDERPAID},
     time::Window,
 };
 use serde::Serialize;
@@ -167,6 +168,14 @@ impl Unfit {
             Self::Dead { reason } if reason == RUN_OUT => paid(
                 "x402_invalid",
                 "The payment or its offer has run out. Pay by one of the offers of this answer.".to_owned(),
+            ),
+            Self::Dead { reason } if reason == UNDERPAID => paid(
+                "x402_invalid",
+                "The payment is of less than the call may cost. Pay by one of the offers of this answer.".to_owned(),
+            ),
+            Self::Dead { reason } if reason == SPENT => paid(
+                "x402_settlement_failed",
+                "This payment became the wallet's own balance, and was spent there. Pay by a new one.".to_owned(),
             ),
             Self::Dead { reason } => paid(
                 "x402_settlement_failed",

@@ -28,7 +28,7 @@ use js_sys::Uint8Array;
 use serde_json::Value;
 use std::{cell::Cell, time::Duration};
 use wasm_bindgen::prelude::*;
-use worker::{Delay, Env};
+use worker::{Context, Delay, Env};
 
 thread_local! {
     /// Of payments, and of sign-ins.
@@ -55,10 +55,10 @@ extern "C" {
 ///
 /// # Errors
 /// 401 for a key that is none any more.
-pub async fn as_who(knock: Knock, headers: &Headers, env: &Env) -> Result<Knock, Fault> {
+pub async fn as_who(knock: Knock, headers: &Headers, env: &Env, ctx: &Context) -> Result<Knock, Fault> {
     let pays = headers.get("payment-signature").or_else(|| headers.get("x-payment")).is_some();
     if let (Knock::Known(key, digest), true) = (&knock, pays) {
-        snapshot::read_first(env).await;
+        snapshot::world(env, ctx, None).await;
         if serves() && models::challenges(key, digest, env).await? {
             return Ok(Knock::Stranger);
         }
@@ -247,6 +247,7 @@ pub async fn leave(url: &str, path: &str, headers: &Headers, env: &Env) -> Resul
                 "Pay a call by POST, or show a voucher for what was charged to your channel to have it given back.";
             (Fault::new(402, "payment_required", "x402_payment_required", text), Address::default())
         }
+        Err(fault) if fault.status != 402 => return Err(fault),
         Err(fault) => (fault, Address::default()),
     };
     let header = offers_by(Scheme::Batch, &terms, &purse, 0, &fault.message, Some((asset, &channel)), now());
@@ -296,7 +297,7 @@ pub async fn topup(organization: &str, mut topup: Value, asked: (&Headers, Strin
     let id = topup.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
     let request_hash = format!("{organization}:{}", purse.claimed_for(&payment));
     let claim = Claim { payment, request_hash };
-    let outcome = paid_in(organization, &id, claim, &terms, env).await?;
+    let outcome = paid_in(organization, &id, claim, &terms, env).await.map_err(offers)?;
     match outcome {
         Outcome::Done { transaction, .. } => {
             if let Some(members) = topup.as_object_mut() {
@@ -386,7 +387,7 @@ async fn ask(verb: Verb, payment: &Payment, terms: &Terms) -> Outcome {
             return outcome;
         }
     }
-    Outcome::Unknown
+    tries.nobody()
 }
 
 /// `GET /v1/payment-options`: where and how calls can be paid for one by one.

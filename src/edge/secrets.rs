@@ -8,30 +8,14 @@ use crate::{
     catalog::Catalog,
     fault::Fault,
     payment::{Terms as PaymentTerms, asset::network_of, evm::Address, facilitator::Known},
-    table::Table,
     world::{Credential, Reach, Settings},
 };
-use std::{cell::Cell, rc::Rc};
+use std::rc::Rc;
 use worker::Env;
 
-thread_local! {
-    /// What was asked for: it stays as it is for as long as the isolate lives, and each look at it is a crossing.
-    static VARIABLES: Cell<Table<String, Option<String>>> = Cell::default();
-}
-
-/// A variable or secret; an empty one counts as absent.
+/// A variable or secret; an empty one counts as absent. It is read each time: an isolate may outlive a secret that was replaced.
 pub fn variable(env: &Env, name: &str) -> Option<String> {
-    let mut known = VARIABLES.take();
-    let value = if let Some(value) = known.get(name) {
-        value.clone()
-    } else {
-        let told = js_sys::Reflect::get(env, &name.into()).ok().and_then(|value| value.as_string());
-        let value = told.filter(|value| !value.is_empty());
-        known.insert(name.to_owned(), value.clone());
-        value
-    };
-    VARIABLES.set(known);
-    value
+    js_sys::Reflect::get(env, &name.into()).ok()?.as_string().filter(|value| !value.is_empty())
 }
 
 fn number(env: &Env, name: &str, default: u64) -> u64 {

@@ -2,8 +2,8 @@
 export class Storage {
   // A statement of the object's own database.
   static exec({ storage: { sql } }, statement, values) { return JSON.stringify(sql.exec(statement, ...JSON.parse(values)).toArray()); }
-  // One that answers nothing: its values come as they are.
-  static run({ storage: { sql } }, statement, first, second, third, count) { sql.exec(statement, ...[first, second, third].slice(0, count)); }
+  // One that answers nothing: its values come as they are. It is read to its end all the same, or the next one would be compiled anew.
+  static run({ storage: { sql } }, statement, first, second, third, count) { sql.exec(statement, ...[first, second, third].slice(0, count)).toArray(); }
   // A statement of the journal.
   static async rows({ DB }, statement, values) {
     const { results } = await DB.prepare(statement).bind(...JSON.parse(values)).all();

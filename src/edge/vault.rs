@@ -56,7 +56,7 @@ pub async fn seal(plain: &str, organization: &str, provider: &str, env: &Env) ->
 }
 
 thread_local! {
-    /// What was opened, by what it is for and what was sealed: for the isolate's life.
+    /// What was opened, by what it is for and what was sealed: while its master key is set.
     static OPENED: Cell<Table<String, String>> = Cell::default();
 }
 
@@ -73,11 +73,15 @@ fn opened<T>(work: impl FnOnce(&mut Table<String, String>) -> T) -> T {
 /// The text of a credential. `None` where its master key is not set any more, or it was sealed for another provider.
 pub async fn open(text: &str, organization: &str, provider: &str, env: &Env) -> Option<String> {
     let Some(rest) = text.strip_prefix(MARK) else { return Some(text.to_owned()) };
+    let (master, sealed) = rest.split_once(':')?;
+    let masters = masters(env);
+    let (_, master) = masters.iter().find(|(known, _)| known == master)?;
     let name = format!("{organization}/{provider}\n{text}");
     if let Some(known) = opened(|known| known.get(&name).cloned()) {
         return Some(known);
     }
-    let plain = unsealed(rest, organization, provider, env).await?;
+    let plain = JsVault::open(&key_of(master, organization), &format!("{organization}/{provider}"), sealed).await;
+    let plain = plain.ok()?.as_string()?;
     opened(|known| {
         if known.len() >= OPENED_MAX {
             *known = Table::default();
@@ -85,12 +89,4 @@ pub async fn open(text: &str, organization: &str, provider: &str, env: &Env) -> 
         known.insert(name, plain.clone());
     });
     Some(plain)
-}
-
-async fn unsealed(rest: &str, organization: &str, provider: &str, env: &Env) -> Option<String> {
-    let (name, sealed) = rest.split_once(':')?;
-    let masters = masters(env);
-    let (_, master) = masters.iter().find(|(known, _)| known == name)?;
-    let opened = JsVault::open(&key_of(master, organization), &format!("{organization}/{provider}"), sealed).await;
-    opened.ok()?.as_string()
 }

@@ -5,6 +5,7 @@ use crate::{
     account::letter::{Bid, Caller, Claim, Grant, HoldLetter, Refusal, Unfit},
     endpoint::Overrides,
     fault::Fault,
+    payment::UNDERPAID,
     route::{Allowed, decision::Hints},
     time::Millis,
 };
@@ -26,16 +27,21 @@ impl Exchange {
     pub(super) fn admit(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         match &self.case.knock {
             Knock::Known(..) => self.ask(0, now, effects),
-            Knock::Stranger | Knock::Forged => match (self.case.purse.refused.take(), self.underpaid()) {
-                (None, None) if self.case.purse.payment.is_some() && self.case.plan.is_ok() => {
+            Knock::Stranger | Knock::Forged => match self.case.purse.refused.take() {
+                None if self.case.purse.payment.is_some() && self.case.plan.is_ok() => {
+                    // It may have bought its answer when that was cheaper: that is the account's to say.
+                    let doubt = self.underpaid().then(|| UNDERPAID.to_owned());
+                    if let (Some(payment), Some(doubt)) = (&mut self.case.purse.payment, doubt) {
+                        payment.doubt = doubt;
+                    }
                     self.ask(0, now, effects);
                 }
-                (Some(mut malformed), _) if malformed.status != 402 => {
+                Some(mut malformed) if malformed.status != 402 => {
                     // Another try of a client that pays would be another payment.
                     malformed.should_retry = false;
                     self.refuse(&malformed, effects);
                 }
-                (refused, underpaid) => self.ask_for_payment(refused.or(underpaid), effects),
+                refused => self.ask_for_payment(refused, effects),
             },
         }
     }

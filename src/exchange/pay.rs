@@ -169,15 +169,10 @@ impl Exchange {
         self.ask_for_payment(Some(fault), effects);
     }
 
-    /// Whether what was paid pays for the call. A client of version 1 was bound by no quote.
-    pub(super) fn underpaid(&self) -> Option<Fault> {
-        let paid = self.case.purse.payment.as_ref()?;
-        let (Ok(plan), 1) = (&self.case.plan, paid.version) else { return None };
-        let asked = units_of(most(plan));
-        (paid.units < asked).then(|| {
-            let text = format!("The payment is of {} units, the call may cost {asked}.", paid.units);
-            Fault::new(402, "payment_required", "x402_invalid", text)
-        })
+    /// Whether what was paid does not pay for the call. A client of version 1 was bound by no quote.
+    pub(super) fn underpaid(&self) -> bool {
+        let (Some(paid), Ok(plan)) = (&self.case.purse.payment, &self.case.plan) else { return false };
+        paid.version == 1 && paid.units < units_of(most(plan))
     }
 
     /// Does what a payment needs before the work. `false` where nothing is to be done.
@@ -196,7 +191,7 @@ impl Exchange {
                 effects.push(Effect::Pay(paid.call(verb(paid), url, paid.units)));
                 self.phase = Phase::Paying(tries);
             }
-            None => self.not_settled(Outcome::Unknown, effects),
+            None => self.not_settled(tries.nobody(), effects),
         }
     }
 

@@ -186,6 +186,8 @@ pub struct Tries {
     place: usize,
     /// One of them may have settled: no other's failure says that it has not.
     doubt: bool,
+    /// One of them does not settle such payments.
+    declined: bool,
 }
 
 impl Tries {
@@ -195,11 +197,22 @@ impl Tries {
         payment.carriers(facilitators).get(self.place).map(String::as_str)
     }
 
+    /// What it comes to where nobody is left to be asked.
+    #[must_use]
+    pub fn nobody(self) -> Outcome {
+        let declined = self.declined && !self.doubt;
+        if declined { Outcome::Failed { reason: "not_settled_here".to_owned() } } else { Outcome::Unknown }
+    }
+
     /// Takes an answer in: what it comes to, or `None` where the next one is to be asked.
     pub fn hears(&mut self, verb: Verb, outcome: Outcome) -> Option<Outcome> {
         match outcome {
             Outcome::Unknown => {
-                (self.place, self.doubt) = (self.place + 1, verb == Verb::Settle);
+                (self.place, self.doubt) = (self.place + 1, self.doubt || verb == Verb::Settle);
+                None
+            }
+            Outcome::Failed { reason } if DECLINES.contains(&reason.as_str()) => {
+                (self.place, self.declined) = (self.place + 1, true);
                 None
             }
             Outcome::Failed { .. } if self.doubt => Some(Outcome::Unknown),
@@ -240,13 +253,14 @@ pub fn outcome(verb: Verb, status: u16, body: &[u8]) -> Outcome {
     }
 }
 
-/// Codes that say that the facilitator does not know either, or does not settle such payments: another may.
-/// <https://github.com/x402-foundation/x402/blob/main/specs/x402-specification-v2.md#9-error-handling>
+/// Codes that say that the facilitator does not know either.
 fn is_of_theirs(reason: &str) -> bool {
-    const OTHERS: [&str; 5] =
-        ["settlement_pending", "invalid_network", "invalid_scheme", "unsupported_scheme", "invalid_x402_version"];
-    OTHERS.contains(&reason) || reason.starts_with("unexpected")
+    reason == "settlement_pending" || reason.starts_with("unexpected")
 }
+
+/// Codes that say that the facilitator does not settle such payments: another may.
+/// <https://github.com/x402-foundation/x402/blob/main/specs/x402-specification-v2.md#9-error-handling>
+const DECLINES: [&str; 4] = ["invalid_network", "invalid_scheme", "unsupported_scheme", "invalid_x402_version"];
 
 /// A transaction's hash as it is kept: some write it in capitals.
 fn hash(text: &str) -> String {
@@ -320,6 +334,21 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_settle_such_payments_is_passed_over() {
+        let failed = |reason: &str| Outcome::Failed { reason: reason.to_owned() };
+        let hear = |answers: &[Outcome]| {
+            let mut tries = Tries::default();
+            let told = answers.iter().find_map(|answer| tries.hears(Verb::Settle, answer.clone()));
+            told.unwrap_or_else(|| tries.nobody())
+        };
+        let declined = failed("invalid_network");
+        assert_eq!(hear(&[declined.clone(), failed("insufficient_funds")]), failed("insufficient_funds"));
+        assert_eq!(hear(&[declined.clone(), declined.clone()]), failed("not_settled_here"));
+        assert_eq!(hear(&[Outcome::Unknown, declined.clone()]), Outcome::Unknown, "the first may have settled");
+        assert_eq!(hear(&[declined, Outcome::Unknown, failed("insufficient_funds")]), Outcome::Unknown);
+    }
+
+    #[test]
     fn both_dialects_of_failure_are_read() {
         let settled = |status, body: Value| outcome(Verb::Settle, status, json::written(&body).as_bytes());
         let done = Outcome::Done { transaction: "0xabc".into(), channel: None };
@@ -337,8 +366,6 @@ mod tests {
             (400, json!({"success": false, "errorReason": "unexpected_settle_error"})),
             (502, json!({"success": true, "transaction": "0xabc"})),
             (429, json!({"success": false, "errorReason": "too_many_requests"})),
-            (400, json!({"success": false, "errorReason": "invalid_network"})),
-            (200, json!({"success": false, "errorReason": "unsupported_scheme"})),
             (200, json!({"ok": true})),
             (0, Value::Null),
         ] {

@@ -37,6 +37,8 @@ def schema(name, path, place):
     whole["paths"] = {path: {"post": operation}}
     if name == "openresponses.json":
         drop(whole, "discriminator")  # they name no types of the wire, so that every answer would break them
+        effort = whole["components"]["schemas"]["ReasoningEffortEnum"]
+        effort["enum"] = sorted(effort["x-enumDescriptions"])  # it describes a word, minimal, that its list leaves out
     body = whole["components"]["schemas"]
     for step in place:
         body = body[step]

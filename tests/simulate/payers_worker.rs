@@ -237,7 +237,7 @@ impl World {
         let worker = &mut self.workers[number];
         let payment = &worker.payment;
         let Some(url) = tries.asks(payment, &self.settlers.facilitators) else {
-            return self.not_settled(number, Outcome::Unknown);
+            return self.not_settled(number, tries.nobody());
         };
         let call = payment.call(verb(payment), url, payment.units);
         worker.ask += 1;

@@ -386,8 +386,8 @@ fn unknown(path: &str) -> Fault {
     {
         "Set the client's base URL to this host followed by /v1.".to_owned()
     } else {
-        "Served are /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings, /v1/completions, /v1/models, /admin/v1 and \
-         /platform/v1.".to_owned()
+        "Served are /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings, /v1/completions, /v1/models, /v1/key, \
+         /v1/feedback, /v1/receipts, /v1/balance, /v1/refund, /v1/payment-options, /admin/v1 and /platform/v1.".to_owned()
     };
     Fault::not_found("unknown_endpoint", format!("Nothing is served at {path:.200}. {hint}"))
 }

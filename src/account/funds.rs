@@ -70,9 +70,11 @@ impl Account {
 
     /// What could be given back now, in atomic units: whole ones of the balance. What channels hold goes back by itself.
     pub(super) fn refundable(&mut self, now: Millis) -> Turn {
-        let units = self.wallet.available().minus(self.only_told_of()).0.max(0) / NANOS_PER_UNIT;
+        let unseen = self.only_told_of();
+        let units = self.wallet.available().minus(unseen).0.max(0) / NANOS_PER_UNIT;
         let channels = self.leave_channels(now);
-        let body = json!({"object": "refund", "units": units, "channels_usd": nanos_of(channels)});
+        let body =
+            json!({"object": "refund", "units": units, "channels_usd": nanos_of(channels), "unseen_usd": unseen});
         Turn::told(Answer::Told { status: 200, body })
     }
 

@@ -179,7 +179,9 @@ impl Unfit {
             ),
             Self::Dead { reason } => paid(
                 "x402_settlement_failed",
-                format!("This payment could not be taken ({reason}), and will not be. Pay by a new one."),
+                format!(
+                    "This payment could not be taken: whoever settles it says {reason}. It will not be. Pay by a new one."
+                ),
             ),
             Self::Channel { error, .. } => paid("x402_voucher_mismatch", error.clone()),
             Self::Exposed => paid(

@@ -86,9 +86,13 @@ pub async fn purse(world: &World, knock: &Knock, url: &str, path: &str, headers:
     if *knock != Knock::Stranger {
         return purse;
     }
-    match shown(headers, &terms, &purse, url).await {
+    let told = match unfit(headers, &terms) {
+        Some(fault) => Err(fault),
+        None => shown(headers, &terms, &purse, url).await,
+    };
+    match told {
         Ok(payment) => {
-            let sponsor = headers.get("sign-in-organization").filter(|id| is_organization(id));
+            let sponsor = headers.get("sign-in-organization");
             let signs_in = payment.as_ref().is_some_and(|payment| payment.scheme == Scheme::Balance);
             sponsor.filter(|_| signs_in).unwrap_or_default().clone_into(&mut purse.organization);
             purse.payment = payment;
@@ -107,6 +111,21 @@ pub async fn purse(world: &World, knock: &Knock, url: &str, path: &str, headers:
 /// The account that pays for a request.
 pub fn account(purse: &Purse, payment: &Payment) -> String {
     if purse.organization.is_empty() { account_of_payer(&payment.caip10()) } else { account_of(&purse.organization) }
+}
+
+/// What is wrong with the headers that say how a call is to be paid for: who mistypes one shall not pay otherwise than it meant.
+fn unfit(headers: &Headers, terms: &Terms) -> Option<Fault> {
+    let networks: Vec<&str> = terms.networks.iter().map(|network| network.id).collect();
+    if headers.get("payment-network").is_some_and(|id| !networks.contains(&id)) {
+        let text = format!("This network is not served here. Served are: {}.", networks.join(", "));
+        return Some(Fault::parameter("payment-network", text));
+    }
+    if headers.get("sign-in-organization").is_some_and(|id| !is_organization(id)) {
+        let text =
+            "This is no organization's id: org_ and 26 characters. Leave the header out to pay by the wallet itself.";
+        return Some(Fault::parameter("sign-in-organization", text));
+    }
+    None
 }
 
 fn is_organization(id: &str) -> bool {

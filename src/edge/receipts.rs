@@ -58,7 +58,7 @@ pub async fn get(id: &str, url: &str, headers: &Headers, env: &Env) -> Result<Va
     let payload = entry.and_then(|entry| receipt::payload(&organization, &entry, paid.as_ref()));
     let payload = payload.ok_or_else(|| {
         let text =
-            format!("There is no receipt of {id:.60}. Calls that cost nothing because nothing was sent have none.");
+            format!("There is no receipt of {id:.60} that is yours to see. Calls that cost nothing because nothing was sent have none.");
         Fault::not_found("not_found", text)
     })?;
     signed_payload(payload, env).await

@@ -119,8 +119,8 @@ impl Exchange {
             });
             let text = format!(
                 "This call needs a MegaRouter key (Authorization: Bearer mr_sk_…; a key of another service is none) or a \
-                 payment of at most {} USD by x402.{cut}",
-                most(plan)
+                 payment of at most {} USD by x402: the offers are in the header PAYMENT-REQUIRED.{cut}",
+                payment::nanos_of(units_of(most(plan)))
             );
             Fault::new(402, "payment_required", "x402_payment_required", text)
         });

@@ -82,7 +82,7 @@ fn candidate(
     if likely(question.signals.longest_prompt_tokens) > deployment.context_length {
         return Err("prompt longer than the context");
     }
-    let (prompt_tokens_max, output_tokens_max, quote) = bound(question, deployment, when, world)?;
+    let (prompt_tokens_max, whole, output_tokens_max, quote) = bound(question, deployment, when, world)?;
     let reasons = deployment.can(Ability::Reasoning) && question.signals.depth != Depth::None;
     let prior = if reasons { TTFT_MS_REASONING } else { TTFT_MS };
     let ttft_ms = score.and_then(Score::usual_ms).unwrap_or(prior);
@@ -92,16 +92,16 @@ fn candidate(
     }
     let signals = question.signals;
     let times = if reasons { signals.depth.tokens_times() } else { 1 };
-    let usual = (signals.output_tokens * signals.choices * times).min(output_tokens_max * signals.choices);
+    let wanted = signals.output_tokens * signals.choices * times;
+    let usual = wanted.min(output_tokens_max * signals.choices);
+    // A ceiling that cuts its answer short makes a deployment no cheaper and no faster: it is judged by the whole one.
+    let whole = whole * signals.choices;
     let stretch = f64::from(world.taught.stretch(signals.case.cluster, &deployment.model));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "tokens, above 0")]
-    let output_tokens = ((millis(usual) * stretch) as u64).clamp(1, (output_tokens_max * signals.choices).max(1));
+    let output_tokens = ((millis(wanted.min(whole)) * stretch) as u64).clamp(1, whole.max(1));
     let expected = price::expected(&deployment.rates, when, prompt_tokens, output_tokens);
-    let expected_warm = match question.overrides.session {
-        Some(_) => price::expected_warm(&deployment.rates, when, prompt_tokens, output_tokens),
-        // Nothing says that it is.
-        None => expected,
-    };
+    let warm = |_| price::expected_warm(&deployment.rates, when, prompt_tokens, output_tokens);
+    let expected_warm = question.overrides.session.as_ref().map_or(expected, warm);
     Ok(Candidate {
         deployment: Rc::clone(deployment),
         features: Features {
@@ -234,13 +234,13 @@ fn unwanted(question: &Question<'_>, deployment: &Deployment) -> Result<(), &'st
     Ok(())
 }
 
-/// The bounds of prompt and output and the quote under them, within the model's window and the request's ceiling.
+/// The bounds of prompt, of a whole output, and of the one within the request's ceiling, and the quote under it.
 fn bound(
     question: &Question<'_>,
     deployment: &Deployment,
     when: When,
     world: &World,
-) -> Result<(u64, u64, Nanos), &'static str> {
+) -> Result<(u64, u64, u64, Nanos), &'static str> {
     let (signals, rates) = (question.signals, &deployment.rates);
     // Several prompts may fill a context each.
     let several = !question.surface.is_chat();
@@ -255,13 +255,13 @@ fn bound(
     let quote = quoted(output_max)?;
     let asked = question.overrides.max_cost_usd;
     let Some(ceiling) = world.policies().ceiling(asked).filter(|ceiling| quote > *ceiling) else {
-        return Ok((prompt_max, output_max, quote));
+        return Ok((prompt_max, output_max, output_max, quote));
     };
     let output = price::output_within(rates, when, prompt_max, signals.choices, output_max, ceiling);
     match output {
         ..OUTPUT_TOKENS_MIN if asked == Some(ceiling) => Err("dearer than max_cost_usd"),
         ..OUTPUT_TOKENS_MIN => Err(OVER_MAX_COST),
-        _ => Ok((prompt_max, output, quoted(output)?)),
+        _ => Ok((prompt_max, output_max, output, quoted(output)?)),
     }
 }
 

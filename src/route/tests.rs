@@ -164,6 +164,19 @@ fn a_ceiling_shortens_the_answer_before_it_refuses() {
     assert!(capped("0.001").expect_err("the prompt alone is dearer").message.contains("max_cost_usd"));
 }
 
+/// A shorter answer is there sooner and costs less: that is no merit of whom a ceiling cuts short.
+#[test]
+fn who_is_cut_short_by_a_ceiling_looks_no_better() {
+    let world = world("a/dear 1 40\nb/cheap 1 3");
+    let ceiling = Overrides { max_cost_usd: Some(Nanos(14_000_000)), ..Overrides::default() };
+    let plan = planned(&world, "auto:latency-first", &ask(), &ceiling).expect("both fit");
+    let cut: Vec<bool> = plan.candidates.iter().map(|candidate| candidate.output_tokens_max < OUTPUT_BOUND).collect();
+    assert_eq!(cut, [false, true], "the dear one alone is cut, and comes second");
+    for mode in ["auto:latency-first", "auto:cost-first", "auto"] {
+        assert_eq!(told(&world, mode, &ceiling), told(&world, mode, &Overrides::default()), "{mode}");
+    }
+}
+
 /// A model that reasons and is sold at a cheaper tier, beside one that does neither.
 fn tiers() -> World {
     let document = crate::json::json!({"version": 1,

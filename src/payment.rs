@@ -159,8 +159,8 @@ pub struct Payment {
     /// everybody has the nonce.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub seal: String,
-    /// Why it pays for nothing new: no facilitator has vouched for that signature, or it has run out. Empty where nothing speaks
-    /// against it.
+    /// Why it pays for nothing new: no facilitator has vouched for that signature, it has run out, or it is too little by now. Empty
+    /// where nothing speaks against it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub doubt: String,
 }

@@ -73,6 +73,14 @@ impl<K: Ord, V> Table<K, V> {
         }
     }
 
+    /// Inserts what can be found again: a table that is full begins anew.
+    pub fn remember(&mut self, key: K, value: V, most: usize) {
+        if self.len() >= most {
+            *self = Self::default();
+        }
+        self.insert(key, value);
+    }
+
     /// Changes a value; one that is not there begins as the default.
     pub fn change(&mut self, key: &K, change: impl FnOnce(&mut V))
     where
@@ -193,6 +201,15 @@ impl<K: Serialize, V: Serialize> Serialize for Table<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_remembered_makes_room_for_itself() {
+        let mut table = Table::default();
+        for key in 0..3 {
+            table.remember(key, key, 2);
+        }
+        assert_eq!((table.len(), table.get(&2), table.get(&1)), (1, Some(&2), None));
+    }
 
     #[test]
     fn rows_are_found_and_stay_in_order() {

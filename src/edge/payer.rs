@@ -115,9 +115,9 @@ pub fn account(purse: &Purse, payment: &Payment) -> String {
 
 /// What is wrong with the headers that say how a call is to be paid for: who mistypes one shall not pay otherwise than it meant.
 fn unfit(headers: &Headers, terms: &Terms) -> Option<Fault> {
-    let networks: Vec<&str> = terms.networks.iter().map(|network| network.id).collect();
-    if headers.get("payment-network").is_some_and(|id| !networks.contains(&id)) {
-        let text = format!("This network is not served here. Served are: {}.", networks.join(", "));
+    if headers.get("payment-network").is_some_and(|id| terms.networks.iter().all(|network| network.id != id)) {
+        let served: Vec<&str> = terms.networks.iter().map(|network| network.id).collect();
+        let text = format!("This network is not served here. Served are: {}.", served.join(", "));
         return Some(Fault::parameter("payment-network", text));
     }
     if headers.get("sign-in-organization").is_some_and(|id| !is_organization(id)) {

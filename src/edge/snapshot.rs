@@ -199,12 +199,7 @@ pub fn forget() {
 /// Keeps what outcomes of an account taught, if there is anything new. What cannot be read is a newer version's.
 pub fn remember_taught(account: &str, told: &str) {
     let Some(taught) = Taught::of_text(told) else { return };
-    with(|isolate| {
-        if isolate.taught.len() >= TENANTS_MAX {
-            isolate.taught = Table::default();
-        }
-        isolate.taught.insert(account.to_owned(), Rc::new(taught));
-    });
+    with(|isolate| isolate.taught.remember(account.to_owned(), Rc::new(taught), TENANTS_MAX));
 }
 
 /// The weights that texts are judged by.
@@ -216,14 +211,8 @@ pub fn prior() -> Rc<Prior> {
 pub fn remember(tenant: &Tenant, key_id: &str) {
     let Some((view, policies)) = world::views(tenant) else { return };
     with(|isolate| {
-        if isolate.tenants.len() >= TENANTS_MAX {
-            isolate.tenants = Table::default();
-        }
-        if isolate.policies.len() >= KEYS_MAX {
-            isolate.policies = Table::default();
-        }
-        isolate.tenants.insert(tenant.organization.clone(), view);
-        isolate.policies.insert(key_id.to_owned(), policies);
+        isolate.tenants.remember(tenant.organization.clone(), view, TENANTS_MAX);
+        isolate.policies.remember(key_id.to_owned(), policies, KEYS_MAX);
     });
 }
 

@@ -82,11 +82,6 @@ pub async fn open(text: &str, organization: &str, provider: &str, env: &Env) -> 
     }
     let plain = JsVault::open(&key_of(master, organization), &format!("{organization}/{provider}"), sealed).await;
     let plain = plain.ok()?.as_string()?;
-    opened(|known| {
-        if known.len() >= OPENED_MAX {
-            *known = Table::default();
-        }
-        known.insert(name, plain.clone());
-    });
+    opened(|known| known.remember(name, plain.clone(), OPENED_MAX));
     Some(plain)
 }

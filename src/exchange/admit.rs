@@ -30,9 +30,10 @@ impl Exchange {
             Knock::Stranger | Knock::Forged => match self.case.purse.refused.take() {
                 None if self.case.purse.payment.is_some() && self.case.plan.is_ok() => {
                     // It may have bought its answer when that was cheaper: that is the account's to say.
-                    let doubt = self.underpaid().then(|| UNDERPAID.to_owned());
-                    if let (Some(payment), Some(doubt)) = (&mut self.case.purse.payment, doubt) {
-                        payment.doubt = doubt;
+                    if self.underpaid()
+                        && let Some(payment) = &mut self.case.purse.payment
+                    {
+                        UNDERPAID.clone_into(&mut payment.doubt);
                     }
                     self.ask(0, now, effects);
                 }
